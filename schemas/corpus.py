@@ -1,0 +1,99 @@
+"""Where everything of a corpus stands.
+
+    CORPUS/
+      corpus.json                                    format, partitions, seed, stages, and which stage holds which table
+      <stage>/<table>-00003-of-00016.arrow           partition 3 of a table
+      <stage>/<artefact>.arrow                       what a corpus-wide stage made
+      <stage>/rejects-00003-of-00016.arrow           rows that partition 3 of the stage did not keep
+      <stage>/task-00003.json                        the record that commits the files of a task
+      <stage>/manifest.json                          the record that commits the stage
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import files
+from schemas.errors import CorpusError
+from schemas.manifest import StageManifest, TaskRecord, read_manifest, read_record
+from schemas.store import TableFile
+
+FORMAT = 1
+WHOLE = -1  # the partition number of a corpus-wide task
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus at a URL, cut in a number of partitions."""
+
+    url: str
+    partitions: int
+
+    def folder(self, stage: str) -> str:
+        """The folder of a stage."""
+        return files.join(self.url, stage)
+
+    def file_name(self, table: str, partition: int) -> str:
+        """The name of a table's file in its stage's folder."""
+        return f"{table}.arrow" if partition == WHOLE else f"{table}-{partition:05d}-of-{self.partitions:05d}.arrow"
+
+    def table_url(self, stage: str, table: str, partition: int) -> str:
+        """Where a partition of a table stands, or an artefact (partition `WHOLE`)."""
+        return files.join(self.url, stage, self.file_name(table, partition))
+
+    def open(self, stage: str, table: str, partition: int, schema: pa.Schema | None = None) -> TableFile:
+        """Opens a partition of a table; raises as `TableFile` does."""
+        return TableFile(self.table_url(stage, table, partition), table, schema)
+
+    def record_url(self, stage: str, partition: int) -> str:
+        """Where the record of a task stands."""
+        return files.join(self.url, stage, "task.json" if partition == WHOLE else f"task-{partition:05d}.json")
+
+    def record(self, stage: str, partition: int) -> TaskRecord | None:
+        """The record of a finished task, None when there is none."""
+        return read_record(self.record_url(stage, partition))
+
+    def manifest_url(self, stage: str) -> str:
+        """Where the manifest of a stage stands."""
+        return files.join(self.url, stage, "manifest.json")
+
+    def manifest(self, stage: str) -> StageManifest | None:
+        """The manifest of a finished stage, None when there is none."""
+        return read_manifest(self.manifest_url(stage))
+
+    def missing_files(self, manifest: StageManifest) -> list[str]:
+        """What a stage's manifest promises and its folder lacks or holds in another size; no bytes are read."""
+        found = files.listing(self.folder(manifest.stage))
+        return [file.name for file in manifest.files if found.get(file.name) != file.bytes]
+
+
+def read_index(url: str) -> dict[str, Any] | None:
+    """The content of a corpus' `corpus.json`, None when there is none.
+
+    Raises CorpusError when it was written in a format that this release does not read.
+    """
+    index = files.read_json(files.join(url, "corpus.json"))
+    if index is not None and index.get("format") != FORMAT:
+        raise CorpusError(f"{url} is a corpus of format {index.get('format')}; this release reads format {FORMAT}")
+    return index
+
+
+def open_corpus(url: str) -> tuple[Corpus, dict[str, Any]]:
+    """An existing corpus and its index. Raises CorpusError when there is none."""
+    index = read_index(url)
+    if index is None:
+        raise CorpusError(f"there is no corpus at {url} (no corpus.json): make one with `cmcl run CONFIG`")
+    return Corpus(url, index["partitions"]), index
+
+
+def write_index(corpus: Corpus, seed: int, stages: list[dict[str, Any]]) -> None:
+    """Writes `corpus.json`. `stages`, in the order in which they run, each {"stage", "tables", "main", "hashed"}: its name, its
+    tables, the table whose rows answer to the rows that came in (or null), and the tables that the corpus hash covers.
+    """
+    value = {"format": FORMAT, "partitions": corpus.partitions, "seed": seed, "stages": stages}
+    url = files.join(corpus.url, "corpus.json")
+    if files.read_json(url) != value:
+        files.write_json(url, value)

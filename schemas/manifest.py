@@ -1,0 +1,160 @@
+"""What a corpus says of itself: one record a finished task, one manifest a finished stage, and the fingerprints they rest on.
+
+Two hashes tell whether work stands:
+
+- a stage's *fingerprint* is known before anything runs: settings, engine, schema versions, seed, and the fingerprints of the
+  stages it reads. While it stands, and its files are there, the stage is skipped without being looked at.
+- a task's *key* is known when its turn comes: the same, but with the content of the files that it reads in place of
+  fingerprints. So new rows rerun only the partitions that they fall in, and a change that leaves a stage's output as it was stops there.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from schemas import files
+from schemas.store import FileInfo
+
+_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex")
+
+
+def fingerprint(value: Any) -> str:
+    """A hash (32 hex digits) of a JSON-able value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries whose output a corpus depends on."""
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass
+class Counts:
+    """Rows that went through a task or a stage. rows_in = out of the main table + rejected + excluded + merged."""
+
+    rows_in: int = 0
+    rows_out: dict[str, int] = field(default_factory=dict)  # by table
+    rejected: int = 0
+    excluded: int = 0
+    merged: int = 0
+    dropped: int = 0  # candidates refused by guards: no input rows
+    reasons: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)  # what else a stage counts; added up
+    engine_ms: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds another task's rows to these."""
+        for name in ("rows_in", "rejected", "excluded", "merged", "dropped", "engine_ms"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("rows_out", "reasons", "numbers"):
+            total = Counter(getattr(self, name))
+            for key, value in getattr(other, name).items():
+                total[key] += value
+            setattr(self, name, dict(sorted(total.items())))
+
+
+@dataclass
+class TaskRecord:
+    """One finished task: its partition (-1: a corpus-wide artefact), key, files and counts."""
+
+    stage: str
+    partition: int
+    key: str
+    files: list[FileInfo]
+    counts: Counts
+    wall_ms: int
+    extra: dict[str, Any] = field(default_factory=dict)  # what a corpus-wide task wants in its manifest
+
+    def content(self, table: str) -> str:
+        """SHA-256 of the file of one of its tables."""
+        for file in self.files:
+            if file.table == table:
+                return file.sha256
+        raise KeyError(f"task {self.partition} of {self.stage} wrote no {table}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with the same fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TaskRecord:
+        """The record that `to_json` wrote. Raises TypeError or KeyError when fields are missing or unknown."""
+        value = dict(value)
+        value["files"] = [FileInfo(**file) for file in value["files"]]
+        value["counts"] = Counts(**value["counts"])
+        return cls(**value)
+
+
+@dataclass
+class StageManifest:
+    """One finished stage: what it was made from, what it made, and how long that took."""
+
+    stage: str
+    fingerprint: str
+    ingredients: dict[str, Any]  # what the fingerprint hashes, so that a change can be named
+    partitions: int
+    seed: int
+    counts: Counts
+    files: list[FileInfo]
+    contents: dict[str, str]  # by table: a hash over its files
+    versions: dict[str, str]
+    wall_s: float  # tasks' time added up
+    ran: int  # tasks that this run did, the others stood
+    finished: str  # UTC, ISO 8601
+    extra: dict[str, Any] = field(default_factory=dict)
+    failed: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with the same fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> StageManifest:
+        """The manifest that `to_json` wrote. Raises TypeError or KeyError when fields are missing or unknown."""
+        value = dict(value)
+        value["files"] = [FileInfo(**file) for file in value["files"]]
+        value["counts"] = Counts(**value["counts"])
+        return cls(**value)
+
+
+def table_contents(records: list[TaskRecord]) -> dict[str, str]:
+    """By table, a hash over the files of all tasks, in order of partition."""
+    digests: dict[str, list[str]] = {}
+    for record in sorted(records, key=lambda record: record.partition):
+        for file in record.files:
+            digests.setdefault(file.table, []).append(file.sha256)
+    return {table: fingerprint(sums) for table, sums in sorted(digests.items())}
+
+
+def read_manifest(url: str) -> StageManifest | None:
+    """The manifest at `url`; None when it is absent, not whole, or of another form."""
+    value = files.read_json(url)
+    try:
+        return StageManifest.from_json(value) if value else None
+    except (TypeError, KeyError):
+        return None
+
+
+def read_record(url: str) -> TaskRecord | None:
+    """The task record at `url`; None when it is absent, not whole, or of another form."""
+    value = files.read_json(url)
+    try:
+        return TaskRecord.from_json(value) if value else None
+    except (TypeError, KeyError):
+        return None

@@ -1,0 +1,152 @@
+"""Reading and writing one table file: an Arrow IPC file of fixed record batches, at any fsspec URL.
+
+Local files are memory-mapped and read without a copy. A file is complete or absent (`schemas/files.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import files
+from schemas.errors import CorpusError
+from schemas.tables import BATCH_ROWS, check_schema, name_of
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What is known of a finished file: its name in its folder, rows, bytes, and SHA-256 (hex) of its bytes."""
+
+    name: str
+    table: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with the same fields."""
+        return asdict(self)
+
+
+class TableWriter:
+    """Writes one table file, re-cutting what it is given into record batches of a fixed number of rows.
+
+    A context manager: the file appears when the block ends well and not at all when it raises. `info` is set afterwards.
+    Memory: at most one batch and what one `write` brings.
+
+    Raises SchemaError when a batch does not have the table's schema, OSError when the place cannot be written.
+    """
+
+    def __init__(self, url: str, schema: pa.Schema, batch_rows: int | None = None, compression: str | None = None):
+        self.url = url
+        self.schema = schema
+        self.table = name_of(schema)
+        self.batch_rows = batch_rows or BATCH_ROWS.get(self.table, 2**31)
+        self.info: FileInfo | None = None
+        self._options = pa.ipc.IpcWriteOptions(compression=compression)
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._rows = 0
+
+    def __enter__(self) -> TableWriter:
+        self._file = files.atomic_write(self.url)
+        self._sink = self._file.__enter__()
+        self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, mode="w"), self.schema, options=self._options)
+        return self
+
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Appends rows."""
+        check_schema(batch.schema, self.table, f"a batch for {self.url}", self.schema)
+        pieces = batch.to_batches() if isinstance(batch, pa.Table) else [batch]
+        for piece in pieces:
+            if piece.num_rows:
+                self._pending.append(piece)
+                self._pending_rows += piece.num_rows
+        if self._pending_rows >= self.batch_rows:
+            self._flush(whole=False)
+
+    def _flush(self, whole: bool) -> None:
+        table = pa.Table.from_batches(self._pending, schema=self.schema)
+        start, end = 0, table.num_rows
+        while end - start >= self.batch_rows or (whole and end > start):
+            rows = min(self.batch_rows, end - start)
+            self._writer.write_batch(_compact(table.slice(start, rows)))
+            start += rows
+        self._rows += start
+        self._pending = table.slice(start).to_batches()
+        self._pending_rows = end - start
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            try:
+                self._flush(whole=True)
+                self._writer.close()
+            except BaseException:
+                self._file.__exit__(*sys.exc_info())
+                raise
+        self._file.__exit__(kind, error, trace)
+        if kind is None:
+            name = self.url.rstrip("/").rpartition("/")[2]
+            self.info = FileInfo(name, self.table, self._rows, self._sink.bytes, self._sink.sha256)
+
+
+def _compact(table: pa.Table) -> pa.RecordBatch:
+    """The rows as one record batch of freshly packed buffers: a view of larger buffers would be written with other padding."""
+    columns = [pa.concat_arrays(column.chunks) for column in table.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+
+class TableFile:
+    """A table file opened for reading: schema checked, batches on demand, without a copy when local.
+
+    Raises FileNotFoundError when it is absent, CorpusError when it is no whole Arrow file, SchemaError when it is another table
+    or another version.
+    """
+
+    def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
+        self.url = url
+        try:
+            self._source = pa.memory_map(files.local_path(url)) if files.is_local(url) else _remote(url)
+            self._reader = pa.ipc.open_file(self._source)
+        except pa.ArrowInvalid as error:
+            raise CorpusError(f"{url} is not a whole Arrow file: {error}") from error
+        self.schema = self._reader.schema
+        check_schema(self.schema, table, url, schema)
+        self.num_batches: int = self._reader.num_record_batches
+
+    def batch(self, index: int) -> pa.RecordBatch:
+        """The record batch at `index`."""
+        return self._reader.get_batch(index)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The record batches in order."""
+        for index in range(self.num_batches):
+            yield self.batch(index)
+
+    def read(self) -> pa.Table:
+        """The whole table; its columns are views of the memory map when local."""
+        return self._reader.read_all()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(self.batch(index).num_rows for index in range(self.num_batches))
+
+    def close(self) -> None:
+        """Closes the file; arrays already handed out stay valid."""
+        self._source.close()
+
+    def __enter__(self) -> TableFile:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _remote(url: str) -> pa.PythonFile:
+    fs, path = files.filesystem(url)
+    return pa.PythonFile(fs.open(path, "rb"), mode="r")

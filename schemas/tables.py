@@ -1,0 +1,197 @@
+"""The Arrow schema of every table of a corpus, each versioned in its metadata.
+
+A table is stored as one Arrow IPC file a partition and stage (`schemas/corpus.py` says where). Columns whose content depends on
+where a corpus lies or how it is cut (paths, row numbers) carry the field metadata `layout`, and are left out of corpus hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from schemas.errors import SchemaError
+
+TABLE_KEY, VERSION_KEY = b"cmcl.table", b"cmcl.version"
+LAYOUT = {"layout": "1"}
+
+# Few distinct values repeated over millions of rows: stored as one byte each.
+LABEL = pa.dictionary(pa.int8(), pa.string())
+
+
+def _field(name: str, kind: pa.DataType, nullable: bool = False, layout: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata=LAYOUT if layout else None)
+
+
+def _table(name: str, version: int, fields: list[pa.Field], extra: Mapping[str, str] | None = None) -> pa.Schema:
+    metadata = {TABLE_KEY.decode(): name, VERSION_KEY.decode(): str(version), **(extra or {})}
+    return pa.schema(fields, metadata=metadata)
+
+
+IMAGES = _table("images", 1, [
+    _field("image_id", pa.string()),
+    _field("source", pa.string()),
+    _field("uri", pa.string(), nullable=True, layout=True),  # null: a run on captions alone
+    _field("offset", pa.int64(), nullable=True, layout=True),  # null: the whole file; else bytes from the start of `uri`
+    _field("length", pa.int64(), nullable=True, layout=True),
+    _field("width", pa.int32(), nullable=True),  # pixels, after EXIF orientation
+    _field("height", pa.int32(), nullable=True),
+    _field("sha256", pa.binary(32), nullable=True),  # of the encoded bytes
+])
+
+PAIRS = _table("pairs", 1, [
+    _field("pair_id", pa.string()),
+    _field("image_id", pa.string()),
+    _field("caption", pa.string()),
+    _field("source", pa.string()),
+])
+
+TEXTS = _table("texts", 1, [
+    _field("text_id", pa.string()),
+    _field("text", pa.string()),
+    _field("source", pa.string()),
+])
+
+_SPAN = [("start", pa.int32()), ("end", pa.int32())]  # characters (code points) of the caption, end exclusive
+
+GRAPHS = _table("graphs", 1, [
+    _field("pair_id", pa.string()),
+    _field("objects", pa.list_(pa.struct([("text", pa.string()), ("lemma", pa.string()), *_SPAN, ("count", pa.int32())]))),
+    _field("attributes", pa.list_(pa.struct([("object", pa.int32()), ("text", pa.string()), ("lemma", pa.string()), *_SPAN]))),
+    _field("relations", pa.list_(pa.struct([
+        ("subject", pa.int32()), ("object", pa.int32()), ("text", pa.string()), ("lemma", pa.string()), *_SPAN]))),
+])
+
+SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
+
+REWRITES = _table("rewrites", 1, [
+    _field("pair_id", pa.string()),
+    _field("text", pa.string()),
+    _field("polarity", LABEL),  # positive, negative
+    _field("level", LABEL),  # sentence, phrase, word
+    _field("kind", LABEL),  # tfidf, back_translation, object, attribute, relation, count, order, negation
+    _field("edits", pa.list_(pa.struct([*_SPAN, ("text", pa.string())])), nullable=True),  # null: not an edit of the caption
+    _field("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
+    _field("scores", pa.list_(SCORE)),
+    _field("why", LABEL),  # why it was kept
+])
+
+MATCHES = _table("matches", 1, [
+    _field("pair_id", pa.string()),
+    _field("modality", LABEL),  # image, text
+    _field("matched_id", pa.string()),
+    _field("rank", pa.int32()),
+    _field("score", pa.float32()),
+])
+
+REJECTS = _table("rejects", 1, [
+    _field("stage", pa.string()),
+    _field("id", pa.string()),
+    _field("reason", LABEL),
+    _field("detail", pa.string(), layout=True),  # may name paths
+])
+
+_IMAGE_REFERENCE = pa.struct([
+    _field("uri", pa.string(), nullable=True, layout=True),
+    _field("offset", pa.int64(), nullable=True, layout=True),
+    _field("length", pa.int64(), nullable=True, layout=True),
+    _field("width", pa.int32(), nullable=True),
+    _field("height", pa.int32(), nullable=True),
+])
+# Plain strings, no dictionaries: `datasets` reads none.
+_REWRITE = [("text", pa.string()), ("level", pa.string()), ("kind", pa.string())]
+_MATCH = pa.struct([
+    _field("id", pa.string()), _field("score", pa.float32()), _field("text", pa.string(), nullable=True),
+    _field("uri", pa.string(), nullable=True, layout=True),
+])
+
+EXAMPLES = _table("examples", 1, [
+    _field("pair_id", pa.string()),
+    _field("image_id", pa.string()),
+    _field("caption", pa.string()),
+    _field("source", pa.string()),
+    _field("image", _IMAGE_REFERENCE),
+    # Where the image's regions stand: row of the regions table of the partition that this shard has. Null: none were extracted.
+    _field("region_row", pa.int64(), nullable=True, layout=True),
+    _field("positives", pa.list_(pa.struct(_REWRITE))),
+    _field("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: cosine, null for edits
+    _field("matches_image", pa.list_(_MATCH)),
+    _field("matches_text", pa.list_(_MATCH)),
+])
+
+
+def regions_schema(features: int, classes: int) -> pa.Schema:
+    """The `regions` table of a detector with `features`-wide pooled features and `classes` soft labels (background included).
+
+    Columns, n regions an image: width and height (px), boxes float32 [n, 4] (xyxy, px), confidence float32 [n], features
+    float16 [n, D], soft_labels float16 [n, C] (null: the detector gave none), class int32 [n], attributes int32 [n] (likewise).
+
+    Raises ValueError when a width is not positive.
+    """
+    if features < 1 or classes < 1:
+        raise ValueError(f"features and classes must be positive, not {features} and {classes}")
+    return _table("regions", 1, [
+        _field("image_id", pa.string()),
+        _field("width", pa.int32()),
+        _field("height", pa.int32()),
+        _field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+        _field("confidence", pa.list_(pa.float32())),
+        _field("features", pa.list_(pa.list_(pa.float16(), features))),
+        _field("soft_labels", pa.list_(pa.list_(pa.float16(), classes)), nullable=True),
+        _field("class", pa.list_(pa.int32())),
+        _field("attributes", pa.list_(pa.int32()), nullable=True),
+    ], {"features": str(features), "classes": str(classes)})
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "images": IMAGES,
+    "pairs": PAIRS,
+    "texts": TEXTS,
+    "graphs": GRAPHS,
+    "rewrites": REWRITES,
+    "matches": MATCHES,
+    "rejects": REJECTS,
+    "examples": EXAMPLES,
+}
+
+# Rows of one record batch: what a stage holds of a table at a time. Tables that are not named are one batch a partition.
+BATCH_ROWS: dict[str, int] = {
+    "images": 1024, "pairs": 1024, "texts": 4096, "graphs": 1024, "rewrites": 16384, "matches": 16384, "rejects": 16384,
+    "regions": 64, "examples": 256,
+}
+
+
+def name_of(schema: pa.Schema) -> str:
+    """The table that `schema` says it is; raises SchemaError when it names none."""
+    metadata = schema.metadata or {}
+    if TABLE_KEY not in metadata:
+        raise SchemaError("the file holds no table of this project (its schema metadata has no cmcl.table)")
+    return metadata[TABLE_KEY].decode()
+
+
+def version_of(schema: pa.Schema) -> int:
+    """The version that `schema` carries; raises SchemaError when it carries none."""
+    metadata = schema.metadata or {}
+    if VERSION_KEY not in metadata:
+        raise SchemaError("the file's schema metadata has no cmcl.version")
+    return int(metadata[VERSION_KEY])
+
+
+def check_schema(found: pa.Schema, table: str, where: str, expected: pa.Schema | None = None) -> None:
+    """Raises SchemaError, naming `where`, unless `found` is the schema of `table` in the version this code reads.
+
+    `expected`: the schema of a table that is not in `SCHEMAS` (regions, and artefacts of one stage); without it, such a table is
+    checked by name alone.
+    """
+    expected = expected if expected is not None else SCHEMAS.get(table)
+    name, version = name_of(found), version_of(found)
+    if name != table:
+        raise SchemaError(f"{where} holds the table {name!r}, not {table!r}")
+    if expected is None:
+        return
+    if version != version_of(expected):
+        raise SchemaError(
+            f"{where} holds version {version} of {table!r}; this release reads version {version_of(expected)}: "
+            "make the corpus again, or read it with the release that wrote it")
+    if not found.equals(expected, check_metadata=False):
+        raise SchemaError(f"{where} says it is version {version} of {table!r}, but its columns differ: {found.names}")

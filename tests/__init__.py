@@ -1,0 +1,1 @@
+"""Tests, one room beside each room of the project."""
