@@ -1,0 +1,1 @@
+"""The trainer. It knows a corpus through `schemas` alone."""

@@ -1,0 +1,1 @@
+"""The jobs people run: configuration, assembly, the `cmcl` command."""

@@ -1,0 +1,136 @@
+"""The `cmcl` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipelines import scenes
+from schemas.errors import CmclError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0 well, 1 a named error or damage found, 2 wrong usage, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
+    args = _parser().parse_args(given)
+    args.beam_options = beam_options
+    if beam_options and args.command not in ("run", "scenes"):
+        print(f"cmcl: error: {args.command} takes no options for Beam after --", file=sys.stderr)
+        return 2
+    try:
+        return int(args.main(args) or 0)
+    except CmclError as error:
+        print(f"cmcl: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"cmcl: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cmcl: interrupted; what is finished stands, run again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cmcl", description="Makes augmented image-text corpora for cross-modal contrastive learning (UNIMO).")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="make what is missing or stale of a corpus",
+                              epilog="Options after -- go to Beam, such as -- --runner=SparkRunner.")
+    _config_arguments(run)
+    run.add_argument("--workers", type=int, metavar="N", help="processes of the local runner")
+    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    run.set_defaults(main=_run)
+
+    status = commands.add_parser("status", help="how each stage stands: current, stale (why), missing; rows in, out, rejected")
+    _config_arguments(status)
+    status.set_defaults(main=_status)
+
+    verify = commands.add_parser("verify", help="hash every file again, check schemas and references, name what is wrong")
+    verify.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
+    verify.add_argument("--repair", action="store_true", help="forget damaged partitions, so that the next run makes them again")
+    verify.set_defaults(main=_verify)
+
+    show = commands.add_parser("show", help="print one pair with everything made for it")
+    show.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
+    show.add_argument("id", metavar="ID", nargs="?", help="a pair id, an image id, or a piece of a caption; none: the first pair")
+    show.add_argument("--limit", type=int, default=10, metavar="N", help="rewrites of a kind that are printed (default 10)")
+    show.set_defaults(main=_show)
+
+    hashes = commands.add_parser("hash", help="print the corpus hash: the same wherever and however the corpus was made")
+    hashes.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
+    hashes.set_defaults(main=_hash)
+
+    synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and a truth file")
+    scenes.add_arguments(synthetic)
+    synthetic.set_defaults(main=scenes.main)
+    return parser
+
+
+def _config_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="the YAML configuration")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="replace a setting, such as tfidf.k=50; may stand several times")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pipelines.config import load_config
+    from pipelines.run import run
+    from pipelines.status import print_report
+
+    if args.workers is not None and args.workers < 1:
+        raise CmclError(f"--workers takes a number of at least 1, not {args.workers}")
+    config = load_config(args.config, args.overrides)
+    report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty())
+    print_report(report)
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from pipelines.config import load_config
+    from pipelines.run import plan_of
+    from pipelines.status import print_status
+
+    print_status(plan_of(load_config(args.config, args.overrides))[1])
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from pipelines.run import corpus_of
+    from pipelines.verify import forget, verify
+
+    corpus, index = corpus_of(args.corpus)
+    findings = verify(corpus, index)
+    for finding in findings:
+        print(finding.text)
+    if findings:
+        if args.repair:
+            print(f"{forget(corpus, findings)} tasks are forgotten: `cmcl run` makes them again")
+        print(f"{corpus.url}: {len(findings)} faults found", file=sys.stderr)
+        return 1
+    print(f"{corpus.url}: every file is whole, every schema right, every reference held")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from pipelines.run import corpus_of
+    from pipelines.show import show
+
+    print(show(*corpus_of(args.corpus), args.id, args.limit))
+    return 0
+
+
+def _hash(args: argparse.Namespace) -> int:
+    from pipelines.run import corpus_of
+    from pipelines.verify import corpus_hash
+
+    hashes = corpus_hash(*corpus_of(args.corpus))
+    for name, value in hashes.items():
+        print(f"{value}  {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The configuration of a corpus: one YAML file, validated before any work.
+
+Every model forbids unknown keys; an error names the key, what is wrong with it, and the nearest key that exists.
+Relative paths are taken from the folder of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from transforms.images import ImageLimits
+
+from schemas import files
+from schemas.errors import ConfigError
+from transforms.clean import CleanRules, ExclusionRules
+from transforms.sources import PairSource, TextSource
+from transforms.tfidf.settings import TfidfSettings
+
+
+class Config(BaseModel):
+    """One corpus: what goes in, what is made of it, and where it goes.
+
+    Raises (through `load_config`) ConfigError for unknown keys and wrong values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    corpus: str = Field(description="where the corpus is made: a folder or any fsspec URL")
+    seed: int = Field(0, ge=0, lt=2**63, description="the seed of every random choice")
+    partitions: int = Field(16, ge=1, le=2**20, description="files that each table is cut in, and tasks of each stage")
+    workers: int = Field(1, ge=1, description="processes of the local runner")
+    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected before the run fails")
+    pixels: bool = Field(True, description="open and check the images; false: a run on captions alone")
+    compression: typing.Literal["lz4", "zstd"] | None = Field(
+        None, description="of record batches; null keeps local reads free of copies")
+    pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs")
+    images: list[PairSource] = Field(default_factory=list, description="collections of images without captions")
+    texts: list[TextSource] = Field(default_factory=list, description="collections of text without images")
+    captions: CleanRules = Field(default_factory=CleanRules, description="cleaning of captions")
+    sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
+    image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
+    exclude: ExclusionRules = Field(
+        default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
+    tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        for kind in ("pairs", "images", "texts"):
+            names = [source.name for source in getattr(self, kind)]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind}: the name {twice[0]!r} is given to two collections; names make ids, so they must differ")
+        return self
+
+
+_PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files"})  # settings of sources and lists that hold paths
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, which YAML parsers commonly let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(url: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads and validates a configuration.
+
+    Args:
+        url: the YAML file.
+        overrides: `dotted.key=value` settings that replace the file's, values in YAML.
+
+    Raises:
+        ConfigError: the file is absent or no YAML mapping, a key is unknown, or a value is not allowed.
+    """
+    fs, path = files.filesystem(url)
+    try:
+        with fs.open(path, "rb") as file:
+            value = yaml.load(file.read().decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration at {url}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{url} is not YAML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{url}: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{url} must hold a mapping of settings, not {type(value).__name__}")
+    for override in overrides:
+        _override(value, override)
+    base = os.path.dirname(os.path.abspath(url)) if files.is_local(url) else url.rpartition("/")[0]
+    return parse_config(value, base, url)
+
+
+def parse_config(value: dict[str, Any], base: str, where: str = "the configuration") -> Config:
+    """Validates settings; relative paths are taken from `base`. Raises ConfigError, naming `where`, the key and what is allowed."""
+    try:
+        return Config.model_validate(_placed(value, base))
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + "\n".join(lines)) from None
+
+
+def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
+    """The settings with relative paths taken from `base`."""
+    def place(given: Any) -> Any:
+        if isinstance(given, list):
+            return [place(one) for one in given]
+        if not isinstance(given, str) or "://" in given or os.path.isabs(given):
+            return given
+        return files.join(base, os.path.normpath(given)) if "://" not in base else files.join(base, given)
+
+    def within(settings: Any) -> Any:
+        return {key: place(held) if key in _PLACES else held for key, held in settings.items()} if isinstance(settings, dict) else settings
+
+    placed = dict(value)
+    for kind in ("pairs", "images", "texts"):
+        if isinstance(value.get(kind), list):
+            placed[kind] = [within(source) for source in value[kind]]
+    if "exclude" in value:
+        placed["exclude"] = within(value["exclude"])
+    if "corpus" in value:
+        placed["corpus"] = place(value["corpus"])
+    return placed
+
+
+def _override(value: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes key=value, not {override!r}")
+    *parents, last = path.split(".")
+    here: Any = value
+    for name in parents:
+        try:
+            here = here[int(name)] if isinstance(here, list) else here.setdefault(name, {})
+        except (ValueError, IndexError):
+            raise ConfigError(f"--set {override}: {name!r} is not a position of a list") from None
+        if not isinstance(here, dict | list):
+            raise ConfigError(f"--set {override}: {name!r} holds no settings")
+    try:
+        here[int(last) if isinstance(here, list) else last] = yaml.safe_load(text)
+    except (ValueError, IndexError, yaml.YAMLError):
+        raise ConfigError(f"--set {override}: cannot be set") from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in problem["loc"]) or "the configuration"
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(_allowed(problem["loc"][:-1]))
+        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, 1, 0.0)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{path}: unknown key; {hint}Known keys: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{path}: is needed"
+    given = repr(problem.get("input"))
+    given = given if len(given) <= 80 else given[:77] + "..."
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')} (given: {given})"
+
+
+def _allowed(path: Sequence[Any]) -> set[str]:
+    """The keys that the model at this place of the configuration has."""
+    here: list[Any] = [Config]
+    for part in path:
+        steps: list[Any] = []
+        for model in here:
+            if part in model.model_fields:
+                steps += _models(model.model_fields[part].annotation)
+            elif isinstance(part, str) and any(part in typing.get_args(field.annotation) for field in model.model_fields.values()):
+                steps.append(model)  # the tag of a union
+        if not isinstance(part, int):
+            here = steps
+    return {name for model in here for name in model.model_fields}
+
+
+def _models(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, tuple, typing.Annotated):
+        return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+    return []

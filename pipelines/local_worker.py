@@ -1,0 +1,45 @@
+"""A worker process of the local runner: quiet, single-threaded in its kernels, and gone when its driver is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+DRIVER = "CMCL_DRIVER"  # process id of the driver, in the environment
+_INTERVAL_S = 0.2
+
+
+def main() -> None:
+    """Runs Beam's worker loop, as told by the environment variables that the runner sets."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    logging.getLogger().addHandler(handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+    _die_with(int(os.environ[DRIVER]))
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+def _die_with(driver: int) -> None:
+    """Ends this process when its driver is gone (killed), so that it cannot write into a corpus that another run took over."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            try:
+                os.kill(driver, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(_INTERVAL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

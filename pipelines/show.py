@@ -1,0 +1,101 @@
+"""One pair with everything made for it, as text for people."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.corpus import Corpus
+from schemas.errors import CorpusError
+from schemas.ids import partition_of, placement, placements
+
+
+def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int = 10) -> str:
+    """Describes a pair.
+
+    Args:
+        corpus: the corpus.
+        index: its `corpus.json`.
+        wanted: a pair id, an image id (its first caption is shown, the others listed), a piece of a caption, or None: the first pair.
+        limit: rewrites of a kind that are shown.
+
+    Raises CorpusError when nothing answers to `wanted`, or the pairs are not made yet.
+    """
+    if corpus.manifest("pairs") is None:
+        raise CorpusError(f"{corpus.url} has no pairs yet: run `cmcl run`")
+    partition, pair, siblings = _find(corpus, wanted)
+    with corpus.open("pairs", "images", partition) as file:
+        images = file.read()
+    image = images.filter(pc.equal(images["image_id"], pair["image_id"])).to_pylist()[0]
+    lines = [f"pair    {pair['pair_id']}  ({pair['source']}, partition {partition})", f"caption {pair['caption']}"]
+    size = f"{image['width']} x {image['height']} px, " if image["width"] else ""
+    place = image["uri"] or "no pixels in this corpus"
+    if image["offset"] is not None:
+        place += f" (bytes {image['offset']} to {image['offset'] + image['length']})"
+    lines.append(f"image   {image['image_id']}: {size}{place}")
+    if siblings:
+        lines.append("other captions of the image")
+        lines += [f"  {sibling}" for sibling in siblings]
+    for entry in index["stages"]:
+        if "rewrites" in entry["tables"] and corpus.manifest(entry["stage"]):
+            lines += _rewrites(corpus, entry["stage"], partition, pair["pair_id"], limit)
+        lines += _rejects(corpus, entry["stage"], partition, pair["pair_id"], limit)
+    return "\n".join(lines)
+
+
+def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list[str]]:
+    likely = int(partition_of(placements([wanted]), corpus.partitions)[0]) if wanted else 0  # right when it is an image id
+    others = [partition for partition in range(corpus.partitions) if partition != likely]
+    for exact in (True, False):
+        for partition in [likely, *others]:
+            with corpus.open("pairs", "pairs", partition) as file:
+                pairs = file.read()
+            if wanted is None:
+                hits = pairs
+            elif exact:
+                hits = pairs.filter(pc.or_(pc.equal(pairs["pair_id"], wanted), pc.equal(pairs["image_id"], wanted)))
+            else:
+                hits = pairs.filter(pc.match_substring(pairs["caption"], wanted, ignore_case=True))
+            if hits.num_rows:
+                pair = hits.slice(0, 1).to_pylist()[0]
+                same = pairs.filter(pc.equal(pairs["image_id"], pair["image_id"]))
+                return partition, pair, [row["caption"] for row in same.to_pylist() if row["pair_id"] != pair["pair_id"]]
+    raise CorpusError(f"{corpus.url} holds no pair, image or caption like {wanted!r} (image ids look like NAME/KEY; the first place "
+                      f"looked at was partition {likely}, placement {placement(wanted or ''):#x})")
+
+
+def _rewrites(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:
+    with corpus.open(stage, "rewrites", partition) as file:
+        table = file.read()
+    rows = table.filter(pc.equal(table["pair_id"], pair_id)).to_pylist()
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["polarity"], row["level"], row["kind"]].append(row)
+    lines = []
+    for (polarity, level, kind), members in groups.items():
+        lines.append(f"{polarity}s, {level} level, {kind}: {len(members)}")
+        for row in members[:limit]:
+            scores = ", ".join(f"{score['name']} {score['value']:.3f}" for score in row["scores"])
+            lines.append(f"  {textwrap.shorten(row['text'], 110)}")
+            lines.append(f"      {scores}; {row['why']}; from {row['origin']}")
+        if len(members) > limit:
+            lines.append(f"  ... and {len(members) - limit} more")
+    return lines or [f"{stage}: no rewrites"]
+
+
+def _rejects(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:
+    manifest = corpus.manifest(stage)
+    if manifest is None or not any(file.name == corpus.file_name("rejects", partition) for file in manifest.files):
+        return []
+    with corpus.open(stage, "rejects", partition) as file:
+        table = file.read()
+    rows = table.filter(pc.equal(table["id"], pa.scalar(pair_id))).to_pylist()
+    if not rows:
+        return []
+    lines = [f"not kept by {stage}: {len(rows)}"]
+    lines += [f"  {row['reason']}: {textwrap.shorten(row['detail'], 110)}" for row in rows[:limit]]
+    return lines + ([f"  ... and {len(rows) - limit} more"] if len(rows) > limit else [])
