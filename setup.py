@@ -23,6 +23,7 @@ setup(
         "sparse-dot-topn>=1.2,<1.3",
         "pillow>=11,<13",
         "sentencex>=1,<2",
+        "markdown-it-py>=3,<5",
         "fsspec>=2024.6",
         "pydantic>=2.8,<3",
         "pyyaml>=6,<7",
@@ -34,7 +35,7 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-tqdm"],
+        "dev": [*TESTS, "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},
 )

@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from transforms.images import ImageLimits
 
 from schemas import files
 from schemas.errors import ConfigError
 from transforms.clean import CleanRules, ExclusionRules
+from transforms.images import ImageLimits
 from transforms.sources import PairSource, TextSource
 from transforms.tfidf.settings import TfidfSettings
 
@@ -48,7 +48,7 @@ class Config(BaseModel):
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
-    tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
+    tfidf: TfidfSettings | None = Field(default_factory=lambda: TfidfSettings(), description="hard negatives; null leaves them out")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
@@ -120,7 +120,7 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
             return [place(one) for one in given]
         if not isinstance(given, str) or "://" in given or os.path.isabs(given):
             return given
-        return files.join(base, os.path.normpath(given)) if "://" not in base else files.join(base, given)
+        return os.path.normpath(os.path.join(base, given)) if "://" not in base else files.join(base, given)
 
     def within(settings: Any) -> Any:
         return {key: place(held) if key in _PLACES else held for key, held in settings.items()} if isinstance(settings, dict) else settings

@@ -44,9 +44,10 @@ def main(folder: str) -> int:
     print("\none pair, with everything made for it:\n")
     print(show(corpus, index, None, limit=3))
     print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. To look at it:")
+    shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (f"cmcl status {path}", f"cmcl show {path} 'on the beach'", f"cmcl verify {path}",
-                 f"""python -c "import datasets; print(datasets.load_dataset('arrow', data_files='{config.corpus}/examples/examples-*.arrow'))" """):
-        print(f"    {line.strip()}")
+                 f"""python -c "import datasets; print(datasets.load_dataset('arrow', data_files='{shards}'))\""""):
+        print(f"    {line}")
     print(f"the photos and their truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
     return 1 if findings else 0
 

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-from transforms.scenes.collections import ShardTask, clear_stale, finished, shard_tasks, write_shard
+from transforms.scenes.collections import ShardTask, clear_stale, finished, shard_tasks
 
 LOG = logging.getLogger(__name__)
-COUNTED = ("scenes", "captions", "texts", "skipped", "milliseconds")
-
-
-class MakeShard(beam.DoFn):
-    """Writes the files of one shard; counts scenes, captions, texts, shards skipped and milliseconds."""
-
-    def __init__(self) -> None:
-        """Set up the counters."""
-        super().__init__()
-        self.counters = {name: Metrics.counter("scenes", name) for name in COUNTED}
-
-    def process(self, element: ShardTask) -> Iterable[dict[str, Any]]:
-        """Yield the summary of the shard."""
-        summary = write_shard(element)
-        for name, counter in self.counters.items():
-            counter.inc(int(summary[name]))
-        yield summary
 
 
 def make_scenes(
@@ -51,19 +28,19 @@ def make_scenes(
     texts: int = 0,
     start_index: int = 0,
     workers: int = 1,
-    runner_options: dict[str, Any] | None = None,
+    beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make scenes `start_index` to `start_index + count` under the folder `out`, and `texts` sentences of their own.
 
     Shards that stand complete with the same settings are skipped, so a killed run is resumed by running it again. The bytes of
-    a scene depend on `seed` and its index alone. `runner_options` are Beam pipeline options; with `workers` above 1 the local
-    runner uses that many processes. Returns scenes, captions, texts, shards, skipped shards and seconds.
+    a scene depend on `seed` and its index alone. `beam_options` are passed to Beam; with `workers` above 1 the
+    local runner uses that many processes. Returns scenes, captions, texts, shards, skipped shards and seconds.
 
     Raises ValueError when a number is out of range, before any work; RuntimeError when a shard is not whole at the end.
     """
-    for name, value, least in (("count", count, 0), ("shard_size", shard_size, 1), ("texts", texts, 0),
-        ("start_index", start_index, 0),
-                               ("workers", workers, 1)):  # fmt: skip
+    limits = (("count", count, 0), ("shard_size", shard_size, 1), ("texts", texts, 0), ("start_index", start_index, 0),
+              ("workers", workers, 1))
+    for name, value, least in limits:
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     begun = time.monotonic()
@@ -73,51 +50,43 @@ def make_scenes(
     if stale:
         LOG.info("removed %d half-written files of an earlier run", stale)
     tasks = shard_tasks(folder, count, seed, pixels=pixels, captions=captions, shard_size=shard_size, texts=texts,
-        start_index=start_index)
+                        start_index=start_index)
     stand = [finished(task) for task in tasks]
     standing = [summary for summary in stand if summary is not None]
     waiting = [task for task, summary in zip(tasks, stand, strict=True) if summary is None]
     LOG.info("%d shards to make, %d stand with the same settings and are skipped", len(waiting), len(standing))
     if waiting:
-        _run(waiting, workers, runner_options)
+        try:
+            _run(waiting, workers, beam_options)
+        finally:
+            clear_stale(folder)
     done = standing + [summary for task in waiting if (summary := finished(task)) is not None]
     if len(done) < len(tasks):
-        raise RuntimeError(f"{len(tasks) - len(done)} of {len(tasks)} shards under {folder} are not whole; is another run writing there?")
+        missing = len(tasks) - len(done)
+        raise RuntimeError(f"{missing} of {len(tasks)} shards under {folder} are not whole; is another run writing there?")
     total: dict[str, Any] = {name: sum(int(summary[name]) for summary in done) for name in ("scenes", "captions", "texts")}
     return {**total, "shards": len(tasks), "skipped": len(standing), "seconds": round(time.monotonic() - begun, 3)}
 
 
-def _run(tasks: list[ShardTask], workers: int, runner_options: dict[str, Any] | None) -> None:
-    options = dict(runner_options or {})
-    if workers > 1:
-        options = {"direct_num_workers": workers, "direct_running_mode": "multi_processing", **options}
-    with _importable(), beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions.from_dictionary(options)) as pipeline:
-        # The reshuffle lets every worker take shards; only tasks and summaries pass through Beam.
-        _ = pipeline | "Tasks" >> beam.Create(tasks) | beam.Reshuffle() | "Make" >> beam.ParDo(MakeShard())
+def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> None:
+    from pipelines.interrupts import interruptible
+    from pipelines.runners import end_workers, open_engine  # Beam takes a second to import: only when there is work
+    from transforms.run_scenes import RunScenes
 
-
-@contextlib.contextmanager
-def _importable() -> Iterator[None]:
-    """Put this project on the import path of the processes that Beam starts, for when it is run from a checkout."""
-    root, before = str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, before)))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    with open_engine("local", workers, beam_options) as pipeline, interruptible(end_workers):
+        _ = pipeline | RunScenes(tasks)
+        pipeline.run().wait_until_finish()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `cmcl scenes`."""
+    """Add the arguments of `cmcl scenes`; options for Beam (`beam_options`) come from elsewhere."""
+    parser.set_defaults(beam_options=[])
     parser.add_argument("out", help="folder to write to")
     parser.add_argument("--count", type=int, required=True, help="number of scenes")
     parser.add_argument("--seed", type=int, required=True, help="seed of the collection: the same seed gives the same bytes")
     parser.add_argument("--no-pixels", dest="pixels", action="store_false", help="write no pictures")
     parser.add_argument("--no-captions", dest="captions", action="store_false",
-        help="write no captions: an image-only collection")
+                        help="write no captions: an image-only collection")
     parser.add_argument("--texts", type=int, default=0, help="number of sentences that belong to no scene (default 0)")
     parser.add_argument("--start-index", type=int, default=0, help="index of the first scene (default 0)")
     parser.add_argument("--shard-size", type=int, default=500, help="scenes a shard (default 500)")
@@ -129,19 +98,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         summary = make_scenes(
             args.out, args.count, args.seed, pixels=args.pixels, captions=args.captions, shard_size=args.shard_size,
-                texts=args.texts,
-            start_index=args.start_index, workers=args.workers,
-        )  # fmt: skip
+            texts=args.texts, start_index=args.start_index, workers=args.workers, beam_options=args.beam_options)
     except ValueError as error:
         print(f"cmcl scenes: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary))
     return 0
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(_parser)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    sys.exit(main(_parser.parse_args()))

@@ -11,21 +11,18 @@ from transforms.tfidf.stages import TfidfChampions, TfidfCounts, TfidfNegatives,
 
 def stages_of(config: Config) -> list[Stage]:
     """The stages of a corpus, each after those that it reads."""
-    kept = {"compression": config.compression}
+    packed = config.compression
     stages: list[Stage] = [IngestPairs(collections=tuple(config.pairs), pixels=config.pixels, rules=config.captions,
-                                       limits=config.image_limits, exclude=config.exclude, **kept)]
+                                       limits=config.image_limits, exclude=config.exclude, compression=packed)]
     if config.images:
         stages.append(IngestImages(collections=tuple(config.images), pixels=config.pixels, limits=config.image_limits,
-                                   exclude=config.exclude, **kept))
+                                   exclude=config.exclude, compression=packed))
     if config.texts:
-        stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, **kept))
+        stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, compression=packed))
     rewrites: list[str] = []
     if config.tfidf:
-        stages += [TfidfCounts(tfidf=config.tfidf, **kept), TfidfVocabulary(tfidf=config.tfidf, **kept),
-                   TfidfVectors(tfidf=config.tfidf, **kept)]
-        if config.tfidf.bound:
-            stages.append(TfidfChampions(tfidf=config.tfidf, **kept))
-        stages.append(TfidfNegatives(tfidf=config.tfidf, **kept))
+        kinds = [TfidfCounts, TfidfVocabulary, TfidfVectors, *([TfidfChampions] if config.tfidf.bound else []), TfidfNegatives]
+        stages += [kind(tfidf=config.tfidf, compression=packed) for kind in kinds]
         rewrites.append(TfidfNegatives.name)
-    stages.append(Join(rewrites=tuple(rewrites), **kept))
+    stages.append(Join(rewrites=tuple(rewrites), compression=packed))
     return stages

@@ -90,7 +90,7 @@ class IngestPairs(Ingest):
     name: ClassVar[str] = "pairs"
     main_table: ClassVar[str] = "pairs"
     placed: ClassVar[pa.Schema] = PLACED_PAIRS
-    order: ClassVar[tuple[str, ...]] = ("image_id", "caption", "uri", "offset", "where", "reason")
+    order: ClassVar[tuple[str, ...]] = ("image_id", "uri", "offset", "caption", "where", "reason")
     with_captions: ClassVar[bool] = True
 
     pixels: bool = True

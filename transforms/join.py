@@ -57,6 +57,8 @@ class Join(Stage):
                     pairs = batch.slice(start, BATCH_ROWS["examples"])
                     task.counts.rows_in += pairs.num_rows
                     task.write("examples", join_batch(pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors]))
+        for cursor in cursors:
+            cursor.finish()
 
 
 class RewriteCursor:
@@ -70,7 +72,7 @@ class RewriteCursor:
     def take(self, pair_ids: pa.Array) -> pa.Table:
         """The rewrites of these pairs, which must follow those of the call before.
 
-        Raises ValueError when the file holds rewrites of pairs that are not in the partition.
+        Raises ValueError when the file is seen to be in another order.
         """
         wanted = pair_ids.combine_chunks() if isinstance(pair_ids, pa.ChunkedArray) else pair_ids
         while self._next < self._file.num_batches and (self._held is None or not self._held.num_rows or pc.is_in(
@@ -83,9 +85,14 @@ class RewriteCursor:
         inside = pc.is_in(self._held["pair_id"], value_set=wanted).to_numpy()
         count = int(inside.sum())
         if not inside[:count].all():
-            raise ValueError(f"{self._file.url} is not in the order of its pairs")
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
         taken, self._held = self._held.slice(0, count), self._held.slice(count)
         return taken
+
+    def finish(self) -> None:
+        """Raises ValueError unless every rewrite was taken."""
+        if self._next < self._file.num_batches or (self._held is not None and self._held.num_rows):
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
 
 
 def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table]) -> pa.RecordBatch:

@@ -1,0 +1,102 @@
+import pytest
+import yaml
+
+from pipelines.config import Config, load_config, parse_config
+from schemas.errors import ConfigError
+
+GOOD = {"corpus": "out", "pairs": [{"format": "coco", "name": "coco", "captions": "captions.json", "images": "photos"}]}
+
+
+def parse(**changes):
+    return parse_config({**GOOD, **changes}, "/data/job")
+
+
+def problem(**changes):
+    with pytest.raises(ConfigError) as caught:
+        parse(**changes)
+    return str(caught.value)
+
+
+def test_relative_paths_are_taken_from_the_folder_of_the_file():
+    config = parse(texts=[{"format": "text", "name": "t", "files": ["a.txt", "/b.txt", "s3://c/d.txt", "../e/*.txt"]}],
+                   exclude={"files": ["test.txt"]})
+    assert config.corpus == "/data/job/out"
+    assert (config.pairs[0].captions, config.pairs[0].images) == ("/data/job/captions.json", "/data/job/photos")
+    assert config.texts[0].files == ["/data/job/a.txt", "/b.txt", "s3://c/d.txt", "/data/e/*.txt"]
+    assert config.exclude.files == ["/data/job/test.txt"]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"partitons": 4}, "partitons: unknown key; did you mean 'partitions'? Known keys: captions, compression, corpus,"),
+    ({"tfidf": {"max_dv": 0.5}}, "tfidf.max_dv: unknown key; did you mean 'max_df'?"),
+    ({"pairs": [{**GOOD["pairs"][0], "imagse": "x"}]}, "pairs.0.coco.imagse: unknown key; did you mean 'images'?"),
+    ({"exclude": {"fils": []}}, "exclude.fils: unknown key; did you mean 'files'?"),
+    ({"image_limits": {"max_pixel": 1}}, "image_limits.max_pixel: unknown key; did you mean 'max_pixels'?"),
+    ({"partitions": 0}, "partitions: Input should be greater than or equal to 1 (given: 0)"),
+    ({"partitions": "many"}, "partitions: Input should be a valid integer, unable to parse string as an integer (given: 'many')"),
+    ({"max_rejected": 1.5}, "max_rejected: Input should be less than or equal to 1 (given: 1.5)"),
+    ({"pairs": []}, "pairs: List should have at least 1 item after validation, not 0 (given: [])"),
+    ({"pairs": [{"format": "cocoa", "name": "x"}]}, "pairs.0: Input tag 'cocoa' found using 'format' does not match any of the expected tags"),
+    ({"pairs": [{"format": "coco", "name": "x"}]}, "pairs.0.coco.captions: is needed"),
+    ({"pairs": GOOD["pairs"] * 2}, "pairs: the name 'coco' is given to two collections"),
+    ({"pairs": [{**GOOD["pairs"][0], "name": "a/b"}]}, "pairs.0.coco.name: String should match pattern"),
+    ({"tfidf": {"k": 0}}, "tfidf.k: Input should be greater than or equal to 1 (given: 0)"),
+    ({"compression": "gzip"}, "compression: Input should be 'lz4' or 'zstd' (given: 'gzip')"),
+    ({"tfidf": {"ngrams": [2, 1]}}, "ngrams must be a range within [1, 5], not 2 to 1"),
+])
+def test_errors_name_the_key_and_what_is_allowed(changes, expected):
+    assert expected in problem(**changes)
+
+
+def test_several_errors_come_at_once():
+    text = problem(partitons=4, seed=-1)
+    assert "partitons" in text and "seed" in text
+
+
+def write(tmp_path, text):
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("- a\n- b\n", "must hold a mapping of settings, not list"),
+    ("", "must hold a mapping of settings, not NoneType"),
+    ("corpus: [unclosed", "is not YAML"),
+    (b"corpus: \xff\xfe", "is not YAML"),
+    ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' stands twice"),
+    ("corpus: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+])
+def test_files_that_are_no_configuration_are_named(tmp_path, text, expected):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match="job.yaml") as caught:
+        load_config(path)
+    assert expected in str(caught.value)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="there is no configuration at .*nowhere.yaml"):
+        load_config(str(tmp_path / "nowhere.yaml"))
+
+
+def test_settings_are_replaced_from_the_command_line(tmp_path):
+    path = write(tmp_path, yaml.safe_dump(GOOD))
+    config = load_config(path, ["tfidf.k=7", "seed=3", "pairs.0.name=other", "tfidf.bound=200"])
+    assert (config.tfidf.k, config.seed, config.pairs[0].name, config.tfidf.bound) == (7, 3, "other", 200)
+    assert load_config(path, ["tfidf=null"]).tfidf is None
+    assert config.corpus == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "pairs.x.name=a", "pairs.9.name=a", "seed.deep=1"])
+def test_bad_replacements_are_named(tmp_path, override):
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(write(tmp_path, yaml.safe_dump({**GOOD, "seed": 1})), [override])
+
+
+def test_every_setting_says_what_it_is():
+    def fields(model):
+        for name, field in model.model_fields.items():
+            yield f"{model.__name__}.{name}", field
+            if hasattr(field.annotation, "model_fields"):
+                yield from fields(field.annotation)
+    assert [name for name, field in fields(Config) if not field.description] == []

@@ -1,0 +1,209 @@
+"""Fetching the encoded bytes of images: whole files, byte ranges of tars, cells of Parquet files; from any fsspec store.
+
+Files that hold many images stay open across rows, a few at a time. All functions may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from contextlib import suppress
+from threading import Lock
+from typing import IO, Any
+from urllib.parse import parse_qs
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import CmclError, SourceError
+from schemas.rejects import Reason
+
+MAX_BYTES = 64 << 20
+_OPEN_FILES = 8
+_GROUP_BYTES = 256 << 20  # a Parquet row group of images up to this size is kept decoded
+
+
+class ImageError(CmclError):
+    """An image that cannot be had: `reason` and `detail` are those of its reject."""
+
+    def __init__(self, reason: Reason, detail: str):
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class _Handle:
+    """An open file and, for Parquet, what was read of it last. Use under `lock`; `closed` once it fell out of the cache."""
+
+    def __init__(self, uri: str):
+        self.lock = Lock()
+        self.closed = False
+        self.file: IO[bytes] = fsspec.open(uri, "rb").open()
+        self.parquet: pq.ParquetFile | None = None
+        self.group: tuple[str, int] | None = None
+        self.column: pa.ChunkedArray | None = None
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            self.group = self.column = self.parquet = None
+            with suppress(OSError):  # nothing was written, so nothing is lost
+                self.file.close()
+
+
+class _Handles:
+    """The files read last, most recent at the end. A local file that was replaced in the meantime is opened anew."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._lock = Lock()
+        self._open: OrderedDict[tuple[int, str, Any], _Handle] = OrderedDict()
+
+    def get(self, uri: str) -> _Handle:
+        # The process id: a forked child must not share its parent's file positions.
+        key = (os.getpid(), uri, _local_stamp(uri))
+        with self._lock:
+            handle = self._open.get(key)
+            if handle is not None:
+                self._open.move_to_end(key)
+                return handle
+        new = _Handle(uri)
+        dropped = []
+        with self._lock:
+            handle = self._open.setdefault(key, new)
+            if handle is not new:
+                dropped.append(new)
+            while len(self._open) > self._size:
+                dropped.append(self._open.popitem(last=False)[1])
+        for old in dropped:
+            old.close()
+        return handle
+
+    def clear(self) -> None:
+        with self._lock:
+            handles, self._open = list(self._open.values()), OrderedDict()
+        for handle in handles:
+            handle.close()
+
+
+_HANDLES = _Handles(_OPEN_FILES)
+
+
+def close_files() -> None:
+    """Closes the files that are kept open."""
+    _HANDLES.clear()
+
+
+def _local_stamp(uri: str) -> tuple[int, int, int] | None:
+    if "://" in uri and not uri.startswith("file://"):
+        return None
+    stat = os.stat(uri.removeprefix("file://"))
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def read_bytes(uri: str, offset: int | None = None, length: int | None = None, max_bytes: int = MAX_BYTES) -> bytes:
+    """The encoded bytes of one image: the whole of `uri`, `length` bytes of it from `offset`, or the cell that `uri` names
+    (`FILE.parquet#column=jpg&row=17`).
+
+    Raises ImageError: IMAGE_MISSING (no such file, null cell), IMAGE_TOO_LARGE (more than `max_bytes`, checked before reading),
+    IMAGE_UNREADABLE (anything else, with the text of the error). Raises SourceError when the package for the store is missing.
+    """
+    if length is not None and length > max_bytes:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{length} bytes, {max_bytes} are allowed")
+    try:
+        if offset is not None:
+            return _read_range(uri, offset, length, max_bytes)
+        file, _, fragment = uri.rpartition("#")
+        if file and "column=" in fragment and "row=" in fragment:
+            return _read_cell(file, fragment, max_bytes)
+        return _read_whole(uri, max_bytes)
+    except FileNotFoundError as error:
+        raise ImageError(Reason.IMAGE_MISSING, f"no such file: {uri}") from error
+    except IsADirectoryError as error:
+        raise ImageError(Reason.IMAGE_UNREADABLE, f"a folder, not a file: {uri}") from error
+    except ImportError as error:
+        raise SourceError(f"{uri}: {error}") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {type(error).__name__}: {error}") from error
+
+
+def _read_whole(uri: str, max_bytes: int) -> bytes:
+    fs, path = fsspec.core.url_to_fs(uri)
+    with fs.open(path, "rb") as file:
+        size = getattr(file, "size", None)
+        if isinstance(size, int) and size > max_bytes:
+            raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size} bytes, {max_bytes} are allowed")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {max_bytes} bytes")
+    return data
+
+
+def _read_range(uri: str, offset: int, length: int | None, max_bytes: int) -> bytes:
+    while True:
+        handle = _HANDLES.get(uri)
+        with handle.lock:
+            if handle.closed:  # it fell out of the cache between the two lines above
+                continue
+            handle.file.seek(offset)
+            data = handle.file.read(max_bytes + 1 if length is None else length)
+        break
+    if length is not None and len(data) != length:
+        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {len(data)} bytes at {offset}, not {length}: the file is shorter now")
+    if len(data) > max_bytes:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {max_bytes} bytes")
+    return data
+
+
+def _read_cell(file: str, fragment: str, max_bytes: int) -> bytes:
+    query = parse_qs(fragment, strict_parsing=True)
+    column, row = query["column"][0], int(query["row"][0])
+    while True:
+        handle = _HANDLES.get(file)
+        with handle.lock:
+            if handle.closed:
+                continue
+            cell = _cell(handle, column, row)
+        break
+    if not cell.is_valid:
+        raise ImageError(Reason.IMAGE_MISSING, f"{file}: column {column!r} of row {row} is null")
+    data = cell.as_buffer()
+    if data.size > max_bytes:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{data.size} bytes, {max_bytes} are allowed")
+    return data.to_pybytes()
+
+
+def _cell(handle: _Handle, column: str, row: int) -> pa.Scalar:
+    if handle.parquet is None:
+        handle.parquet = pq.ParquetFile(handle.file)
+    metadata = handle.parquet.metadata
+    if not 0 <= row < metadata.num_rows:
+        raise ValueError(f"row {row} of {metadata.num_rows}")
+    group = 0
+    while row >= metadata.row_group(group).num_rows:
+        row -= metadata.row_group(group).num_rows
+        group += 1
+    if handle.group != (column, group):
+        handle.group = handle.column = None  # free the old one first
+        sizes = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in sizes if chunk.path_in_schema == column)
+        if size > _GROUP_BYTES:
+            return _scan(handle.parquet, group, column, row)
+        handle.column = _member(handle.parquet.read_row_group(group, columns=[column]).column(0), column)
+        handle.group = column, group
+    assert handle.column is not None
+    return handle.column[row]
+
+
+def _scan(parquet: pq.ParquetFile, group: int, column: str, row: int) -> pa.Scalar:
+    """One cell of a row group that is too large to keep: reads up to it in small batches."""
+    for batch in parquet.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
+        if row < batch.num_rows:
+            return _member(pa.chunked_array([batch.column(0)]), column)[row]
+        row -= batch.num_rows
+    raise ValueError(f"row group {group} ends before its row {row}")
+
+
+def _member(values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+    return pa.compute.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values

@@ -1,0 +1,219 @@
+"""Files of a collection of scenes: one shard at a time, each written aside and moved into place when whole.
+
+Layout under the output folder, SHARD being five or more digits and SCENE nine:
+
+    images/SHARD/SCENE.jpg     the pictures
+    captions-SHARD.json        COCO captions: images, annotations {id, image_id, caption}
+    instances-SHARD.json       COCO instances: bbox xywh in pixels, category_id, categories; `attributes` is an extra field
+    truth-SHARD.jsonl          a scene a line: `Scene.to_json`, its file name, and its captions with their graphs
+    texts-SHARD.txt            sentences that belong to no scene, one a line
+    done-SHARD.json, texts-done-SHARD.json   what a finished shard holds, written last; a shard without it is made again
+
+An image's id is its scene's index; a caption's is 5 x index + 1 and on; an object's is 8 x index + 1 and on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transforms.scenes.draw import encode, render
+from transforms.scenes.language import CAPTIONS, captions
+from transforms.scenes.layout import Scene, sample_scene
+from transforms.scenes.texts import sentence
+from transforms.scenes.world import KINDS
+
+FORMAT = 1  # raise when the same seed comes to give other bytes, so that finished shards are made again
+TEMPORARY = ".making-"
+CATEGORY = {name: at for at, name in enumerate(KINDS, start=1)}
+_INFO = {"description": "synthetic scenes with known truth", "version": str(FORMAT), "contributor": "cmcl"}
+_LICENCES = [{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """One shard to make: scenes or sentences `start` to `stop` (exclusive) of a seed; `kind` is "scenes" or "texts"."""
+
+    out: str
+    kind: str
+    shard: int
+    start: int
+    stop: int
+    seed: int
+    pixels: bool = True
+    captions: bool = True
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it stands in file names."""
+        return f"{self.shard:05d}"
+
+    @property
+    def marker(self) -> Path:
+        """The file that says the shard is finished."""
+        return Path(self.out, f"done-{self.name}.json" if self.kind == "scenes" else f"texts-done-{self.name}.json")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the shard's bytes."""
+        shared = {"format": FORMAT, "kind": self.kind, "seed": self.seed, "start": self.start, "stop": self.stop}
+        return shared if self.kind == "texts" else {**shared, "pixels": self.pixels, "captions": self.captions}
+
+
+def shard_tasks(
+    out: str, count: int, seed: int, *, pixels: bool, captions: bool, shard_size: int, texts: int, start_index: int
+) -> list[ShardTask]:
+    """The tasks that make scenes and sentences `start_index` and on; shards are cut at multiples of their size."""
+    tasks = [
+        ShardTask(out, "scenes", shard, start, stop, seed, pixels, captions)
+        for shard, start, stop in _ranges(start_index, start_index + count, shard_size)
+    ]
+    # A sentence costs little, so a shard of them is longer.
+    lines = _ranges(start_index, start_index + texts, shard_size * CAPTIONS)
+    return tasks + [ShardTask(out, "texts", shard, start, stop, seed) for shard, start, stop in lines]
+
+
+def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int, int]]:
+    for shard in range(start // size, -(-stop // size)):
+        low, high = max(start, shard * size), min(stop, (shard + 1) * size)
+        if low < high:
+            yield shard, low, high
+
+
+def finished(task: ShardTask) -> dict[str, Any] | None:
+    """The summary of a shard that stands complete with the same settings, or None when it has to be made."""
+    try:
+        record = json.loads(task.marker.read_text("utf-8"))
+        if record["settings"] != task.settings():
+            return None
+        for name, size in record["files"].items():
+            if (Path(task.out) / name).stat().st_size != size:
+                return None
+        return dict(record["summary"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # no marker, a torn one or a missing file: the shard is simply made again
+
+
+def clear_stale(out: str) -> int:
+    """Remove what killed runs left half written; the number of things removed. Not for use while another run writes there."""
+    removed = 0
+    for folder in (Path(out), Path(out) / "images"):
+        for path in folder.glob(f"{TEMPORARY}*") if folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def write_shard(task: ShardTask) -> dict[str, Any]:
+    """Make one shard, unless it stands, and return its summary: scenes, captions, texts, skipped (0 or 1), milliseconds."""
+    begun = time.monotonic()
+    standing = finished(task)
+    if standing is not None:
+        return {**standing, "skipped": 1, "milliseconds": 0}
+    task.marker.unlink(missing_ok=True)
+    Path(task.out).mkdir(parents=True, exist_ok=True)
+    files, summary = _write_texts(task) if task.kind == "texts" else _write_scenes(task)
+    sizes = {name: (Path(task.out) / name).stat().st_size for name in sorted(files)}
+    record = {"settings": task.settings(), "summary": summary, "files": sizes}
+    _write(task.marker, lambda path: path.write_text(json.dumps(record, indent=1) + "\n", "utf-8"))
+    return {**summary, "skipped": 0, "milliseconds": round((time.monotonic() - begun) * 1000)}
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+
+
+def _write(path: Path, fill: Callable[[Path], object]) -> None:
+    """Fill a file under a temporary name and move it into place."""
+    aside = _aside(path)
+    try:
+        fill(aside)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _dump(path: Path, value: Any) -> None:
+    _write(path, lambda aside: aside.write_text(json.dumps(value, separators=(",", ":")) + "\n", "utf-8"))
+
+
+def _write_texts(task: ShardTask) -> tuple[list[str], dict[str, int]]:
+    name = f"texts-{task.name}.txt"
+    lines = "".join(f"{sentence(task.seed, index)}\n" for index in range(task.start, task.stop))
+    _write(Path(task.out) / name, lambda path: path.write_text(lines, "utf-8"))
+    return [name], {"scenes": 0, "captions": 0, "texts": task.stop - task.start}
+
+
+def _write_scenes(task: ShardTask) -> tuple[list[str], dict[str, int]]:
+    out, files = Path(task.out), [f"truth-{task.name}.jsonl", f"instances-{task.name}.json"]
+    images: list[dict[str, Any]] = []
+    spoken: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    folder = _aside(out / "images" / task.name)
+    if task.pixels:
+        folder.mkdir(parents=True)
+
+    def lines(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            for index in range(task.start, task.stop):
+                scene = sample_scene(task.seed, index)
+                said = captions(scene, task.seed) if task.captions else []
+                file_name = f"{task.name}/{index:09d}.jpg"
+                line = {**scene.to_json(), "file_name": file_name, "captions": [caption.to_json() for caption in said]}
+                stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+                images.append({"id": index, "file_name": file_name, "width": scene.width, "height": scene.height, "license": 1})
+                first = CAPTIONS * index + 1
+                spoken.extend({"id": first + at, "image_id": index, "caption": caption.text} for at, caption in enumerate(said))
+                found.extend(_instances(scene))
+                if task.pixels:
+                    (folder / f"{index:09d}.jpg").write_bytes(encode(render(scene)))
+
+    try:
+        _write(out / files[0], lines)
+        if task.pixels:
+            _move_folder(folder, out / "images" / task.name)
+            files += [f"images/{image['file_name']}" for image in images]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    head = {"info": _INFO, "licenses": _LICENCES, "images": images}
+    _dump(out / files[1], {**head, "annotations": found, "categories": _categories()})
+    if task.captions:
+        files.append(f"captions-{task.name}.json")
+        _dump(out / files[-1], {**head, "annotations": spoken})
+    return files, {"scenes": len(images), "captions": len(spoken), "texts": 0}
+
+
+def _move_folder(folder: Path, target: Path) -> None:
+    """Move a whole folder into place over an older one; a second copy of the task may have been faster with the same bytes."""
+    for attempt in range(5):
+        old = _aside(target)
+        try:
+            if target.exists():
+                os.rename(target, old)
+            os.rename(folder, target)
+            return
+        except OSError:
+            if attempt == 4:
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _categories() -> list[dict[str, Any]]:
+    return [{"id": at, "name": name, "supercategory": (KINDS[name].over or (name,))[0]} for name, at in CATEGORY.items()]
+
+
+def _instances(scene: Scene) -> Iterator[dict[str, Any]]:
+    for item in scene.objects:
+        x1, y1, x2, y2 = item.box
+        yield {
+            "id": 8 * scene.index + item.index + 1, "image_id": scene.index, "category_id": CATEGORY[item.kind],
+            "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0,
+                "attributes": sorted(item.attributes),
+        }  # fmt: skip
