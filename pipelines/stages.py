@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipelines.config import Config
 from transforms.ingest import IngestImages, IngestPairs, IngestTexts
 from transforms.join import Join
@@ -21,7 +23,7 @@ def stages_of(config: Config) -> list[Stage]:
         stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, compression=packed))
     rewrites: list[str] = []
     if config.tfidf:
-        kinds = [TfidfCounts, TfidfVocabulary, TfidfVectors, *([TfidfChampions] if config.tfidf.bound else []), TfidfNegatives]
+        kinds: list[Callable[..., Stage]] = [TfidfCounts, TfidfVocabulary, TfidfVectors, *([TfidfChampions] if config.tfidf.bound else []), TfidfNegatives]
         stages += [kind(tfidf=config.tfidf, compression=packed) for kind in kinds]
         rewrites.append(TfidfNegatives.name)
     stages.append(Join(rewrites=tuple(rewrites), compression=packed))

@@ -88,7 +88,8 @@ def _partition_of_name(name: str) -> int:
 def _reference_faults(corpus: Corpus, index: dict[str, Any], damaged: set[tuple[str, int | None]]) -> Iterator[Finding]:
     """Faults between tables, in partitions whose files are whole."""
     tables = {entry["stage"]: entry["tables"] for entry in index["stages"] if corpus.manifest(entry["stage"])}
-    everyone = _all_pair_keys(corpus, damaged)
+    whole = not any(stage == "pairs" for stage, _ in damaged)  # else it cannot be told which negatives come from nowhere
+    everyone = _all_pair_keys(corpus) if whole else np.empty(0, np.uint64)
     for partition in range(corpus.partitions):
         if ("pairs", partition) in damaged:
             continue
@@ -110,9 +111,8 @@ def _read(corpus: Corpus, stage: str, table: str, partition: int) -> pa.Table:
         return file.read()
 
 
-def _all_pair_keys(corpus: Corpus, damaged: set[tuple[str, int | None]]) -> np.ndarray:
-    keys = [_keys(_read(corpus, "pairs", "pairs", partition)["pair_id"])
-            for partition in range(corpus.partitions) if ("pairs", partition) not in damaged]
+def _all_pair_keys(corpus: Corpus) -> np.ndarray:
+    keys = [_keys(_read(corpus, "pairs", "pairs", partition)["pair_id"]) for partition in range(corpus.partitions)]
     return np.sort(np.concatenate([*keys, np.empty(0, np.uint64)]))
 
 

@@ -163,9 +163,10 @@ class IngestPairs(Ingest):
         images = rows.take(pa.array(first)).select(["image_id", "source", "uri", "offset", "length", "width", "height"])
         if not self.pixels:
             return images.append_column("sha256", pa.nulls(images.num_rows, pa.binary(32))).cast(IMAGES), rows
-        places = zip(*(images[name].to_pylist() for name in ("uri", "offset", "length")), strict=True)
+        places = images.select(["uri", "offset", "length"]).to_pylist()
         with task.engine(), ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(lambda place: probe_at(*place, self.limits) if place[0] else _NO_PLACE, places))
+            found = list(pool.map(
+                lambda place: probe_at(place["uri"], place["offset"], place["length"], self.limits) if place["uri"] else _NO_PLACE, places))
         broken = {image_id: result for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
                   if isinstance(result, ImageReject)}
         for row in rows.filter(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))).to_pylist():

@@ -1,0 +1,108 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cli import main
+from tests.pipelines.conftest import settings
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def job(scene_files, tmp_path_factory):
+    """A configuration whose corpus is made."""
+    folder = tmp_path_factory.mktemp("cli")
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(settings(scene_files, folder / "c")))
+    assert main(["run", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_the_package_installs_the_command():
+    entry = (REPOSITORY / "setup.py").read_text()
+    assert "cmcl = pipelines.cli:main" in entry
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in ("run", "status", "verify", "show", "hash", "scenes"))
+
+
+def test_run_says_what_was_made_and_what_stood(job, capsys):
+    assert main(["run", str(job), "--set", "tfidf.k=3", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "stood: pairs, images, texts, tfidf_counts, tfidf_vocabulary, tfidf_vectors" in out
+    assert main(["run", str(job), "--quiet"]) == 0
+
+
+def test_status_before_after_and_when_stale(job, scene_files, tmp_path, capsys):
+    fresh = tmp_path / "fresh.yaml"
+    fresh.write_text(yaml.safe_dump(settings(scene_files, tmp_path / "none")))
+    assert main(["status", str(fresh)]) == 0
+    assert capsys.readouterr().out.count("missing") == 8
+    assert not (tmp_path / "none").exists()
+    assert main(["status", str(job), "--set", "tfidf.ceiling=0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "settings.ceiling: 0.9 -> 0.5" in out and "reads tfidf, which changed" in out
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line and not line.startswith(" ")}
+    assert lines["pairs"][1:4] == ["current", "200", "200"] or lines["pairs"][1:3] == ["current", "200"]
+    assert lines["tfidf"][1] == "stale"
+
+
+def test_show_finds_pairs_by_id_image_and_words(job, capsys):
+    assert main(["show", str(job)]) == 0
+    first = capsys.readouterr().out
+    lines = dict(line.split(None, 1) for line in first.splitlines()[:3])
+    pair, image = lines["pair"].split()[0], lines["image"].split(":")[0]
+    assert "negatives, sentence level, tfidf:" in first and "cosine" in first and "other captions of the image" in first
+    for wanted in (pair, lines["caption"]):
+        assert main(["show", str(job), wanted]) == 0
+        assert capsys.readouterr().out == first
+    assert main(["show", str(job), image]) == 0
+    assert f"image   {image}" in capsys.readouterr().out
+    assert main(["show", str(job), "no caption has these words"]) == 1
+    assert "holds no pair, image or caption like" in capsys.readouterr().err
+
+
+def test_verify_and_hash(job, capsys):
+    assert main(["verify", str(job)]) == 0
+    assert "every file is whole" in capsys.readouterr().out
+    assert main(["hash", str(job.parent / "c")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("  corpus") and any(line.endswith("  tfidf/rewrites") for line in lines)
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["run", "nowhere.yaml"], "there is no configuration at nowhere.yaml"),
+    (["verify", "/nowhere"], "there is no corpus at /nowhere"),
+    (["show", "/nowhere"], "there is no corpus at /nowhere"),
+    (["status", "nowhere.yaml"], "there is no configuration"),
+])
+def test_errors_are_one_line_without_a_traceback(arguments, text, capsys):
+    assert main(arguments) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_bad_usage(job, capsys):
+    assert main(["verify", str(job), "--", "--runner=X"]) == 2
+    assert main(["run", str(job), "--workers", "0"]) == 1
+    assert "--workers" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["dance"])
+    assert caught.value.code == 2
+
+
+def test_a_missing_input_is_named_before_any_work(scene_files, tmp_path, capsys):
+    values = settings(scene_files, tmp_path / "c")
+    values["pairs"][0]["captions"] = str(tmp_path / "nowhere-*.json")
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert main(["run", str(path)]) == 1
+    assert "nowhere-*.json matches no file" in capsys.readouterr().err
+    assert not (tmp_path / "c/pairs").exists()
+
+
+def test_a_corpus_of_another_format_is_named(tmp_path, capsys):
+    (tmp_path / "corpus.json").write_text('{"format": 99, "partitions": 1, "stages": []}')
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "is a corpus of format 99; this release reads format 1" in capsys.readouterr().err
