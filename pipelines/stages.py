@@ -23,7 +23,8 @@ def stages_of(config: Config) -> list[Stage]:
         stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, compression=packed))
     rewrites: list[str] = []
     if config.tfidf:
-        kinds: list[Callable[..., Stage]] = [TfidfCounts, TfidfVocabulary, TfidfVectors, *([TfidfChampions] if config.tfidf.bound else []), TfidfNegatives]
+        bounded = [TfidfChampions] if config.tfidf.bound else []
+        kinds: list[Callable[..., Stage]] = [TfidfCounts, TfidfVocabulary, TfidfVectors, *bounded, TfidfNegatives]
         stages += [kind(tfidf=config.tfidf, compression=packed) for kind in kinds]
         rewrites.append(TfidfNegatives.name)
     stages.append(Join(rewrites=tuple(rewrites), compression=packed))

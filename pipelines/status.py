@@ -23,6 +23,8 @@ def print_status(states: Sequence[StageState]) -> None:
             print(f"    {why}")
         if state.state == "missing" and state.tasks_recorded:
             print(f"    {state.tasks_recorded} tasks are done and stand")
+        for name, value in (state.manifest.extra if state.manifest else {}).items():
+            print(f"    {name} {value}")
         for reason, count in counts.reasons.items():
             print(f"    {count:>10,}  {reason}")
 

@@ -143,6 +143,7 @@ def commit(context: RunContext, stage: Stage, results: Sequence[dict[str, Any]])
     for record in records:
         counts.add(record.counts)
         extra.update(record.extra)
+    extra.update(stage.conclude(counts))
     failed = None
     if counts.rows_in and counts.rejected / counts.rows_in > context.max_rejected:
         failed = (f"{counts.rejected} of {counts.rows_in} rows were rejected ({counts.rejected / counts.rows_in:.1%}), "

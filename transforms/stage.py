@@ -154,6 +154,10 @@ class Stage(ABC):
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition: reads and writes through `task`. `payload` is what a combine or a shuffle brought, else None."""
 
+    def conclude(self, counts: Counts) -> dict[str, Any]:
+        """What the stage's manifest says beside the counts of all its tasks, such as a measured quality."""
+        return {}
+
     @property
     def sources(self) -> Mapping[str, Any]:
         """What the stage reads from outside of the corpus, as JSON-able stamps; only fingerprints hold it, keys do not."""
@@ -172,10 +176,10 @@ class Stage(ABC):
         reads = {}
         for source in self.inputs:
             if source.scope == "partition" and partition != WHOLE:
-                record = corpus.record(source.stage, partition)
-                if record is None:
+                content = corpus.content(source.stage, source.table, partition)
+                if content is None:
                     raise KeyError(f"{self.name} needs partition {partition} of {source.stage}, which is not there")
-                reads[f"{source.stage}/{source.table}"] = record.content(source.table)
+                reads[f"{source.stage}/{source.table}"] = content
             else:
                 manifest = corpus.manifest(source.stage)
                 if manifest is None:

@@ -1,0 +1,68 @@
+"""The Arrow schemas of what the TF-IDF stages keep between them, versioned like the tables of a corpus.
+
+A sparse matrix is stored as list columns: the offsets of a list column are a CSR `indptr`, its values the `indices` or the
+`data`, so a memory-mapped record batch is a scipy matrix without a copy.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.errors import SchemaError
+from schemas.tables import TABLE_KEY, VERSION_KEY
+
+DOCUMENTS_KEY = b"documents"
+
+
+def _required(*fields: tuple[str, pa.DataType]) -> list[pa.Field]:
+    return [pa.field(name, kind, nullable=False) for name, kind in fields]
+
+
+def _artefact(name: str, version: int, fields: list[pa.Field], extra: dict[bytes, str] | None = None) -> pa.Schema:
+    return pa.schema(fields, metadata={TABLE_KEY: name, VERSION_KEY: str(version), **(extra or {})})
+
+
+_CAPTION = _required(
+    ("pair_id", pa.string()),
+    ("caption", pa.string()),
+    ("image_key", pa.uint64()),  # hash of the image id
+    ("content_key", pa.uint64()),  # first 8 bytes of the image's SHA-256; the image key where there is none
+    ("text_key", pa.uint64()),  # hash of the caption's words, lower case, in order, without punctuation
+)
+
+# Term counts of the captions of one partition; `terms` are rows of that partition's `tfidf_terms`, ascending within a caption.
+TFIDF_COUNTS = _artefact("tfidf_counts", 1, [*_CAPTION, *_required(
+    ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+    ("counts", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+)])
+
+# The words of one partition in code point order, and in how many of its captions each occurs.
+TFIDF_TERMS = _artefact("tfidf_terms", 1, _required(("term", pa.string()), ("df", pa.int64())))
+
+# Unit vectors of the captions of one partition; `terms` are columns of the corpus' vocabulary, ascending within a caption.
+TFIDF_VECTORS = _artefact("tfidf_vectors", 1, [*_CAPTION, *_required(
+    ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+    ("weights", pa.list_(pa.field("item", pa.float64(), nullable=False))),
+)])
+
+# Where the postings of a frequent word are cut: kept are the captions with (weight, order) >= (weight, order) of this row.
+TFIDF_CHAMPIONS = _artefact("tfidf_champions", 1, _required(
+    ("column", pa.int32()), ("weight", pa.float64()), ("order", pa.uint64())))
+
+
+def vocabulary_schema(documents: int) -> pa.Schema:
+    """The `tfidf_vocabulary` artefact of a corpus of `documents` captions: every word, in code point order.
+
+    Columns: term, df (captions that hold it), kept (it passed min_df and max_df: the i-th kept word is column i of the vectors),
+    idf (ln((1 + documents) / (1 + df)) + 1).
+    """
+    return _artefact("tfidf_vocabulary", 1, _required(
+        ("term", pa.string()), ("df", pa.int64()), ("kept", pa.bool_()), ("idf", pa.float64())), {DOCUMENTS_KEY: str(documents)})
+
+
+def documents_of(schema: pa.Schema) -> int:
+    """The number of captions that a vocabulary was counted on; raises SchemaError when `schema` does not say."""
+    metadata = schema.metadata or {}
+    if DOCUMENTS_KEY not in metadata:
+        raise SchemaError("the vocabulary's schema metadata has no number of documents")
+    return int(metadata[DOCUMENTS_KEY])

@@ -1,0 +1,81 @@
+"""Bounded top-k: candidates from cut postings, scored by their full vectors.
+
+The work for a caption is at most `bound` candidates a word of it, however many captions the corpus has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from transforms.tfidf.champions import Cuts
+from transforms.tfidf.corpus import Corpus, invert
+from transforms.tfidf.pairwise import pair_cosines
+from transforms.tfidf.search import PADDING, ExactSearch, Hits, make_keys, ranks_of, scores_of
+
+_ROWS = 256  # captions re-scored at a time
+_BLOCK = 32_768  # captions of one block of postings: accumulators of a product that fit the processor's cache
+
+
+class CutCorpus(Corpus):
+    """A corpus whose postings are cut: the same captions, seen by `inverted` and `sample` with the words left by `cuts` only.
+
+    The inverted blocks are kept: at most 12 bytes a posting, or about 80 a caption. Make it once a process.
+    """
+
+    def __init__(self, corpus: Corpus, cuts: pa.RecordBatch | pa.Table):
+        """Cuts the postings of `corpus`, whose other arrays are shared."""
+        self.__dict__.update({name: value for name, value in corpus.__dict__.items() if name != "_samples"})
+        limits = Cuts(cuts, corpus.columns)
+        self._cut = [limits.apply(part) for part in corpus.parts]
+
+    def matrix(self, part: int) -> csr_matrix:
+        """The cut vectors of one part."""
+        return self._cut[part]
+
+    def inverted(self, rows: int) -> Iterator[tuple[np.ndarray, csr_matrix]]:
+        """All blocks; their size is fixed, whatever `rows`."""
+        yield from self._blocks
+
+    @cached_property
+    def _blocks(self) -> list[tuple[np.ndarray, csr_matrix]]:
+        return [(first + order, block) for first, stack in self.slices(_BLOCK) for order, block in [invert(stack)]]
+
+
+class BoundedSearch:
+    """Finds candidates through `cuts` (the artefact of `champions.cuts_of`) and scores the `rescore` best of each row in full."""
+
+    def __init__(self, corpus: Corpus, cuts: pa.RecordBatch | pa.Table, rescore: int):
+        """Cuts the postings of `corpus`; `rescore`: candidates of a caption at least, a bound on memory and time."""
+        self.corpus, self.rescore = corpus, rescore
+        self.partial = ExactSearch(CutCorpus(corpus, cuts), _BLOCK)
+
+    def find(self, rows: csr_matrix, depth: int, certain: bool) -> Hits:
+        """The candidates of each row, CSR [q, words]: the max(`rescore`, `depth`) best by the words that brought them in.
+
+        Candidates at the cut that tie are left out together, so that which are in does not depend on blocks.
+        """
+        partial = self.partial.find(rows, max(self.rescore, depth), certain)
+        present = (partial.keys != PADDING) & (scores_of(partial.keys) > np.maximum(partial.floor, 0)[:, None])
+        keys = np.full(partial.keys.shape, PADDING)
+        for start in range(0, rows.shape[0], _ROWS):
+            self._rescore(rows, slice(start, start + _ROWS), partial.keys, present, keys)
+        keys.sort(axis=1)
+        return Hits(keys[:, :int(present.sum(axis=1).max(initial=0))], np.zeros_like(partial.floor), partial.complete)
+
+    def _rescore(self, rows: csr_matrix, span: slice, partial: np.ndarray, present: np.ndarray, keys: np.ndarray) -> None:
+        """Fills `keys` uint64 [q, width] in the rows of `span` for the candidates that are `present`."""
+        here = present[span]
+        row = np.repeat(np.arange(len(here)), here.sum(axis=1))
+        ranks = ranks_of(partial[span][here])
+        numbers = self.corpus.by_rank[ranks]
+        marked = np.zeros(len(self.corpus), bool)
+        marked[numbers] = True
+        used = np.flatnonzero(marked)
+        place = np.empty(len(self.corpus), np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        keys[span][here] = make_keys(pair_cosines(rows[span], row, self.corpus.gather(used), place[numbers]), ranks)

@@ -1,0 +1,249 @@
+"""The hard negatives of one partition: search, guards, and the record batches they end in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from schemas.rejects import REASONS, Reason, reason_position
+from schemas.tables import LABEL, REWRITES, SCORE
+from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.guards import ABSENT, KEPT, Queries, Verdicts, judge, make_queries
+from transforms.tfidf.search import PADDING, UNIT, ExactSearch, Hits
+from transforms.tfidf.settings import TfidfSettings
+
+_SLACK = 40  # candidates wanted beyond k at first, for those that guards refuse
+_CELLS = 4_000_000  # candidates held at a time while looking deeper
+_SCORE_NAMES = pa.array(["cosine", "own", "limit"])
+_WHY = pa.array(["most_similar_below_margin", "most_similar_below_ceiling"])
+
+
+class Search(Protocol):
+    """Finds candidates of rows CSR [q, words]: `ExactSearch` or `BoundedSearch`."""
+
+    def find(self, rows: csr_matrix, depth: int, certain: bool) -> Hits:
+        """The `depth` best candidates of each row; a few rows may get fewer unless `certain`."""
+
+
+@dataclass
+class Stats:
+    """What a task has to say: captions, negatives, captions with fewer than k, without a kept word, and drops by reason."""
+
+    captions: int = 0
+    negatives: int = 0
+    short: int = 0
+    wordless: int = 0
+    searched_again: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Judged candidates of some captions, m rows ordered by caption, then as the law orders them.
+
+    query, candidate: int64 [m], caption numbers. score, own, limit: int32 [m], millionths; own -1: no other caption. verdict:
+    int8 [m].
+    """
+
+    query: np.ndarray
+    candidate: np.ndarray
+    score: np.ndarray
+    own: np.ndarray
+    limit: np.ndarray
+    verdict: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> Found:
+        """The rows that `chosen`, a mask or row numbers, picks."""
+        return Found(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Output of up to `query_rows` captions: `rewrites` (schema REWRITES), and the refused candidates as `RejectLog.add_batch`
+    wants.
+
+    drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>".
+    """
+
+    rewrites: pa.RecordBatch
+    drop_ids: pa.Array
+    drop_reasons: np.ndarray
+    drop_details: pa.Array
+
+
+def hard_negatives(corpus: Corpus, part: int, settings: TfidfSettings, stats: Stats, search: Search | None = None,
+                   ) -> Iterator[Negatives]:
+    """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
+
+    All captions of an image must be in one part, next to each other. `search` defaults to the exact one. `stats` is added to.
+    Raises ValueError when an image's captions are apart.
+    """
+    searcher: Search = search or ExactSearch(corpus, settings.block_rows)
+    first, last = corpus.span(part)
+    image = corpus.image[first:last]
+    starts = np.flatnonzero(np.concatenate([[True], image[1:] != image[:-1]])) if last > first else np.zeros(0, np.int64)
+    if len(np.unique(image)) != len(starts):
+        raise ValueError("the captions of an image must stand next to each other")
+    for low, high in _cuts(starts, last - first, settings.query_rows):
+        numbers = np.arange(first + low, first + high)
+        found = find(corpus, numbers, settings, searcher, stats)
+        yield _output(corpus, found, numbers, settings, stats)
+
+
+def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Stretches of whole images, of about `rows` captions and at least one image each."""
+    ends = np.append(starts[1:], count)
+    low = 0
+    while low < count:
+        high = int(ends[max(np.searchsorted(ends, low + rows, side="right") - 1, np.searchsorted(ends, low, side="right"))])
+        yield low, high
+        low = high
+
+
+def find(corpus: Corpus, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats) -> Found:
+    """The judged candidates of captions `numbers` int64 [q], ascending and of whole images; refused ones up to the k-th kept."""
+    rows = corpus.gather(numbers)
+    queries = make_queries(corpus, rows, numbers, settings)
+    stats.captions += len(numbers)
+    stats.wordless += int((np.diff(rows.indptr) == 0).sum())
+    pieces = list(_settled(corpus, rows, queries, settings, search, stats))
+    found = Found(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in Found.__dataclass_fields__))
+    return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
+
+
+def _settled(corpus: Corpus, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
+             ) -> Iterator[Found]:
+    """Searches, judges, and looks deeper for images with a caption that is not settled, until all are."""
+    limit = min(settings.max_depth, len(corpus))
+    depth = min(settings.k + _SLACK, limit)
+    work = [(rows, queries, search.find(rows, depth, depth == limit), depth)]
+    while work:
+        rows, queries, hits, depth = work.pop()
+        verdicts = judge(corpus, queries, hits, settings)
+        if depth == limit:
+            verdicts.settled[:] = True
+        again = np.zeros(queries.group[-1] + 1 if len(queries.group) else 0, bool)
+        again[queries.group[~verdicts.settled]] = True
+        again = again[queries.group]
+        yield _picked(queries, verdicts, ~again)
+        if not again.any():
+            continue
+        stats.searched_again += int((~verdicts.settled).sum())
+        depth = min(depth * 4, limit)
+        chosen = np.flatnonzero(again)
+        rows, queries, missing = rows[chosen], queries.take(again), ~verdicts.settled[chosen]
+        old = Hits(hits.keys[chosen], hits.floor[chosen], hits.complete[chosen])
+        starts = np.flatnonzero(np.concatenate([[True], queries.group[1:] != queries.group[:-1]]))
+        for low, high in _cuts(starts, len(chosen), max(_CELLS // depth, 1)):
+            span = slice(low, high)
+            part = np.zeros(len(chosen), bool)
+            part[span] = True
+            known = Hits(old.keys[span], old.floor[span], old.complete[span])
+            new = search.find(rows[span][np.flatnonzero(missing[span])], depth, depth == limit)
+            work.append((rows[span], queries.take(part), _replaced(known, missing[span], new), depth))
+
+
+def _replaced(known: Hits, missing: np.ndarray, new: Hits) -> Hits:
+    """`known`, with the rows that `missing` bool [q] marks replaced by those of `new`."""
+    keys = np.full((len(missing), max(known.keys.shape[1], new.keys.shape[1])), PADDING)
+    keys[:, :known.keys.shape[1]] = known.keys
+    keys[missing] = PADDING
+    keys[missing, :new.keys.shape[1]] = new.keys
+    floor, complete = known.floor.copy(), known.complete.copy()
+    floor[missing], complete[missing] = new.floor, new.complete
+    return Hits(keys, floor, complete)
+
+
+def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
+    """The judged candidates of the captions that `rows` bool [q] marks."""
+    chosen = (verdicts.verdict != ABSENT) & rows[:, None]
+    row = np.repeat(np.arange(len(rows)), chosen.sum(axis=1))
+    return Found(queries.numbers[row], verdicts.candidate[chosen], verdicts.score[chosen], queries.own[row].astype(np.int32),
+                 queries.limit[row].astype(np.int32), verdicts.verdict[chosen])
+
+
+def _output(corpus: Corpus, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
+    """The record batch and the drops of judged candidates; counts them."""
+    is_kept = found.verdict == KEPT
+    kept, dropped = found.where(is_kept), found.where(~is_kept)
+    stats.negatives += len(kept.query)
+    stats.short += int((np.bincount(kept.query - numbers[0], minlength=len(numbers)) < settings.k).sum()) if len(numbers) else 0
+    for position, count in zip(*np.unique(dropped.verdict, return_counts=True), strict=True):
+        stats.drops[REASONS[position].value] += int(count)
+    noted = dropped.where((dropped.verdict != reason_position(Reason.SAME_IMAGE)) & settings.drop_rows)
+    pair_ids = corpus.strings(lambda part: part.pair_id, numbers)
+    ids = _take(pair_ids, noted.query - numbers[0]) if len(numbers) else pair_ids
+    other = _strings(corpus, noted.candidate, "pair_id")
+    details = pc.binary_join_element_wise(other, _decimals(noted.score), " ")
+    return Negatives(rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0), ids, noted.verdict, details)
+
+
+def _strings(corpus: Corpus, candidates: np.ndarray, column: str) -> pa.Array:
+    """`pair_id` or `caption` of caption numbers in any order."""
+    used = np.zeros(len(corpus), bool)
+    used[candidates] = True
+    numbers = np.flatnonzero(used)
+    place = np.empty(len(corpus), np.int32)
+    place[numbers] = np.arange(len(numbers), dtype=np.int32)
+    return _take(corpus.strings(lambda part: getattr(part, column), numbers), place[candidates])
+
+
+def _take(strings: pa.Array, rows: np.ndarray) -> pa.Array:
+    """`strings.take(rows)`; three times as fast for strings of one length, as ids are."""
+    count = len(strings)
+    offsets = np.frombuffer(strings.buffers()[1], np.int32, count + 1, 4 * strings.offset) if count else np.zeros(1, np.int32)
+    width = int(offsets[-1] - offsets[0]) // max(count, 1)
+    if not 0 < width <= 64 or len(rows) * width >= 2**31 or (np.diff(offsets) != width).any():
+        return strings.take(pa.array(rows))
+    cells = np.frombuffer(strings.buffers()[2], f"V{width}", count, int(offsets[0]))
+    places = np.arange(0, (len(rows) + 1) * width, width, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(places), pa.py_buffer(cells[rows]))
+
+
+def _decimals(score: np.ndarray) -> pa.Array:
+    """Millionths as text with six decimals."""
+    table, codes = np.unique(score, return_inverse=True)
+    return pa.array([f"{value / UNIT:.6f}" for value in table.tolist()], pa.string()).take(pa.array(codes))
+
+
+def rewrites(corpus: Corpus, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:
+    """The `rewrites` rows of kept candidates: polarity negative, level sentence, kind tfidf.
+
+    scores: the cosine, the similarity to the image's other captions (`own`, left out where there are none), and the limit that
+    the cosine had to stay within. pair_ids: those of captions `first`, `first` + 1 and so on.
+    """
+    count = len(kept.query)
+    related = kept.own >= 0
+    values = np.stack([kept.score, kept.own, kept.limit], axis=1)
+    shown = np.ones((count, 3), bool)
+    shown[:, 1] = related
+    offsets = np.concatenate([[0], np.cumsum(2 + related)]).astype(np.int32)
+    names = np.broadcast_to(np.arange(3, dtype=np.int8), (count, 3))
+    score = pa.StructArray.from_arrays([
+        pa.DictionaryArray.from_arrays(pa.array(names[shown]), _SCORE_NAMES),
+        pa.array((values[shown] / UNIT).astype(np.float32)),
+    ], fields=list(SCORE))
+    origin, text = _strings(corpus, kept.candidate, "pair_id"), _strings(corpus, kept.candidate, "caption")
+    schema = REWRITES
+    return pa.RecordBatch.from_arrays([
+        _take(pair_ids, kept.query - first),
+        text,
+        _label("negative", count),
+        _label("sentence", count),
+        _label("tfidf", count),
+        pa.nulls(count, schema.field("edits").type),
+        origin,
+        pa.ListArray.from_arrays(pa.array(offsets), score, type=schema.field("scores").type),
+        pa.DictionaryArray.from_arrays(pa.array((~related).astype(np.int8)), _WHY),
+    ], schema=schema)
+
+
+def _label(value: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)), pa.array([value])).cast(LABEL)
