@@ -1,6 +1,6 @@
 """Peak memory and cost per caption of a whole run, from captions on disk to shards, at growing corpora.
 
-    python -m benchmarks.peak_memory CAPTIONS.json [--sizes 25000 500000] [--bound 2000 | --exact] [--workers 1]
+    python -m benchmarks.peak_memory CAPTIONS.json [--sizes 25000 500000] [--bound 8000 --rescore 700 | --exact] [--workers 1]
 
 The corpora are COCO's captions repeated and perturbed (`benchmarks/corpora.py`). Each run is a process of its own; its memory, and that
 of its workers, is read twenty times a second: `anonymous` is what it has allocated, `resident` counts mapped files too, which the
@@ -42,7 +42,7 @@ def memory_of(process: psutil.Process) -> tuple[int, int]:
     return anonymous, resident
 
 
-def measure(folder: Path, captions: pa.Table, rows: int, bound: int | None, workers: int) -> dict[str, float]:
+def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int], workers: int) -> dict[str, float]:
     """Makes a corpus of `rows` captions; returns its peaks in MB, seconds, and milliseconds of the search a caption."""
     table = repeat_and_perturb(captions, rows)
     with open(folder / "captions.tsv", "w", encoding="utf-8") as file:
@@ -53,7 +53,7 @@ def measure(folder: Path, captions: pa.Table, rows: int, bound: int | None, work
     config.write_text(yaml.safe_dump({
         "corpus": str(folder / "corpus"), "partitions": max(4, rows // 8192), "pixels": False, "workers": workers,
         "pairs": [{"format": "tsv", "name": "big", "captions": str(folder / "captions.tsv"), "image": "image"}],
-        "tfidf": {"bound": bound}}))
+        "tfidf": search}))
     del table
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], stdout=subprocess.DEVNULL)
@@ -80,7 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captions", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[25_000, 500_000])
-    parser.add_argument("--bound", type=int, default=2000)
+    parser.add_argument("--bound", type=int, default=8000)
+    parser.add_argument("--rescore", type=int, default=700)
     parser.add_argument("--exact", action="store_true", help="search without a bound")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scratch", default=None, help="folder for the corpora (about 25 kB a caption)")
@@ -88,7 +89,8 @@ def main() -> None:
     captions = coco_captions(args.captions)
     for rows in args.sizes:
         with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-            print(json.dumps(measure(Path(folder), captions, rows, None if args.exact else args.bound, args.workers)), flush=True)
+            search = {} if args.exact else {"bound": args.bound, "rescore": args.rescore}
+            print(json.dumps(measure(Path(folder), captions, rows, search, args.workers)), flush=True)
 
 
 if __name__ == "__main__":
