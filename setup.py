@@ -1,6 +1,13 @@
 """Packaging. Dataflow workers install the project from here (`--setup_file`)."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+ROOMS = ("schemas", "transforms", "pipelines", "model")
+# Weights, word lists and the like lie beside the code that reads them, and travel with it to workers.
+DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("*"))
+               if path.is_file() and path.suffix not in (".py", ".pyc")] for room in ROOMS}
 
 TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2"]
 
@@ -12,8 +19,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=[room + suffix for room in ("schemas", "transforms", "pipelines", "model")
+    packages=find_packages(include=[room + suffix for room in ROOMS
                                     for suffix in ("", ".*")]),
+    package_data=DATA,
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "pyarrow>=25,<26",
@@ -31,7 +39,11 @@ setup(
         "psutil>=6,<8",
     ],
     extras_require={
-        "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2024.6"],
+        # For stages to come. fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
+        "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
+        "fairseq": ["hydra-core>=1.3.2,<1.4", "omegaconf>=2.3,<2.4", "bitarray>=2.9", "sacrebleu>=2.4,<3", "sentencepiece>=0.2,<0.3",
+                    "torch>=2.15,<2.16"],
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2024.6", "setuptools>=75,<81", "build>=1.2"],
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,

@@ -2,8 +2,9 @@
 
     python -m benchmarks.negatives_truth [--scenes 2000] [--k 20]
 
-Every negative is a caption of another scene; its parse is judged against the scene that it is a negative for (`transforms.scenes`). The
-guards see captions alone, never the truth. Without guards means: no ceiling, no margin, only captions of the image itself are left out.
+Every negative is a caption of another scene; its parse is judged against the scene that it is a negative for
+(`transforms.scenes`). The guards see captions alone, never the truth. Without guards means: no ceiling, no margin, only captions
+of the image itself are left out.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ UNGUARDED = {"ceiling": 1.0, "margin": 0.0, "margin_floor": 1.0, "near_text": 1.
 
 def verdicts(folder: Path, scenes: dict[str, Scene], k: int, guards: dict[str, float]) -> Counter[str]:
     """How many negatives are true, false or unclear of their image."""
-    config = parse_config({
-        "corpus": str(folder / f"corpus-{len(guards)}"), "partitions": 4, "pixels": False, "tfidf": {"k": k, **guards},
-        "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "captions-*.json")}]}, str(folder))
+    config = parse_config(
+        {
+            "corpus": str(folder / f"corpus-{len(guards)}"),
+            "partitions": 4,
+            "pixels": False,
+            "tfidf": {"k": k, **guards},
+            "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "captions-*.json")}],
+        },
+        str(folder),
+    )
     run(config)
     corpus, found = Corpus(config.corpus, 4), Counter[str]()
     for partition in range(4):
@@ -60,7 +68,9 @@ def main() -> None:
             found = verdicts(folder, scenes, args.k, guards)
             total = sum(found.values())
             shares[name] = found["true"] / total
-            print(f"{name}: {total} negatives, {found['true'] / total:.2%} true of the image, {found['unclear'] / total:.2%} unclear")
+            print(
+                f"{name}: {total} negatives, {found['true'] / total:.2%} true of the image, {found['unclear'] / total:.2%} unclear"
+            )
         print(f"ratio, with guards to without: {shares['with guards'] / shares['without guards']:.2f}")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from pipelines import scenes
-from schemas.errors import CmclError
+from schemas.errors import CmclError, RejectLimitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 well, 1 a named error or damage found, 2 wrong usage, 130 interrupted."""
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of packages that nobody asked for
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
@@ -25,7 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cmcl: error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"cmcl: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        print(f"cmcl: error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get("CMCL_DEBUG"):
+            raise
+        said = str(error).strip().splitlines() or [""]
+        print(f"cmcl: error: {type(error).__name__}: {said[-1]} (CMCL_DEBUG=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("cmcl: interrupted; what is finished stands, run again to go on", file=sys.stderr)
@@ -38,14 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="make what is missing or stale of a corpus",
-                              epilog="Options after -- go to Beam, such as -- --runner=SparkRunner.")
+                              epilog="Options after -- go to Beam, such as -- --job_endpoint=host:8099.")
     _config_arguments(run)
-    run.add_argument("--workers", type=int, metavar="N", help="processes of the local runner")
+    run.add_argument("--runner", choices=("local", "spark", "flink", "prism", "dataflow"), default="local",
+                     help="the engine (default local); a job server is started when no --job_endpoint is given after --")
+    run.add_argument("--workers", type=_positive, metavar="N", help="processes that run tasks")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     run.set_defaults(main=_run)
 
     status = commands.add_parser("status", help="how each stage stands: current, stale (why), missing; rows in, out, rejected")
     _config_arguments(status)
+    status.add_argument("--why", action="store_true", help="explain each stage: what it hangs on, and what a run would do to it")
     status.set_defaults(main=_status)
 
     verify = commands.add_parser("verify", help="hash every file again, check schemas and references, name what is wrong")
@@ -56,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print one pair with everything made for it")
     show.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
     show.add_argument("id", metavar="ID", nargs="?", help="a pair id, an image id, or a piece of a caption; none: the first pair")
-    show.add_argument("--limit", type=int, default=10, metavar="N", help="rewrites of a kind that are printed (default 10)")
+    show.add_argument("--limit", type=_positive, default=10, metavar="N", help="rewrites of a kind that are printed (default 10)")
     show.set_defaults(main=_show)
 
     hashes = commands.add_parser("hash", help="print the corpus hash: the same wherever and however the corpus was made")
@@ -69,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"takes a number of at least 1, not {text}")
+    return number
+
+
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="the YAML configuration")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
@@ -77,13 +96,17 @@ def _config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from pipelines.config import load_config
-    from pipelines.run import run
+    from pipelines.run import RunReport, run
     from pipelines.status import print_report
 
-    if args.workers is not None and args.workers < 1:
-        raise CmclError(f"--workers takes a number of at least 1, not {args.workers}")
     config = load_config(args.config, args.overrides)
-    report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty())
+    try:
+        report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty(),
+                     runner=args.runner)
+    except RejectLimitError as error:
+        if isinstance(error.report, RunReport):
+            print_report(error.report)
+        raise
     print_report(report)
     return 0
 
@@ -91,9 +114,9 @@ def _run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     from pipelines.config import load_config
     from pipelines.run import plan_of
-    from pipelines.status import print_status
+    from pipelines.status import print_status, print_why
 
-    print_status(plan_of(load_config(args.config, args.overrides))[1])
+    (print_why if args.why else print_status)(plan_of(load_config(args.config, args.overrides))[1])
     return 0
 
 

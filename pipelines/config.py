@@ -10,11 +10,12 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+import fsspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas import files
 from schemas.errors import ConfigError
@@ -32,9 +33,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    corpus: str = Field(description="where the corpus is made: a folder or any fsspec URL")
+    corpus: str = Field(min_length=1, description="where the corpus is made: a folder or any fsspec URL")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of every random choice")
     partitions: int = Field(16, ge=1, le=2**20, description="files that each table is cut in, and tasks of each stage")
+    resources: dict[str, dict[typing.Literal["min_ram", "accelerator", "cpu_count"], str]] = Field(
+        default_factory=dict, description="by stage: Beam resource hints (min_ram, accelerator, cpu_count) in place of its own")
     workers: int = Field(1, ge=1, description="processes of the local runner")
     max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected before the run fails")
     pixels: bool = Field(True, description="open and check the images; false: a run on captions alone")
@@ -48,7 +51,17 @@ class Config(BaseModel):
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
-    tfidf: TfidfSettings | None = Field(default_factory=lambda: TfidfSettings(), description="hard negatives; null leaves them out")
+    tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
+
+    @field_validator("corpus")
+    @classmethod
+    def _a_place(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path cannot hold a null byte")
+        protocol = value.partition("://")[0] if "://" in value else "file"
+        if protocol not in fsspec.available_protocols():
+            raise ValueError(f"{protocol!r} is no filesystem that fsspec knows")
+        return value
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
@@ -69,7 +82,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: a key must be plain text, not a list or mapping")
             if key in seen:
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
             seen.add(key)
@@ -118,8 +135,10 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     def place(given: Any) -> Any:
         if isinstance(given, list):
             return [place(one) for one in given]
-        if not isinstance(given, str) or "://" in given or os.path.isabs(given):
+        if not isinstance(given, str) or not given or "://" in given or os.path.isabs(given):
             return given
+        if given.startswith("~"):
+            return os.path.expanduser(given)
         return os.path.normpath(os.path.join(base, given)) if "://" not in base else files.join(base, given)
 
     def within(settings: Any) -> Any:

@@ -32,7 +32,7 @@ def main(folder: str) -> int:
     make_scenes(os.path.join(folder, "photos"), SCENES, SEED + 1, captions=False)
     path = os.path.join(folder, "config.yaml")
     with open(path, "w", encoding="utf-8") as file:
-        yaml.safe_dump(_settings(), file, sort_keys=False)
+        yaml.safe_dump(settings(), file, sort_keys=False)
     config = load_config(path)
     print_report(run(config, progress=sys.stderr.isatty()))
 
@@ -52,7 +52,8 @@ def main(folder: str) -> int:
     return 1 if findings else 0
 
 
-def _settings() -> dict[str, object]:
+def settings() -> dict[str, object]:
+    """The demo's configuration, with paths from its folder."""
     return {
         "corpus": "corpus",
         "seed": SEED,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from schemas.errors import CmclError
 from transforms.stage import cancelled
 
 
@@ -35,6 +36,8 @@ def interruptible(end_workers: Callable[[], None]) -> Iterator[None]:
         if not cancelled.is_set():
             raise
         end_workers()
+        if isinstance(error, CmclError):  # the engine ended the run in this way, and says why
+            raise
         raise KeyboardInterrupt from error
     finally:
         logging.disable(logging.NOTSET)

@@ -16,7 +16,7 @@ _INTERVAL_S = 0.2
 def main() -> None:
     """Runs Beam's worker loop, as told by the environment variables that the runner sets."""
     handler = logging.StreamHandler()
-    handler.setLevel(logging.ERROR)
+    handler.setLevel(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL)
     logging.getLogger().addHandler(handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     _die_with(int(os.environ[DRIVER]))

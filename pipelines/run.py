@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import sys
+import builtins
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.config import Config
+from pipelines.interrupts import interruptible
 from pipelines.lock import corpus_lock
 from pipelines.plan import StageState, plan
 from pipelines.stages import stages_of
 from schemas import files
 from schemas.corpus import Corpus, open_corpus, read_index, write_index
-from schemas.errors import CmclError, RejectLimitError
+from schemas.errors import CmclError, ConfigError, CorpusError, RejectLimitError
 from schemas.manifest import StageManifest
 from transforms.stage import Stage, index_entry
 
@@ -27,6 +29,8 @@ class RunReport:
     ran: list[StageManifest]
     skipped: list[str]
     wall_s: float
+    template: bool = False  # the job was written for later, not run
+    leftover: list[str] = field(default_factory=list)  # folders of stages that the configuration has no more
 
 
 def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
@@ -36,70 +40,85 @@ def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
     return corpus, plan(corpus, stages_of(config), config.seed)
 
 
-def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False) -> RunReport:
+def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
+        runner: str = "local") -> RunReport:
     """Makes what is missing or stale of a corpus and leaves the rest.
 
     Killed anywhere, it can be run again: finished partitions stand. On an interrupt nothing half-written stays.
 
     Args:
         config: the validated configuration.
-        beam_options: passed to Beam; `--runner=...` chooses another engine than the local one.
-        workers: processes of the local runner, in place of the configured number.
+        beam_options: passed to Beam.
+        workers: processes that run tasks, in place of the configured number.
         progress: show a bar a stage on standard error.
+        runner: the engine, as `pipelines.runners.open_engine` knows it.
 
     Raises:
         RejectLimitError: a stage rejected more rows than `max_rejected` allows; its manifest and rejects are written.
         CorpusError: another run holds the corpus, or the corpus is of another format.
     """
     start = time.perf_counter()
+    if config.corpus.startswith("memory://") and (runner != "local" or (workers or config.workers) > 1):
+        raise ConfigError(f"corpus: {config.corpus} lives in one process: take one worker and the local runner, or another place")
     with corpus_lock(config.corpus):
         corpus, states = plan_of(config)
         todo = [state for state in states if state.must_run]
+        template = False
+        write_index(corpus, config.seed, [index_entry(state.stage) for state in states])
         if todo:
-            write_index(corpus, config.seed, [index_entry(state.stage) for state in states])
+            for state in todo:
+                if state.manifest:  # it would vouch for files that are about to be replaced
+                    files.remove(corpus.folder(state.stage.name), ["manifest.json"])
             with _swept(corpus, [state.stage for state in todo]):
-                _run_pipeline(corpus, config, states, beam_options, workers or config.workers, progress)
+                template = _run_pipeline(corpus, config, states, progress, (runner, workers or config.workers, beam_options))
         manifests = {state.stage.name: corpus.manifest(state.stage.name) for state in todo}
-    for manifest in manifests.values():
-        if manifest and manifest.failed:
-            raise RejectLimitError(f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}")
-    return RunReport([manifest for manifest in manifests.values() if manifest],
-                     [state.stage.name for state in states if not state.must_run], time.perf_counter() - start)
+    report = RunReport([manifest for manifest in manifests.values() if manifest],
+                       [state.stage.name for state in states if not state.must_run], time.perf_counter() - start, template,
+                       sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}))
+    for manifest in report.ran:
+        if manifest.failed:
+            text = f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}"
+            raise RejectLimitError(text, report)
+    return report
 
 
-def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], beam_options: Sequence[str], workers: int,
-                  progress: bool) -> None:
+def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool,
+                  engine: tuple[str, int, Sequence[str]]) -> bool:
+    """Runs what is to be done; returns True when the job was written as a template instead."""
     from pipelines.progress import progress_bars  # Beam takes a second to import: only when there is work
-    from pipelines.runners import end_workers, is_local, make_pipeline
+    from pipelines.runners import end_workers, open_engine
     from transforms.ingest import Ingest
     from transforms.run_ingest import RunIngest
     from transforms.run_stage import RunContext, RunStage
-    from transforms.stage import cancelled
 
-    local = is_local(beam_options)
-    cancelled.clear()
     context = RunContext(
         corpus, config.seed, config.max_rejected,
-        {state.stage.name: {"fingerprint": state.fingerprint, "ingredients": state.ingredients} for state in states})
-    pipeline = make_pipeline(workers, beam_options)
-    done = {}
-    for state in states:
-        if not state.must_run:
-            continue
-        stage = state.stage
-        after = [done[name] for name in sorted({source.stage for source in stage.inputs}) if name in done]
-        transform = RunIngest(context, stage) if isinstance(stage, Ingest) else RunStage(context, stage, after)
-        done[stage.name] = pipeline | transform
-    stages = [state.stage for state in states if state.must_run]
-    with progress_bars(corpus, stages, progress and local), _terminate_as_interrupt():
+        {state.stage.name: {"fingerprint": state.fingerprint, "ingredients": state.ingredients} for state in states},
+        _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {})
+    todo = [state.stage for state in states if state.must_run]
+    with progress_bars(corpus, todo, progress), interruptible(end_workers), open_engine(*engine) as pipeline:
+        done: dict[str, Any] = {}
+        for stage in todo:
+            after = [done[name] for name in sorted({source.stage for source in stage.inputs}) if name in done]
+            transform = RunIngest(context, stage) if isinstance(stage, Ingest) else RunStage(context, stage, after)
+            done[stage.name] = pipeline | transform
         try:
-            pipeline.run().wait_until_finish()
-        except KeyboardInterrupt:
-            cancelled.set()  # a worker inside this process stops at its next write
-            end_workers()
-            raise
+            result = pipeline.run()
+            if not getattr(result, "has_job", True):
+                return True
+            result.wait_until_finish()
         except RuntimeError as error:
             raise _readable(error) from error
+    return False
+
+
+def _hints(config: Config, stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
+    """Resource hints by stage: its own, under those of the configuration. Raises ConfigError for stages that are not there."""
+    names = [stage.name for stage in stages]
+    unknown = sorted(set(config.resources) - set(names))
+    if unknown:
+        raise ConfigError(f"resources: there is no stage {unknown[0]!r}; there are {', '.join(names)}")
+    return {stage.name: dict([*stage.resources.items(), *config.resources.get(stage.name, {}).items()]) for stage in stages}
 
 
 @contextmanager
@@ -117,31 +136,17 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
         sweep()
 
 
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """A polite kill (SIGTERM) ends a run as Ctrl-C does, so that nothing half-written stays."""
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: somebody else's signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _readable(error: RuntimeError) -> Exception:
-    """The project's own error inside of a runner's traceback text, else the runner's error as it is."""
-    text = str(error)
+    """The project's own error, or that of the operating system, inside of a runner's traceback text; else the runner's error."""
+    text = re.sub(r"\s*\[while running[^\]]*\]", "", str(error))
     for kind in CmclError.__subclasses__():
         marker = f"{kind.__name__}: "
         if marker in text:
-            return kind(text.rpartition(marker)[2].partition("[while running")[0].strip().splitlines()[0])
-    print(text, file=sys.stderr)
+            return kind(text.rpartition(marker)[2].strip().splitlines()[0])
+    if found := re.findall(r"^(\w*(?:Error|Exception)): (.*)$", text, re.MULTILINE):
+        name, said = found[-1]
+        if issubclass(getattr(builtins, name, Exception), OSError):
+            return CorpusError(f"{name}: {said}")
     return error
 
 

@@ -1,12 +1,21 @@
-"""Beam runners and their options. The local runner is named outright: Beam's default would look for a binary to download."""
+"""Engines and what each needs: `local` in this process and workers of its own, Spark, Flink and Prism with their job servers, Dataflow.
+
+The local runner is named outright: Beam's default would look for a binary to download. Options that are given win over those
+filled in here; everything that this file does not know goes to Beam as it is.
+"""
 
 from __future__ import annotations
 
+import _thread
+import json
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import apache_beam as beam
 import psutil
@@ -14,35 +23,173 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines.engines.cache import EngineError
+from pipelines.engines.service import ROOT, Service
 from pipelines.local_worker import DRIVER
+from schemas.errors import ConfigError
+
+_HERE = ("localhost", "127.0.0.1", "[::1]")
+_KEEP_WORKERS_MS = 600_000  # else Spark and Flink start a fresh worker for every step of a pipeline
 
 
-def is_local(beam_options: Sequence[str]) -> bool:
-    """Whether the options leave the choice of runner to us."""
-    return not any(option == "--runner" or option.startswith("--runner=") for option in beam_options)
+@contextmanager
+def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Iterator[beam.Pipeline]:
+    """A pipeline on an engine; servers that were started for it end with the block.
 
+    Args:
+        runner: "local", "spark", "flink", "prism" or "dataflow". With "local", a `--runner` among the options chooses any of Beam's.
+        workers: processes that run tasks, where the runner leaves that to us.
+        beam_options: passed to Beam, and looked at for what is given already: `--job_endpoint`, `--environment_type`,
+            `--spark_master_url`, `--flink_master`.
 
-def make_pipeline(workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
-    """A pipeline on the runner that `beam_options` name, else on the local one.
-
-    Locally one worker runs inside this process, more run as processes of their own (`pipelines/local_worker.py`).
+    Raises EngineError when something that the engine needs is missing or does not start.
     """
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    if not is_local(beam_options):
-        return beam.Pipeline(options=PipelineOptions(list(beam_options)))
+    # A failing task's error comes with the job's end, in one line; its traceback only for who asks.
+    logging.getLogger("apache_beam").setLevel(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL)
     # Work is parallel by partition; threads inside of kernels would fight over the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    given = list(beam_options)
+    if runner == "local":
+        with _noticing_lost_workers():
+            yield _pipeline(given) if _value(given, "runner") else _local_pipeline(workers, given)
+    elif runner == "dataflow":
+        yield _pipeline([*given, *_dataflow_options(given)])
+    else:
+        _hush_workers()
+        with ExitStack() as services:
+            filled = _portable_options(runner, workers, given, services)
+            yield _pipeline([*given, "--runner=PortableRunner", *filled])
+
+
+@contextmanager
+def _noticing_lost_workers() -> Iterator[None]:
+    """Ends the block with EngineError when a worker process dies: Beam's local runner would wait for one that never came up."""
+    lost: list[str] = []
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not str(failure.exc_value).startswith("Worker subprocess exited"):
+            before(failure)
+        elif not lost:
+            lost.append(str(failure.exc_value))
+            _thread.interrupt_main()
+
+    threading.excepthook = hook
+    try:
+        yield
+    except BaseException as error:
+        if lost:
+            raise EngineError(f"a worker of the local runner is lost ({lost[0]}); what is finished stands, run again to go on") from error
+        raise
+    finally:
+        threading.excepthook = before
+
+
+def _pipeline(options: Sequence[str]) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(options=PipelineOptions(list(options)))
+    except ValueError as error:  # what Beam's own validation says
+        raise ConfigError(f"options after --: {error}") from None
+
+
+def _local_pipeline(workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
+    """One worker runs inside this process, more run as processes of their own (`pipelines/local_worker.py`)."""
     options = PipelineOptions([*beam_options, f"--direct_num_workers={workers}"])
     if workers == 1:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
     os.environ[DRIVER] = str(os.getpid())
-    environment = SubprocessSDKEnvironment(
-        command_string=f"{shlex.quote(sys.executable)} -m pipelines.local_worker")
+    # -P: nothing is imported from the folder that the user happens to be in; the last place on the path is where this project lies.
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.local_worker import main; main()"
+    environment = SubprocessSDKEnvironment(command_string=f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}")
     return beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
 
 
+def _portable_options(runner: str, workers: int, given: Sequence[str], services: ExitStack) -> list[str]:
+    """What a job server's pipeline needs beside the given options; servers that it takes are started into `services`."""
+    from pipelines.engines.servers import flink_job_server, prism_job_server, spark_job_server
+
+    def start(server: Callable[[], tuple[Service, str]]) -> str:
+        service, address = server()
+        services.enter_context(service)
+        return address
+
+    servers: dict[str, Callable[[], tuple[Service, str]]] = {
+        "spark": lambda: spark_job_server(_value(given, "spark_master_url") or f"local[{workers}]"),
+        "flink": lambda: flink_job_server(_value(given, "flink_master") or "[local]"),
+        "prism": prism_job_server}
+    endpoint = _value(given, "job_endpoint")
+    filled = [] if endpoint else [f"--job_endpoint={start(servers[runner])}"]
+    if runner == "flink" and not _value(given, "parallelism"):
+        filled.append(f"--parallelism={workers}")
+    here = not endpoint or endpoint.rpartition(":")[0] in _HERE
+    environment = _value(given, "environment_type")
+    if here and not environment:
+        filled += _environment(workers, start)
+    elif environment == "PROCESS" and not _value(given, "environment_config"):
+        filled.append(f"--environment_config={process_environment()}")
+    if not _value(given, "environment_cache_millis"):
+        filled.append(f"--environment_cache_millis={_KEEP_WORKERS_MS}")
+    if not _value(given, "sdk_worker_parallelism"):
+        filled.append(f"--sdk_worker_parallelism={workers}")
+    return filled
+
+
+def _hush_workers() -> None:
+    """Workers inside this process complain, at length, when their runner ends before them; failures come with the job's state."""
+    logging.getLogger("apache_beam.runners.worker").setLevel(logging.CRITICAL)
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not failure.thread or not failure.thread.name.startswith(("run_worker", "read_grpc_client_inputs", "beam_control")):
+            before(failure)
+
+    threading.excepthook = hook
+
+
+def process_environment() -> str:
+    """What `--environment_type=PROCESS` takes: Beam's boot program, which runs this interpreter. Raises EngineError without Go."""
+    from pipelines.engines.cache import boot
+    from pipelines.engines.service import python_environment
+
+    # Without the last variable the boot program makes an empty virtual environment and runs in that.
+    return json.dumps({"command": boot(), "env": {**python_environment(), "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}})
+
+
+def _environment(workers: int, start: Callable[[Callable[[], tuple[Service, str]]], str]) -> list[str]:
+    """One worker runs inside this process, more are processes of a pool."""
+    from pipelines.engines.servers import worker_pool
+
+    if workers == 1:
+        return ["--environment_type=LOOPBACK"]
+    return ["--environment_type=EXTERNAL", f"--environment_config={start(worker_pool)}"]
+
+
+def _dataflow_options(given: Sequence[str]) -> list[str]:
+    try:
+        import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401
+    except ImportError as error:
+        raise EngineError(f"the Dataflow runner lacks a package ({error}): pip install 'cmcl[gcp]'") from None
+    filled = ["--runner=DataflowRunner"]
+    own = any(_value(given, name) for name in ("setup_file", "requirements_file", "sdk_container_image"))
+    if not own and (ROOT / "setup.py").is_file():
+        needs = Path(__file__).parent / "engines" / "dataflow-requirements.txt"
+        filled += [f"--setup_file={ROOT / 'setup.py'}", f"--requirements_file={needs}", "--requirements_cache=skip"]
+    return filled
+
+
+def _value(options: Sequence[str], name: str) -> str | None:
+    """The last value that the options give to `--name`, None when it is not among them."""
+    found = None
+    for position, option in enumerate(options):
+        if option.startswith(f"--{name}="):
+            found = option.partition("=")[2]
+        elif option == f"--{name}" and position + 1 < len(options):
+            found = options[position + 1]
+    return found
+
+
 def end_workers() -> None:
-    """Ends the local runner's worker processes at once, so that none writes after an interrupt."""
+    """Ends every process that this one started, at once, so that none writes after an interrupt."""
     children = psutil.Process().children(recursive=True)
     for child in children:
         try:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from schemas.corpus import Corpus
 from schemas.errors import CorpusError
-from schemas.ids import partition_of, placement, placements
+from schemas.ids import partition_of, placements
 
 
 def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int = 10) -> str:
@@ -64,8 +64,9 @@ def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list
                 pair = hits.slice(0, 1).to_pylist()[0]
                 same = pairs.filter(pc.equal(pairs["image_id"], pair["image_id"]))
                 return partition, pair, [row["caption"] for row in same.to_pylist() if row["pair_id"] != pair["pair_id"]]
-    raise CorpusError(f"{corpus.url} holds no pair, image or caption like {wanted!r} (image ids look like NAME/KEY; the first place "
-                      f"looked at was partition {likely}, placement {placement(wanted or ''):#x})")
+    if wanted is None:
+        raise CorpusError(f"{corpus.url} holds no pairs")
+    raise CorpusError(f"{corpus.url} holds no pair, image or caption like {wanted!r} (image ids look like NAME/KEY)")
 
 
 def _rewrites(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pipelines.plan import StageState
 from pipelines.run import RunReport
 from schemas.manifest import Counts, StageManifest
+
+_WORTH_SAYING = {"short": "captions with fewer negatives than asked for", "wordless": "captions without a word that counts",
+                 "images_rejected": "images rejected"}
 
 
 def print_status(states: Sequence[StageState]) -> None:
@@ -27,15 +31,61 @@ def print_status(states: Sequence[StageState]) -> None:
             print(f"    {name} {value}")
         for reason, count in counts.reasons.items():
             print(f"    {count:>10,}  {reason}")
+        for name, what in _WORTH_SAYING.items():
+            if counts.numbers.get(name):
+                print(f"    {int(counts.numbers[name]):>10,}  {what}")
+
+
+def print_why(states: Sequence[StageState]) -> None:
+    """Prints a paragraph a stage: why it stands or does not, what a run would do, and what it did last."""
+    for state in states:
+        print("\n".join([f"{state.stage.name}: {state.state}", *(f"    {line}" for line in _reasons(state, states))]))
+
+
+def _reasons(state: StageState, states: Sequence[StageState]) -> Iterator[str]:
+    stage, manifest = state.stage, state.manifest
+    yield from state.why
+    if not state.must_run and manifest:
+        yield f"settings, seed, inputs and files are those of {manifest.finished}: a run leaves it alone"
+    elif manifest and _own(manifest.ingredients) != _own(state.ingredients):
+        yield "what it is itself changed, so a run makes all of it again"
+    elif stage.corpus_wide:
+        yield "a run makes it again as a whole, unless every table that it reads holds what it held"
+    elif stage.inputs:
+        whole = sorted({source.stage for source in stage.inputs if source.scope == "corpus"})
+        own = sorted({source.stage for source in stage.inputs if source.scope == "partition"})
+        if own:
+            yield f"a run makes those partitions again whose rows of {', '.join(own)} changed"
+        if whole:
+            yield f"a run makes all of its partitions again when {', '.join(whole)} changed anywhere"
+    else:
+        yield "a run reads the sources again and makes those partitions again whose rows changed"
+    if state.tasks_recorded:
+        yield f"{state.tasks_recorded} of its tasks are done; those whose inputs and settings are still the same stand"
+    readers = [other.stage.name for other in states if any(source.stage == stage.name for source in other.stage.inputs)]
+    if readers and state.must_run:
+        yield f"read by {', '.join(readers)}"
+    if manifest:
+        tasks = 1 if stage.corpus_wide else manifest.partitions
+        yield f"its last run did {manifest.ran} of {tasks} tasks, the others stood"
+
+
+def _own(ingredients: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stage's ingredients is in the key of each of its tasks."""
+    return {name: value for name, value in ingredients.items() if name not in ("inputs", "sources")}
 
 
 def print_report(report: RunReport) -> None:
     """Prints what a run did."""
     for manifest in report.ran:
         print(_line(manifest))
+    if report.leftover:
+        print(f"not in the configuration any more, and left alone: {', '.join(report.leftover)}")
     if report.skipped:
         print(f"stood: {', '.join(report.skipped)}")
-    if not report.ran:
+    if report.template:
+        print("the job is written as a template, nothing has run yet")
+    elif not report.ran:
         print("nothing to do: every stage is current")
     print(f"{report.wall_s:.1f} s")
 

@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -56,13 +58,30 @@ class Corpus:
         """The record of a finished task, None when there is none."""
         return read_record(self.record_url(stage, partition))
 
+    def content(self, stage: str, table: str, partition: int) -> str | None:
+        """SHA-256 of a partition of a table, as the record of its task tells, or, when that is lost, the stage's manifest."""
+        record = self.record(stage, partition)
+        if record is not None:
+            return record.content(table)
+        manifest = self.manifest(stage)
+        name = self.file_name(table, partition)
+        return next((file.sha256 for file in manifest.files if file.name == name), None) if manifest else None
+
     def manifest_url(self, stage: str) -> str:
         """Where the manifest of a stage stands."""
         return files.join(self.url, stage, "manifest.json")
 
     def manifest(self, stage: str) -> StageManifest | None:
         """The manifest of a finished stage, None when there is none."""
-        return read_manifest(self.manifest_url(stage))
+        url = self.manifest_url(stage)
+        if not files.is_local(url):
+            return read_manifest(url)
+        try:
+            found = os.stat(files.local_path(url))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        # Each task looks at the manifests of what it reads; they grow with the number of partitions.
+        return _manifest_at(url, found.st_ino, found.st_mtime_ns, found.st_size)
 
     def missing_files(self, manifest: StageManifest) -> list[str]:
         """What a stage's manifest promises and its folder lacks or holds in another size; no bytes are read."""
@@ -70,22 +89,27 @@ class Corpus:
         return [file.name for file in manifest.files if found.get(file.name) != file.bytes]
 
 
+@lru_cache(maxsize=64)
+def _manifest_at(url: str, *stamp: int) -> StageManifest | None:
+    return read_manifest(url)
+
+
 def read_index(url: str) -> dict[str, Any] | None:
-    """The content of a corpus' `corpus.json`, None when there is none.
+    """The content of a corpus' `corpus.json`, None when there is none or it is damaged: a run writes it again.
 
     Raises CorpusError when it was written in a format that this release does not read.
     """
     index = files.read_json(files.join(url, "corpus.json"))
-    if index is not None and index.get("format") != FORMAT:
-        raise CorpusError(f"{url} is a corpus of format {index.get('format')}; this release reads format {FORMAT}")
-    return index
+    if isinstance(index, dict) and index.get("format", FORMAT) != FORMAT:
+        raise CorpusError(f"{url} is a corpus of format {index['format']}; this release reads format {FORMAT}")
+    return index if isinstance(index, dict) and {"format", "partitions", "stages"} <= set(index) else None
 
 
 def open_corpus(url: str) -> tuple[Corpus, dict[str, Any]]:
     """An existing corpus and its index. Raises CorpusError when there is none."""
     index = read_index(url)
     if index is None:
-        raise CorpusError(f"there is no corpus at {url} (no corpus.json): make one with `cmcl run CONFIG`")
+        raise CorpusError(f"there is no corpus at {url} (no whole corpus.json): `cmcl run CONFIG` makes one, or writes it again")
     return Corpus(url, index["partitions"]), index
 
 

@@ -22,4 +22,8 @@ class SourceError(CmclError):
 
 
 class RejectLimitError(CmclError):
-    """More rows of a stage were rejected than the configured share allows."""
+    """More rows of a stage were rejected than the configured share allows. `report`: what the run did all the same."""
+
+    def __init__(self, text: str, report: object = None):
+        super().__init__(text)
+        self.report = report

@@ -1,23 +1,33 @@
 """Files at any fsspec URL: written whole or not at all, hashed on the way, listed, swept.
 
-A file is written under a temporary name beside its place and moved there when whole. Object stores make a put visible only
-when it is complete, so there the put itself is the commit. Elsewhere the move is as atomic as the filesystem's rename (local and
-HDFS: atomic).
+On this machine's disk a file is written under a temporary name beside its place and renamed there when whole: atomic. For a remote
+store it is first written to a local temporary file (in TMPDIR), then put. S3, Google and Azure make a put visible only when it is
+complete, so there the put is the commit. Other stores get a put under a temporary name and a move, as atomic as theirs is: on HDFS
+the rename is, but to replace a file it has to be removed first, so for a moment there is none; where a move is a copy and a removal
+(FTP, WebDAV, fsspec's memory) a reader may meet half a file. Task records, written last, name every file with its size and hash.
+
+Errors of remote stores that may pass are tried again (`schemas/retries.py`).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 import fsspec
-from fsspec.core import url_to_fs
+from fsspec.compression import compr
+from fsspec.core import get_compression, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from schemas.retries import RetryingReader, is_local_filesystem, is_web, retried
 
 TEMPORARY = ".tmp-"
 _PUT_IS_COMMIT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
@@ -84,30 +94,60 @@ def atomic_write(url: str) -> Iterator[HashingSink]:
     """
     fs, path = filesystem(url)
     folder, _, name = path.rpartition("/")
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if protocols & _PUT_IS_COMMIT:
-        file = fs.open(path, "wb")
-        try:
-            yield HashingSink(file)
-        except BaseException:
-            file.discard()  # an aborted put leaves nothing; closing would complete it
-            file.closed = True
-            raise
-        file.close()
+    if not is_local_filesystem(fs):
+        with tempfile.NamedTemporaryFile(prefix="cmcl-put-") as whole:
+            yield HashingSink(whole)
+            whole.flush()
+            _put(fs, whole.name, path)
         return
     temporary = f"{folder}/{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
-    fs.makedirs(folder, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     try:
-        with fs.open(temporary, "wb") as file:
+        with open(temporary, "wb") as file:
             yield HashingSink(file)
-        if isinstance(fs, LocalFileSystem):
-            os.replace(temporary, path)
-        else:
-            fs.mv(temporary, path)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def _put(fs: fsspec.AbstractFileSystem, local: str, path: str) -> None:
+    """Puts a whole local file at a path of a remote store."""
+    if is_web(fs):
+        raise OSError(errno.EROFS, "a web server is for input alone: make the corpus on a disk or in an object store", path)
+    if ({fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)) & _PUT_IS_COMMIT:
+        retried(fs, lambda: fs.put_file(local, path))
+        return
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
+    retried(fs, lambda: fs.makedirs(folder, exist_ok=True))
+    try:
+        retried(fs, lambda: fs.put_file(local, temporary))
+        retried(fs, lambda: _replace(fs, temporary, path))
     except BaseException:
         if fs.exists(temporary):
-            fs.rm(temporary)
+            fs.rm_file(temporary)
         raise
+
+
+def _replace(fs: fsspec.AbstractFileSystem, temporary: str, path: str) -> None:
+    if not fs.exists(temporary) and fs.exists(path):
+        return  # an earlier try did it, and only its answer was lost
+    if fs.exists(path):
+        fs.rm_file(path)
+    fs.mv(temporary, path)
+
+
+def open_read(url: str, compression: str | None = None) -> IO[bytes]:
+    """Opens a file for reading; one on a remote store survives errors that may pass.
+
+    compression: a name that fsspec knows, or "infer": by the name of the file. Raises FileNotFoundError when it is absent.
+    """
+    fs, path = filesystem(url)
+    file: Any = fs.open(path, "rb") if is_local_filesystem(fs) else RetryingReader(fs, path)
+    packing = get_compression(path, compression)
+    return compr[packing](file, mode="rb") if packing else file
 
 
 def write_json(url: str, value: Any) -> None:
@@ -118,9 +158,8 @@ def write_json(url: str, value: Any) -> None:
 
 def read_json(url: str) -> Any:
     """The JSON at `url`; None when there is no such file or it is not whole JSON."""
-    fs, path = filesystem(url)
     try:
-        with fs.open(path, "rb") as file:
+        with open_read(url) as file:
             return json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
@@ -131,10 +170,20 @@ def listing(url: str) -> dict[str, int]:
     fs, path = filesystem(url)
     fs.invalidate_cache(path)
     try:
-        entries = fs.ls(path, detail=True)
+        entries = retried(fs, lambda: fs.ls(path, detail=True))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return {entry["name"].rstrip("/").rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+
+def folders(url: str) -> list[str]:
+    """Names of the folders directly below a folder; none when it is absent."""
+    fs, path = filesystem(url)
+    try:
+        entries = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory")
 
 
 def size_of(url: str) -> int | None:
@@ -142,7 +191,7 @@ def size_of(url: str) -> int | None:
     fs, path = filesystem(url)
     fs.invalidate_cache(path)
     try:
-        return int(fs.size(path))
+        return int(retried(fs, lambda: fs.size(path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -151,7 +200,15 @@ def remove(url: str, names: list[str]) -> None:
     """Removes files of a folder."""
     fs, path = filesystem(url)
     for name in names:
-        fs.rm(f"{path.rstrip('/')}/{name}")
+        retried(fs, partial(_remove_one, fs, f"{path.rstrip('/')}/{name}"))
+
+
+def _remove_one(fs: fsspec.AbstractFileSystem, path: str) -> None:
+    try:
+        fs.rm_file(path)
+    except FileNotFoundError:
+        if is_local_filesystem(fs):
+            raise  # elsewhere an earlier try may have done it, and only its answer was lost
 
 
 def sweep_temporaries(url: str) -> list[str]:
@@ -163,9 +220,8 @@ def sweep_temporaries(url: str) -> list[str]:
 
 def sha256_of(url: str) -> str:
     """SHA-256 (hex) of a file's bytes, read in pieces of 4 MiB."""
-    fs, path = filesystem(url)
     digest = hashlib.sha256()
-    with fs.open(path, "rb") as file:
+    with open_read(url) as file:
         while piece := file.read(1 << 22):
             digest.update(piece)
     return digest.hexdigest()

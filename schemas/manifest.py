@@ -147,7 +147,7 @@ def read_manifest(url: str) -> StageManifest | None:
     value = files.read_json(url)
     try:
         return StageManifest.from_json(value) if value else None
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         return None
 
 
@@ -156,5 +156,5 @@ def read_record(url: str) -> TaskRecord | None:
     value = files.read_json(url)
     try:
         return TaskRecord.from_json(value) if value else None
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         return None

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.tables import REJECTS
 
@@ -59,6 +60,16 @@ class Reason(StrEnum):
     NO_WORDS = "no_words"
     # Sources
     ARCHIVE_BROKEN = "archive_broken"
+    # Swaps refused by a guard
+    SYNONYM = "synonym"
+    HYPERNYM = "hypernym"
+    HYPONYM = "hyponym"
+    IN_SIBLING = "in_sibling"
+    IN_LABELS = "in_labels"
+    LIKELY_TRUE = "likely_true"
+    AMBIGUOUS = "ambiguous"
+    # Regions
+    REGIONS_MISSING = "regions_missing"
 
 
 REASONS = list(Reason)
@@ -66,7 +77,8 @@ _POSITION = {reason: position for position, reason in enumerate(REASONS)}
 EXCLUSIONS = frozenset({Reason.EXCLUDED, Reason.IMAGE_NOT_HELD})
 GUARDS = frozenset({
     Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN,
-    Reason.REPEATED_TEXT,
+    Reason.REPEATED_TEXT, Reason.SYNONYM, Reason.HYPERNYM, Reason.HYPONYM, Reason.IN_SIBLING, Reason.IN_LABELS,
+    Reason.LIKELY_TRUE, Reason.AMBIGUOUS,
 })
 _DICTIONARY = pa.array([reason.value for reason in REASONS])
 
@@ -112,7 +124,7 @@ class RejectLog:
         table = pa.Table.from_batches([single, *self._batches], schema=REJECTS)
         keys = table.set_column(2, "reason", table["reason"].combine_chunks().cast(pa.string()) if table.num_rows else
                                 pa.array([], pa.string()))
-        order = pa.compute.sort_indices(keys, [("id", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
+        order = pc.sort_indices(keys, [("id", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
         return table.take(order)
 
     def shares(self) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ Local files are memory-mapped and read without a copy. A file is complete or abs
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -112,6 +113,8 @@ class TableFile:
         try:
             self._source = pa.memory_map(files.local_path(url)) if files.is_local(url) else _remote(url)
             self._reader = pa.ipc.open_file(self._source)
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, "no such file", url) from None
         except pa.ArrowInvalid as error:
             raise CorpusError(f"{url} is not a whole Arrow file: {error}") from error
         self.schema = self._reader.schema
@@ -148,5 +151,4 @@ class TableFile:
 
 
 def _remote(url: str) -> pa.PythonFile:
-    fs, path = files.filesystem(url)
-    return pa.PythonFile(fs.open(path, "rb"), mode="r")
+    return pa.PythonFile(files.open_read(url), mode="r")

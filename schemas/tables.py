@@ -54,12 +54,27 @@ TEXTS = _table("texts", 1, [
 
 _SPAN = [("start", pa.int32()), ("end", pa.int32())]  # characters (code points) of the caption, end exclusive
 
-GRAPHS = _table("graphs", 1, [
+_WORDS = [("text", pa.string()), ("lemma", pa.string()), *_SPAN]  # of a node; `text` is what the span covers
+_OBJECT = pa.int32()  # index of an object in the row's `objects`
+
+GRAPHS = _table("graphs", 2, [
     _field("pair_id", pa.string()),
-    _field("objects", pa.list_(pa.struct([("text", pa.string()), ("lemma", pa.string()), *_SPAN, ("count", pa.int32())]))),
-    _field("attributes", pa.list_(pa.struct([("object", pa.int32()), ("text", pa.string()), ("lemma", pa.string()), *_SPAN]))),
+    _field("objects", pa.list_(pa.struct([
+        *_WORDS, ("number", pa.string()),  # singular, plural
+        ("head", pa.string()),  # lemma of the head noun: hydrant
+        ("count", pa.int32()),  # how many the caption says there are; 0: it does not say
+        ("phrase_start", pa.int32()), ("phrase_end", pa.int32()),  # with determiner and what stands before the noun
+    ]))),
+    _field("attributes", pa.list_(pa.struct([
+        ("object", _OBJECT), *_WORDS, ("number", pa.string()), ("tag", pa.string()),  # Penn tag
+        ("place", pa.string()),  # before, predicate, clause, measure
+    ]))),
     _field("relations", pa.list_(pa.struct([
-        ("subject", pa.int32()), ("object", pa.int32()), ("text", pa.string()), ("lemma", pa.string()), *_SPAN]))),
+        ("subject", _OBJECT), ("object", _OBJECT), *_WORDS, ("number", pa.string()),  # of a finite verb
+        ("head", pa.string()), ("tag", pa.string()),  # lemma and Penn tag of its first word
+        ("voice", pa.string()),  # active, passive, inverse (the caption names the graph's object first)
+    ]))),
+    _field("counts", pa.list_(pa.struct([("object", _OBJECT), *_WORDS, ("value", pa.int32())]))),  # value 0: not exact (several)
 ])
 
 SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])

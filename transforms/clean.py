@@ -14,11 +14,11 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas import files
 from schemas.errors import SourceError
 from schemas.rejects import Reason, reason_position
 
@@ -232,7 +232,7 @@ def read_entries(url: str) -> list[str]:
     fields, or an object with such a list in `images` (COCO). Raises SourceError otherwise.
     """
     try:
-        with fsspec.open(url, "rb", compression="infer") as handle:
+        with files.open_read(url, "infer") as handle:
             text = handle.read().decode("utf-8-sig")
         if ".json" in url.rpartition("/")[2]:
             return _json_entries(url, json.loads(text))

@@ -12,10 +12,10 @@ from threading import Lock
 from typing import IO, Any
 from urllib.parse import parse_qs
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas import files
 from schemas.errors import CmclError, SourceError
 from schemas.rejects import Reason
 
@@ -39,7 +39,7 @@ class _Handle:
     def __init__(self, uri: str):
         self.lock = Lock()
         self.closed = False
-        self.file: IO[bytes] = fsspec.open(uri, "rb").open()
+        self.file: IO[bytes] = files.open_read(uri)
         self.parquet: pq.ParquetFile | None = None
         self.group: tuple[str, int] | None = None
         self.column: pa.ChunkedArray | None = None
@@ -129,8 +129,7 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
 
 
 def _read_whole(uri: str, max_bytes: int) -> bytes:
-    fs, path = fsspec.core.url_to_fs(uri)
-    with fs.open(path, "rb") as file:
+    with files.open_read(uri) as file:
         size = getattr(file, "size", None)
         if isinstance(size, int) and size > max_bytes:
             raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size} bytes, {max_bytes} are allowed")

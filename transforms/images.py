@@ -31,6 +31,8 @@ _TRANSPOSE = {
 # What Pillow's parsers are known to raise on bad data; anything else is a bug and shall be seen.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError,
            MemoryError, struct.error, zlib.error)
+# Opening: without LookupError, which Pillow turns into others there; what is left of it is a format that Pillow does not know.
+_UNOPENED = tuple(kind for kind in _BROKEN if kind is not LookupError)
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 
@@ -123,13 +125,13 @@ def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{len(data)} bytes, {limits.max_bytes} are allowed")
     _check_pixels(_webp_size(data), limits)  # Pillow allocates a WebP's whole canvas when it opens it
     try:
-        image = Image.open(io.BytesIO(data), formats=_plugins(limits))
+        image = Image.open(io.BytesIO(data), formats=limits.formats)  # JPEG's opener takes MPO files too
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.IMAGE_TOO_LARGE, str(error)) from error
     except Image.UnidentifiedImageError as error:
         start = data[:16]
         raise ImageError(Reason.IMAGE_BROKEN, f"no {', '.join(limits.formats)} image: it starts with {start!r}") from error
-    except _BROKEN as error:
+    except _UNOPENED as error:
         raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
     try:
         _check_pixels(image.size, limits)
@@ -150,10 +152,6 @@ def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
 def _check_pixels(size: tuple[int, int] | None, limits: ImageLimits) -> None:
     if size is not None and size[0] * size[1] > limits.max_pixels:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size[0]} x {size[1]} pixels, {limits.max_pixels} are allowed")
-
-
-def _plugins(limits: ImageLimits) -> list[str]:
-    return [*limits.formats, "MPO"] if "JPEG" in limits.formats else list(limits.formats)
 
 
 def _is_animated(image: Image.Image) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -31,6 +31,12 @@ class RunContext:
     seed: int
     max_rejected: float  # share of a stage's rows
     fingerprints: dict[str, dict[str, Any]]  # by stage: {"fingerprint", "ingredients"}
+    # By stage: Beam resource hints. Empty but where a runner heeds them: every set of hints costs workers of its own.
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def hinted(self, stage: Stage, transform: beam.PTransform) -> beam.PTransform:
+        """The transform with the resource hints of the stage whose tasks it runs."""
+        return transform.with_resource_hints(**self.resources.get(stage.name, {}))
 
 
 def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None,
@@ -190,7 +196,7 @@ class RunStage(beam.PTransform):
                 start
                 | "Partitions" >> beam.FlatMap(lambda _, *done: range(partitions) if _all_ok(done) else (), *waits)
                 | "Spread" >> beam.Reshuffle()
-                | "Summarise" >> beam.ParDo(_Summarise(context, stage))
+                | "Summarise" >> context.hinted(stage, beam.ParDo(_Summarise(context, stage)))
                 | "Combine" >> beam.CombineGlobally(_Combine(stage)))
             tasks = summaries | "Task" >> beam.FlatMap(
                 lambda summary, *done: [(WHOLE, summary, "")] if _all_ok(done) else [], *waits)
@@ -207,7 +213,7 @@ def finish(tasks: beam.PCollection, context: RunContext, stage: Stage) -> beam.P
     """Runs tasks (partition, payload, digest of the payload) and commits the stage."""
     return (
         tasks
-        | "Run" >> beam.ParDo(_Task(context, stage))
+        | "Run" >> context.hinted(stage, beam.ParDo(_Task(context, stage)))
         | "Gather" >> beam.CombineGlobally(_Gather())
         | "Commit" >> beam.Map(lambda results: commit(context, stage, results)))
 

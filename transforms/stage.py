@@ -164,6 +164,11 @@ class Stage(ABC):
         return {}
 
     @property
+    def resources(self) -> Mapping[str, str]:
+        """Beam resource hints of the stage's tasks, by Beam's names (`min_ram`, `accelerator`, `cpu_count`); heeded on Dataflow."""
+        return {}
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What fingerprint and keys have in common."""
         return {

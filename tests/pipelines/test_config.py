@@ -42,6 +42,10 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file():
     ({"pairs": [{**GOOD["pairs"][0], "name": "a/b"}]}, "pairs.0.coco.name: String should match pattern"),
     ({"tfidf": {"k": 0}}, "tfidf.k: Input should be greater than or equal to 1 (given: 0)"),
     ({"compression": "gzip"}, "compression: Input should be 'lz4' or 'zstd' (given: 'gzip')"),
+    ({"corpus": ""}, "corpus: String should have at least 1 character"),
+    ({"corpus": "foo://x"}, "corpus: 'foo' is no filesystem that fsspec knows"),
+    ({"corpus": "a\0b"}, "corpus: a path cannot hold a null byte"),
+    ({"tfidf": {"k": 800, "bound": 10}}, "rescore (700) must be at least k (800)"),
     ({"tfidf": {"ngrams": [2, 1]}}, "ngrams must be a range within [1, 5], not 2 to 1"),
 ])
 def test_errors_name_the_key_and_what_is_allowed(changes, expected):
@@ -65,6 +69,7 @@ def write(tmp_path, text):
     ("corpus: [unclosed", "is not YAML"),
     (b"corpus: \xff\xfe", "is not YAML"),
     ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' stands twice"),
+    ("corpus: a\n? [1, 2]\n: b\n", "line 2: a key must be plain text, not a list or mapping"),
     ("corpus: !!python/object/apply:os.system ['true']\n", "is not YAML"),
 ])
 def test_files_that_are_no_configuration_are_named(tmp_path, text, expected):
@@ -72,6 +77,14 @@ def test_files_that_are_no_configuration_are_named(tmp_path, text, expected):
     with pytest.raises(ConfigError, match="job.yaml") as caught:
         load_config(path)
     assert expected in str(caught.value)
+
+
+def test_merge_keys_and_the_home_folder_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    path = write(tmp_path, "corpus: ~/corpus\npairs:\n  - &one {format: coco, name: a, captions: a.json}\n  - {<<: *one, name: b}\n")
+    config = load_config(path)
+    assert config.corpus == "/home/me/corpus" and [source.name for source in config.pairs] == ["a", "b"]
+    assert load_config(path, ["tfidf.k=800"]).tfidf.k == 800
 
 
 def test_an_absent_file_is_named(tmp_path):

@@ -93,6 +93,18 @@ def test_bad_images_have_a_reason(data: bytes, reason: Reason):
     assert found.detail
 
 
+@pytest.mark.parametrize(("data", "detail"), [
+    (b"<html>404 not found</html>", "no JPEG, PNG, WEBP, GIF, BMP, TIFF image: it starts with b'<html>404 not fo'"),
+    (b"\xff" * 1000, "no JPEG, PNG, WEBP, GIF, BMP, TIFF image: it starts with b'\\xff"),
+    (encoded()[:-200], "truncated"),
+    (frames("GIF"), "a GIF of several frames"),
+    (png_header(20_000, 10_000), "20000 x 10000 pixels, 50000000 are allowed"),
+    (encoded("PNG", picture(200, 15)), "200 x 15 pixels, 16 a side are wanted"),
+])
+def test_details_say_what_is_wrong(data: bytes, detail: str):
+    assert detail in probe(data).detail
+
+
 @pytest.mark.parametrize(("kind", "mode"), [
     ("JPEG", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "1"),
     ("WEBP", "RGBA"), ("GIF", "P"), ("BMP", "RGB"), ("TIFF", "CMYK"),
@@ -112,7 +124,8 @@ def test_a_wrong_extension_does_not_matter(tmp_path: Path):
 
 
 def test_formats_can_be_narrowed_and_bytes_limited():
-    assert probe(encoded("PNG"), ImageLimits(formats=("JPEG",))).reason == Reason.IMAGE_BROKEN
+    refused = probe(encoded("PNG"), ImageLimits(formats=("JPEG",)))
+    assert refused.reason == Reason.IMAGE_BROKEN and refused.detail.startswith("no JPEG image: it starts with b'\\x89PNG")
     assert probe(encoded("PNG"), ImageLimits(max_bytes=100)).reason == Reason.IMAGE_TOO_LARGE
     assert probe(encoded("PNG"), ImageLimits(max_pixels=1199)).reason == Reason.IMAGE_TOO_LARGE
     assert isinstance(probe(encoded("PNG"), ImageLimits(max_pixels=1200, min_side=30)), Probe)

@@ -200,6 +200,19 @@ def test_stamps_follow_the_files(tmp_path: Path):
     assert Split(**json.loads(json.dumps(split.to_json()))) == split
 
 
+def test_what_a_run_writes_among_the_images_does_not_change_their_stamp(tmp_path: Path):
+    folder = photos(tmp_path, "a/1.jpg", "corpus.d/2.jpg")
+    source = pair_source(format="coco", captions=write(tmp_path, [image(1)], [note(1, 1)]), images=folder)
+    before = source.extra_inputs()
+    (Path(folder) / "run.log").write_text("one line\n")
+    (Path(folder) / "corpus" / "report").mkdir(parents=True)
+    (Path(folder) / "corpus" / "corpus.json").write_text("{}")
+    (Path(folder) / "corpus" / "report" / "sample.png").write_bytes(encoded("PNG"))
+    assert source.extra_inputs() == before
+    photos(tmp_path, "corpus.d/3.JPEG")
+    assert source.extra_inputs() != before
+
+
 def test_settings_travel_without_their_listing(tmp_path: Path):
     folder = photos(tmp_path, "1.jpg")
     source = pair_source(format="coco", captions=write(tmp_path, [image(1)], [note(1, 1)]), images=folder)

@@ -60,10 +60,26 @@ def test_bad_bytes_in_a_caption_are_left_to_cleaning(tmp_path: Path):
 def test_quotes_over_lines_and_quotes_left_open(tmp_path: Path):
     assert captions(read(tmp_path, 'image,caption\r\na.jpg,"two\nlines"\r\nb.jpg,next\r\n')) == [b"two\nlines", b"next"]
     rows = read(tmp_path, 'image,caption\na.jpg,"never closed\nb.jpg,swallowed\n')
-    assert [reason for reason, _ in bad(rows)] == ["bad_row"] and "lines 2 to 3" in bad(rows)[0][1]
+    assert [reason for reason, _ in bad(rows)] == ["bad_row"] and "line 2: " in bad(rows)[0][1] and "at line 3" in bad(rows)[0][1]
+    assert captions(rows) == [b"swallowed"]
     many = "".join(f"{i}.jpg,row {i}\n" for i in range(500))
     rows = read(tmp_path, f'image,caption\na.jpg,"never closed\n{many}')
-    assert reasons(rows) == ["bad_row"] and 395 <= len(good(rows)) < 500
+    assert reasons(rows) == ["bad_row"] and captions(rows) == [f"row {i}".encode() for i in range(500)]
+
+
+@pytest.mark.parametrize(("opened", "closed", "rejected"), [
+    ('b.jpg,"six inch pizza', 'd.jpg,a 6" pizza', 1),  # found where the quote seems to close
+    ('b.jpg,"six inch pizza', 'd.jpg,6",a pizza', 2),  # closes well, but with a field too many
+    ('b.jpg,"six inch pizza', "d.jpg,a pizza", 1),  # never closes
+    ('b.jpg,"six inch pizza', "d.jpg," + "x" * 5_000_000, 2),  # runs into a line that is too long
+])
+def test_a_stray_quote_costs_its_own_line(opened: str, closed: str, rejected: int, tmp_path: Path):
+    lines = [*(f"a.jpg,first {i}" for i in range(5)), opened, *(f"c.jpg,row {i}" for i in range(90)), closed,
+             *(f"e.jpg,last {i}" for i in range(5))]
+    rows = read(tmp_path, "image,caption\n" + "\n".join(lines) + "\n")
+    assert len(rows) == len(lines) and reasons(rows) == ["bad_row"] * rejected
+    assert [row["where"].rpartition(":")[2] for row in rows] == [str(i + 2) for i in range(len(lines))]
+    assert captions(rows)[5:95] == [f"row {i}".encode() for i in range(90)]
 
 
 def test_byte_order_mark_compression_and_other_delimiters(tmp_path: Path):

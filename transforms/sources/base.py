@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import IO, Annotated, Any
 
@@ -21,9 +22,11 @@ import fsspec
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas import files as store
 from schemas.errors import SourceError
 from schemas.raw import RAW_PAIRS, RAW_TEXTS
 from schemas.rejects import Reason
+from schemas.retries import is_there, retried, strict
 
 BATCH = 4096  # rows of a record batch
 LINE_LIMIT = 4 << 20  # bytes of one line: beyond it the line becomes a reject instead of filling memory
@@ -137,11 +140,11 @@ def expand(urls: Urls) -> list[Found]:
             fs, path = fsspec.core.url_to_fs(url)
             magic = "*[" if url.startswith(("http://", "https://")) else "*[?"  # a URL's query is no pattern
             if any(character in path for character in magic) and not fs.exists(path):
-                files = [info for info in fs.glob(path, detail=True).values() if _is_file(info)]
+                files = [info for info in retried(fs, partial(fs.glob, path, detail=True, **strict(fs))).values() if _is_file(info)]
                 if not files:
                     raise SourceError(f"{url} matches no file")
             else:
-                info = fs.info(path)
+                info = retried(fs, partial(fs.info, path))
                 if info["type"] == "directory":
                     raise SourceError(f"{url} is a folder, not a file; for the files in it write {url.rstrip('/')}/*")
                 files = [info]
@@ -161,9 +164,9 @@ def list_folder(url: str) -> dict[str, Found]:
     """
     with naming(url):
         fs, path = fsspec.core.url_to_fs(url)
-        if not fs.isdir(path):
+        if not is_there(fs, partial(fs.isdir, path)):
             raise SourceError(f"{url}: no such folder" if not fs.exists(path) else f"{url} is a file, not a folder")
-        files = fs.find(path, detail=True)
+        files = retried(fs, partial(fs.find, path, detail=True, **strict(fs)))
         start = len(path.rstrip("/")) + 1
         names = {name[start:]: info for name, info in sorted(files.items())}
         return {name: _found(fs, info) for name, info in names.items()
@@ -181,7 +184,7 @@ def listing_stamp(files: dict[str, Found]) -> str:
 @contextmanager
 def open_binary(url: str, compression: str | None = "infer") -> Iterator[IO[bytes]]:
     """Opens `url` for reading bytes, unpacking .gz, .bz2, .xz and .zip by name; errors become a SourceError that names it."""
-    with naming(url), fsspec.open(url, "rb", compression=compression) as handle:
+    with naming(url), store.open_read(url, compression) as handle:
         yield handle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import posixpath
+from collections import deque
 from collections.abc import Iterator
 from typing import IO, Annotated, Any, Literal
 
@@ -21,26 +22,43 @@ _STORES = ("http://", "https://", "s3://", "gs://", "gcs://", "az://", "abfs://"
 
 
 class _Lines:
-    """Feeds the csv parser, one line at a time, and knows which lines the row in hand came from."""
+    """Feeds the csv parser, one line at a time, and keeps the lines of the row in hand.
+
+    A stray quote takes the lines after it into its row: `give_back` lets them be read again, as rows of their own.
+    """
 
     def __init__(self, handle: IO[bytes]):
         self._lines = read_lines(handle)
-        self.first = self.last = 0
-        self.too_long = False
+        self._taken: list[tuple[int, bytes | None]] = []
+        self._again: deque[tuple[int, bytes | None]] = deque()
+
+    @property
+    def first(self) -> int:
+        """Number of the row's first line."""
+        return self._taken[0][0]
+
+    @property
+    def last(self) -> int:
+        """Number of the last line that was taken into the row."""
+        return self._taken[-1][0]
 
     def start_row(self) -> None:
-        self.first, self.too_long = self.last + 1, False
+        self._taken = []
+
+    def give_back(self) -> None:
+        """Keeps the row's first line alone; the others come again."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        self._taken = self._taken[:1]
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        number, line = next(self._lines)
-        self.last = number
+        number, line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append((number, line))
         if line is None:
-            self.too_long = True
-            return "\n"
-        if number - self.first > _ROW_LINES:
+            raise csv.Error("the line is too long")
+        if len(self._taken) > _ROW_LINES:
             raise csv.Error(f"a quoted field runs over more than {_ROW_LINES} lines: a quote was left open")
         return line.decode("utf-8", "surrogateescape") + "\n"
 
@@ -54,8 +72,9 @@ class DelimitedSource(CaptionSource):
 
     Files are UTF-8, optionally with a byte order mark, optionally compressed (.gz, .bz2, .xz). Without a folder of images, a URL
     (in the `url` column, or in the `image` column) becomes the address that the image is read from. Rejected: rows with the wrong
-    number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. That two rows of one `id`
-    name different images is found where the rows of an image meet, not here.
+    number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. Of a row over several lines
+    that is broken or has the wrong number of fields the first line is rejected, and the others are read again. That two rows of
+    one `id` name different images is found where the rows of an image meet, not here.
     """
 
     format: Literal["csv", "tsv"]
@@ -98,6 +117,8 @@ class DelimitedSource(CaptionSource):
             columns = self.columns or self._header(split.url, parsed)
             for values in parsed:
                 if values is not None:
+                    if len(values) != len(columns):  # a quote may have taken good lines into this row
+                        lines.give_back()
                     self._row(f"{split.url}:{lines.first}", columns, values, rows)
                 yield from rows.full()
         yield from rows.rest()
@@ -112,18 +133,17 @@ class DelimitedSource(CaptionSource):
             parser = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             lines.start_row()
-            error = ""
             try:
                 values = next(parser)
             except StopIteration:
                 return
-            except csv.Error as problem:
-                values, error = [], str(problem)
-            span = f"line {lines.first}" if lines.first >= lines.last else f"lines {lines.first} to {lines.last}"
-            if error or lines.too_long:
-                rows.reject(f"{url}:{lines.first}", Reason.BAD_ROW, f"{span}: {error or 'the line is too long'}")
+            except csv.Error as error:  # the parser starts afresh after one
+                seen = f" (found at line {lines.last})" if lines.last > lines.first else ""
+                rows.reject(f"{url}:{lines.first}", Reason.BAD_ROW, f"line {lines.first}: {error}{seen}")
+                lines.give_back()
                 yield None
-            elif values:
+                continue
+            if values:
                 yield values
 
     def _header(self, url: str, parsed: Iterator[list[str] | None]) -> list[str]:

@@ -14,6 +14,7 @@ from schemas.rejects import Reason
 from transforms.sources.base import Found, Source, Split, list_folder, listing_stamp, pair_rows
 
 IMAGE_EXTENSIONS = ("avif", "bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+_CORPUS_INDEX = "corpus.json"  # the file at the top of every corpus
 
 
 def has_image_extension(name: str) -> bool:
@@ -86,9 +87,18 @@ class CaptionSource(Source):
         return self._listed.index
 
     def extra_inputs(self) -> list[str]:
-        """The stamp of the folder's listing, looked at anew."""
+        """The stamp of the folder's images, looked at anew.
+
+        Of files with an image's extension alone, and of none in a corpus below the folder: what a run writes there (a log, its
+        report) must not make that run stale.
+        """
         self._listed.index = None
-        return [] if self.images is None else [listing_stamp(list_folder(self.images))]
+        if self.images is None:
+            return []
+        files = list_folder(self.images)
+        corpora = tuple(f"{name.rpartition('/')[0]}/" for name in files if name.endswith(f"/{_CORPUS_INDEX}"))
+        return [listing_stamp({name: file for name, file in files.items()
+                               if has_image_extension(name) and not name.startswith(corpora)})]
 
     def place(self, name: str) -> tuple[dict[str, Any], Reason | None, str]:
         """Columns `uri` and `stamp` of the image called `name`, or the reason and detail why it cannot be had."""

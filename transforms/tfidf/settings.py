@@ -48,6 +48,6 @@ class TfidfSettings(BaseModel):
         low, high = self.ngrams
         if not 1 <= low <= high <= 5:
             raise ValueError(f"ngrams must be a range within [1, 5], not {low} to {high}")
-        if self.rescore < self.k:
+        if self.bound and self.rescore < self.k:
             raise ValueError(f"rescore ({self.rescore}) must be at least k ({self.k})")
         return self

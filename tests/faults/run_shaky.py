@@ -1,0 +1,23 @@
+"""python -m tests.faults.run_shaky CORPUS BAD FUSE WORKERS: runs the shaky stage on the local runner."""
+
+from __future__ import annotations
+
+import sys
+
+from pipelines.runners import open_engine
+from schemas.corpus import Corpus
+from tests.faults.stages import PARTITIONS, Shaky
+from transforms.run_stage import RunContext, RunStage
+
+
+def main(url: str, bad: str, fuse: str, workers: str) -> None:
+    """Runs it once."""
+    stage = Shaky(bad=int(bad), fuse=fuse)
+    context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: {"fingerprint": "f", "ingredients": {}}})
+    with open_engine("local", int(workers), []) as pipeline:
+        pipeline | RunStage(context, stage, [])
+        pipeline.run().wait_until_finish()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,67 @@
+"""A stage whose engine fails on certain rows, or takes its process down, as told by files; importable by workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from schemas.rejects import Reason
+from schemas.tables import TEXTS
+from transforms.stage import Input, Stage, Task
+
+ROWS, PARTITIONS = 50, 6
+
+
+class EngineFailure(RuntimeError):
+    """What the engine raises."""
+
+
+@dataclass(frozen=True)
+class Shaky(Stage):
+    """Fifty rows a partition through an engine.
+
+    bad: every so many rows the engine raises; 0: never.
+    fuse: a file; while it is there, the process that does partition 3 removes it and dies in the middle of its work.
+    """
+
+    name: ClassVar[str] = "shaky"
+    main_table: ClassVar[str] = "texts"
+
+    bad: int = 0
+    fuse: str = ""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        return []
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        return {"texts": TEXTS}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"bad": self.bad}
+
+    def process(self, task: Task, payload: Any) -> None:
+        task.counts.rows_in = ROWS
+        for row in range(ROWS):
+            row_id = f"{task.partition}.{row}"
+            try:
+                text = self._engine(row_id, row)
+            except EngineFailure as error:
+                task.rejects.add(row_id, Reason.ENGINE_FAILED, str(error))
+                continue
+            task.write("texts", pa.table({"text_id": [row_id], "text": [text], "source": ["s"]}, schema=TEXTS))
+            if row == ROWS // 2 and task.partition == 3 and self.fuse and Path(self.fuse).exists():
+                Path(self.fuse).unlink()
+                os._exit(17)
+
+    def _engine(self, row_id: str, row: int) -> str:
+        if self.bad and row % self.bad == self.bad - 1:
+            raise EngineFailure(f"cannot do {row_id}")
+        return f"text of {row_id}"

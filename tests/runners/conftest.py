@@ -1,0 +1,49 @@
+"""Corpora made once by the local runner, and job servers that the engines' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.engines.servers import flink_job_server, spark_job_server
+from tests.engine_help import cmcl, coco_settings, demo_settings, hash_of, need, write_config
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A configuration of the demo corpus, and the hash that one local worker gives it."""
+    folder = tmp_path_factory.mktemp("demo")
+    return _reference(folder, demo_settings(folder))
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[str, str]:
+    """A configuration of COCO's captions, and the hash that one local worker gives them."""
+    return _reference(tmp_path_factory.mktemp("coco"), coco_settings(shared_data))
+
+
+def _reference(folder: Path, values: dict[str, Any]) -> tuple[str, str]:
+    config = write_config(folder / "config.yaml", {**values, "corpus": str(folder / "local-1")})
+    cmcl("run", config, "--workers", "1", "--quiet")
+    return config, hash_of(str(folder / "local-1"))
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[str]:
+    """The endpoint of a Spark job server over local[2]."""
+    need("java", "mvn")
+    service, endpoint = spark_job_server("local[2]")
+    with service:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def flink() -> Iterator[str]:
+    """The endpoint of a Flink job server over a local cluster."""
+    need("java", "mvn")
+    service, endpoint = flink_job_server("[local]")
+    with service:
+        yield endpoint
