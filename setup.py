@@ -9,7 +9,8 @@ ROOMS = ("schemas", "transforms", "pipelines", "model")
 DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("*"))
                if path.is_file() and path.suffix not in (".py", ".pyc")] for room in ROOMS}
 
-TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2"]
+TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
+         "SceneGraphParser==0.1.0"]
 
 setup(
     name="cmcl",
@@ -34,6 +35,7 @@ setup(
         "markdown-it-py>=3,<5",
         "fsspec>=2024.6",
         "pydantic>=2.8,<3",
+        "spacy>=3.8,<3.9",
         "pyyaml>=6,<7",
         "tqdm>=4.66,<5",
         "psutil>=6,<8",

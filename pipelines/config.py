@@ -22,6 +22,7 @@ from schemas.errors import ConfigError
 from transforms.clean import CleanRules, ExclusionRules
 from transforms.images import ImageLimits
 from transforms.sources import PairSource, TextSource
+from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
 
 
@@ -51,6 +52,8 @@ class Config(BaseModel):
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
+    swaps: SwapSettings | None = Field(
+        None, description="phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out")
     tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
 
     @field_validator("corpus")

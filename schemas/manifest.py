@@ -23,7 +23,7 @@ from typing import Any
 from schemas import files
 from schemas.store import FileInfo
 
-_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex")
+_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy")
 
 
 def fingerprint(value: Any) -> str:

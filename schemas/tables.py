@@ -57,7 +57,7 @@ _SPAN = [("start", pa.int32()), ("end", pa.int32())]  # characters (code points)
 _WORDS = [("text", pa.string()), ("lemma", pa.string()), *_SPAN]  # of a node; `text` is what the span covers
 _OBJECT = pa.int32()  # index of an object in the row's `objects`
 
-GRAPHS = _table("graphs", 2, [
+GRAPHS = _table("graphs", 1, [
     _field("pair_id", pa.string()),
     _field("objects", pa.list_(pa.struct([
         *_WORDS, ("number", pa.string()),  # singular, plural
@@ -129,7 +129,7 @@ EXAMPLES = _table("examples", 1, [
     # Where the image's regions stand: row of the regions table of the partition that this shard has. Null: none were extracted.
     _field("region_row", pa.int64(), nullable=True, layout=True),
     _field("positives", pa.list_(pa.struct(_REWRITE))),
-    _field("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: cosine, null for edits
+    _field("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the first of the rewrite (cosine, hardness)
     _field("matches_image", pa.list_(_MATCH)),
     _field("matches_text", pa.list_(_MATCH)),
 ])

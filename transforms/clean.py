@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,10 @@ KEPT = -1  # in an array of reasons: nothing is wrong with the row
 
 # With their semicolon only: "&copy2" and "?a=1&para=2" are no entities.
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+# An ampersand encoded any number of times over: "&amp;amp;", "&#38;#38;".
+_AMPERSANDS = re.compile("&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,4}26);)+")
+_PASSES = 16  # of decoding: what is encoded deeper was made to be
+_MARKS = 30  # combining marks in a row, as in Unicode's stream-safe format; real text has two or three
 # What has neither shape nor width: controls that are no blanks, soft hyphen, zero-width and direction marks, byte order mark.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
@@ -67,14 +72,29 @@ class Cleaned:
 def clean_text(text: str, entities: bool = True) -> str:
     """`text` in Unicode NFC, without control and zero-width characters, blanks collapsed to one and none at the ends.
 
-    `entities`: HTML entities that end in a semicolon are decoded, doubly encoded ones (&amp;amp;) fully. Idempotent.
+    `entities`: HTML entities that end in a semicolon are decoded, doubly encoded ones (&amp;amp;) fully. Of a run of combining
+    marks the first 30 stay. Idempotent, and about linear in the length of `text`: what is encoded in itself more than 16 times
+    over, other than as ampersands, loses its "&".
     """
-    while True:
-        new = _ENTITY.sub(lambda match: html.unescape(match.group()), text) if entities and "&" in text else text
-        new = " ".join(unicodedata.normalize("NFC", _INVISIBLE.sub("", new)).split())
+    for _ in range(_PASSES):
+        new = text
+        if entities and "&" in new:
+            new = _ENTITY.sub(lambda match: html.unescape(match.group()), _AMPERSANDS.sub("&", new))
+        new = _INVISIBLE.sub("", new)
+        if len(new) > _MARKS and not new.isascii():
+            new = _long_mark_runs().sub(r"\1", new)  # sorting a run, a part of NFC, takes the square of its length
+        new = " ".join(unicodedata.normalize("NFC", new).split())
         if new == text:
             return new
         text = new
+    return clean_text(text.replace("&", " "), entities=False)
+
+
+@cache
+def _long_mark_runs() -> re.Pattern[str]:
+    """Runs of more than `_MARKS` characters that are combining marks, or (the Tibetan three) fall apart into such."""
+    marks = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code))) + "\u0f73\u0f75\u0f81"
+    return re.compile(f"([{marks}]{{{_MARKS}}})[{marks}]+")
 
 
 def clean_captions(captions: pa.Array, rules: CleanRules | None = None) -> Cleaned:

@@ -6,6 +6,7 @@ Files that hold many images stay open across rows, a few at a time. All function
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from contextlib import suppress
 from threading import Lock
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from schemas import files
 from schemas.errors import CmclError, SourceError
@@ -21,6 +23,7 @@ from schemas.rejects import Reason
 
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
+_CELL = re.compile(r"(.+)#(column=[^#&]*&row=[0-9]+)", re.DOTALL)
 _GROUP_BYTES = 256 << 20  # a Parquet row group of images up to this size is kept decoded
 
 
@@ -39,7 +42,7 @@ class _Handle:
     def __init__(self, uri: str):
         self.lock = Lock()
         self.closed = False
-        self.file: IO[bytes] = files.open_read(uri)
+        self.file: IO[bytes] = _open(uri)
         self.parquet: pq.ParquetFile | None = None
         self.group: tuple[str, int] | None = None
         self.column: pa.ChunkedArray | None = None
@@ -114,9 +117,9 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
     try:
         if offset is not None:
             return _read_range(uri, offset, length, max_bytes)
-        file, _, fragment = uri.rpartition("#")
-        if file and "column=" in fragment and "row=" in fragment:
-            return _read_cell(file, fragment, max_bytes)
+        cell = _CELL.fullmatch(uri)
+        if cell and _is_table(cell.group(1), uri):
+            return _read_cell(cell.group(1), cell.group(2), max_bytes)
         return _read_whole(uri, max_bytes)
     except FileNotFoundError as error:
         raise ImageError(Reason.IMAGE_MISSING, f"no such file: {uri}") from error
@@ -128,8 +131,19 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
         raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {type(error).__name__}: {error}") from error
 
 
+def _is_table(file: str, uri: str) -> bool:
+    """Whether `uri` names a cell of `file`: not where it is itself the name of a local file, which an image may have."""
+    return file.endswith(".parquet") or "://" in uri or not os.path.exists(uri)
+
+
+def _open(uri: str) -> IO[bytes]:
+    """Opens a path or URL. In a path "::" is part of a name, in a URL it chains filesystems."""
+    file: IO[bytes] = files.open_read(uri) if "://" in uri else LocalFileSystem().open(uri, "rb")
+    return file
+
+
 def _read_whole(uri: str, max_bytes: int) -> bytes:
-    with files.open_read(uri) as file:
+    with _open(uri) as file:
         size = getattr(file, "size", None)
         if isinstance(size, int) and size > max_bytes:
             raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size} bytes, {max_bytes} are allowed")

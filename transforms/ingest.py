@@ -6,6 +6,7 @@ together, and one task a partition cleans, merges, checks images, sorts and writ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), *R
 PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
                           ("reason", pa.string()), ("detail", pa.string())])
 _NO_PLACE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false for a run on captions alone")
+_BLANK_LINES = re.compile(rb"\n\s*\n")
+_PARAGRAPH_CHARACTERS = 100_000
 _READERS = 4  # threads that open images: enough to hide a store's latency
 
 
@@ -147,6 +150,7 @@ class IngestPairs(Ingest):
         return rows.filter(pc.invert(bad))
 
     def _cleaned(self, task: Task, rows: pa.Table) -> pa.Table:
+        """Rows with their cleaned caption in `text`; one without a caption is bad, unless the stage takes images alone."""
         if not self.with_captions:
             return rows
         captions = rows["caption"].combine_chunks()
@@ -201,7 +205,7 @@ class IngestImages(IngestPairs):
 class IngestTexts(Ingest):
     """Writes `texts`: the sentences of text collections, in the order (placement of the text id, text id).
 
-    Rows in are sentences, and documents that could not be read.
+    Rows in are sentences, and documents and paragraphs that are bad.
     """
 
     name: ClassVar[str] = "texts"
@@ -247,22 +251,39 @@ class IngestTexts(Ingest):
 
 
 def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:
-    """Cleaned sentences of RAW_TEXTS documents, and one row for each document or sentence that is bad."""
-    whole = clean_captions(documents["text"], CleanRules(max_words=1_000_000, max_characters=100_000))
-    reasons = [REASONS[code].value if code != KEPT else given for code, given in
-               zip(whole.reasons, documents["reason"].to_pylist(), strict=True)]
-    bad = pa.array([reason is not None for reason in reasons], pa.bool_())
-    details = pc.coalesce(documents["detail"], whole.details)
-    found, rows = split_sentences(pc.if_else(bad, pa.scalar(None, pa.string()), whole.text))
+    """Cleaned sentences of RAW_TEXTS documents, and one row for each document, paragraph or sentence that is bad.
+
+    Documents are cut into paragraphs at blank lines before cleaning, which leaves no line ends: a heading is no part of the
+    sentence below it, and what is wrong with one paragraph costs that one alone.
+    """
+    refused = documents["reason"].is_valid()
+    paragraphs, places = _paragraphs(documents.filter(pc.invert(refused)))
+    whole = clean_captions(paragraphs, CleanRules(max_words=_PARAGRAPH_CHARACTERS, max_characters=_PARAGRAPH_CHARACTERS,
+                                                  entities=rules.entities))
+    bad = pa.array(whole.reasons != KEPT)
+    found, rows = split_sentences(whole.text)
     cleaned = clean_captions(found, rules)
-    kept = [REASONS[code].value if code != KEPT else None for code in cleaned.reasons]
-    lost = documents["where"].filter(bad)
     return pa.RecordBatch.from_arrays([
-        pa.concat_arrays([cleaned.text, pa.nulls(len(lost), pa.string())]),
-        pa.concat_arrays([documents["where"].take(pa.array(rows)), lost]),
-        pa.concat_arrays([pa.array(kept, pa.string()), pa.array(reasons, pa.string()).filter(bad)]),
-        pa.concat_arrays([cleaned.details, details.filter(bad)]),
+        pa.concat_arrays([cleaned.text, pa.nulls(bad.true_count + refused.true_count, pa.string())]),
+        pa.concat_arrays([places.take(pa.array(rows)), places.filter(bad), documents["where"].filter(refused)]),
+        pa.concat_arrays([_named(cleaned.reasons), _named(whole.reasons).filter(bad), documents["reason"].filter(refused)]),
+        pa.concat_arrays([cleaned.details, whole.details.filter(bad), documents["detail"].filter(refused)]),
     ], names=["text", "where", "reason", "detail"])
+
+
+def _paragraphs(documents: pa.RecordBatch) -> tuple[pa.BinaryArray, pa.StringArray]:
+    """The paragraphs of good documents, at least one of each, and where each stands (with its number where there are several)."""
+    texts: list[bytes] = []
+    places: list[str] = []
+    for text, where in zip(documents["text"].to_pylist(), documents["where"].to_pylist(), strict=True):
+        parts = _BLANK_LINES.split((text or b"").strip())
+        texts.extend(parts)
+        places.extend([where] if len(parts) == 1 else [f"{where}, paragraph {number}" for number in range(1, len(parts) + 1)])
+    return pa.array(texts, pa.binary()), pa.array(places, pa.string())
+
+
+def _named(codes: np.ndarray) -> pa.StringArray:
+    return pa.array([REASONS[code].value if code != KEPT else None for code in codes], pa.string())
 
 
 def _first_of_each(column: pa.ChunkedArray) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from pydantic import ValidationError
 from schemas.errors import SourceError
 from schemas.rejects import REASONS, Reason
 from transforms.clean import (
+    _MARKS,
     KEPT,
     CleanRules,
     ExclusionRules,
     Exclusions,
+    _long_mark_runs,
     clean_captions,
     clean_text,
     flickr_photo,
@@ -107,12 +111,48 @@ hard = st.text(max_size=40, alphabet=st.sampled_from(
 @given(st.one_of(st.text(), hard))
 @example("&#38;#38;#38;lt;")
 @example("&amp\u037eamp;")
+@example("e" + "\u0344" * 40 + "\u0323")
+@example("&#3" * 30 + "8;" + "&#56;" * 20 + ";" * 30)
 def test_cleaning_is_idempotent(text: str):
     once = clean_text(text)
     assert clean_text(once) == once
     assert once == " ".join(once.split())
     assert unicodedata.is_normalized("NFC", once)
     assert not any(unicodedata.category(character) == "Cc" for character in once)
+
+
+def nested(depth: int) -> str:
+    """An entity for "8" whose last digit is an entity whose last digit is one, and so on, `depth` (a multiple of 5) times over."""
+    return ("&#5" * 4 + "&#4") * (depth // 5) + "8" + ";" * depth
+
+
+@pytest.mark.parametrize(("text", "cleaned"), [
+    pytest.param("&" + "amp;" * 32_000, "&", id="ampersands"),
+    pytest.param("&" + "#38;#x26;am\u200bp;" * 10_000 + "lt;", "<", id="ampersands of all kinds"),
+    pytest.param(nested(15), "8", id="entities in entities"),
+    pytest.param(nested(20_000), None, id="entities in entities without an end"),
+    pytest.param("e" + "\u0301\u0323" * 50_000, "\u1eb9" + "\u0323" * 14 + "\u0301" * 15, id="marks"),
+    pytest.param("e" + "\u0f73" * 60_000, None, id="marks that are two"),
+    pytest.param("e" + ("\u0301\u0323\u200b" * 20 + " ") * 2_000, None, id="marks in pieces"),
+])
+def test_hostile_texts_take_no_longer_than_others(text: str, cleaned: str | None):
+    start = time.process_time()
+    found = clean_text(text)
+    assert time.process_time() - start < 3
+    assert cleaned in (None, found) and clean_text(found) == found
+    assert unicodedata.is_normalized("NFC", found)
+
+
+def test_every_combining_mark_is_known():
+    marks = _long_mark_runs()
+    for character in map(chr, range(sys.maxunicode + 1)):
+        combines = unicodedata.combining(unicodedata.normalize("NFD", character)[0]) > 0
+        assert bool(marks.fullmatch(character * (_MARKS + 1))) == combines, ascii(character)
+
+
+def test_marks_of_real_scripts_stay():
+    for text in ("Vi\u1ec7t Nam", "\u0e19\u0e49\u0e33", "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd", "x" + "\u0301" * 30):
+        assert clean_text(text) == unicodedata.normalize("NFC", text)
 
 
 @given(st.binary(max_size=60))

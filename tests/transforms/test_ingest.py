@@ -23,7 +23,7 @@ from transforms.run_stage import RunContext
 from transforms.sources.coco import CocoSource
 from transforms.sources.delimited import DelimitedSource
 from transforms.sources.folder import FolderSource
-from transforms.sources.texts import TextSource
+from transforms.sources.texts import JsonLinesSource, TextSource
 from transforms.sources.webdataset import WebDatasetSource
 
 
@@ -184,6 +184,18 @@ def test_images_without_captions(csv):
     assert reasons(corpus, "images") == {"image_broken": 1, "image_empty": 1} and balanced(corpus, "images", "images")
 
 
+def test_uncaptioned_images_are_kept_as_images_and_rejected_as_pairs(csv):
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+               "annotations": [{"id": 1, "image_id": 1, "caption": "A red square."}]}
+    (csv / "captions.json").write_text(json.dumps(content))
+    source = CocoSource(format="coco", name="coco", captions=str(csv / "captions.json"), images=str(csv / "photos"), keep_uncaptioned=True)
+    corpus = ingest(IngestPairs(collections=(source,)), csv / "c")
+    assert reasons(corpus, "pairs") == {"caption_missing": 1} and balanced(corpus, "pairs", "pairs")
+    corpus = ingest(IngestImages(collections=(source,)), csv / "c")
+    assert len(rows(corpus, "images", "images")) == 2 and not reasons(corpus, "images")
+    assert "under `pairs` they are rejected" in CocoSource.model_fields["keep_uncaptioned"].description
+
+
 def test_texts_are_split_cleaned_and_merged(tmp_path):
     (tmp_path / "a.txt").write_bytes("It was late. The cat — a grey one — slept!\n\nIt was late. Who knew?\n".encode())
     (tmp_path / "b.txt").write_bytes(b"Caf\xff is no text.\n\nIt was late.\n\n" + b"word " * 400 + b".\n")
@@ -192,6 +204,27 @@ def test_texts_are_split_cleaned_and_merged(tmp_path):
     assert sorted(row["text"] for row in rows(corpus, "texts", "texts")) == ["It was late.", "The cat — a grey one — slept!", "Who knew?"]
     assert reasons(corpus, "texts") == {"bad_encoding": 1, "too_long": 1}
     assert corpus.manifest("texts").counts.merged == 2 and balanced(corpus, "texts", "texts")
+
+
+def test_documents_are_cut_into_paragraphs_before_cleaning(tmp_path):
+    book = "\n\n".join(f"Chapter {n}\r\n \t\r\nIn chapter {n} a dog\nruns. " + "It barks. " * 20 for n in range(1000))
+    bodies = ["A Heading\n\nA dog runs.", book, "Good one.\n\n" + "x" * 100_001 + "\n\n\u200b\n\nGood two.", "\u200b"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": body}) + "\n" for body in bodies) + '{"text": 5}\n')
+    source = JsonLinesSource(format="jsonl", name="t", files=str(tmp_path / "a.jsonl"))
+    corpus = ingest(IngestTexts(collections=(source,)), tmp_path / "c")
+    found = {row["text"] for row in rows(corpus, "texts", "texts")}
+    assert found == {"A Heading", "A dog runs.", "Good one.", "Good two.", "It barks.",
+                     *(text for n in range(1000) for text in (f"Chapter {n}", f"In chapter {n} a dog runs."))}
+    assert reasons(corpus, "texts") == {"too_long": 1, "empty": 2, "bad_row": 1}
+    assert any(row["detail"].startswith(f"{tmp_path}/a.jsonl:3, paragraph 2: ") for row in rows(corpus, "texts", "rejects"))
+    assert corpus.manifest("texts").counts.rows_in == 2 + 22 * 1000 + 2 + 4 and balanced(corpus, "texts", "texts")
+
+
+def test_entities_stay_in_texts_where_the_rules_say_so(tmp_path):
+    (tmp_path / "a.txt").write_text("Fish &amp; chips.\n")
+    source = TextSource(format="text", name="t", files=str(tmp_path / "a.txt"))
+    corpus = ingest(IngestTexts(collections=(source,), rules=CleanRules(entities=False)), tmp_path / "c")
+    assert [row["text"] for row in rows(corpus, "texts", "texts")] == ["Fish &amp; chips."]
 
 
 def test_real_collections_whole(shared_data, tmp_path):

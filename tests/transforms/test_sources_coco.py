@@ -213,6 +213,18 @@ def test_what_a_run_writes_among_the_images_does_not_change_their_stamp(tmp_path
     assert source.extra_inputs() != before
 
 
+def test_a_path_may_hold_two_colons(tmp_path: Path):
+    folder = tmp_path / "zip::data"
+    folder.mkdir()
+    images = photos(folder, "a::1.jpg")
+    source = pair_source(format="coco", captions=write(folder, [image(1, "a::1.jpg")], [note(1, 1)], "c::1.json"), images=images)
+    rows = read_all(source)
+    assert [row["uri"] for row in rows] == [f"{images}/a::1.jpg"] and not bad(rows)
+    assert [found.url for found in expand(f"{folder}/c::*.json")] == [f"{folder}/c::1.json"]
+    (folder / "t::1.txt.gz").write_bytes(gzip.compress(b"A dog."))
+    assert read_all(text_source(format="text", files=f"{folder}/*.gz"))[0]["text"] == b"A dog."
+
+
 def test_settings_travel_without_their_listing(tmp_path: Path):
     folder = photos(tmp_path, "1.jpg")
     source = pair_source(format="coco", captions=write(tmp_path, [image(1)], [note(1, 1)]), images=folder)

@@ -20,6 +20,7 @@ from typing import IO, Annotated, Any
 
 import fsspec
 import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import files as store
@@ -129,6 +130,11 @@ def _is_file(info: dict[str, Any]) -> bool:
     return info["type"] == "file" or (bool(info.get("islink")) and os.path.isfile(info["name"]))
 
 
+def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem of a path or URL, and the path in it. In a path "::" is part of a name, in a URL it chains filesystems."""
+    return fsspec.core.url_to_fs(url) if "://" in url else (LocalFileSystem(), LocalFileSystem._strip_protocol(url))
+
+
 def expand(urls: Urls) -> list[Found]:
     """The files that `urls` (paths or URLs, with globs) name, sorted, each once.
 
@@ -137,7 +143,7 @@ def expand(urls: Urls) -> list[Found]:
     found: dict[str, Found] = {}
     for url in [urls] if isinstance(urls, str) else urls:
         with naming(url):
-            fs, path = fsspec.core.url_to_fs(url)
+            fs, path = _filesystem(url)
             magic = "*[" if url.startswith(("http://", "https://")) else "*[?"  # a URL's query is no pattern
             if any(character in path for character in magic) and not fs.exists(path):
                 files = [info for info in retried(fs, partial(fs.glob, path, detail=True, **strict(fs))).values() if _is_file(info)]
@@ -163,7 +169,7 @@ def list_folder(url: str) -> dict[str, Found]:
     Raises SourceError when there is no such folder.
     """
     with naming(url):
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = _filesystem(url)
         if not is_there(fs, partial(fs.isdir, path)):
             raise SourceError(f"{url}: no such folder" if not fs.exists(path) else f"{url} is a file, not a folder")
         files = retried(fs, partial(fs.find, path, detail=True, **strict(fs)))
@@ -184,8 +190,9 @@ def listing_stamp(files: dict[str, Found]) -> str:
 @contextmanager
 def open_binary(url: str, compression: str | None = "infer") -> Iterator[IO[bytes]]:
     """Opens `url` for reading bytes, unpacking .gz, .bz2, .xz and .zip by name; errors become a SourceError that names it."""
-    with naming(url), store.open_read(url, compression) as handle:
-        yield handle
+    with naming(url):
+        with store.open_read(url, compression) if "://" in url else LocalFileSystem().open(url, "rb", compression=compression) as handle:
+            yield handle
 
 
 def read_lines(handle: IO[bytes], limit: int = LINE_LIMIT) -> Iterator[tuple[int, bytes | None]]:

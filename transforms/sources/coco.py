@@ -63,7 +63,8 @@ class CocoSource(CaptionSource):
 
     format: Literal["coco"]
     captions: Urls = Field(description="captions_*.json, a path, URL or glob, or several")
-    keep_uncaptioned: bool = Field(default=False, description="keep images without captions as image-only rows")
+    keep_uncaptioned: bool = Field(
+        default=False, description="keep images without captions as image-only rows, under `images`; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a captions file."""

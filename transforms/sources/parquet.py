@@ -72,7 +72,8 @@ class ParquetSource(Source):
     key: str | None = Field(default="key", description="column of the key; null: made from the URL")
     url: str | None = Field(
         default="url", description="column of the URL; passed over when the file has none, unless `key` is null")
-    keep_uncaptioned: bool = Field(default=False, description="keep rows with a null caption as image-only rows")
+    keep_uncaptioned: bool = Field(
+        default=False, description="keep rows with a null caption as image-only rows, under `images`; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a file."""

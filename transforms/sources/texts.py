@@ -47,14 +47,22 @@ class TextFilesSource(Source):
         return splits_of(expand(self.files))
 
     def _add(self, rows: Rows, where: str, text: bytes) -> None:
-        """Adds one text, detokenised where that is set; blank ones are no rows, undecodable ones go on as found."""
+        """Adds one text, detokenised where that is set; blank ones are no rows, undecodable ones go on as found.
+
+        Headings that `detokenise` leaves out count as left out on purpose, texts of which it leaves nothing as empty.
+        """
+        if not text.strip():
+            return
         if self.detokenise:
             decoded = text.decode("utf-8", "surrogateescape")
             if is_tokenised_heading(decoded):
+                rows.reject(where, Reason.EXCLUDED, f"detokenise leaves headings out: {printable(decoded.strip())}")
                 return
             text = as_bytes(detokenise(decoded, self.unknown))
-        if text.strip():
-            rows.add(text=text, where=where)
+            if not text.strip():
+                rows.reject(where, Reason.EMPTY, f"detokenise leaves nothing: {printable(decoded.strip())}")
+                return
+        rows.add(text=text, where=where)
 
     def _add_value(self, rows: Rows, where: str, value: object, what: str) -> None:
         if isinstance(value, (str, bytes)):

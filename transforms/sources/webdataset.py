@@ -71,7 +71,8 @@ class WebDatasetSource(Source):
     image: str | None = Field(default=None, description="extension of the image where samples have several, such as `jpg`")
     keys: Literal["global", "shard"] = Field(
         default="global", description="shard: keys begin anew in every shard, so the shard's name is put before them")
-    keep_uncaptioned: bool = Field(default=False, description="keep samples without a caption as image-only rows")
+    keep_uncaptioned: bool = Field(
+        default=False, description="keep samples without a caption as image-only rows, under `images`; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a shard. Raises SourceError when there is none, or when shards are compressed."""

@@ -1,0 +1,239 @@
+"""How often a swap negative is still true of the photo: ours against a uniform random swap of the same kind, on COCO.
+
+    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 600] [--data ../shared/data]
+
+The generator sees one caption of an image; the other four captions and the boxes (where the image has any) judge. Vocabulary and
+co-occurrence come from images that are not judged. A negative counts as true when the evidence allows it:
+
+- object: some held-out caption or box names the new object, or by WordNet a kind of it, wherever it is (this errs towards
+"true");
+- attribute: a held-out caption gives that object the new attribute or a synonym;
+- relation: a held-out caption says it of the two; a new phrase: its new object is there;
+- count: a held-out caption says the new number, or the boxes are as many;
+- order: a held-out caption has it the other way round.
+
+Negations cannot be judged so and are left out. Spans, captions and placement are those of the generator for both; the uniform
+swap draws its replacement uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without
+guards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.ids import counter_rng
+from transforms.lexicon import lexicon
+from transforms.parser.engines import caption_parser
+from transforms.scene_graph.nodes import Graph
+from transforms.swaps.context import ImageContext
+from transforms.swaps.draft import Negative
+from transforms.swaps.generate import negatives
+from transforms.swaps.index import Index
+from transforms.swaps.settings import SwapSettings
+from transforms.vocabulary import prune, summarise
+
+
+class Judge:
+    """Evidence about one photo: captions that the generator did not see, and boxes."""
+
+    def __init__(self, graphs: list[Graph], captions: list[str], boxes: Counter[str] | None):
+        self.lexicon = lexicon()
+        self.words = {word.strip(".,!?\"'") for caption in captions for word in caption.lower().split()}
+        self.names = {thing.lemma for graph in graphs for thing in graph.objects} | {
+            thing.head for graph in graphs for thing in graph.objects
+        }
+        self.boxes = boxes or Counter()
+        self.attributes: dict[str, set[str]] = defaultdict(set)
+        self.relations: set[tuple[str, str, str]] = set()
+        self.counts: dict[str, set[int]] = defaultdict(set)
+        for graph in graphs:
+            for attribute in graph.attributes:
+                self.attributes[graph.objects[attribute.object].head].add(attribute.lemma)
+            for r in graph.relations:
+                self.relations.add((graph.objects[r.subject].head, r.lemma, graph.objects[r.object].head))
+            for thing in graph.objects:
+                self.counts[thing.head].add(thing.count)
+        self._held: dict[str, bool] = {}
+
+    def holds(self, name: str) -> bool:
+        """Whether the evidence names this object or a kind of it."""
+        if name not in self._held:
+            found = name in self.names or (" " not in name and name in self.words)
+            for other in (*self.names, *self.boxes):
+                found = found or self.lexicon.is_a(other, name)
+            self._held[name] = bool(found)
+        return self._held[name]
+
+    def true(self, kind: str, level: str, head: str, new: str, ends: tuple[str, str]) -> bool:
+        """Whether a swap is true as far as the evidence goes; `head` is the object that it is about, `ends` those of a
+        relation."""
+        if kind == "object" or (kind == "relation" and level == "phrase"):
+            return self.holds(new)
+        if kind == "attribute":
+            given = self.attributes.get(head, ())
+            return new in given or any(self.lexicon.synonyms(new, other, "a") for other in given)
+        if kind == "relation":
+            # A bare preposition contradicts whatever verb stands before it; a verb with its preposition is a claim of its own.
+            return any(
+                subject == ends[0] and thing == ends[1] and (said == new or said.endswith(" " + new))
+                for subject, said, thing in self.relations
+            )
+        if kind == "count":
+            value = int(new)
+            return value in self.counts.get(head, ()) or any(
+                count == value and self.lexicon.is_a(head, label) for label, count in self.boxes.items()
+            )
+        return (ends[1], new, ends[0]) in self.relations
+
+
+def subject_of(negative: Negative, graph: Graph) -> tuple[str, str, tuple[str, str]] | None:
+    """What a negative claims: the head of its object, the new word, the ends of its relation. None for kinds not judged."""
+    old, _, new = negative.origin.partition(" > ")
+    spans = [(start, end) for start, end, _ in negative.edits]
+    if negative.kind == "object":
+        return "", (new.split(" ", 1)[1] if negative.level == "phrase" else new), ("", "")
+    if negative.kind == "attribute":
+        found = [graph.objects[a.object].head for a in graph.attributes if (a.start, a.end) in spans]
+        return (found[0], new, ("", "")) if found else None
+    if negative.kind == "count":
+        found = [graph.objects[c.object].head for c in graph.counts if (c.start, c.end) in spans]
+        return (found[0], new, ("", "")) if found else None
+    if negative.kind in ("relation", "order"):
+        for r in graph.relations:
+            ends = graph.objects[r.subject].head, graph.objects[r.object].head
+            if negative.kind == "relation" and any(r.start <= start < r.end for start, _ in spans):
+                last = new.split(" ")
+                name = next((" ".join(last[at:]) for at in range(len(last)) if lexicon().knows(" ".join(last[at:]))), last[-1])
+                return "", (name if negative.level == "phrase" else new), ends
+            if negative.kind == "order" and f" {r.lemma} " in f" {old} ":
+                return "", r.lemma, ends
+    return None
+
+
+def load(folder: Path) -> tuple[dict[int, list[str]], dict[int, Counter[str]]]:
+    """Captions by image, and box labels by image for those that have boxes."""
+    captions: dict[int, list[str]] = defaultdict(list)
+    for note in json.loads((folder / "captions_val2017.json").read_text())["annotations"]:
+        captions[note["image_id"]].append(" ".join(note["caption"].split()))
+    notes = json.loads((folder / "instances_val2017_subset.json").read_text())
+    names = {category["id"]: category["name"] for category in notes["categories"]}
+    boxes: dict[int, Counter[str]] = {image["id"]: Counter() for image in notes["images"]}
+    for note in notes["annotations"]:
+        boxes[note["image_id"]][names[note["category_id"]]] += 1
+    return captions, boxes
+
+
+def main() -> None:
+    """Prints the shares."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--parser", default="embedded")
+    options.add_argument("--images", type=int, default=600, help="images to judge, those with boxes first")
+    options.add_argument("--per-kind", type=int, default=20)
+    options.add_argument("--presence", type=float, default=SwapSettings().presence)
+    options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--show", type=int, default=0, help="print this many negatives of ours that count as true")
+    options.add_argument("--only", default="object,attribute,relation,count,order", help="kinds to show")
+    options.add_argument("--data", type=Path, default=Path(os.environ.get("CMCL_DATA", "../shared/data")))
+    arguments = options.parse_args()
+    folder = arguments.data / "coco_val2017"
+    if not folder.exists():
+        raise SystemExit(f"{folder} is not there: set CMCL_DATA or --data to the folder of the test data")
+    captions, boxes = load(folder)
+    order = sorted(captions, key=lambda image: (image not in boxes, image))
+    judged, rest = order[: arguments.images], order[arguments.images :]
+    parser = caption_parser(arguments.parser)
+    graphs = iter(parser.parse([caption for image in order for caption in captions[image]]))
+    parsed = {image: [next(graphs) for _ in captions[image]] for image in order}
+    counts = prune(
+        summarise(
+            [str(i) for i in rest for _ in captions[i]],
+            [c for i in rest for c in captions[i]],
+            [g for i in rest for g in parsed[i]],
+        ),
+        5,
+        4000,
+    )
+    index = Index(counts, lexicon())
+    settings = SwapSettings(per_kind=arguments.per_kind, presence=arguments.presence)
+    pools: dict[str, list[str]] = {
+        "object": index.names,
+        "attribute": sorted(index.attribute_count),
+        "relation": sorted(index.relation_count),
+        "count": [str(value) for value in range(1, 11)],
+    }
+    totals: dict[str, Counter[Any]] = {"ours": Counter(), "uniform": Counter()}
+    shown = arguments.show
+    for image in judged:
+        for given, (caption, graph) in enumerate(zip(captions[image], parsed[image], strict=True)):
+            others = [at for at in range(len(captions[image])) if at != given]
+            judge = Judge([parsed[image][at] for at in others], [captions[image][at] for at in others], boxes.get(image))
+            context = ImageContext(index, settings, [caption], [graph])
+            dice = counter_rng(arguments.seed, "uniform", f"{image}-{given}")
+            for negative in negatives(
+                caption, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{image}-{given}")
+            ):
+                claim = subject_of(negative, graph) if negative.kind != "negation" else None
+                if claim is None:
+                    continue
+                head, new, ends = claim
+                verdict = judge.true(negative.kind, negative.level, head, new, ends)
+                tally(totals["ours"], negative, verdict)
+                if verdict and shown and negative.kind in arguments.only.split(","):
+                    shown -= 1
+                    print(
+                        f"{negative.kind}/{negative.level}: {caption}\n  -> {negative.text}  [{negative.origin}]",
+                        captions[image],
+                    )
+                if negative.kind in pools:
+                    tally(totals["uniform"], negative, uniform_true(judge, negative, claim, pools, dice))
+    report(totals, len(judged), sum(image in boxes for image in judged))
+
+
+def uniform_true(
+    judge: Judge,
+    negative: Negative,
+    claim: tuple[str, str, tuple[str, str]],
+    pools: dict[str, list[str]],
+    dice: np.random.Generator,
+) -> bool:
+    """The verdict on a uniform swap in the same place. For a phrase, its object is drawn."""
+    head, new, ends = claim
+    pool = pools["object"] if negative.level == "phrase" and negative.kind == "relation" else pools[negative.kind]
+    old = negative.origin.partition(" > ")[0]
+    while True:
+        word = pool[int(dice.random() * len(pool))]
+        if word != new and not old.endswith(word):
+            return judge.true(negative.kind, negative.level, head, word, ends)
+
+
+def tally(total: Counter[Any], negative: Negative, verdict: bool) -> None:
+    """Counts a verdict under its kind, and over all kinds that the uniform swap has too."""
+    for key in (f"{negative.kind}/{negative.level}", *(["all"] if negative.kind != "order" else [])):
+        total[key, "n"] += 1
+        total[key, "true"] += verdict
+
+
+def report(totals: dict[str, Counter[Any]], images: int, boxed: int) -> None:
+    """Prints shares by kind and the ratio."""
+    print(f"{images} images judged, {boxed} of them with boxes")
+    for key in sorted({key for key, _ in totals["ours"]}):
+        line = f"{key:18}"
+        for name, total in totals.items():
+            if total[key, "n"]:
+                line += f"  {name} {total[key, 'true']:6} / {total[key, 'n']:7} = {total[key, 'true'] / total[key, 'n']:7.3%}"
+        print(line)
+    shares = {name: total["all", "true"] / max(1, total["all", "n"]) for name, total in totals.items()}
+    print(
+        f"still true: ours {shares['ours']:.3%}, uniform {shares['uniform']:.3%}; ratio {shares['ours'] / shares['uniform']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

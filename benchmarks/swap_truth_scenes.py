@@ -1,0 +1,124 @@
+"""How often a swap negative is still true of a scene whose whole truth is known: without guards, with captions alone, with
+labels.
+
+    python -m benchmarks.swap_truth_scenes [--scenes 1000] [--parser embedded]
+
+The generator sees what a real corpus has: the captions of the image and, in the last line, the names of its objects as a detector
+or an annotator would give them. The truth judges afterwards (`transforms/scenes/truth.py`): true, false, or unclear (geometry
+near a threshold). Negatives that the scenes' own little grammar cannot read (another preposition, say) are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from schemas.ids import counter_rng
+from transforms.lexicon import lexicon
+from transforms.parser.engines import caption_parser
+from transforms.scenes.language import captions
+from transforms.scenes.layout import sample_scene
+from transforms.scenes.parser import LanguageError, parse
+from transforms.scenes.truth import judge
+from transforms.scenes.world import KINDS
+from transforms.swaps.context import ImageContext
+from transforms.swaps.generate import negatives
+from transforms.swaps.index import OK, Index
+from transforms.swaps.settings import SwapSettings
+from transforms.vocabulary import prune, summarise
+
+
+class Unguarded(Index):
+    """The vocabulary without what guards ask it."""
+
+    def _verdict(self, lemma: str, other: str) -> int:
+        return OK
+
+    def mentions(self, place: int) -> float:
+        """So many that no share is usual."""
+        return float("inf")
+
+    def related(self, lemma: str) -> frozenset[int]:
+        """The word alone: a swap replaces a word by another."""
+        return frozenset()
+
+
+def unguarded(index: Index) -> Index:
+    """The same index with its guards off."""
+    index.both_do, index.both_have = {}, {}
+    index.presence = np.zeros_like(index.presence)
+    return index
+
+
+def main() -> None:
+    """Prints shares by kind for the three ways."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--scenes", type=int, default=1000)
+    options.add_argument("--parser", default="embedded")
+    options.add_argument("--per-kind", type=int, default=20)
+    options.add_argument("--seed", type=int, default=11)
+    options.add_argument("--show", type=int, default=0, help="print this many true negatives of the guarded ways")
+    options.add_argument("--only", default="object,attribute,relation,count,order,negation", help="kinds to show")
+    arguments = options.parse_args()
+    scenes = [sample_scene(arguments.seed, at) for at in range(arguments.scenes)]
+    texts = [[caption.text for caption in captions(scene, arguments.seed)] for scene in scenes]
+    graphs = iter(caption_parser(arguments.parser).parse([text for own in texts for text in own]))
+    parsed = [[next(graphs) for _ in own] for own in texts]
+    flat_ids = [str(at) for at, own in enumerate(texts) for _ in own]
+    counts = prune(
+        summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000
+    )
+    settings = SwapSettings(per_kind=arguments.per_kind)
+    known = tuple(KINDS)
+    ways: list[tuple[str, Index, bool]] = [
+        ("no guards", unguarded(Unguarded(counts, lexicon())), False),
+        ("captions", Index(counts, lexicon()), False),
+        ("captions and labels", Index(counts, lexicon()), True),
+    ]
+    for name, index, labelled in ways:
+        total: Counter[Any] = Counter()
+        shown = arguments.show if name != "no guards" else 0
+        for at, scene in enumerate(scenes):
+            labels = Counter(item.kind for item in scene.objects) if labelled else None
+            context = ImageContext(index, settings, texts[at], parsed[at], labels, known if labelled else ())
+            for place, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
+                if name == "no guards":
+                    context = _blind(ImageContext(index, settings, [text], [graph]))
+                for negative in negatives(
+                    text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{place}")
+                ):
+                    try:
+                        verdict = judge(parse(negative.text), scene)
+                    except LanguageError:
+                        verdict = "unread"  # type: ignore[assignment]
+                    total[negative.kind, verdict] += 1
+                    total["all", verdict] += 1
+                    if verdict == "true" and shown and negative.kind in arguments.only:
+                        shown -= 1
+                        print(f"  {negative.kind}: {text}\n    -> {negative.text} [{negative.origin}]  {texts[at]} {labels}")
+        report(name, total)
+
+
+def _blind(context: ImageContext) -> ImageContext:
+    """The context with nothing in it."""
+    context.captions, context.words, context.blocked, context.plurals = set(), set(), set(), set()
+    context.attributes, context.relations, context.counts = {}, {}, {}
+    return context
+
+
+def report(name: str, total: Counter[Any]) -> None:
+    """Prints one way's shares: true among those that the grammar reads, unclear ones among them, and unread ones of all."""
+    print(name)
+    for kind in sorted({kind for kind, _ in total}):
+        read = sum(total[kind, verdict] for verdict in ("true", "false", "unclear"))
+        share = total[kind, "true"] / max(1, read)
+        unclear = total[kind, "unclear"] / max(1, read)
+        print(f"  {kind:10} still true {total[kind, 'true']:6} / {read:7} = {share:7.3%}   unclear {unclear:6.2%}"
+              f"   not readable {total[kind, 'unread']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Caption parsers: a batch of captions in, scene graphs out."""

@@ -1,0 +1,29 @@
+"""The scene graph of a parsed caption.
+
+Rules in the manner of sng-parser (Mao 2018), which it was written after: nouns are objects, their adjectives attributes, verbs
+and prepositions between them relations. Beyond it: spans for every node, predicate adjectives and intransitive verbs as
+attributes, verbs together with their prepositions, places ("on the side of") and measures ("a group of") as no objects, counts,
+pronouns resolved or left out, conjuncts shared.
+"""
+
+from __future__ import annotations
+
+from spacy.tokens import Doc
+
+from transforms.scene_graph.links import Links
+from transforms.scene_graph.nodes import Graph
+from transforms.scene_graph.nominals import Nominals
+from transforms.scene_graph.tokens import Tokens
+
+REVISION = 1  # raise it when a rule changes
+
+
+def extract(doc: Doc) -> Graph:
+    """The scene graph of a document with tags, lemmas and ClearNLP-style dependencies."""
+    graph = Graph()
+    tokens = Tokens(doc)
+    nominals = Nominals(tokens, graph)
+    Links(nominals).run()
+    graph.attributes.sort(key=lambda attribute: (attribute.start, attribute.object))
+    graph.counts.sort(key=lambda count: (count.start, count.object))
+    return graph

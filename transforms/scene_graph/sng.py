@@ -1,0 +1,81 @@
+"""sng-parser's answer as a scene graph of ours, spans found from the document that it worked on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spacy.tokens import Doc, Token
+
+from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
+from transforms.scene_graph.words import NUMBERS, PLURAL_TAGS
+
+
+def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:
+    """Entities become objects, modifiers attributes (determiners too, as published) or counts, relations keep their words.
+
+    sng-parser gives words without places; they are looked for among the tokens of the entity's phrase and around it.
+    """
+    graph = Graph()
+    for entity in parsed["entities"]:
+        start, end = entity["span_bounds"]
+        root = doc[start:end].root
+        first = root
+        for kid in root.lefts:
+            if kid.dep_ == "compound" and kid.text in entity["head"].split(" "):
+                first = min(first, kid, key=lambda token: token.i)
+        node = len(graph.objects)
+        stop = root.idx + len(root)
+        count = 0
+        for modifier in entity["modifiers"]:
+            word = _find(doc, modifier["span"], range(start, len(doc)))
+            if word is None:
+                continue
+            place = word.idx, word.idx + len(word)
+            if modifier["dep"] == "nummod":
+                count = NUMBERS.get(word.lower_, 0)
+                graph.counts.append(CountNode(node, word.text, word.lower_, *place, count))
+            else:
+                graph.attributes.append(
+                    AttributeNode(node, word.text, modifier["lemma_span"].lower(), *place, "", word.tag_, "before")
+                )
+        number = "plural" if root.tag_ in PLURAL_TAGS else "singular"
+        graph.objects.append(
+            ObjectNode(
+                doc.text[first.idx : stop],
+                entity["lemma_head"].lower(),
+                first.idx,
+                stop,
+                number,
+                root.lemma_.lower(),
+                count,
+                doc[start].idx,
+                stop,
+            )
+        )
+    for relation in parsed["relations"]:
+        words = relation["relation"].split(" ")
+        near = parsed["entities"][relation["object"]]["span_bounds"][0]
+        last = _find(doc, words[-1], range(near - 1, -1, -1)) or _find(doc, words[-1], range(len(doc)))
+        if last is None:
+            continue
+        first = doc[max(0, last.i - len(words) + 1)]
+        start, stop = first.idx, last.idx + len(last)
+        graph.relations.append(
+            RelationNode(
+                relation["subject"],
+                relation["object"],
+                doc.text[start:stop],
+                relation["lemma_relation"].lower(),
+                start,
+                stop,
+                "",
+                first.lemma_.lower(),
+                first.tag_,
+                "active",
+            )
+        )
+    return graph
+
+
+def _find(doc: Doc, text: str, places: range) -> Token | None:
+    return next((doc[place] for place in places if doc[place].text == text), None)

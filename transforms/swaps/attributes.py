@@ -1,0 +1,101 @@
+"""Attribute swaps: a colour for another colour, small for large, sleeping for walking."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.rejects import Reason
+from transforms.scene_graph.nodes import AttributeNode
+from transforms.scene_graph.words import FRAMES
+from transforms.swaps.contrasts import attribute_class, contrasting_attributes
+from transforms.swaps.draft import Draft
+from transforms.swaps.index import Index
+
+_TAGS = frozenset({"JJ", "NN", "VBG", "VBN"})
+
+_USUAL = 0.04  # share of an object's mentions that have an attribute, at which it may well have it besides the one named
+_PLAIN_COLOURS = frozenset("red blue green yellow orange purple pink brown black white gray".split())
+_BOTH = 0.12  # share of the rarer of two attributes' mentions at which they no longer count as exclusive
+
+
+def scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.ndarray]:
+    """Attributes that contradict one and can be said of an object, with scores float32 [n]."""
+    key = attribute, lemma
+    known = index.contrasts.get(key)
+    if known is None:
+        place = index.place.get(lemma, -1)
+        words, scores = [], []
+        for word in contrasting_attributes(attribute, tuple(word for word, _ in index.attributes_of.get(lemma, ()))):
+            seen, common = index.has.get(word, {}).get(place, 0), index.attribute_count.get(word, 0)
+            # An adjective that the corpus never gives this object reads oddly, unless it is a mere colour.
+            if seen or (common and word in _PLAIN_COLOURS):
+                words.append(word)
+                scores.append(np.log1p(seen) + 0.3 * np.log1p(common))
+        known = index.contrasts[key] = words, np.array(scores, dtype=np.float32)
+    return known
+
+
+def choices(draft: Draft, attribute: AttributeNode) -> list[tuple[str, float]]:
+    """Attributes that contradict one and go with its object, with scores, in the order of the draw."""
+    words, scores = scored(draft.index, attribute.lemma, draft.graph.objects[attribute.object].lemma)
+    if not words:
+        return []
+    order = np.argsort(-(scores + draft.gumbel(len(words))), kind="stable")
+    return [(words[at], score) for at, score in zip(order.tolist(), scores[order].tolist(), strict=True)]
+
+
+def swap_attributes(draft: Draft) -> None:
+    """Attribute swaps, node by node in turn."""
+    queues = []
+    for attribute in draft.graph.attributes:
+        if attribute.tag not in _TAGS or attribute.place == "measure":
+            continue
+        found = choices(draft, attribute)
+        if not found:
+            continue
+        thing = draft.graph.objects[attribute.object]
+        if attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma)):
+            continue  # a black-and-white photo; and nobody's skin is up for exchange
+        if draft.context.several(draft.index, thing.lemma, thing.head) and (
+            draft.context.labels is not None or thing.number == "singular"
+        ):
+            draft.refuse(Reason.AMBIGUOUS, f"{attribute.lemma} {thing.lemma}")
+            continue
+        queues.append((attribute, iter(found)))
+    while queues and draft.wants("attribute"):
+        for entry in list(queues):
+            attribute, queue = entry
+            found_one = next(((word, score) for word, score in queue if not refused(draft, attribute, word)), None)
+            if found_one is None:
+                queues.remove(entry)
+            elif draft.wants("attribute"):
+                word, score = found_one
+                edits = (*draft.article_edit(attribute.start, word), draft.words(attribute.start, attribute.end, word))
+                thing = draft.graph.objects[attribute.object]
+                draft.add(
+                    "attribute", "word", edits, f"{attribute.lemma} {thing.lemma} > {word}", score, 0.0, "contradicts_original"
+                )
+
+
+def _human(index: Index, lemma: str) -> bool:
+    """Whether the word names people."""
+    return index.broad(lemma) == "noun.person" or lemma.rsplit(" ", 1)[-1] in ("people", "crowd", "group", "family", "couple")
+
+
+def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
+    """Whether some caption gives the object this attribute or a like one, or uses the word at all; records the reason."""
+    thing = draft.graph.objects[attribute.object]
+    given = draft.context.attributes.get(thing.head, ())
+    if word in draft.context.words or word in given or any(draft.index.lexicon.synonyms(word, other, "a") for other in given):
+        draft.refuse(Reason.IN_SIBLING, f"{attribute.lemma} {thing.lemma} > {word}")
+        return True
+    both = draft.index.both_have.get((attribute.lemma, word), 0)
+    count = min(draft.index.attribute_count.get(attribute.lemma, 0), draft.index.attribute_count.get(word, 0))
+    if both >= 3 and both > _BOTH * count:
+        draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")
+        return True
+    place = draft.index.place.get(thing.lemma, -1)
+    if draft.index.has.get(word, {}).get(place, 0) > _USUAL * draft.index.mentions(place):
+        draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")  # most buses have some white
+        return True
+    return False

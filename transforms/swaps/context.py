@@ -1,0 +1,118 @@
+"""What is known of an image besides the caption at hand: its other captions and its labels."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from transforms.scene_graph.nodes import Graph
+from transforms.swaps.index import Index
+from transforms.swaps.settings import SwapSettings
+
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+
+
+class ImageContext:
+    """What the guards know of one image.
+
+    blocked: places of objects that some caption or label names, or a synonym, hypernym or hyponym of them. words: every word of
+    every caption. presence: estimated chance that each object is there unmentioned, float32 [V]. labels: label -> instances.
+    """
+
+    __slots__ = (
+        "captions",
+        "words",
+        "blocked",
+        "named",
+        "presence",
+        "attributes",
+        "relations",
+        "counts",
+        "plurals",
+        "labels",
+        "labelled",
+        "_label_cache",
+    )
+
+    def __init__(
+        self,
+        index: Index,
+        settings: SwapSettings,
+        captions: Sequence[str],
+        graphs: Sequence[Graph],
+        labels: Mapping[str, int] | None = None,
+        known_labels: Sequence[str] = (),
+    ):
+        self.captions = {" ".join(caption.lower().rstrip(" .").split()) for caption in captions}
+        self.words: set[str] = set()
+        for caption in captions:
+            self.words.update(_WORD.findall(caption.lower()))
+        self.attributes: dict[str, set[str]] = {}
+        self.relations: dict[tuple[str, str], set[str]] = {}
+        self.counts: dict[str, set[int]] = {}
+        self.plurals: set[str] = set()
+        self.named: set[str] = set()
+        for graph in graphs:
+            self._read(graph)
+        self.labels = labels
+        self._label_cache: dict[str, int] = {}
+        self.blocked: set[int] = set()
+        for name in self.named:
+            self.blocked |= index.related(name)
+        self.labelled: set[int] = set()
+        for label in labels or ():
+            self.labelled |= index.related(label)
+        share = settings.missed ** max(0, len(captions) - 1)
+        self.presence = index.presence_given([*self.named, *(labels or ())]) * np.float32(share)
+        if labels is not None and known_labels:
+            self.presence[_detectable(index, tuple(known_labels))] *= settings.undetected
+
+    def _read(self, graph: Graph) -> None:
+        objects = graph.objects
+        seen = Counter(thing.lemma for thing in objects)
+        for thing in objects:
+            self.named.add(thing.lemma)
+            if thing.number == "plural" or seen[thing.lemma] > 1 or thing.count > 1:
+                self.plurals.add(thing.head)
+            if thing.count:
+                self.counts.setdefault(thing.head, set()).add(thing.count)
+        for attribute in graph.attributes:
+            self.attributes.setdefault(objects[attribute.object].head, set()).add(attribute.lemma)
+        for relation in graph.relations:
+            ends = objects[relation.subject].head, objects[relation.object].head
+            self.relations.setdefault(ends, set()).add(relation.lemma)
+
+    def instances(self, index: Index, lemma: str) -> int:
+        """How many of the labels' instances the word may name; -1 where there are no labels."""
+        if self.labels is None:
+            return -1
+        found = self._label_cache.get(lemma)
+        if found is None:
+            lexicon = index.lexicon
+            found = self._label_cache[lemma] = sum(
+                count
+                for label, count in self.labels.items()
+                if lexicon.synonyms(label, lemma) or lexicon.hypernym(label, lemma) or lexicon.hypernym(lemma, label)
+            )
+        return found
+
+    def several(self, index: Index, lemma: str, head: str) -> bool:
+        """Whether there may be more of these than the one that the caption speaks of."""
+        return head in self.plurals or self.instances(index, lemma) > 1
+
+
+def _detectable(index: Index, labels: tuple[str, ...]) -> np.ndarray:
+    """Places of the objects that a detector of these labels could find."""
+    found = index.detectable.get(labels)
+    if found is None:
+        lexicon = index.lexicon
+        places = [
+            place
+            for place, name in enumerate(index.names)
+            if any(lexicon.synonyms(label, name) or lexicon.hypernym(label, name) for label in labels)
+        ]
+        found = index.detectable[labels] = np.array(places, dtype=np.int64)
+    return found

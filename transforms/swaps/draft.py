@@ -1,0 +1,140 @@
+"""The caption at hand: what the kinds of swaps share while they make negatives of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schemas.rejects import Reason
+from transforms.scene_graph.nodes import Graph, ObjectNode
+from transforms.swaps.context import ImageContext
+from transforms.swaps.edits import Edit, apply_edits
+from transforms.swaps.index import Index
+from transforms.swaps.morphology import article, like
+from transforms.swaps.settings import SwapSettings
+from transforms.vocabulary import determiner_of
+
+_DENIALS = re.compile(
+    r"\b(?:no|not|without|none|nothing|nobody|neither|nor|never|\w+n't|\w+n’t|lacks?|lacking|missing|except)\b", re.IGNORECASE
+)
+
+
+class Negative(NamedTuple):
+    """A caption made false. `origin` says what replaced what; `score` is how hard the swap is, `presence` the guards'
+    estimate."""
+
+    text: str
+    level: str
+    kind: str
+    edits: tuple[Edit, ...]
+    origin: str
+    score: float
+    presence: float
+    why: str
+
+
+class Draft:
+    """One caption, its graph, what is known of its image, its dice, and the negatives so far."""
+
+    __slots__ = (
+        "caption",
+        "graph",
+        "index",
+        "context",
+        "settings",
+        "dice",
+        "negatives",
+        "texts",
+        "refuse",
+        "room",
+        "denied_from",
+        "shouting",
+        "first",
+        "articles",
+    )
+
+    def __init__(
+        self,
+        caption: str,
+        graph: Graph,
+        index: Index,
+        context: ImageContext,
+        settings: SwapSettings,
+        dice: np.random.Generator,
+        refuse: Callable[[Reason, str], None],
+    ):
+        self.caption = caption
+        self.graph = graph
+        self.index = index
+        self.context = context
+        self.settings = settings
+        self.dice = dice
+        self.refuse = refuse
+        self.negatives: list[Negative] = []
+        self.texts: set[str] = set()
+        denial = _DENIALS.search(caption)
+        self.denied_from = denial.start() if denial else len(caption)  # what follows is said not to be
+        self.shouting = caption.isupper()
+        self.first = len(caption) - len(caption.lstrip(" \"'"))  # where its first word starts
+        self.articles: dict[int, Any] = {}
+        self.room = dict.fromkeys(settings.kinds, settings.per_kind)
+
+    def add(self, kind: str, level: str, edits: tuple[Edit, ...], origin: str, score: float, presence: float, why: str) -> bool:
+        """Adds a negative unless it is there already or is a caption of the image; True when it was added."""
+        text = apply_edits(self.caption, edits)
+        if text in self.texts:
+            self.refuse(Reason.REPEATED_TEXT, origin)
+            return False
+        if text.lower().rstrip(" .") in self.context.captions:
+            self.refuse(Reason.SAME_TEXT, origin)
+            return False
+        self.texts.add(text)
+        self.negatives.append(Negative(text, level, kind, edits, origin, score, presence, why))
+        self.room[kind] -= 1
+        return True
+
+    def wants(self, kind: str) -> bool:
+        """Whether another negative of this kind is wanted."""
+        return self.room.get(kind, 0) > 0
+
+    def gumbel(self, size: int) -> np.ndarray:
+        """Noise for a draw without replacement, float64 [size], scaled by the temperature."""
+        uniform = self.dice.random(size)
+        return -np.log(-np.log(uniform + 1e-12) + 1e-12) * self.settings.temperature
+
+    def words(self, start: int, end: int, words: str) -> Edit:
+        """An edit that puts `words` in a span, with the capitals of what stood there."""
+        if self.shouting:
+            return start, end, words.upper()
+        return start, end, like(self.caption[start:end], words, start <= self.first)
+
+    def article_edit(self, start: int, following: str) -> tuple[Edit, ...]:
+        """The edit that makes the article before `start` fit `following`; none when there is no article or it fits."""
+        place = self.articles.get(start, ())
+        if place == ():
+            place = self.articles[start] = self._article_before(start)
+        if place is None:
+            return ()
+        cut, end, word = place
+        fitting = article(following)
+        return () if word == fitting else (self.words(cut, end, fitting),)
+
+    def _article_before(self, start: int) -> tuple[int, int, str] | None:
+        """Start, end and lower-case form of an article that stands right before a place; None when none does."""
+        before = self.caption[:start].rstrip(" ")
+        if len(before) == start:
+            return None
+        cut = len(before)
+        while cut and before[cut - 1].isalpha():
+            cut -= 1
+        word = before[cut:].lower()
+        if word not in ("a", "an") or (cut and not before[cut - 1].isspace() and before[cut - 1] not in "\"'(-"):
+            return None
+        return cut, len(before), word
+
+    def determiner(self, thing: ObjectNode) -> str:
+        """What the object's phrase begins with: "a", "bare" or "other"."""
+        return determiner_of(self.caption, thing.phrase_start, thing.start) if thing.phrase_start < thing.start else "bare"

@@ -1,0 +1,59 @@
+"""Negatives of one caption: every kind in turn, guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from schemas.rejects import Reason
+from transforms.scene_graph.nodes import Graph
+from transforms.swaps.attributes import swap_attributes
+from transforms.swaps.context import ImageContext
+from transforms.swaps.draft import Draft, Negative
+from transforms.swaps.index import Index
+from transforms.swaps.objects import swap_objects
+from transforms.swaps.others import swap_counts, swap_negation, swap_order
+from transforms.swaps.relations import swap_relations
+from transforms.swaps.settings import SwapSettings
+
+_MAKERS: dict[str, Callable[[Draft], None]] = {
+    "object": swap_objects, "attribute": swap_attributes, "relation": swap_relations, "count": swap_counts, "order": swap_order,
+    "negation": swap_negation,
+}  # fmt: skip
+
+
+def affirmed(graph: Graph, end: int) -> Graph:
+    """The relations, attributes and counts that stand before `end`; objects behind it lose their place among the replaceable
+    ones.
+
+    Indices stay what they were: an object that is left out is cut to nothing.
+    """
+    objects = [thing if thing.end <= end else thing._replace(head="view") for thing in graph.objects]
+    return Graph(
+        objects,
+        [a for a in graph.attributes if a.end <= end and graph.objects[a.object].end <= end],
+        [r for r in graph.relations if r.end <= end and all(graph.objects[n].end <= end for n in (r.subject, r.object))],
+        [c for c in graph.counts if graph.objects[c.object].end <= end],
+    )
+
+
+def negatives(
+    caption: str,
+    graph: Graph,
+    index: Index,
+    context: ImageContext,
+    settings: SwapSettings,
+    dice: np.random.Generator,
+    refuse: Callable[[Reason, str], None] = lambda reason, detail: None,
+) -> list[Negative]:
+    """Negatives of a caption, by kind in the order of `settings.kinds`, at most `per_kind` of each.
+
+    `refuse` is told of every candidate that a guard refused. A pure function of its arguments and the state of `dice`.
+    """
+    draft = Draft(caption, graph, index, context, settings, dice, refuse)
+    if draft.denied_from < len(caption):
+        draft.graph = affirmed(graph, draft.denied_from)
+    for kind in settings.kinds:
+        _MAKERS[kind](draft)
+    return draft.negatives

@@ -1,0 +1,34 @@
+"""Words for people that exclude each other, and words that do not: a man may be a surfer, but is no woman."""
+
+from __future__ import annotations
+
+_MALE = frozenset("man boy guy gentleman male father son dude businessman husband king cowboy policeman fireman fisherman "
+"grandfather uncle".split())
+_FEMALE = frozenset("woman girl lady female mother daughter businesswoman wife queen bride grandmother aunt waitress".split())
+_CHILD = frozenset("boy girl child kid toddler baby infant youth son daughter youngster".split())
+_ADULT = frozenset("man woman guy gentleman lady adult father mother businessman businesswoman policeman fireman husband wife "
+"groom bride".split())
+_FACELESS = frozenset("person people crowd someone individual pedestrian human".split())
+_GENERIC = frozenset("person people crowd human someone individual pedestrian couple audience family friend player rider "
+"spectator".split())
+
+
+def generic(lemma: str) -> bool:
+    """Whether the word says no more than that there are people."""
+    return lemma in _FACELESS
+
+
+def named(lemma: str) -> bool:
+    """Whether sex or age is all that the word says."""
+    return lemma in _MALE or lemma in _FEMALE or lemma in _CHILD or lemma in _ADULT
+
+
+def incompatible(one: str, other: str) -> bool:
+    """Whether `other` cannot replace `one`, both words for people, because one person may well be both."""
+    if other in _GENERIC:
+        return True
+    if named(one) and named(other):
+        sexes = (one in _MALE and other in _FEMALE) or (one in _FEMALE and other in _MALE)
+        ages = (one in _CHILD and other in _ADULT) or (one in _ADULT and other in _CHILD)
+        return not (sexes or (ages and not {one, other} <= _MALE and not {one, other} <= _FEMALE))
+    return named(one) != named(other)

@@ -1,0 +1,248 @@
+"""Relation swaps: a preposition or a verb for one that excludes it, and whole relation phrases ("riding a horse")."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from schemas.rejects import Reason
+from transforms.scene_graph.nodes import ObjectNode, RelationNode
+from transforms.swaps.contrasts import PREPOSITIONS, WEAK, exclusive_for
+from transforms.swaps.draft import Draft
+from transforms.swaps.edits import Edit
+from transforms.swaps.index import Index
+from transforms.swaps.morphology import article, inflect
+from transforms.swaps.objects import refused as object_refused
+
+_SPELT = {
+    "left of": "to the left of",
+    "right of": "to the right of",
+    "to left of": "to the left of",
+    "to right of": "to the right of",
+    "on left of": "on the left of",
+    "on right of": "on the right of",
+    "on side of": "on the side of",
+    "in middle of": "in the middle of",
+    "on left side of": "on the left side of",
+    "on right side of": "on the right side of",
+}
+_BODILY = frozenset("sit stand lie lay sleep kneel crouch walk run jump ride swim fly ski surf lean drive skate".split())
+_VOID = WEAK - {"hold", "carry", "wear", "watch", "use"}
+_TRIES = 12  # whole phrases looked at for one relation
+# A phrase is replaced where nothing behind it belongs to its old object.
+_ENDS = re.compile(r"\s*(?:$|[.,;!]|and\b|while\b|as\b)", re.IGNORECASE)
+_VERBS = frozenset({"VBG", "VBZ", "VBP", "VBD", "VB"})
+
+
+def prepositions_for(draft: Draft, relation: RelationNode, preposition: str) -> list[tuple[str, float]]:
+    """Prepositions that exclude one and that the corpus has before this object, with scores, in the order of the draw."""
+    index = draft.index
+    place = index.place.get(draft.graph.objects[relation.object].lemma, -1)
+    head = index.place.get(draft.graph.objects[relation.object].head, -1)
+    found = []
+    for other in PREPOSITIONS.get(preposition, ()):
+        row = index.suffers.get(other, {})
+        count = row.get(place, 0) + row.get(head, 0)
+        if count >= 2 or other == "far from":
+            found.append((other, float(np.log1p(count))))
+    noise = draft.gumbel(len(found)).tolist()
+    return [pair for _, pair in sorted(zip(noise, found, strict=True), key=lambda item: -(item[0] + item[1][1]))]
+
+
+def swap_relations(draft: Draft) -> None:
+    """Relation swaps, node by node, then whole phrases."""
+    if not draft.wants("relation"):
+        return
+    done: set[tuple[int, int]] = set()
+    for relation in draft.graph.relations:
+        span = relation.start, relation.end
+        if span in done or relation.voice == "inverse":
+            continue
+        done.add(span)
+        if not _ambiguous(draft, relation):
+            _preposition(draft, relation)
+            if relation.tag in _VERBS and relation.voice == "active":
+                _verb(draft, relation)
+        if relation.tag in _VERBS and relation.voice == "active":
+            _phrase(draft, relation)
+
+
+def _ambiguous(draft: Draft, relation: RelationNode) -> bool:
+    """Whether there may be another pair of such things that stand otherwise; records the reason."""
+    context, index = draft.context, draft.index
+    ends = [draft.graph.objects[node] for node in (relation.subject, relation.object)]
+    if ends[0].head == ends[1].head:  # "a bird left of a bird": the other one is right of it
+        draft.refuse(Reason.AMBIGUOUS, f"{ends[0].lemma} {relation.lemma} {ends[1].lemma}")
+        return True
+    if context.labels is None:
+        return False
+    for thing in ends:
+        if context.several(index, thing.lemma, thing.head):
+            draft.refuse(Reason.AMBIGUOUS, f"{thing.lemma} in {relation.lemma}")
+            return True
+    return False
+
+
+def _said(draft: Draft, relation: RelationNode, lemma: str) -> bool:
+    """Whether a caption says this of the two; records the reason."""
+    subject, thing = draft.graph.objects[relation.subject], draft.graph.objects[relation.object]
+    said = draft.context.relations.get((subject.head, thing.head), ())
+    last = lemma.rsplit(" ", 1)[-1]
+    if lemma in said or any(other.rsplit(" ", 1)[-1] == last and last not in ("of", "on", "in") for other in said):
+        draft.refuse(Reason.IN_SIBLING, f"{relation.lemma} > {lemma}")
+        return True
+    return False
+
+
+def _preposition(draft: Draft, relation: RelationNode) -> None:
+    verbal = relation.tag in _VERBS or relation.tag == "VBN"
+    preposition = relation.lemma.partition(" ")[2] if verbal else relation.lemma
+    if preposition not in PREPOSITIONS:
+        return
+    spelt = _SPELT.get(preposition, preposition)
+    place = relation.text.lower().rfind(spelt)
+    if place < 0 or (not verbal and place > 0):
+        return
+    start = relation.start + place
+    end = start + len(spelt)
+    if end != relation.end:
+        return
+    verb = relation.lemma.partition(" ")[0] if verbal else ""
+    for other, score in prepositions_for(draft, relation, preposition):
+        if not draft.wants("relation"):
+            return
+        if verb in ("ride", "wear", "fly", "look", "cover", "fill", "stare", "point") or _said(draft, relation, other):
+            continue
+        if verb and other == "far from" and verb not in ("sit", "stand", "park", "walk", "lie", "lay", "run", "play", "wait"):
+            continue
+        words = _SPELT.get(other, other)
+        draft.add(
+            "relation",
+            "word",
+            (draft.words(start, end, words),),
+            f"{relation.lemma} > {other}",
+            score,
+            0.0,
+            "contradicts_original",
+        )
+
+
+def verbs_for(index: Index, verb: str, rest: str, subject: ObjectNode, thing: ObjectNode) -> list[tuple[str, float]]:
+    """Relations that exclude a verb, before the same preposition, that the corpus has with both ends; with scores."""
+    place = index.place.get(thing.lemma, index.place.get(thing.head, -1))
+    agent = index.place.get(subject.lemma, index.place.get(subject.head, -1))
+    key = verb, rest, agent, place
+    found = index.verbs.get(key)
+    if found is None:
+        found, broad = [], index.lexnames[agent] if agent >= 0 else ""
+        for other, with_object in index.frames.get((place, rest), ()):
+            with_subject = index.does.get(other, {}).get(agent, 0)
+            if with_subject and exclusive_for(broad, verb, other.partition(" ")[0]):
+                found.append((other, float(np.log1p(with_object) + 0.5 * np.log1p(with_subject))))
+        index.verbs[key] = found
+    return found
+
+
+def _verb(draft: Draft, relation: RelationNode) -> None:
+    """Another verb in the same form before the same preposition or object."""
+    index = draft.index
+    verb, _, rest = relation.lemma.partition(" ")
+    written, _, tail = relation.text.partition(" ")
+    if (rest and not tail) or inflect(verb, relation.tag).lower() != written.lower() and relation.head != verb:
+        return
+    thing, subject = draft.graph.objects[relation.object], draft.graph.objects[relation.subject]
+    found = verbs_for(index, verb, rest, subject, thing)
+    noise = draft.gumbel(len(found)).tolist()
+    for _, (other, score) in sorted(zip(noise, found, strict=True), key=lambda item: (-(item[0] + item[1][1]), item[1][0])):
+        if not draft.wants("relation"):
+            return
+        if _said(draft, relation, other) or any(word.startswith(other.partition(" ")[0][:5]) for word in draft.context.words):
+            continue
+        if draft.index.both_do.get((relation.lemma, other), 0) >= 2:
+            draft.refuse(Reason.LIKELY_TRUE, f"{relation.lemma} > {other}")
+            continue
+        form = inflect(other.partition(" ")[0], relation.tag)
+        edit = draft.words(relation.start, relation.start + len(written), form)
+        draft.add("relation", "word", (edit,), f"{relation.lemma} > {other}", score, 0.0, "contradicts_original")
+
+
+def _only_verb(draft: Draft, relation: RelationNode) -> bool:
+    """Whether nothing else is said of what the subject does: nobody stands while sitting on a chair."""
+    graph = draft.graph
+    others = any(r.subject == relation.subject and r.start != relation.start and r.tag in _VERBS for r in graph.relations)
+    return not others and not any(a.object == relation.subject and a.place == "clause" for a in graph.attributes)
+
+
+def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int]]:
+    """Verbs in a form that the corpus gives a subject, each with the objects that it gives the verb: (relation, place, count)."""
+    key = subject, tag
+    found = index.phrases.get(key)
+    if found is None:
+        found = []
+        for relation, count in index.relations_of.get(subject, ())[:60]:
+            verb = relation.partition(" ")[0]
+            if count < 2 or (relation, tag) not in index.relation_forms or len(relation.split()) > 3 or verb in _VOID:
+                continue
+            for lemma, many in index.objects_of.get(relation, ())[:8]:
+                place = index.place.get(lemma, -1)
+                if many >= 2 and place >= 0 and index.usable[place]:
+                    found.append((relation, place, count + many))
+        index.phrases[key] = found
+    return found
+
+
+def _phrase(draft: Draft, relation: RelationNode) -> None:
+    """ "Riding a horse" for "holding an umbrella": another verb and another object that the corpus gives the subject."""
+    index, graph = draft.index, draft.graph
+    subject, thing = graph.objects[relation.subject], graph.objects[relation.object]
+    if (
+        not _ENDS.match(draft.caption, thing.phrase_end)
+        or not 0 < thing.phrase_start - relation.end <= 1
+        or sum(r.start == relation.start for r in graph.relations) > 1
+    ):
+        return
+    alone = _only_verb(draft, relation)
+    found = [
+        phrase
+        for phrase in phrases_of(index, subject.lemma, relation.tag)
+        if phrase[0] != relation.lemma and (alone or phrase[0].partition(" ")[0] not in _BODILY)
+    ]
+    if not found:
+        return
+    scores = np.log1p(np.array([count for _, _, count in found], dtype=np.float32))
+    order = np.argsort(-(scores + draft.gumbel(len(found))), kind="stable").tolist()
+    for at in order[:_TRIES]:
+        if not draft.wants("relation"):
+            return
+        other, place, _ = found[at]
+        lemma = index.names[place]
+        if object_refused(draft, place, thing):
+            continue
+        edit = _written(draft, relation, other, place)
+        if edit:
+            draft.add(
+                "relation",
+                "phrase",
+                (edit,),
+                f"{relation.lemma} {thing.lemma} > {other} {lemma}",
+                float(scores[at]),
+                float(draft.context.presence[place]),
+                "absent_from_captions" if draft.context.labels is None else "absent_from_labels",
+            )
+
+
+def _written(draft: Draft, relation: RelationNode, other: str, place: int) -> Edit | None:
+    index = draft.index
+    thing = draft.graph.objects[relation.object]
+    words = index.relation_forms[other, relation.tag][1]
+    shares = index.determiners[place]
+    if index.plural_count[place] > 2 * index.singular_count[place]:
+        noun = index.form(place, "plural")
+    else:
+        noun = index.form(place, "singular")
+        if shares[0] >= 0.3:
+            noun = f"{article(noun)} {noun}"
+        elif shares[1] < 0.5:
+            noun = f"the {noun}"
+    return draft.words(relation.start, thing.phrase_end, f"{words} {noun}")

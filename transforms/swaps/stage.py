@@ -1,0 +1,212 @@
+"""The stage that writes swap negatives, and the negatives as Arrow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.corpus import WHOLE, Corpus
+from schemas.errors import CorpusError
+from schemas.ids import counter_rng
+from schemas.rejects import Reason, reason_position
+from schemas.tables import REWRITES, SCORE
+from transforms.graphs import read_graphs
+from transforms.lexicon import lexicon
+from transforms.stage import Input, Stage, Task
+from transforms.swaps.context import ImageContext
+from transforms.swaps.draft import Negative
+from transforms.swaps.generate import negatives
+from transforms.swaps.index import Index
+from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
+from transforms.vocabulary import VOCABULARY, aligned, images_of, read_vocabulary
+
+REVISION = 1
+_WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")
+_SCORES = ("hardness", "presence")
+_CODES: dict[tuple[str, ...], dict[str, int]] = {
+    words: {word: code for code, word in enumerate(words)} for words in (KINDS, LEVELS, _WHY)
+}
+
+
+def _labels(words: tuple[str, ...], found: Sequence[str]) -> pa.DictionaryArray:
+    codes = _CODES[words]
+    return pa.DictionaryArray.from_arrays(pa.array([codes[word] for word in found], pa.int8()), pa.array(words))
+
+
+def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) -> pa.RecordBatch:
+    """`rewrites` of n captions, in their order; `found` are each one's negatives."""
+    flat = [negative for own in found for negative in own]
+    owners = [pair_id for pair_id, own in zip(pair_ids, found, strict=True) for _ in own]
+    count = len(flat)
+    edits = [edit for negative in flat for edit in negative.edits]
+    offsets = np.zeros(count + 1, dtype=np.int32)
+    np.cumsum([len(negative.edits) for negative in flat], out=offsets[1:])
+    edit_type = REWRITES.field("edits").type.value_type
+    starts, ends, texts = zip(*edits, strict=True) if edits else ((), (), ())
+    edit_values = pa.StructArray.from_arrays(
+        [pa.array(starts, pa.int32()), pa.array(ends, pa.int32()), pa.array(texts, pa.string())], fields=list(edit_type)
+    )
+    values = np.empty(2 * count, dtype=np.float32)
+    values[0::2] = [negative.score for negative in flat]
+    values[1::2] = [negative.presence for negative in flat]
+    names = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.array([0, 1], dtype=np.int8), count)), pa.array(_SCORES))
+    score_values = pa.StructArray.from_arrays([names, pa.array(values)], fields=list(SCORE))
+    scores = pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * count + 1, 2, dtype=np.int32)), score_values)
+    polarity = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int8)), pa.array(["negative"]))
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(owners, pa.string()),
+            pa.array([negative.text for negative in flat], pa.string()),
+            polarity,
+            _labels(LEVELS, [negative.level for negative in flat]),
+            _labels(KINDS, [negative.kind for negative in flat]),
+            pa.ListArray.from_arrays(pa.array(offsets), edit_values),
+            pa.array([negative.origin for negative in flat], pa.string()),
+            scores,
+            _labels(_WHY, [negative.why for negative in flat]),
+        ],
+        schema=REWRITES,
+    )
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where an image's labels come from: the `class` column of a stage's `regions`, by way of class names.
+
+    stage: the stage that wrote `regions`. names: the detector's class names in order. background: the class that is none (-1: no
+    such class). Each name's part before a comma counts.
+    """
+
+    stage: str
+    names: tuple[str, ...]
+    background: int = -1
+
+
+@dataclass(frozen=True)
+class SwapNegatives(Stage):
+    """Writes `rewrites`: phrase- and word-level negatives of every caption, in the order of the pairs.
+
+    swaps: settings. labels: regions to guard by, None when the corpus has none.
+
+    Reads `pairs`, `graphs` and the `vocabulary` artefact. Siblings are the other captions of the image, which stand in the same
+    partition.
+    """
+
+    name: ClassVar[str] = "swaps"
+
+    swaps: SwapSettings = field(default_factory=SwapSettings)
+    labels: Labels | None = None
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Captions, graphs, the vocabulary, and regions where there are any."""
+        found = [Input("pairs", "pairs"), Input("graphs", "graphs"), Input("vocabulary", "vocabulary", "corpus")]
+        return [*found, Input(self.labels.stage, "regions")] if self.labels else found
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Negatives."""
+        return {"rewrites": REWRITES}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings, the code's revision, the lexicon, the detector's classes."""
+        return {
+            "swaps": self.swaps.model_dump(mode="json", exclude={"parser", "min_count", "max_objects"}),
+            "code": REVISION,
+            "lexicon": lexicon().fingerprint,
+            "labels": [list(self.labels.names), self.labels.background] if self.labels else None,
+        }
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition, image by image, written by the batch."""
+        index = load_index(task.corpus)
+        pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
+        pairs = aligned(pairs, graph_table)
+        task.counts.rows_in = pairs.num_rows
+        labels = self._labels_of(task) if self.labels else {}
+        known = tuple(_plain(name) for name in self.labels.names) if self.labels else ()
+        refusals = _Refusals()
+        pair_ids, image_ids = pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist()
+        row, found = 0, []
+        with task.engine():
+            for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
+                own = labels.get(image_ids[row], {}) if self.labels else None
+                context = ImageContext(
+                    index, self.swaps, [caption for caption, _ in group], [graph for _, graph in group], own, known
+                )
+                for caption, graph in group:
+                    refusals.row = pair_ids[row]
+                    dice = counter_rng(task.seed, self.name, pair_ids[row])
+                    found.append(negatives(caption, graph, index, context, self.swaps, dice, refusals))
+                    row += 1
+                if len(found) >= _ROWS:
+                    task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
+                    found = []
+        task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
+        refusals.log(task, self.swaps.record_refusals)
+
+    def _labels_of(self, task: Task) -> dict[str, dict[str, int]]:
+        """Image id -> label -> instances."""
+        assert self.labels
+        found: dict[str, dict[str, int]] = {}
+        with task.open(self.labels.stage, "regions") as file:
+            for batch in file.batches():
+                for image_id, classes in zip(batch["image_id"].to_pylist(), batch["class"].to_pylist(), strict=True):
+                    names = (_plain(self.labels.names[one]) for one in classes if one != self.labels.background)
+                    found[image_id] = dict(Counter(names))
+        return found
+
+
+_ROWS = 512  # captions whose negatives are held before they are written
+
+
+def _plain(name: str) -> str:
+    return name.partition(",")[0].strip().lower()
+
+
+class _Refusals:
+    """Collects what the guards refused; `row` is the pair at hand."""
+
+    def __init__(self) -> None:
+        self.row = ""
+        self._ids: list[str] = []
+        self._reasons: list[int] = []
+        self._details: list[str] = []
+
+    def __call__(self, reason: Reason, detail: str) -> None:
+        self._ids.append(self.row)
+        self._reasons.append(_POSITIONS[reason])
+        self._details.append(detail)
+
+    def log(self, task: Task, rows: bool) -> None:
+        """Puts them into the task's books, as rows or as counts alone."""
+        if rows and self._ids:
+            task.rejects.add_batch(pa.array(self._ids), np.array(self._reasons, dtype=np.int8), pa.array(self._details))
+        elif self._ids:
+            for position, count in Counter(self._reasons).items():
+                task.rejects.counts[_NAMES[position]] += count
+
+
+_POSITIONS = {reason: reason_position(reason) for reason in Reason}
+_NAMES = {position: reason.value for reason, position in _POSITIONS.items()}
+
+
+def load_index(corpus: Corpus) -> Index:
+    """The corpus' vocabulary as an index, kept in the process. Raises CorpusError when there is no vocabulary."""
+    record = corpus.record("vocabulary", WHOLE)
+    if record is None:
+        raise CorpusError(f"{corpus.url} has no vocabulary: run the stage `vocabulary` first")
+    return _index(corpus, record.content("vocabulary"))
+
+
+@lru_cache(maxsize=2)
+def _index(corpus: Corpus, digest: str) -> Index:
+    with corpus.open("vocabulary", "vocabulary", WHOLE, VOCABULARY) as file:
+        return Index(read_vocabulary(file.read()), lexicon())
