@@ -35,7 +35,9 @@ _PUT_IS_COMMIT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "ad
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The filesystem of a URL or local path, and the path in it."""
-    return url_to_fs(os.path.abspath(url) if "://" not in url else url)
+    if "://" not in url:  # fsspec would read `::` in a plain path as a chain of URLs
+        return LocalFileSystem(), os.path.abspath(url)
+    return url_to_fs(url)
 
 
 def is_local(url: str) -> bool:

@@ -153,3 +153,10 @@ def test_every_table_has_a_name_and_a_version():
     assert regions.field("features").type.value_type == pa.list_(pa.float16(), 256)
     with pytest.raises(ValueError, match="positive"):
         regions_schema(0, 5)
+
+
+def test_a_plain_path_is_taken_as_it_is(tmp_path):
+    url = str(tmp_path / "a::b" / "texts.arrow")
+    with TableWriter(url, TEXTS) as writer:
+        writer.write(texts(3))
+    assert os.path.getsize(url) == writer.info.bytes and TableFile(url, "texts").rows == 3

@@ -68,7 +68,7 @@ def load_pipeline(name: str) -> Language:
         ) from error
     if "parser" not in nlp.pipe_names:
         raise ValueError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
-    missing = _LABELS - set(nlp.get_pipe("parser").labels)  # type: ignore[attr-defined]
+    missing = _LABELS - set(nlp.get_pipe("parser").labels)
     if missing:
         raise ValueError(
             f"the spaCy pipeline {name!r} has no labels {sorted(missing)}: it must be trained with ClearNLP-style "

@@ -31,7 +31,7 @@ class Normaliser:
     """Lemmatises words of both sides the same way, each word by itself: verb forms in relations, noun forms elsewhere."""
 
     def __init__(self, nlp: Language):
-        lookups = nlp.get_pipe("lemmatizer").lookups  # type: ignore[attr-defined]
+        lookups = nlp.get_pipe("lemmatizer").lookups
         self._exceptions = lookups.get_table("lemma_exc")
         self._index = {pos: set(lookups.get_table("lemma_index")[pos]) for pos in ("noun", "verb")}
         self._rules = lookups.get_table("lemma_rules")
