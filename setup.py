@@ -12,6 +12,8 @@ DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("
 TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
          "SceneGraphParser==0.1.0"]
 
+REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "lmdb>=1.4", "msgpack>=1", "lz4>=4"]
+
 setup(
     name="cmcl",
     version="0.1.0",
@@ -41,6 +43,7 @@ setup(
         "psutil>=6,<8",
     ],
     extras_require={
+        "regions": REGIONS,
         # For stages to come. fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
         "fairseq": ["hydra-core>=1.3.2,<1.4", "omegaconf>=2.3,<2.4", "bitarray>=2.9", "sacrebleu>=2.4,<3", "sentencepiece>=0.2,<0.3",
@@ -49,7 +52,7 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "types-tqdm"],
+        "dev": [*TESTS, *REGIONS, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},
 )

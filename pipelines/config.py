@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from schemas import files
 from schemas.errors import ConfigError
 from transforms.clean import CleanRules, ExclusionRules
+from transforms.detectors.settings import DetectorSettings
 from transforms.images import ImageLimits
+from transforms.region_files.stage import RegionFileSettings
 from transforms.sources import PairSource, TextSource
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
@@ -52,6 +54,9 @@ class Config(BaseModel):
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
+    regions: DetectorSettings | None = Field(
+        None, description="Faster R-CNN regions of every image; {} for the embedded detector, null leaves them out")
+    region_files: RegionFileSettings | None = Field(None, description="regions out of files that you hold, in place of a detector")
     swaps: SwapSettings | None = Field(
         None, description="phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out")
     tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
@@ -73,6 +78,10 @@ class Config(BaseModel):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind}: the name {twice[0]!r} is given to two collections; names make ids, so they must differ")
+        if self.regions and self.region_files:
+            raise ValueError("regions and region_files exclude each other: detect regions, or read them from files")
+        if self.regions and not self.pixels:
+            raise ValueError("regions needs pixels: true, since the detector opens the images")
         return self
 
 
@@ -151,8 +160,9 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     for kind in ("pairs", "images", "texts"):
         if isinstance(value.get(kind), list):
             placed[kind] = [within(source) for source in value[kind]]
-    if "exclude" in value:
-        placed["exclude"] = within(value["exclude"])
+    for name in ("exclude", "region_files"):
+        if name in value:
+            placed[name] = within(value[name])
     if "corpus" in value:
         placed["corpus"] = place(value["corpus"])
     return placed

@@ -63,6 +63,7 @@ def settings() -> dict[str, object]:
         "images": [{"format": "folder", "name": "photos", "images": "photos/images"}],
         "texts": [{"format": "text", "name": "stories", "files": "scenes/texts-*.txt"}],
         "tfidf": {"k": 20},
+        "regions": {},
         "swaps": {"per_kind": 5},
     }
 

@@ -6,11 +6,11 @@ filled in here; everything that this file does not know goes to Beam as it is.
 
 from __future__ import annotations
 
-import _thread
 import json
 import logging
 import os
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +72,8 @@ def _noticing_lost_workers() -> Iterator[None]:
             before(failure)
         elif not lost:
             lost.append(str(failure.exc_value))
-            _thread.interrupt_main()
+            # A real signal: `interrupt_main` does not wake a main thread that waits for a lock.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.excepthook = hook
     try:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from schemas.corpus import Corpus
 from schemas.errors import CorpusError
 from schemas.ids import partition_of, placements
+from schemas.regions import RegionFile
 
 
 def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int = 10) -> str:
@@ -41,6 +42,8 @@ def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int =
         lines.append("other captions of the image")
         lines += [f"  {sibling}" for sibling in siblings]
     for entry in index["stages"]:
+        if entry["stage"] == "regions" and corpus.manifest("regions"):
+            lines += _regions(corpus, partition, pair["image_id"], limit)
         if "rewrites" in entry["tables"] and corpus.manifest(entry["stage"]):
             lines += _rewrites(corpus, entry["stage"], partition, pair["pair_id"], limit)
         lines += _rejects(corpus, entry["stage"], partition, pair["pair_id"], limit)
@@ -67,6 +70,21 @@ def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list
     if wanted is None:
         raise CorpusError(f"{corpus.url} holds no pairs")
     raise CorpusError(f"{corpus.url} holds no pair, image or caption like {wanted!r} (image ids look like NAME/KEY)")
+
+
+def _regions(corpus: Corpus, partition: int, image_id: str, limit: int) -> list[str]:
+    with RegionFile(corpus.table_url("regions", "regions", partition)) as file:
+        rows = file.image_ids()
+        if image_id not in rows:
+            return ["no regions"]
+        found, names = file[rows.index(image_id)], file.names
+    lines = [f"regions: {len(found.boxes)}"]
+    for row, box in enumerate(found.boxes[:limit]):
+        place = ", ".join(f"{side:.0f}" for side in box)
+        kind = "" if found.classes is None else names[found.classes[row]] if names else f"class {found.classes[row]}"
+        sure = "" if found.confidence is None else f" {found.confidence[row]:.2f}"
+        lines.append(f"  {kind}{sure}  ({place})")
+    return lines + ([f"  ... and {len(found.boxes) - limit} more"] if len(found.boxes) > limit else [])
 
 
 def _rewrites(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:

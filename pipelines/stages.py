@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipelines.config import Config
 from schemas.errors import ConfigError
@@ -22,6 +22,8 @@ def stages_of(config: Config) -> list[Stage]:
                                    exclude=config.exclude, compression=packed))
     if config.texts:
         stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, compression=packed))
+    regions = _regions(config)
+    stages += regions
     rewrites: list[str] = []
     if config.tfidf:
         bounded = [TfidfChampions] if config.tfidf.bound else []
@@ -29,15 +31,34 @@ def stages_of(config: Config) -> list[Stage]:
         stages += [kind(tfidf=config.tfidf, compression=packed) for kind in kinds]
         rewrites.append(TfidfNegatives.name)
     if config.swaps:
-        stages += _swaps(config)
+        stages += _swaps(config, regions)
         rewrites.append("swaps")
-    stages.append(Join(rewrites=tuple(rewrites), compression=packed))
+    stages.append(Join(rewrites=tuple(rewrites), regions="regions" if regions else None, compression=packed))
     return stages
 
 
-def _swaps(config: Config) -> list[Stage]:
+def _regions(config: Config) -> list[Stage]:
+    """The regions of the pairs' images and of the images alone. Loads the detector, or opens the files, to know their widths."""
+    if not (config.regions or config.region_files):
+        return []
+    kinds: list[Callable[..., Stage]]
+    try:
+        if config.regions:
+            from transforms.regions import DetectImageRegions, DetectRegions
+
+            kinds = [DetectRegions.of, *([DetectImageRegions.of] if config.images else [])]
+            return [kind(config.regions, config.image_limits, config.compression) for kind in kinds]
+        from transforms.region_files.stage import ImportImageRegions, ImportRegions
+
+        kinds = [ImportRegions.of, *([ImportImageRegions.of] if config.images else [])]
+        return [kind(config.region_files, config.compression) for kind in kinds]
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{'regions' if config.regions else 'region_files'}: {error}") from None
+
+
+def _swaps(config: Config, regions: Sequence[Stage]) -> list[Stage]:
     from transforms.graphs import ParseCaptions  # spaCy takes a second to import: only when it is asked for
-    from transforms.swaps.stage import SwapNegatives
+    from transforms.swaps.stage import Labels, SwapNegatives
     from transforms.vocabulary import CountVocabulary
 
     assert config.swaps
@@ -46,5 +67,7 @@ def _swaps(config: Config) -> list[Stage]:
         graphs = ParseCaptions(parser=swaps.parser, compression=packed)
     except ValueError as error:
         raise ConfigError(f"swaps.parser: {error}") from None
+    info = getattr(regions[0], "info", None) if regions else None
+    labels = Labels(regions[0].name, info.names, background=0) if info and info.names else None
     return [graphs, CountVocabulary(min_count=swaps.min_count, max_objects=swaps.max_objects, compression=packed),
-            SwapNegatives(swaps=swaps, compression=packed)]
+            SwapNegatives(swaps=swaps, labels=labels, compression=packed)]

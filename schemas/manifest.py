@@ -23,7 +23,8 @@ from typing import Any
 from schemas import files
 from schemas.store import FileInfo
 
-_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy")
+_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy", "torch",
+              "torchvision")
 
 
 def fingerprint(value: Any) -> str:

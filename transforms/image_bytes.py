@@ -14,6 +14,7 @@ from typing import IO, Any
 from urllib.parse import parse_qs
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
@@ -219,4 +220,4 @@ def _scan(parquet: pq.ParquetFile, group: int, column: str, row: int) -> pa.Scal
 
 
 def _member(values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
-    return pa.compute.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values
+    return pc.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values

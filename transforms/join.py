@@ -25,17 +25,20 @@ class Join(Stage):
     """Writes `examples`: each pair with its image's place, positives, negatives and matches.
 
     rewrites: names of the stages that wrote `rewrites`, in the order in which an example lists theirs.
+    regions: name of the stage that wrote `regions`, None when the corpus has none.
     """
 
     name: ClassVar[str] = "examples"
     main_table: ClassVar[str] = "examples"
 
     rewrites: tuple[str, ...] = ()
+    regions: str | None = None
 
     @property
     def inputs(self) -> Sequence[Input]:
         """Pairs, images and every rewrite, partition by partition."""
-        return [Input("pairs", "pairs"), Input("pairs", "images"), *(Input(stage, "rewrites") for stage in self.rewrites)]
+        return [Input("pairs", "pairs"), Input("pairs", "images"), *(Input(stage, "rewrites") for stage in self.rewrites),
+                *([Input(self.regions, "regions")] if self.regions else [])]
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
@@ -45,18 +48,20 @@ class Join(Stage):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The order of the rewrites."""
-        return {"rewrites": list(self.rewrites)}
+        return {"rewrites": list(self.rewrites), "regions": self.regions}
 
     def process(self, task: Task, payload: Any) -> None:
         """Joins one partition, a batch of pairs at a time."""
         images = task.read("pairs", "images")
+        region_ids = _region_ids(task, self.regions) if self.regions else None
         cursors = [RewriteCursor(task, stage) for stage in self.rewrites]
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
                 for start in range(0, batch.num_rows, BATCH_ROWS["examples"]):
                     pairs = batch.slice(start, BATCH_ROWS["examples"])
                     task.counts.rows_in += pairs.num_rows
-                    task.write("examples", join_batch(pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors]))
+                    task.write("examples", join_batch(
+                        pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids))
         for cursor in cursors:
             cursor.finish()
 
@@ -95,13 +100,22 @@ class RewriteCursor:
             raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
 
 
-def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table]) -> pa.RecordBatch:
+def _region_ids(task: Task, stage: str) -> pa.Array:
+    """The image of each row of the partition's `regions`; their features are not read."""
+    with task.open(stage, "regions") as file:
+        ids = [batch["image_id"] for batch in file.batches()]
+        return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table],
+               region_ids: pa.Array | None = None) -> pa.RecordBatch:
     """`examples` of n pairs.
 
     Args:
         pairs: n rows of `pairs`.
         images: the partition's `images`.
         rewrites: tables of `rewrites` of exactly these pairs, each in the order of the pairs.
+        region_ids: image ids of the partition's `regions`, row by row, None when there are none.
     """
     row = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
     image = images.take(row).combine_chunks()
@@ -111,7 +125,7 @@ def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Ta
     nothing = pa.array([[]] * count, EXAMPLES.field("matches_image").type)
     return pa.RecordBatch.from_arrays([
         pairs["pair_id"], pairs["image_id"], pairs["caption"], pairs["source"], reference,
-        pa.nulls(count, pa.int64()),
+        pa.nulls(count, pa.int64()) if region_ids is None else pc.index_in(pairs["image_id"], value_set=region_ids).cast(pa.int64()),
         _rewrites(pairs["pair_id"], rewrites, "positive", _POSITIVES),
         _rewrites(pairs["pair_id"], rewrites, "negative", _NEGATIVES),
         nothing, nothing,

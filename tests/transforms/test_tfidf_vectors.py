@@ -122,7 +122,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(pydantic.ValidationError, match="ngrams"):
         TfidfSettings(ngrams=(2, 1))
     with pytest.raises(pydantic.ValidationError, match="rescore"):
-        TfidfSettings(k=2000)
+        TfidfSettings(k=2000, bound=100)
     with pytest.raises(pydantic.ValidationError, match="ceilling"):
         TfidfSettings.model_validate({"ceilling": 1})
 

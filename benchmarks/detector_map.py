@@ -1,0 +1,39 @@
+"""mAP@0.5 of the embedded detector on scenes of a seed that nothing was trained or chosen on.
+
+    python -m benchmarks.detector_map --scenes 1000 --seed 977005
+
+Prints one number a kind and, last, the ratio of the mean to what is asked for (0.90).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from transforms.detectors.load import detector
+from transforms.detectors.settings import DetectorSettings
+from transforms.detectors.train.quality import evaluate
+
+WANTED = 0.90
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=977_005)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    start = time.perf_counter()
+    quality = evaluate(detector(DetectorSettings(threads=args.threads)).model, args.seed, args.scenes)
+    for name, value in sorted(quality["ap"].items(), key=lambda pair: pair[1]):
+        print(f"{name:10s} {value:.4f}")
+    print(f"mAP@0.5 {quality['map']:.4f} on {args.scenes} scenes of seed {args.seed}, {time.perf_counter() - start:.0f} s")
+    print(f"ratio to {WANTED}: {quality['map'] / WANTED:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Regions and swaps as stages of a whole corpus."""
+
+import json
+
+import pytest
+
+from pipelines.plan import plan
+from pipelines.run import plan_of, run
+from pipelines.stages import stages_of
+from pipelines.verify import verify
+from schemas.corpus import Corpus, open_corpus
+from schemas.errors import ConfigError
+from schemas.regions import RegionFile
+from tests.pipelines.conftest import hash_of, make_config
+
+FULL = {"regions": {}, "swaps": {"per_kind": 4, "min_count": 2}}
+
+
+@pytest.fixture(scope="module")
+def corpus(scene_files, tmp_path_factory):
+    pytest.importorskip("torch", reason="the embedded detector needs torch: pip install 'cmcl[regions]'")
+    place = tmp_path_factory.mktemp("full") / "c"
+    run(make_config(scene_files, place, **FULL))
+    return place
+
+
+def test_examples_point_at_the_regions_of_their_image(corpus):
+    found, _ = open_corpus(str(corpus))
+    seen = 0
+    for partition in range(found.partitions):
+        with RegionFile(found.table_url("regions", "regions", partition)) as regions:
+            for example in found.open("examples", "examples", partition).read().to_pylist():
+                here = regions[example["region_row"]]
+                assert (here.image_id, here.width) == (example["image_id"], example["image"]["width"])
+                seen += 1
+    assert seen == found.manifest("pairs").counts.rows_out["pairs"]
+    assert verify(*open_corpus(str(corpus))) == []
+
+
+def test_examples_hold_the_negatives_of_every_level(corpus):
+    found, _ = open_corpus(str(corpus))
+    levels = {(negative["level"], negative["kind"]) for partition in range(found.partitions)
+              for example in found.open("examples", "examples", partition).read()["negatives"].to_pylist() for negative in example}
+    assert {("sentence", "tfidf"), ("word", "object"), ("word", "attribute"), ("phrase", "count")} <= levels
+
+
+def test_regions_guard_the_swaps(corpus):
+    reasons = open_corpus(str(corpus))[0].manifest("swaps").counts.reasons
+    assert reasons["in_labels"] > 0 and reasons["in_sibling"] > 0
+
+
+def test_a_change_of_the_swaps_reruns_them_alone(corpus, scene_files):
+    changed = make_config(scene_files, corpus, regions={}, swaps={"per_kind": 3, "min_count": 2})
+    assert [state.stage.name for state in plan_of(changed)[1] if state.must_run] == ["swaps", "examples"]
+
+
+def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
+    for name, changes in (("a", {}), ("b", {"partitions": 7}), ("c", {"workers": 3})):
+        run(make_config(scene_files, tmp_path / name, swaps=FULL["swaps"], **changes))
+    assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b") == hash_of(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"regions": {}, "pixels": False}, "regions needs pixels: true"),
+    ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "exclude each other"),
+    ({"regions": {"detector": "yolo"}}, "detector 'yolo' is none of"),
+    ({"swaps": {"kinds": ["object", "colour"]}}, "kinds ['colour'] are none of"),
+])
+def test_wrong_settings_are_named(scene_files, tmp_path, changes, text):
+    with pytest.raises(ConfigError) as caught:
+        make_config(scene_files, tmp_path, **changes)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"swaps": {"parser": "spacy:en_core_web_nowhere"}},
+                                     {"region_files": {"format": "bottom_up", "files": ["/nowhere.tsv"]}}])
+def test_missing_models_and_files_are_named_before_any_work(scene_files, tmp_path, changes):
+    config = make_config(scene_files, tmp_path / "c", **changes)
+    with pytest.raises(ConfigError, match="nowhere"):
+        run(config)
+    assert not (tmp_path / "c/pairs").exists()
+
+
+def test_own_region_files_serve_as_well(scene_files, tmp_path):
+    """Regions written out to UNITER's npz, and read back as somebody's own."""
+    from transforms.region_files.export import export_npz
+
+    pytest.importorskip("torch")
+    run(make_config(scene_files, tmp_path / "c", regions={}, tfidf=None))
+    found, _ = open_corpus(str(tmp_path / "c"))
+    assert export_npz(found, "regions", str(tmp_path / "npz"), "{key}.npz") == 40
+    own = make_config(scene_files, tmp_path / "own", tfidf=None, images=[],
+                      region_files={"format": "uniter_npz", "files": [str(tmp_path / "npz")], "key": "{key}.npz"})
+    run(own)
+    assert Corpus(own.corpus, 4).manifest("regions").counts.rows_out == {"regions": 40}
+    assert {state.state for state in plan(Corpus(own.corpus, 4), stages_of(own), 0)} == {"current"}
+    assert json.dumps(verify(*open_corpus(own.corpus))) == "[]"

@@ -1,0 +1,294 @@
+"""Specifications, settings, the choice of regions, weights that are read and weights that are refused."""
+
+import builtins
+import json
+import pickle
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from transforms.detectors.base import DetectorError, Spec, parse_spec
+from transforms.detectors.load import EMBEDDED, detector, forget
+from transforms.detectors.settings import DetectorSettings
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded():
+    forget()
+    yield
+    forget()
+
+
+def test_specs_have_three_forms(tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"")
+    assert parse_spec("embedded") == Spec("embedded", "", None)
+    assert parse_spec("torchvision:fasterrcnn_resnet50_fpn") == Spec("torchvision", "fasterrcnn_resnet50_fpn", None)
+    assert parse_spec("torchvision:fasterrcnn_resnet50_fpn@COCO_V1").weights == "COCO_V1"
+    assert parse_spec(f"detectron2:config.yaml@{weights}") == Spec("detectron2", "config.yaml", str(weights))
+
+
+@pytest.mark.parametrize("spec", ["", "yolo", "embedded:x", "torchvision", "torchvision:", "torchvision:m@", "detectron2:config.yaml",
+                                  "torchvision:m@/nowhere/w.pth", "Torchvision:m"])
+def test_other_specs_are_refused_with_a_reason(spec):
+    with pytest.raises(DetectorError, match="detector"):
+        parse_spec(spec)
+    with pytest.raises(ValidationError, match="detector"):
+        DetectorSettings(detector=spec)
+
+
+@pytest.mark.parametrize("wrong", [{"detectors": "embedded"}, {"threshold": 1.5}, {"min_regions": 50, "max_regions": 10}, {"bucket": 40},
+                                   {"precision": "float16", "device": "cpu"}, {"threads": 0}])
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(ValidationError) as caught:
+        DetectorSettings(**wrong)
+    assert any(name in str(caught.value) for name in wrong)
+
+
+def test_settings_default_to_the_published_rule():
+    settings = DetectorSettings()
+    assert (settings.threshold, settings.min_regions, settings.max_regions) == (0.2, 10, 100)
+
+
+def test_without_torch_the_error_names_the_command(monkeypatch):
+    real = builtins.__import__
+
+    def absent(name, *args, **kwargs):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(DetectorError, match="pip install .*torch"):
+        detector(DetectorSettings())
+
+
+def test_detectron2_is_optional_and_named():
+    pytest.importorskip("torch", reason="engines need torch")
+    with pytest.raises(DetectorError, match=r"detectron2.*github.com/facebookresearch/detectron2"):
+        detector(DetectorSettings(detector=f"detectron2:config.yaml@{EMBEDDED / 'detector.safetensors'}"))
+
+
+class _Bomb:
+    def __reduce__(self):
+        return print, ("a weight file ran code",)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path, capsys):
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    path = tmp_path / "w.pth"
+    torch.save({"model": _Bomb()}, path)
+    for data in (None, pickle.dumps(_Bomb()), b"nothing of the kind"):
+        if data is not None:
+            path.write_bytes(data)
+        with pytest.raises(DetectorError, match="more than tensors"):
+            detector(DetectorSettings(detector=f"torchvision:fasterrcnn_resnet50_fpn@{path}"))
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_weights_of_another_model_and_unknown_names_are_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    path = tmp_path / "w.pth"
+    torch.save({"roi_heads.box_predictor.cls_score.weight": torch.zeros(5, 1024)}, path)
+    with pytest.raises(DetectorError, match="does not fit"):
+        detector(DetectorSettings(detector=f"torchvision:fasterrcnn_mobilenet_v3_large_320_fpn@{path}"))
+    torch.save({"weight": torch.zeros(5)}, path)
+    with pytest.raises(DetectorError, match="no Faster R-CNN"):
+        detector(DetectorSettings(detector=f"torchvision:fasterrcnn_mobilenet_v3_large_320_fpn@{path}"))
+    with pytest.raises(DetectorError, match="fasterrcnn_resnet50_fpn_v2"):
+        detector(DetectorSettings(detector=f"torchvision:maskrcnn_resnet50_fpn@{path}"))
+    with pytest.raises(DetectorError, match="torchvision names COCO_V1"):
+        detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn@COCO_V9"))
+
+
+def test_weights_that_cannot_be_downloaded_name_where_they_go(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="engines need torch")
+
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(DetectorError, match=r"Fetch https://.*fasterrcnn_resnet50_fpn_v2_coco.*put it at"):
+        detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn_v2"))
+
+
+def naive(boxes, scores, size, nms, rule):
+    """All candidates, one after another: the greedy suppression as its definition says."""
+    height, width = size
+    candidates = sorted((-scores[p, c], p, c) for p in range(len(scores)) for c in range(1, scores.shape[1]))
+    kept, owners = [], set()
+    for score, p, c in candidates:
+        box = boxes[p, c].clip(0, [width, height, width, height])
+        if (box[2:] - box[:2]).min() < 1e-2:
+            continue
+        clash = False
+        for _, _, d, other in kept:
+            if d == c:
+                both = np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None).prod()
+                union = (box[2:] - box[:2]).prod() + (other[2:] - other[:2]).prod() - both
+                clash |= both / union > nms
+        if not clash:
+            kept.append((-score, p, c, box))
+    if rule.unique:
+        once = []
+        for one in kept:
+            if one[1] not in owners:
+                owners.add(one[1])
+                once.append(one)
+        kept = once
+    confident = sum(score > rule.threshold for score, *_ in kept)
+    return kept[:min(rule.max_regions, max(rule.min_regions, confident))]
+
+
+@pytest.mark.parametrize("unique", [True, False])
+@pytest.mark.parametrize("sharp, threshold", [(1, 0.2), (6, 0.2), (6, 0.02), (0.01, 0.9)])
+def test_selection_equals_the_definition(unique, sharp, threshold):
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    from transforms.detectors.select import Selection, select
+
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(-10, 90, (70, 6, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(-1, 40, (70, 6, 2))], 2).astype(np.float32)
+    logits = rng.normal(0, sharp, (70, 6))
+    scores = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
+    for lowest, most in ((10, 100), (0, 5), (200, 300)):
+        rule = Selection(threshold, lowest, most, unique)
+        expected = naive(boxes, scores, (80, 100), 0.5, rule)
+        rows, labels, found = select(torch.from_numpy(boxes), torch.from_numpy(scores), (80, 100), 0.5, rule)
+        assert [(p, c) for _, p, c, _ in expected] == list(zip(rows.tolist(), labels.tolist(), strict=True))
+        if expected:
+            np.testing.assert_allclose(found.numpy(), np.stack([box for *_, box in expected]))
+
+
+def test_selection_of_nothing():
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    from transforms.detectors.select import Selection, select
+
+    rows, labels, boxes = select(torch.zeros(0, 4, 4), torch.zeros(0, 4), (80, 100), 0.5, Selection(0.2, 10, 100, True))
+    assert len(rows) == len(labels) == len(boxes) == 0
+
+
+def test_average_precision_by_hand():
+    from transforms.detectors.train.average_precision import Found, Truth, average_precisions
+
+    truth = [Truth(np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]]), np.array([1, 1])), Truth(np.array([[0, 0, 10, 10.0]]), np.array([2]))]
+    found = [Found(np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]), np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])),
+             Found(np.array([[0, 0, 10, 4.0]]), np.array([2]), np.array([0.9]))]
+    values = average_precisions(found, truth)
+    # One of two objects found, first in line: precision 1 up to recall 0.5, 51 of 101 points. The other's IoU is below one half.
+    assert values == {1: pytest.approx(51 / 101), 2: 0.0}
+
+
+def test_the_embedded_files_are_small_and_say_what_they_are():
+    assert (EMBEDDED / "detector.safetensors").stat().st_size <= 8 * 2**20
+    said = json.loads((EMBEDDED / "detector.json").read_text())
+    assert said["size"]["features"] == 256 and len(said["classes"]) == 33
+    assert said["measured"]["map_50"] >= 0.90
+
+
+def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
+    pytest.importorskip("torch", reason="engines need torch")
+    from transforms.detectors.train.quality import evaluate
+
+    model = detector(DetectorSettings()).model
+    assert evaluate(model, 977_003, 100)["map"] >= 0.90
+
+
+@pytest.mark.slow
+def test_the_embedded_detector_on_a_thousand_scenes():
+    pytest.importorskip("torch", reason="engines need torch")
+    from transforms.detectors.train.quality import evaluate
+
+    assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90
+
+
+def test_one_model_a_process():
+    pytest.importorskip("torch", reason="engines need torch")
+    assert detector(DetectorSettings()) is detector(DetectorSettings())
+    assert detector(DetectorSettings()).fingerprint != detector(DetectorSettings(threads=2)).fingerprint
+    assert detector(DetectorSettings()).fingerprint == detector(DetectorSettings(readers=3)).fingerprint
+
+
+def test_detectron2_models_give_regions_with_the_background_first(monkeypatch):
+    """Against a stand-in for the package, whose parts are called as detectron2's are; the package itself is not on the index."""
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    import sys
+    import types
+
+    from PIL import Image
+
+    from transforms.detectors.detectron import Detectron2Detector
+
+    torch.manual_seed(0)
+    corners = torch.tensor([[0, 0, 20, 20], [10, 10, 60, 40], [30, 5, 70, 50.0]])
+    logits, deltas, attributes = torch.randn(3, 5) * 3, torch.zeros(3, 16), torch.randn(3, 7)
+
+    class Resize:
+        def __init__(self, *sizes):
+            pass
+
+        def get_transform(self, image):
+            high, wide = image.shape[0] // 2, image.shape[1] // 2
+            return types.SimpleNamespace(new_h=high, new_w=wide, apply_image=lambda pixels: pixels[::2, ::2])
+
+    class Predictor(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cls_score = torch.nn.Linear(6, 5)
+            self.box2box_transform = types.SimpleNamespace(apply_deltas=lambda deltas, boxes: boxes.repeat(1, deltas.shape[1] // 4))
+
+        def forward(self, pooled):
+            return logits, deltas, attributes
+
+    class Heads(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.box_predictor, self.in_features = Predictor(), ["p2"]
+            self.box_pooler, self.box_head = (lambda held, boxes: torch.arange(18.0).reshape(3, 6)), torch.nn.Identity()
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.roi_heads = Heads()
+
+        def preprocess_image(self, batch):
+            return types.SimpleNamespace(tensor=torch.stack([one["image"] for one in batch]),
+                                         image_sizes=[tuple(one["image"].shape[-2:]) for one in batch])
+
+        def backbone(self, tensor):
+            return {"p2": tensor}
+
+        def proposal_generator(self, images, features, truth):
+            class Found:
+                proposal_boxes = types.SimpleNamespace(tensor=corners)
+
+                def __len__(self):
+                    return 3
+
+            return [Found()], {}
+
+    package = types.ModuleType("detectron2")
+    package.__version__ = "0.6"
+    places = types.ModuleType("detectron2.data.transforms")
+    places.ResizeShortestEdge = Resize
+    for name, part in (("detectron2", package), ("detectron2.data", types.ModuleType("detectron2.data")),
+                       ("detectron2.data.transforms", places)):
+        monkeypatch.setitem(sys.modules, name, part)
+    space = types.SimpleNamespace
+    config = space(INPUT=space(MIN_SIZE_TEST=50, MAX_SIZE_TEST=80, FORMAT="BGR"),
+                   MODEL=space(ROI_HEADS=space(NMS_THRESH_TEST=0.5, NUM_ATTRIBUTES=6)))
+    engine = Detectron2Detector(Model(), config, "stand-in", DetectorSettings())
+    assert (engine.info.features, engine.info.classes, engine.info.attributes) == (6, 5, 6)
+    image = Image.new("RGB", (160, 100), (9, 8, 7))
+    prepared = engine.prepare(image)
+    assert prepared.shape == (64, 96) and prepared.pixels[:, 0, 0].tolist() == [7, 8, 9]
+    found = engine.detect([prepared])[0]
+    softmax = torch.softmax(logits, -1).numpy()
+    order = np.argsort(-softmax[:, :4].max(1))
+    np.testing.assert_allclose(found.soft_labels, softmax[order][:, [4, 0, 1, 2, 3]], atol=1e-3)
+    np.testing.assert_array_equal(found.classes, softmax[order, :4].argmax(1) + 1)
+    np.testing.assert_array_equal(found.boxes, corners.numpy()[order] * 2)
+    np.testing.assert_array_equal(found.features[:, 0], 6 * order)
+    np.testing.assert_array_equal(found.attributes, attributes.argmax(1).numpy()[order])

@@ -1,0 +1,121 @@
+"""Training pictures: scenes drawn on the fly, then made harder than any scene the demo draws.
+
+Picture i of a run is a pure function of (seed, i), so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from transforms.scenes.draw import render
+from transforms.scenes.layout import Scene, sample_scene
+from transforms.scenes.world import KINDS
+
+CLASSES = tuple(KINDS)
+LABEL_OF = {name: number for number, name in enumerate(CLASSES, start=1)}  # 0 is the background
+_TRIES = 6
+# How often a kind stands in a scene; rarer ones are asked for more often (counted on 4,000 scenes by `frequencies`).
+_WANTED = 0.10
+Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+def frequencies(seed: int, count: int) -> dict[str, float]:
+    """The share of scenes that hold each kind, among `count` scenes of `seed`."""
+    held = {name: 0 for name in CLASSES}
+    for index in range(count):
+        for name in {item.kind for item in sample_scene(seed, index).objects}:
+            held[name] += 1
+    return {name: max(1, number) / count for name, number in held.items()}
+
+
+def balanced_scene(seed: int, number: int, shares: dict[str, float]) -> Scene:
+    """Out of a few scenes, one that holds rare kinds, more often than chance would have it."""
+    chance = np.random.Generator(np.random.Philox(key=[seed, number]))
+    scene = sample_scene(seed, number * _TRIES)
+    for attempt in range(_TRIES):
+        scene = sample_scene(seed, number * _TRIES + attempt)
+        rarest = min(shares[item.kind] for item in scene.objects)
+        if chance.random() < min(1.0, (_WANTED / rarest) ** 0.5 * 0.45):
+            return scene
+    return scene
+
+
+def sample(seed: int, number: int, shares: dict[str, float], hard: bool = True) -> Sample:
+    """Training picture `number`: float32 [3, H, W] in 0..1, and boxes float32 [n, 4] (xyxy, px) with labels int64 [n]."""
+    scene = balanced_scene(seed, number, shares)
+    chance = np.random.Generator(np.random.Philox(key=[seed + 1, number]))
+    picture = render(scene)
+    boxes = np.array([item.box for item in scene.objects], np.float32)
+    labels = np.array([LABEL_OF[item.kind] for item in scene.objects], np.int64)
+    if hard:
+        picture, boxes, labels = _reframe(picture, boxes, labels, chance)
+        picture = _relight(picture, chance)
+        pixels = _spoil(np.asarray(picture, np.float32) / 255, boxes, chance)
+    else:
+        pixels = np.asarray(picture, np.float32) / 255
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return image, {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
+
+
+def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
+             chance: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """Mirrors, zooms, stretches and shifts; keeps objects of which at least half is still in view."""
+    width, height = picture.size
+    if chance.random() < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+    if chance.random() < 0.6:
+        zoom = np.exp(chance.uniform(-0.25, 0.3))
+        stretch = np.exp(chance.uniform(-0.12, 0.12))
+        wide, tall = width / (zoom * stretch), height / (zoom / stretch)  # of the window that becomes the picture
+        left = chance.uniform(min(0.0, width - wide), max(0.0, width - wide))
+        top = chance.uniform(min(0.0, height - tall), max(0.0, height - tall))
+        grey = tuple(int(value) for value in chance.integers(60, 200, 3))
+        picture = picture.transform((width, height), Image.Transform.AFFINE,
+                                    (wide / width, 0, left, 0, tall / height, top), Image.Resampling.BILINEAR, fillcolor=grey)
+        moved = (boxes - np.array([left, top, left, top])) * np.array([width / wide, height / tall] * 2)
+        seen = np.clip(moved, 0, np.array([width, height, width, height]))
+        share = np.prod(seen[:, 2:] - seen[:, :2], 1) / np.prod(moved[:, 2:] - moved[:, :2], 1)
+        keep = (share >= 0.5) & (np.min(seen[:, 2:] - seen[:, :2], 1) >= 6)
+        if keep.any():
+            boxes, labels = seen[keep].astype(np.float32), labels[keep]
+        else:
+            boxes, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    return picture, boxes.astype(np.float32), labels
+
+
+def _relight(picture: Image.Image, chance: np.random.Generator) -> Image.Image:
+    """Blur, loss of resolution, JPEG damage."""
+    draw = chance.random()
+    if draw < 0.15:
+        picture = picture.filter(ImageFilter.GaussianBlur(chance.uniform(0.4, 1.2)))
+    elif draw < 0.25:
+        factor = chance.uniform(0.55, 0.9)
+        small = picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BILINEAR)
+        picture = small.resize(picture.size, Image.Resampling.BILINEAR)
+    if chance.random() < 0.3:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=int(chance.integers(30, 90)))
+        picture = Image.open(buffer).convert("RGB")
+    return picture
+
+
+def _spoil(pixels: np.ndarray, boxes: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """Light, contrast, saturation, tint, noise, and patches over a part of some objects; float32 [H, W, 3] in 0..1."""
+    grey = pixels.mean(2, keepdims=True)
+    pixels = grey + (pixels - grey) * chance.uniform(0.55, 1.4)
+    pixels = (pixels - 0.5) * chance.uniform(0.7, 1.3) + 0.5 + chance.uniform(-0.12, 0.12)
+    pixels = pixels * chance.uniform(0.88, 1.12, 3)
+    if chance.random() < 0.3:
+        pixels = pixels + chance.normal(0, chance.uniform(0.01, 0.05), pixels.shape)
+    for box in boxes:
+        if chance.random() < 0.12:
+            size = (box[2:] - box[:2]) * chance.uniform(0.2, 0.45)
+            corner = box[:2] + chance.uniform(0, 1, 2) * (box[2:] - box[:2] - size)
+            (x1, y1), (x2, y2) = corner.astype(int), (corner + size).astype(int)
+            pixels[y1:y2, x1:x2] = chance.uniform(0, 1, 3)
+    return np.clip(pixels, 0, 1).astype(np.float32)
