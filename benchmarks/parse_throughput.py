@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schemas.ids import counter_rng
+from schemas.tables import BATCH_ROWS
+from transforms.collector import uncollected
 from transforms.lexicon import lexicon
-from transforms.parser.engines import BATCH, SngParser, caption_parser
+from transforms.parser.engines import BATCH, CaptionParser, SngParser, caption_parser
 from transforms.scene_graph.nodes import Graph
 from transforms.scenes.language import captions as scene_captions
 from transforms.scenes.layout import sample_scene
@@ -40,8 +42,22 @@ def load(data: Path, count: int) -> tuple[list[str], list[str]]:
     return [image for image, _ in rows], [text for _, text in rows]
 
 
+def graphs_of(parser: CaptionParser, texts: list[str]) -> list[Graph]:
+    """One graph a caption, a record batch at a time, as the stage does."""
+    found: list[Graph] = []
+    for start in range(0, len(texts), BATCH_ROWS["graphs"]):
+        with uncollected():
+            found += parser.parse(texts[start:start + BATCH_ROWS["graphs"]])
+    return found
+
+
 def swap(image_ids: list[str], texts: list[str], graphs: list[Graph], index: Index, settings: SwapSettings) -> int:
     """All negatives as record batches; returns how many."""
+    with uncollected():  # as the stage does
+        return _swap(image_ids, texts, graphs, index, settings)
+
+
+def _swap(image_ids: list[str], texts: list[str], graphs: list[Graph], index: Index, settings: SwapSettings) -> int:
     start, total, found, ids = 0, 0, [], []
     for end in range(1, len(texts) + 1):
         if end < len(texts) and image_ids[end] == image_ids[start]:
@@ -78,14 +94,14 @@ def main() -> None:
         print(f"no comparison with sng-parser: {error}")
     ways: dict[str, Callable[[], object]] = {
         "bare nlp.pipe": lambda: [None for _ in parser.nlp.pipe(texts, batch_size=BATCH)],
-        "parse + graph": lambda: parser.parse(texts),
+        "parse + graph": lambda: graphs_of(parser, texts),
     }
     counted: dict[str, int] = {}
     for per_kind in arguments.per_kind:
         settings = SwapSettings(per_kind=per_kind)
 
         def whole(settings: SwapSettings = settings, per_kind: int = per_kind) -> None:
-            counted[f"whole, {per_kind} a kind"] = swap(image_ids, texts, parser.parse(texts), index, settings)
+            counted[f"whole, {per_kind} a kind"] = swap(image_ids, texts, graphs_of(parser, texts), index, settings)
 
         ways[f"whole, {per_kind} a kind"] = whole
     if published is not None:

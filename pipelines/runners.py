@@ -29,6 +29,7 @@ from pipelines.local_worker import DRIVER
 from schemas.errors import ConfigError
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
+_INTERRUPT_AGAIN_S = 2.0
 _KEEP_WORKERS_MS = 600_000  # else Spark and Flink start a fresh worker for every step of a pipeline
 
 
@@ -65,6 +66,7 @@ def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
 def _noticing_lost_workers() -> Iterator[None]:
     """Ends the block with EngineError when a worker process dies: Beam's local runner would wait for one that never came up."""
     lost: list[str] = []
+    ended = threading.Event()
     before = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
@@ -72,18 +74,29 @@ def _noticing_lost_workers() -> Iterator[None]:
             before(failure)
         elif not lost:
             lost.append(str(failure.exc_value))
-            # A real signal: `interrupt_main` does not wake a main thread that waits for a lock.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            threading.Thread(target=_interrupt_until, args=(ended,), daemon=True).start()
 
     threading.excepthook = hook
     try:
         yield
     except BaseException as error:
+        ended.set()
         if lost:
             raise EngineError(f"a worker of the local runner is lost ({lost[0]}); what is finished stands, run again to go on") from error
         raise
     finally:
+        ended.set()
         threading.excepthook = before
+
+
+def _interrupt_until(ended: threading.Event) -> None:
+    """Interrupts the main thread until the block ends: the runner swallows an exception that hits it in the wrong place.
+
+    By a real signal: `interrupt_main` does not wake a main thread that waits for a lock.
+    """
+    while not ended.is_set():
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        ended.wait(_INTERRUPT_AGAIN_S)
 
 
 def _pipeline(options: Sequence[str]) -> beam.Pipeline:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import GRAPHS
+from transforms.collector import uncollected
 from transforms.parser.engines import caption_parser, check_spec, spec_fingerprint
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
 from transforms.stage import Input, Stage, Task
@@ -100,7 +101,7 @@ class ParseCaptions(Stage):
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows
                 captions = batch["caption"].to_pylist()
-                with task.engine():
+                with task.engine(), uncollected():
                     graphs, kept = _parse(parser, captions, batch["pair_id"], task)
                 task.write(
                     "graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs)

@@ -1,6 +1,7 @@
 """The stages that detect: order, batches, rejects, memory, decoding beside the model, bytes that do not hang on workers."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 
 from schemas.regions import IMG_BOX_5, IMG_BOX_7, RegionFile, row_bytes
 from schemas.rejects import Reason
-from tests.transforms.regions_help import ListImages, ListPlainImages, files_of, rejects, run, scene_files
+from tests.transforms.regions_help import ListImages, ListPlainImages, rejects, run, scene_files
 from transforms import regions as module
 from transforms.detectors.base import DetectorInfo, OutOfMemory, Prepared, Regions
 from transforms.detectors.settings import DetectorSettings
@@ -237,13 +238,25 @@ def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path):
+    """As people run it, in processes of their own: what else a process has loaded and done may show in the last bits."""
     pytest.importorskip("torch", reason="the embedded detector needs torch")
-    paths = tuple(scene_files(tmp_path / "i", 32))
-    detect = DetectRegions.of(DetectorSettings(batch=4, threads=1))
-    alone = run(tmp_path / "one", 6, ListImages(paths=paths), detect)
-    together = run(tmp_path / "four", 6, ListImages(paths=paths), detect, workers=4)
-    assert files_of(alone, "regions") == files_of(together, "regions")
-    assert len(rows(alone)) == 32
+    scene_files(tmp_path / "i", 32)
+    found = []
+    for workers in (1, 4):
+        config = tmp_path / f"{workers}.json"  # JSON is YAML
+        config.write_text(json.dumps({
+            "corpus": str(tmp_path / f"c{workers}"), "partitions": 6, "workers": workers, "tfidf": None,
+            "pairs": [{"format": "csv", "name": "p", "captions": str(tmp_path / "captions.csv"), "images": str(tmp_path / "i")}],
+            "regions": {"batch": 4, "threads": 1}}))
+        names = sorted(path.name for path in (tmp_path / "i").iterdir())
+        (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{name},A scene.\n" for name in names))
+        subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], check=True, cwd=Path(__file__).parents[2])
+        folder = tmp_path / f"c{workers}" / "regions"
+        found.append({path.name: path.read_bytes() for path in sorted(folder.glob("*.arrow"))})
+    one, four = found
+    assert one.keys() == four.keys() and len([name for name in one if name.startswith("regions-")]) == 6
+    assert [name for name in one if one[name] != four[name]] == []
+    assert sum(len(content) for content in one.values()) > 32 * row_bytes(10, 256, 33)
 
 
 def test_what_stands_in_the_file_is_as_large_as_the_arithmetic_says(tmp_path):

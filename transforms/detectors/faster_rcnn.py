@@ -83,7 +83,8 @@ class FasterRcnnDetector:
         """Normalises and resizes with the model's own transform; of a huge picture one channel at a time is held as floats."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         transform = self.model.transform
-        with torch.inference_mode():
+        # Where an interpolation is cut between threads, its last bits change: decoding threads keep to the setting too.
+        with torch.inference_mode(), kernel_threads(self.settings.threads):
             if image.width * image.height <= _WHOLE:
                 shares = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
                 resized = transform.resize(transform.normalize(shares))[0]

@@ -16,6 +16,7 @@ from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE
+from transforms.collector import uncollected
 from transforms.graphs import read_graphs
 from transforms.lexicon import lexicon
 from transforms.stage import Input, Stage, Task
@@ -135,7 +136,7 @@ class SwapNegatives(Stage):
         refusals = _Refusals()
         pair_ids, image_ids = pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist()
         row, found = 0, []
-        with task.engine():
+        with task.engine(), uncollected():
             for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
                 own = labels.get(image_ids[row], {}) if self.labels else None
                 context = ImageContext(
