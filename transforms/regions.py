@@ -72,6 +72,11 @@ class DetectRegions(Stage):
         return [Input(self.source, "images")]
 
     @property
+    def resources(self) -> Mapping[str, str]:
+        """A GPU where the settings insist on one."""
+        return {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"} if self.detector.device == "cuda" else {}
+
+    @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """Regions, as wide as the detector's features and soft labels."""
         return {"regions": named_schema(self.info.features, self.info.classes, self.info.names)}

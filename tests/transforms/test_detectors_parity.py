@@ -1,5 +1,6 @@
 """What the engine gives against torchvision's own model, called step by step, and against hooks on its box head."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,8 @@ def test_a_sample_of_photos(made, shared_data):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_photo(made, shared_data):
-    paths = photos(shared_data)
+    """Every eighth by default; `CMCL_PARITY_STEP=1` takes all 1,001, which is a quarter of an hour on one core."""
+    paths = photos(shared_data)[::int(os.environ.get("CMCL_PARITY_STEP", "8"))]
     total = different = 0
     for start in range(0, len(paths), 64):
         counted = compare(load(made, SMALL), paths[start:start + 64], batch=8)
