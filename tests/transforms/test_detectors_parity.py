@@ -151,7 +151,7 @@ def test_a_sample_of_photos(made, shared_data):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_photo(made, shared_data):
-    """Every eighth by default; `CMCL_PARITY_STEP=1` takes all 1,001, which is a quarter of an hour on one core."""
+    """Every eighth by default; `CMCL_PARITY_STEP=1` takes all of them."""
     paths = photos(shared_data)[::int(os.environ.get("CMCL_PARITY_STEP", "8"))]
     total = different = 0
     for start in range(0, len(paths), 64):
