@@ -20,6 +20,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
+def demo_without_detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The same without regions: torch is not staged with the package, a worker's image brings it."""
+    folder = tmp_path_factory.mktemp("light")
+    settings = demo_settings(folder)
+    del settings["regions"]
+    return _reference(folder, settings)
+
+
+@pytest.fixture(scope="session")
 def coco(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[str, str]:
     """A configuration of COCO's captions, and the hash that one local worker gives them."""
     return _reference(tmp_path_factory.mktemp("coco"), coco_settings(shared_data))
