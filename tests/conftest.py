@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Laws hold on a busy machine too: how long an example takes is no part of them.
+settings.register_profile("cmcl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cmcl")
 
 
 @pytest.fixture(scope="session")
