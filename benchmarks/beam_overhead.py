@@ -26,7 +26,7 @@ from transforms.run_stage import RunContext, RunStage, run_task
 from transforms.stage import Stage
 
 WORKERS = 2
-STAGE = "tfidf"
+STAGE = "graphs"  # row-local, and as slow as its engine: what Beam adds shows if anything does
 MEASURED = ("pool", "local")  # whose processes are waited for, so that their processor time is known; job servers are ended
 
 
@@ -40,7 +40,8 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(prefix="cmcl-overhead-") as folder:
-        config = parse_config({"corpus": folder, "pixels": False, "partitions": 16,
+        config = parse_config({"corpus": folder, "pixels": False, "partitions": 16, "tfidf": None,
+                               "swaps": {"per_kind": 1},
                                "pairs": [{"format": "coco", "name": "coco", "captions": os.path.abspath(args.captions)}]}, "/")
         run(config, workers=WORKERS)
         corpus, states = plan_of(config)

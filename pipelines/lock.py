@@ -7,18 +7,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.lease import has_exclusive_create, leased
 from schemas import files
 from schemas.errors import CorpusError
 
 
 @contextmanager
 def corpus_lock(url: str) -> Iterator[None]:
-    """Holds the corpus at a local URL for this process; the lock goes with the process, however it ends.
+    """Holds the corpus at a URL for this process.
 
-    On remote stores nothing is held: two runs there write the same bytes under the same names.
+    On a disk the lock goes with the process, however it ends. In S3 and Google's store it is a lease (`pipelines/lease.py`). On other
+    remote stores nothing is held: two runs there write the same bytes under the same names.
 
     Raises CorpusError, naming the holder, when another run holds it.
     """
+    if has_exclusive_create(url):
+        with leased(url):
+            yield
+        return
     if not files.is_local(url):
         yield
         return

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import pytest
 
-from pipelines.scenes import make_scenes
-from tests.engine_help import cmcl, hash_of, need, write_config
-from tests.stores.servers import SECRET, USER, FaultyProxy, fake_gcs, minio, web_server
+from tests.engine_help import cmcl, need, write_config
+from tests.stores.servers import FaultyProxy, web_server
+from tests.stores.stores import STORES, settings
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
@@ -26,62 +20,6 @@ pytest.importorskip("gcsfs", reason="needs cmcl[gcp]")
 pytest.importorskip("aiohttp", reason="needs cmcl[http]")
 
 SHARE = 0.08  # of the requests that the faulty proxy spoils
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty scenes with photos and captions, and 100 sentences."""
-    folder = tmp_path_factory.mktemp("inputs")
-    make_scenes(folder / "scenes", 30, 3, texts=100, shard_size=10)
-    return folder
-
-
-def settings(inputs: str) -> dict[str, Any]:
-    """A corpus over the scenes below a URL."""
-    return {"partitions": 3, "tfidf": {"k": 10},
-            "pairs": [{"format": "coco", "name": "scenes", "captions": f"{inputs}/scenes/captions-*.json",
-                       "images": f"{inputs}/scenes/images"}],
-            "texts": [{"format": "text", "name": "stories", "files": f"{inputs}/scenes/texts-*.txt"}]}
-
-
-@pytest.fixture(scope="module")
-def wanted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The hash of the corpus made on a disk from a disk."""
-    folder = tmp_path_factory.mktemp("local")
-    cmcl("run", write_config(folder / "config.yaml", {**settings(str(scenes)), "corpus": str(folder / "corpus")}), "--quiet")
-    return hash_of(str(folder / "corpus"))
-
-
-def s3_environment(endpoint: str) -> dict[str, str]:
-    """Variables under which s3:// means this MinIO."""
-    return {"FSSPEC_S3_ENDPOINT_URL": endpoint, "FSSPEC_S3_KEY": USER, "FSSPEC_S3_SECRET": SECRET,
-            "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 2, "connect_timeout": 5}})}
-
-
-def gcs_environment(endpoint: str) -> dict[str, str]:
-    """Variables under which gs:// means this fake-gcs-server."""
-    return {"STORAGE_EMULATOR_HOST": endpoint, "FSSPEC_GS": json.dumps({"token": "anon", "requests_timeout": 2}),
-            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
-
-
-@contextmanager
-def s3(folder: Path) -> Iterator[str]:
-    """A MinIO with a bucket `corpora`; yields its endpoint."""
-    with minio(folder) as endpoint:
-        fsspec.filesystem("s3", key=USER, secret=SECRET, endpoint_url=endpoint).mkdir("corpora")
-        yield endpoint
-
-
-@contextmanager
-def gcs(folder: Path) -> Iterator[str]:
-    """A fake-gcs-server with a bucket `corpora`; yields its endpoint."""
-    with fake_gcs(folder) as endpoint:
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/storage/v1/b?project=p", json.dumps({"name": "corpora"}).encode(),
-                                                      {"Content-Type": "application/json"}), timeout=30).close()
-        yield endpoint
-
-
-STORES = {"s3": (s3, s3_environment), "gs": (gcs, gcs_environment)}
 
 
 def made(tmp_path: Path, inputs: str, corpus: str, environment: dict[str, str], *arguments: str) -> str:

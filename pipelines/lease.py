@@ -1,0 +1,124 @@
+"""One run at a time on a corpus in an object store: an object that one run creates, renews while it works, and removes.
+
+S3 and Google's store create an object only where there is none (`If-None-Match: *`, `ifGenerationMatch=0`), so of two runs one gets it.
+A run that was killed leaves its object behind. It is taken over at once when the process is gone from this very machine, else when
+it was not renewed for `LEASE_S`. Should two runs take over one object in the same second, the one whose name is not in it gives way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+
+from schemas import files
+from schemas.errors import CorpusError
+from schemas.retries import retried
+
+NAME = ".lock"
+LEASE_S = 300.0  # not renewed for so long, its run is taken for dead; clocks of the machines may differ by much less
+RENEW_S = 60.0
+SETTLE_S = 2.0  # for a rival that read the same dead lease to show itself
+_EXCLUSIVE = frozenset({"s3", "s3a", "gs", "gcs"})
+
+
+def has_exclusive_create(url: str) -> bool:
+    """Whether the store at a URL can create an object only where there is none."""
+    return url.partition("://")[0] in _EXCLUSIVE
+
+
+@contextmanager
+def leased(url: str) -> Iterator[None]:
+    """Holds the corpus at an object store's URL while the block runs.
+
+    Raises CorpusError, naming the holder, when another run holds it.
+    """
+    fs, path = files.filesystem(files.join(url, NAME))
+    ours = {"host": socket.gethostname(), "process": os.getpid(), "run": uuid.uuid4().hex}
+    if not _created(fs, path, ours):
+        _refuse_living(_read(fs, path), url)
+        retried(fs, lambda: _removed(fs, path))
+        created = _created(fs, path, ours)
+        time.sleep(SETTLE_S)
+        holder = _read(fs, path)
+        if not created or holder.get("run") != ours["run"]:
+            raise CorpusError(_text(holder, url))
+    stop = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(fs, path, ours, stop), daemon=True, name="corpus-lease")
+    renewal.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        renewal.join()
+        if _read(fs, path).get("run") == ours["run"]:
+            retried(fs, lambda: _removed(fs, path))
+
+
+def _created(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any]) -> bool:
+    try:
+        retried(fs, lambda: fs.pipe_file(path, _encoded(ours), mode="create"))
+    except FileExistsError:
+        return bool(_read(fs, path).get("run") == ours["run"])  # an earlier try made it, and only its answer was lost
+    return True
+
+
+def _renew(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any], stop: threading.Event) -> None:
+    while not stop.wait(RENEW_S):
+        if _read(fs, path).get("run") != ours["run"]:
+            return  # taken over while this run stood still; both write the same bytes under the same names
+        retried(fs, lambda: fs.pipe_file(path, _encoded(ours)))
+
+
+def _encoded(ours: dict[str, Any]) -> bytes:
+    return json.dumps({**ours, "renewed": time.time()}).encode()
+
+
+def _read(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+    fs.invalidate_cache()
+    try:
+        value = json.loads(retried(fs, lambda: fs.cat_file(path)))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _removed(fs: fsspec.AbstractFileSystem, path: str) -> None:
+    try:
+        fs.rm_file(path)
+    except FileNotFoundError:
+        pass
+
+
+def _refuse_living(holder: dict[str, Any], url: str) -> None:
+    """Raises CorpusError when the holder of a lease may be at work."""
+    renewed = holder.get("renewed")
+    if not isinstance(renewed, int | float) or time.time() - renewed > LEASE_S:
+        return
+    process = holder.get("process")
+    if holder.get("host") == socket.gethostname() and isinstance(process, int) and not _lives(process):
+        return
+    raise CorpusError(_text(holder, url))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _text(holder: dict[str, Any], url: str) -> str:
+    return (f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}) is working on {url}: "
+            f"wait for it, or end it; one that was killed is taken for dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}")

@@ -1,0 +1,87 @@
+"""Two drivers on one corpus in an object store: one works, the other is told; a dead one is followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pipelines.lease import LEASE_S
+from tests.engine_help import cmcl, need, start_cmcl, write_config
+from tests.stores.stores import STORES, settings
+
+pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
+
+pytest.importorskip("s3fs", reason="needs cmcl[s3]")
+pytest.importorskip("gcsfs", reason="needs cmcl[gcp]")
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A corpus URL in a store, and the variables under which it means that store."""
+    need("go")
+    start, variables = STORES[request.param]
+    (tmp_path / "store").mkdir()
+    with start(tmp_path / "store") as endpoint:
+        yield f"{request.param}://corpora/made", variables(endpoint)
+
+
+def filesystem_under(url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> fsspec.AbstractFileSystem:
+    """The store's filesystem in this process."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options: dict[str, Any] = json.loads(environment.get("FSSPEC_GS") or environment["FSSPEC_S3"])
+    if url.startswith("s3"):
+        options |= {"key": environment["FSSPEC_S3_KEY"], "secret": environment["FSSPEC_S3_SECRET"],
+                    "endpoint_url": environment["FSSPEC_S3_ENDPOINT_URL"]}
+    else:
+        options["endpoint_url"] = environment["STORAGE_EMULATOR_HOST"]
+    return fsspec.filesystem(url.partition(":")[0], skip_instance_cache=True, use_listings_cache=False, **options)
+
+
+def until(what: Callable[[], bool], limit_s: float = 120) -> None:
+    """Waits until something is so."""
+    end = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_second_driver_is_told_and_a_killed_one_is_followed(store: tuple[str, dict[str, str]], scenes: Path, wanted: str,
+                                                              tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, environment = store
+    fs = filesystem_under(corpus, environment, monkeypatch)
+    config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": corpus})
+    first = start_cmcl("run", config, "--quiet", environment=environment)
+    until(lambda: fs.exists(f"{corpus}/.lock"))
+    second = cmcl("run", config, "--quiet", environment=environment, check=False)
+    assert second.returncode == 1
+    assert f"another run (process {first.pid} on " in second.stderr and "Traceback" not in second.stderr
+    assert first.poll() is None, "the first was to be at work still"
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert fs.exists(f"{corpus}/.lock")
+    cmcl("run", config, "--quiet", environment=environment)
+    assert cmcl("hash", corpus, environment=environment).stdout.splitlines()[-1].split()[0] == wanted
+    assert not fs.exists(f"{corpus}/.lock")
+
+
+@pytest.mark.parametrize(("age_s", "refused"), [(0.0, True), (LEASE_S + 5, False)])
+def test_a_driver_elsewhere_is_dead_when_it_was_not_renewed(store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path,
+                                                            tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, environment = store
+    fs = filesystem_under(corpus, environment, monkeypatch)
+    holder = {"host": "elsewhere", "process": 7, "run": "other", "renewed": time.time() - age_s}
+    fs.pipe_file(f"{corpus}/.lock", json.dumps(holder).encode())
+    config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": corpus})
+    done = cmcl("run", config, "--quiet", environment=environment, check=False)
+    assert done.returncode == int(refused)
+    assert ("process 7 on elsewhere" in done.stderr) == refused
+    assert fs.exists(f"{corpus}/.lock") == refused
