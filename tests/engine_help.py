@@ -69,7 +69,8 @@ def coco_settings(shared_data: Path) -> dict[str, Any]:
     captions = shared_data / "coco_val2017" / "captions_val2017.json"
     if not captions.is_file():
         pytest.skip(f"no COCO captions at {captions}")
-    return {"partitions": 16, "pixels": False, "swaps": {"per_kind": 2, "record_refusals": False}, "pairs": [{"format": "coco", "name": "coco", "captions": str(captions)}]}
+    return {"partitions": 16, "pixels": False, "swaps": {"per_kind": 2, "record_refusals": False},
+            "pairs": [{"format": "coco", "name": "coco", "captions": str(captions)}]}
 
 
 def hash_of(url: str) -> str:
