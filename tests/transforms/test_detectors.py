@@ -162,6 +162,30 @@ def test_selection_equals_the_definition(unique, sharp, threshold):
             np.testing.assert_allclose(found.numpy(), np.stack([box for *_, box in expected]))
 
 
+def test_suppression_keeps_classes_apart_whatever_their_number():
+    """Boxes whose overlap stands at the limit: shifted by thousands of pixels in single precision it would be rounded to either side."""
+    torch = pytest.importorskip("torch", reason="engines need torch")
+    from torchvision.ops import nms
+
+    from transforms.detectors.select import class_wise_nms
+
+    rng = np.random.default_rng(8)
+    corners = torch.from_numpy(rng.uniform(0, 300, (90, 2)).astype(np.float32))
+    sides = torch.from_numpy(rng.uniform(5, 90, (90, 2)).astype(np.float32))
+    shift = torch.stack([sides[:, 0] / 3, torch.zeros(90)], 1)  # two thirds of a box over four thirds: IoU one half
+    boxes = torch.cat([torch.cat([corners, corners + sides], 1), torch.cat([corners + shift, corners + shift + sides], 1)])
+    labels = torch.arange(90).repeat(2) + 1000
+    scores = torch.from_numpy(rng.uniform(0, 1, 180).astype(np.float32))
+    kept = class_wise_nms(boxes, scores, labels, 0.5)
+    for label in labels.unique():
+        rows = torch.where(labels == label)[0]
+        alone = torch.zeros(len(rows), dtype=torch.bool)
+        alone[nms(boxes[rows], scores[rows], 0.5)] = True
+        assert torch.equal(kept[rows], alone)
+        assert torch.equal(class_wise_nms(boxes[rows], scores[rows], labels[rows], 0.5), alone)
+    assert 90 < int(kept.sum()) < 180  # both sides occur, so that a rounding would have shown
+
+
 def test_selection_of_nothing():
     torch = pytest.importorskip("torch", reason="engines need torch")
     from transforms.detectors.select import Selection, select

@@ -69,72 +69,83 @@ def load(made, name, **settings):
     return detector(DetectorSettings(detector=f"torchvision:{name}@{made(name)}", threads=1, **settings))
 
 
-def reference(model, image, threshold=0.2, lowest=10, most=100):
-    """Regions by torchvision's own parts, one call after another; the choice among them by its plainest reading."""
-    pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()).float() / 255
+def reference(model, images, threshold=0.2, lowest=10, most=100):
+    """Regions of a batch by torchvision's own parts, one call after another; the choice among them by its plainest reading.
+
+    That is: what torchvision's suppression leaves of all classes of all proposals, by falling score, of each proposal the first, cut by
+    the rule. torchvision sorts its survivors unstably, so in which order it gives equal scores is left open; here, as in the engine,
+    the lower proposal goes first, then the lower class.
+    """
+    pixels = [torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()).float() / 255 for image in images]
+    heads = model.roi_heads
     with torch.inference_mode():
-        images, _ = model.transform([pixels])
-        features = model.backbone(images.tensors)
-        proposals, _ = model.rpn(images, features)
-        pooled = model.roi_heads.box_head(model.roi_heads.box_roi_pool(features, proposals, images.image_sizes))
-        logits, deltas = model.roi_heads.box_predictor(pooled)
-        heads = model.roi_heads
+        batch, _ = model.transform(pixels)
+        features = model.backbone(batch.tensors)
+        proposals, _ = model.rpn(batch, features)
+        pooled = heads.box_head(heads.box_roi_pool(features, proposals, batch.image_sizes))
+        logits, deltas = heads.box_predictor(pooled)
         held = heads.score_thresh, heads.detections_per_img
         heads.score_thresh, heads.detections_per_img = -1.0, 10**6
-        boxes, scores, labels = heads.postprocess_detections(logits, deltas, proposals, images.image_sizes)
+        boxes, scores, labels = heads.postprocess_detections(logits, deltas, proposals, batch.image_sizes)
         heads.score_thresh, heads.detections_per_img = held
-        refined = clip_boxes_to_image(heads.box_coder.decode(deltas, proposals).reshape(-1, 4), images.image_sizes[0])
-        refined = refined.reshape(len(logits), -1, 4).numpy()
-        given = boxes[0].numpy()
-        sizes = [(image.height, image.width)]
-        boxes = model.transform.postprocess([{"boxes": boxes[0]}], images.image_sizes, sizes)[0]["boxes"].numpy()
-    soft = torch.softmax(logits, -1).numpy()
-    kept, seen = [], set()
-    for row, (score, label) in enumerate(zip(scores[0].numpy(), labels[0].numpy(), strict=True)):
-        proposal = int((np.abs(soft[:, label] - score) + np.abs(refined[:, label] - given[row]).max(1)).argmin())
-        if proposal not in seen:
-            seen.add(proposal)
-            kept.append((row, proposal))
-    confident = sum(scores[0][row] > threshold for row, _ in kept)
-    kept = kept[:min(most, max(lowest, int(confident)))]
-    rows, owners = [row for row, _ in kept], [owner for _, owner in kept]
-    return boxes[rows], pooled.numpy()[owners], soft[owners], scores[0].numpy()[rows], labels[0].numpy()[rows]
+        counts = [len(one) for one in proposals]
+        refined = heads.box_coder.decode(deltas, proposals).split(counts)
+        soft = torch.softmax(logits, -1).split(counts)
+        sizes = [(image.height, image.width) for image in images]
+        shown = model.transform.postprocess([{"boxes": one} for one in boxes], batch.image_sizes, sizes)
+    result = []
+    for number, pooled_here in enumerate(pooled.split(counts)):
+        clipped = clip_boxes_to_image(refined[number], batch.image_sizes[number])
+        survivors = []
+        for row, (score, label, box) in enumerate(zip(scores[number], labels[number], boxes[number], strict=True)):
+            owner = int(((soft[number][:, label] == score) & (clipped[:, label] == box).all(1)).nonzero()[0])
+            survivors.append((-float(score), owner, int(label), row))
+        kept, seen = [], set()
+        for _, owner, _, row in sorted(survivors):
+            if owner not in seen:
+                seen.add(owner)
+                kept.append((row, owner))
+        confident = sum(bool(scores[number][row] > threshold) for row, _ in kept)
+        kept = kept[:min(most, max(lowest, confident))]
+        rows, owners = [row for row, _ in kept], [owner for _, owner in kept]
+        result.append([part.numpy() for part in (shown[number]["boxes"][rows], pooled_here[owners], soft[number][owners],
+                                                 scores[number][rows], labels[number][rows])])
+    return result
 
 
-def unlike(found, expected) -> int:
-    """How many regions have no counterpart within 1e-3 (relative, or of one unit). Those of one score may change places."""
-    boxes, features, soft, scores, labels = expected
-    if len(boxes) != len(found.boxes):
-        return max(len(boxes), len(found.boxes))
-
-    def near(ours, theirs):
-        return (np.abs(ours.astype(np.float32) - theirs) <= 1e-3 + 1e-3 * np.abs(theirs)).all(1)
-
-    different = 0
-    for row in range(len(boxes)):
-        there = np.flatnonzero(np.abs(scores - scores[row]) < 1e-5)
-        same = (near(found.boxes[there], boxes[row]) & near(found.features[there], features[row])
-                & near(found.soft_labels[there], soft[row]) & near(found.confidence[there][:, None], scores[row:row + 1])
-                & (found.classes[there] == labels[row]))
-        different += not same.any()
-    return different
+def unlike(found, expected) -> tuple[int, int]:
+    """How many regions differ from those at their places by more than 1e-3 (relative, or of one unit), and how many in any bit."""
+    ours = (found.boxes, found.features, found.soft_labels, found.confidence, found.classes)
+    most = max(len(found.boxes), len(expected[0]))
+    if len(found.boxes) != len(expected[0]):
+        return most, most
+    near, same = np.ones(most, bool), np.ones(most, bool)
+    for mine, theirs in zip(ours, expected, strict=True):
+        mine, theirs = mine.reshape(most, -1), theirs.astype(mine.dtype).reshape(most, -1)
+        same &= (mine == theirs).all(1)
+        wide = theirs.astype(np.float64)
+        near &= (np.abs(mine.astype(np.float64) - wide) <= 1e-3 + 1e-3 * np.abs(wide)).all(1)
+    return int((~near).sum()), int((~same).sum())
 
 
 def compare(engine, paths, batch=4):
-    """(regions compared, regions that differ) over images, in batches of one padded size."""
+    """(regions compared, regions that differ by more than 1e-3, or in any bit) of images, in batches of one padded size.
+
+    torchvision gets the same batches: of eight images and of one, kernels add up in different orders.
+    """
     images = [open_image(str(path)) for path in paths]
     alike = {}
     for image in images:
         alike.setdefault(engine.shape(*image.size), []).append(image)
-    total = different = 0
+    counts = np.zeros(3, int)
     for group in alike.values():
         for start in range(0, len(group), batch):
             part = group[start:start + batch]
-            for image, found in zip(part, engine.detect([engine.prepare(image) for image in part]), strict=True):
-                assert (found.width, found.height) == image.size
-                total += len(found.boxes)
-                different += unlike(found, reference(engine.model, image))
-    return total, different
+            found = engine.detect([engine.prepare(image) for image in part])
+            for image, ours, theirs in zip(part, found, reference(engine.model, part), strict=True):
+                assert (ours.width, ours.height) == image.size
+                counts += (len(ours.boxes), *unlike(ours, theirs))
+    return counts
 
 
 def photos(shared_data: Path) -> list[Path]:
@@ -143,23 +154,24 @@ def photos(shared_data: Path) -> list[Path]:
     return [path for one in found for path in one]
 
 
-def test_a_sample_of_photos(made, shared_data):
-    total, different = compare(load(made, SMALL), photos(shared_data)[::100])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_sample_of_photos(made, shared_data, batch):
+    total, different, _ = compare(load(made, SMALL), photos(shared_data)[::100], batch)
     assert total >= 110 and different == 0
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_every_photo(made, shared_data):
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("batch", [8, 1])
+def test_every_photo(made, shared_data, batch):
     """Every eighth by default; `CMCL_PARITY_STEP=1` takes all of them."""
     paths = photos(shared_data)[::int(os.environ.get("CMCL_PARITY_STEP", "8"))]
-    total = different = 0
+    counts = np.zeros(3, int)
     for start in range(0, len(paths), 64):
-        counted = compare(load(made, SMALL), paths[start:start + 64], batch=8)
-        total, different = total + counted[0], different + counted[1]
-    print(f"{len(paths)} photos, {total} regions, {different} differ by more than 1e-3")
-    # Kernels add up in another order for eight images than for one; weights that were drawn make a little more of it than trained ones.
-    assert total >= 10 * len(paths) and different <= 1e-3 * total
+        counts += compare(load(made, SMALL), paths[start:start + 64], batch)
+    total, different, bits = counts
+    print(f"{len(paths)} photos in batches of {batch}, {total} regions, {different} differ by more than 1e-3, {bits} in any bit")
+    assert total >= 10 * len(paths) and different == 0
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -25,7 +25,7 @@ from transforms.detectors.settings import DetectorSettings
 from transforms.detectors.weights import file_digest, read_weights
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
-REVISION = 1
+REVISION = 2
 
 
 def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detector:

@@ -25,7 +25,7 @@ from transforms.detectors.select import Selection, select
 from transforms.detectors.settings import DetectorSettings
 from transforms.image_bytes import ImageError
 
-REVISION = 1
+REVISION = 2
 _WHOLE = 4 << 20  # pixels; 50 MB of floats
 _HALF = 65504.0  # the largest finite float16
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator")
