@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine_help import LONG_S, cmcl, need
 from tests.stores.servers import fake_gcs
-from tests.stores.test_stores import gcs_environment
+from tests.stores.stores import gcs_environment
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
