@@ -3,13 +3,17 @@
 import builtins
 import json
 import pickle
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from transforms.detectors.base import DetectorError, Spec, parse_spec
-from transforms.detectors.load import EMBEDDED, detector, forget
+from transforms.detectors.load import EMBEDDED, describe, detector, embedded_info, forget
 from transforms.detectors.settings import DetectorSettings
 
 
@@ -228,91 +232,46 @@ def test_the_embedded_detector_on_a_thousand_scenes():
     assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90
 
 
+def test_a_plan_needs_no_torch_and_what_it_says_is_what_the_engine_is():
+    pytest.importorskip("torch", reason="engines need torch")
+    code = ("import sys; from transforms.detectors.load import describe; from transforms.detectors.settings import DetectorSettings; "
+            "print(describe(DetectorSettings()).fingerprint, 'torch' in sys.modules)")
+    said = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == [detector(DetectorSettings()).fingerprint, "False"]
+    assert describe(DetectorSettings(min_regions=3)) == detector(DetectorSettings(min_regions=3)).info
+
+
+def test_a_plan_names_a_missing_package(monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("transforms.detectors.identity.version", absent)
+    with pytest.raises(DetectorError, match="pip install .*torch"):
+        describe(DetectorSettings())
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"precision": "bfloat16"}, {"batch": 4}, {"bucket": 64}, {"threshold": 0.3},
+                                    {"min_regions": 3}, {"max_regions": 50}, {"unique": False}, {"device": "cpu"}])
+def test_the_fingerprint_holds_every_setting_that_regions_depend_on(change):
+    pytest.importorskip("torch", reason="engines need torch")
+    assert describe(DetectorSettings(**change)).fingerprint != describe(DetectorSettings()).fingerprint
+
+
+def test_the_fingerprint_holds_versions_and_weights(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="engines need torch")
+    plain = embedded_info(DetectorSettings()).fingerprint
+    for name in ("detector.json", "detector.safetensors"):
+        (tmp_path / name).write_bytes((EMBEDDED / name).read_bytes())
+    assert embedded_info(DetectorSettings(), tmp_path).fingerprint == plain
+    weights = bytearray((tmp_path / "detector.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "detector.safetensors").write_bytes(weights)
+    assert embedded_info(DetectorSettings(), tmp_path).fingerprint != plain
+    monkeypatch.setattr("transforms.detectors.identity.version", lambda name: "0")
+    assert embedded_info(DetectorSettings()).fingerprint != plain
+
+
 def test_one_model_a_process():
     pytest.importorskip("torch", reason="engines need torch")
     assert detector(DetectorSettings()) is detector(DetectorSettings())
-    assert detector(DetectorSettings()).fingerprint != detector(DetectorSettings(threads=2)).fingerprint
-    assert detector(DetectorSettings()).fingerprint == detector(DetectorSettings(readers=3)).fingerprint
-
-
-def test_detectron2_models_give_regions_with_the_background_first(monkeypatch):
-    """Against a stand-in for the package, whose parts are called as detectron2's are; the package itself is not on the index."""
-    torch = pytest.importorskip("torch", reason="engines need torch")
-    import sys
-    import types
-
-    from PIL import Image
-
-    from transforms.detectors.detectron import Detectron2Detector
-
-    torch.manual_seed(0)
-    corners = torch.tensor([[0, 0, 20, 20], [10, 10, 60, 40], [30, 5, 70, 50.0]])
-    logits, deltas, attributes = torch.randn(3, 5) * 3, torch.zeros(3, 16), torch.randn(3, 7)
-
-    class Resize:
-        def __init__(self, *sizes):
-            pass
-
-        def get_transform(self, image):
-            high, wide = image.shape[0] // 2, image.shape[1] // 2
-            return types.SimpleNamespace(new_h=high, new_w=wide, apply_image=lambda pixels: pixels[::2, ::2])
-
-    class Predictor(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cls_score = torch.nn.Linear(6, 5)
-            self.box2box_transform = types.SimpleNamespace(apply_deltas=lambda deltas, boxes: boxes.repeat(1, deltas.shape[1] // 4))
-
-        def forward(self, pooled):
-            return logits, deltas, attributes
-
-    class Heads(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.box_predictor, self.in_features = Predictor(), ["p2"]
-            self.box_pooler, self.box_head = (lambda held, boxes: torch.arange(18.0).reshape(3, 6)), torch.nn.Identity()
-
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.roi_heads = Heads()
-
-        def preprocess_image(self, batch):
-            return types.SimpleNamespace(tensor=torch.stack([one["image"] for one in batch]),
-                                         image_sizes=[tuple(one["image"].shape[-2:]) for one in batch])
-
-        def backbone(self, tensor):
-            return {"p2": tensor}
-
-        def proposal_generator(self, images, features, truth):
-            class Found:
-                proposal_boxes = types.SimpleNamespace(tensor=corners)
-
-                def __len__(self):
-                    return 3
-
-            return [Found()], {}
-
-    package = types.ModuleType("detectron2")
-    package.__version__ = "0.6"
-    places = types.ModuleType("detectron2.data.transforms")
-    places.ResizeShortestEdge = Resize
-    for name, part in (("detectron2", package), ("detectron2.data", types.ModuleType("detectron2.data")),
-                       ("detectron2.data.transforms", places)):
-        monkeypatch.setitem(sys.modules, name, part)
-    space = types.SimpleNamespace
-    config = space(INPUT=space(MIN_SIZE_TEST=50, MAX_SIZE_TEST=80, FORMAT="BGR"),
-                   MODEL=space(ROI_HEADS=space(NMS_THRESH_TEST=0.5, NUM_ATTRIBUTES=6)))
-    engine = Detectron2Detector(Model(), config, "stand-in", DetectorSettings())
-    assert (engine.info.features, engine.info.classes, engine.info.attributes) == (6, 5, 6)
-    image = Image.new("RGB", (160, 100), (9, 8, 7))
-    prepared = engine.prepare(image)
-    assert prepared.shape == (64, 96) and prepared.pixels[:, 0, 0].tolist() == [7, 8, 9]
-    found = engine.detect([prepared])[0]
-    softmax = torch.softmax(logits, -1).numpy()
-    order = np.argsort(-softmax[:, :4].max(1))
-    np.testing.assert_allclose(found.soft_labels, softmax[order][:, [4, 0, 1, 2, 3]], atol=1e-3)
-    np.testing.assert_array_equal(found.classes, softmax[order, :4].argmax(1) + 1)
-    np.testing.assert_array_equal(found.boxes, corners.numpy()[order] * 2)
-    np.testing.assert_array_equal(found.features[:, 0], 6 * order)
-    np.testing.assert_array_equal(found.attributes, attributes.argmax(1).numpy()[order])
+    assert detector(DetectorSettings()).fingerprint == detector(DetectorSettings(readers=3, window=8)).fingerprint

@@ -1,13 +1,12 @@
 """Regions out of a detectron2 Faster R-CNN: an optional engine, imported only when a specification asks for it.
 
-Works with detectron2's `StandardROIHeads` and `Res5ROIHeads`. An attribute head is taken where the predictor has one, in the form of
-the Visual Genome detectors for detectron2: `box_predictor(features)` returns (scores, deltas) and the attribute scores as a third value,
-or, in the older form, `attribute_pred(features, classes)` is a method.
+Works with detectron2's `StandardROIHeads` and `Res5ROIHeads`. An attribute head is taken where there is one, in the two forms of the
+Visual Genome detectors for detectron2: `box_predictor(features)` returns attribute scores beside scores and deltas (bottom-up-attention,
+whose last attribute means "none"), or `roi_heads.attribute_predictor(features, classes)` is a module (grid features).
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from schemas.manifest import fingerprint
-from transforms.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions, Spec
-from transforms.detectors.faster_rcnn import as_array, device_of, kernel_threads, out_of_memory
-from transforms.detectors.select import Selection, select
+from transforms.detectors.base import DetectorError, DetectorInfo, Prepared, Regions, Spec
+from transforms.detectors.engine import Engine, as_array, check_widths, device_of
+from transforms.detectors.identity import file_digest, identify
+from transforms.detectors.select import select
 from transforms.detectors.settings import DetectorSettings
-from transforms.detectors.weights import file_digest, read_weights
+from transforms.detectors.weights import read_weights
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
-REVISION = 2
 
 
 def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detector:
@@ -54,45 +52,42 @@ def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detecto
         model.load_state_dict(state)
     except RuntimeError as error:
         raise DetectorError(f"{spec.weights} does not fit {spec.model}: {str(error)[:400]}") from error
-    identity = ["detectron2", file_digest(spec.model), file_digest(spec.weights)]
-    return Detectron2Detector(model, config, identity, settings)
+    identity = ["detectron2", _version(), file_digest(spec.model), file_digest(spec.weights)]
+    last = model.roi_heads.box_predictor.cls_score
+    info = DetectorInfo(identify(identity, settings), last.in_features, last.out_features, None, attributes_of(config))
+    return Detectron2Detector(model, config, info, settings)
 
 
-class Detectron2Detector:
-    """One loaded detectron2 model; see `transforms.detectors.base.Detector`.
+def attributes_of(config: Any) -> int:
+    """How many attributes the model of a config names, 0 when it has no attribute head."""
+    beside = config.MODEL.ROI_BOX_HEAD
+    if getattr(beside, "ATTR", False):
+        return int(beside.NUM_ATTRS)
+    return int(getattr(getattr(config.MODEL, "ROI_ATTRIBUTE_HEAD", None), "NUM_CLASSES", 0))
 
-    Its soft labels are stored with the background first; detectron2 itself has it last.
+
+class Detectron2Detector(Engine):
+    """One loaded detectron2 model.
+
+    Its soft labels are stored with the background first; detectron2 itself has it last. Raises DetectorError when the model has other
+    widths than `info` says.
     """
 
-    def __init__(self, model: Any, config: Any, identity: Any, settings: DetectorSettings):
+    def __init__(self, model: Any, config: Any, info: DetectorInfo, settings: DetectorSettings):
         from detectron2.data.transforms import ResizeShortestEdge
 
-        self.settings = settings
+        super().__init__(settings, info)
+        last = model.roi_heads.box_predictor.cls_score
+        check_widths(info, last.in_features, last.out_features, settings.detector)
         self.model = model.eval()
         self._resize = ResizeShortestEdge(config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST)
         self._format = config.INPUT.FORMAT
         self._nms = float(config.MODEL.ROI_HEADS.NMS_THRESH_TEST)
-        self._rule = Selection(settings.threshold, settings.min_regions, settings.max_regions, settings.unique)
-        self._dtype = getattr(torch, settings.precision)
-        self._lock = threading.Lock()
-        last = model.roi_heads.box_predictor.cls_score
-        attributes = getattr(config.MODEL.ROI_HEADS, "NUM_ATTRIBUTES", 0) or getattr(
-            getattr(config.MODEL, "ROI_ATTRIBUTE_HEAD", None), "NUM_CLASSES", 0)
-        self.info = DetectorInfo(
-            fingerprint([REVISION, identity, settings.model_dump(mode="json", exclude={"readers", "detector", "window"}),
-                         torch.__version__, _version()]),
-            last.in_features, last.out_features, None, int(attributes))
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of config, weights, settings and versions."""
-        return self.info.fingerprint
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """The padded size (height, width) that an image of this size comes to have."""
+        """The padded size (height, width) that an image of this size comes to have. Raises ImageError when nothing of it would be left."""
         change = self._resize.get_transform(np.broadcast_to(np.zeros((), np.uint8), (height, width, 3)))
-        step = self.settings.bucket
-        return -(-change.new_h // step) * step, -(-change.new_w // step) * step
+        return self._padded(width, height, change.new_w, change.new_h)
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Resizes as detectron2's predictor does; the model normalises."""
@@ -102,38 +97,34 @@ class Detectron2Detector:
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))
         return Prepared(image.width, image.height, self.shape(image.width, image.height), tensor)
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        """The regions of images of one shape. Raises OutOfMemory when they do not fit into memory at once."""
-        with self._lock, kernel_threads(self.settings.threads):
-            try:
-                return self._detect(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                reason = f"{len(batch)} images of {batch[0].shape} did not fit: {error}"
-        raise OutOfMemory(reason)
-
-    @torch.inference_mode()
     def _detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        model = self.model
+        model, heads = self.model, self.model.roi_heads
         images = model.preprocess_image([{"image": one.pixels, "height": one.height, "width": one.width} for one in batch])
-        with torch.autocast(images.tensor.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with self._autocast():
             features = model.backbone(images.tensor)
             proposals, _ = model.proposal_generator(images, features, None)
-            pooled = self._pooled(features, [found.proposal_boxes for found in proposals])
-            predicted = model.roi_heads.box_predictor(pooled)
+            pooled = self._pooled(features, [found.proposal_boxes for found in proposals]).flatten(1)
+            logits, deltas, extra = self._told_apart(heads.box_predictor(pooled))
         counts = [len(found) for found in proposals]
-        logits, deltas = predicted[0].float(), predicted[1].float()
-        labels = torch.softmax(logits, -1).roll(1, -1)  # the background goes from last to first
+        labels = torch.softmax(logits.float(), -1).roll(1, -1)  # the background goes from last to first
         corners = torch.cat([found.proposal_boxes.tensor for found in proposals])
-        boxes = model.roi_heads.box_predictor.box2box_transform.apply_deltas(deltas, corners).reshape(len(corners), -1, 4)
+        coder = getattr(heads.box_predictor, "box2box_transform", None) or heads.box2box_transform  # there before detectron2 0.2
+        boxes = coder.apply_deltas(deltas.float(), corners).reshape(len(corners), -1, 4)
         if boxes.shape[1] == 1:  # one refinement for all classes
             boxes = boxes.expand(-1, labels.shape[1] - 1, -1)
         boxes = torch.cat([boxes[:, :1], boxes], 1)  # a column for the background, which `select` passes over
-        extra = predicted[2] if len(predicted) > 2 else None
         parts = zip(batch, images.image_sizes, boxes.split(counts), labels.split(counts), pooled.split(counts),
                     extra.split(counts) if extra is not None else [None] * len(counts), strict=True)
         return [self._one(*part) for part in parts]
+
+    def _told_apart(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scores, deltas, and attribute scores or None: scores come first, and deltas are as wide as the layer that makes them."""
+        scores, *others = predicted
+        if len(others) == 1:
+            return scores, others[0], None
+        width = self.model.roi_heads.box_predictor.bbox_pred.out_features
+        deltas, attributes = others if others[0].shape[1] == width else reversed(others)
+        return scores, deltas, attributes[:, :self.info.attributes or None]
 
     def _pooled(self, features: dict[str, Tensor], boxes: list[Any]) -> Tensor:
         heads = self.model.roi_heads
@@ -146,11 +137,11 @@ class Detectron2Detector:
     def _one(self, one: Prepared, size: tuple[int, int], boxes: Tensor, labels: Tensor, features: Tensor,
              attributes: Tensor | None) -> Regions:
         rows, label, box = select(boxes.float(), labels, size, self._nms, self._rule)
-        predictor = self.model.roi_heads.box_predictor
+        predictor = getattr(self.model.roi_heads, "attribute_predictor", None)
         if attributes is not None:
             attributes = attributes[rows]
-        elif hasattr(predictor, "attribute_pred"):
-            attributes = predictor.attribute_pred(features[rows], label - 1)
+        elif predictor is not None:
+            attributes = predictor(features[rows], label - 1)
         scale = torch.tensor([one.width / size[1], one.height / size[0]] * 2, device=box.device)
         return Regions(
             one.width, one.height, boxes=as_array(box * scale, np.float32), features=as_array(features[rows], np.float16),

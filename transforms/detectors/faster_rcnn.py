@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
 
-from schemas.manifest import fingerprint
-from schemas.rejects import Reason
-from transforms.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions
-from transforms.detectors.select import Selection, select
+from transforms.detectors.base import DetectorInfo, Prepared, Regions
+from transforms.detectors.engine import Engine, as_array, check_widths, kernel_threads
+from transforms.detectors.select import select
 from transforms.detectors.settings import DetectorSettings
-from transforms.image_bytes import ImageError
 
-REVISION = 2
 _WHOLE = 4 << 20  # pixels; 50 MB of floats
-_HALF = 65504.0  # the largest finite float16
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator")
 
 
-class FasterRcnnDetector:
-    """One loaded model. `prepare` may run in any thread; `detect` takes one caller at a time.
-
-    model: in evaluation mode, weights loaded. identity: what tells its weights and form apart, JSON-able. names: of the classes.
+class FasterRcnnDetector(Engine):
+    """One loaded model, in evaluation mode.
 
     Boxes are the refined boxes of the model's second stage; the feature and the soft labels are those of the proposal that a box was
-    refined from, which is what the classifier saw.
+    refined from, which is what the classifier saw. Raises DetectorError when the model has other widths than `info` says.
     """
 
-    def __init__(self, model: FasterRCNN, identity: Any, settings: DetectorSettings, names: Sequence[str] | None = None):
-        self.settings = settings
-        self.device = torch.device(device_of(settings.device))
+    def __init__(self, model: FasterRCNN, info: DetectorInfo, settings: DetectorSettings):
+        super().__init__(settings, info)
+        check_widths(info, *classifier_shape(model), settings.detector)
         self.model = model.eval().requires_grad_(False).to(self.device)
         # On CPUs the usual layout, whose kernels are those that a plain call of the model runs.
         self._layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.model = self.model.to(memory_format=self._layout)
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
-        self._lock = threading.Lock()
-        self._rule = Selection(settings.threshold, settings.min_regions, settings.max_regions, settings.unique)
-        self._dtype = getattr(torch, settings.precision)
-        features, classes = classifier_shape(model)
-        told = settings.model_dump(mode="json", exclude={"readers", "detector", "window"})
-        known = [REVISION, identity, told, torch.__version__, torchvision.__version__, model.roi_heads.nms_thresh,
-                 _transform_identity(model)]
-        self.info = DetectorInfo(fingerprint(known), features, classes, tuple(names) if names else None)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights, the settings (threads and precision among them) and the versions of torch and torchvision."""
-        return self.info.fingerprint
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
         """The padded size (height, width) of an image of this size, by the arithmetic of torchvision's resize.
@@ -71,13 +47,7 @@ class FasterRcnnDetector:
         transform = self.model.transform
         scale = min(transform.min_size[-1] / min(width, height), transform.max_size / max(width, height))
         tall, wide = math.floor(height * scale), math.floor(width * scale)
-        if min(tall, wide) < 1:
-            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels: too narrow, resized to {wide} x {tall} nothing is left")
-        return self._padded(tall, wide)
-
-    def _padded(self, tall: int, wide: int) -> tuple[int, int]:
-        step = self.settings.bucket
-        return -(-tall // step) * step, -(-wide // step) * step
+        return self._padded(width, height, wide, tall)
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Normalises and resizes with the model's own transform; of a huge picture one channel at a time is held as floats."""
@@ -90,7 +60,7 @@ class FasterRcnnDetector:
                 resized = transform.resize(transform.normalize(shares))[0]
             else:
                 resized = torch.cat([self._channel(pixels[channel], channel) for channel in range(3)])
-        return Prepared(image.width, image.height, self._padded(*resized.shape[-2:]), resized)
+        return Prepared(image.width, image.height, self._padded(*image.size, *resized.shape[:-3:-1]), resized)
 
     def _channel(self, pixels: Tensor, channel: int) -> Tensor:
         """What the transform makes of one channel, uint8 [H, W]: float32 [1, h, w]."""
@@ -99,27 +69,13 @@ class FasterRcnnDetector:
         plane.sub_(transform.image_mean[channel]).div_(transform.image_std[channel])
         return transform.resize(plane)[0]
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        """The regions of images of one shape. Raises OutOfMemory when they do not fit into memory at once."""
-        with self._lock, kernel_threads(self.settings.threads):
-            try:
-                return self._detect(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                reason = f"{len(batch)} images of {batch[0].shape} did not fit: {error}"
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise OutOfMemory(reason)
-
-    @torch.inference_mode()
     def _detect(self, batch: Sequence[Prepared]) -> list[Regions]:
         sizes = [(int(one.pixels.shape[-2]), int(one.pixels.shape[-1])) for one in batch]
         pixels = torch.zeros((len(batch), 3, *batch[0].shape))
         for row, one in zip(pixels, batch, strict=True):
             row[:, :one.pixels.shape[-2], :one.pixels.shape[-1]].copy_(one.pixels)
         images = ImageList(pixels.to(self.device, memory_format=self._layout), sizes)
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with self._autocast():
             proposals, pooled, logits, deltas = self._forward(images)
         return self._regions(batch, sizes, proposals, pooled, logits.float(), deltas.float())
 
@@ -159,38 +115,3 @@ def classifier_shape(model: FasterRCNN) -> tuple[int, int]:
     """Width of the feature that feeds the classifier, and number of its classes with the background."""
     last = model.roi_heads.box_predictor.cls_score
     return last.in_features, last.out_features
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch says that there was no room, on a GPU or a CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
-
-
-def as_array(values: Tensor, kind: Any) -> np.ndarray:
-    """The values as a contiguous numpy array of this dtype."""
-    if values.is_floating_point():
-        values = values.float().clamp(-_HALF, _HALF) if kind == np.float16 else values.float()
-    return np.ascontiguousarray(values.cpu().numpy().astype(kind))
-
-
-def device_of(wanted: str) -> str:
-    """Gives "cuda" or "cpu". Raises DetectorError when a GPU is wanted and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise DetectorError("device cuda: torch sees no GPU here (nvidia-smi tells whether there is one); take auto or cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
-
-def _transform_identity(model: FasterRCNN) -> list[Any]:
-    transform = model.transform
-    return [list(transform.min_size), transform.max_size, list(transform.image_mean), list(transform.image_std)]
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """Kernels of this thread run on `count` threads within the block. OpenMP keeps the number by calling thread, so set it each time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

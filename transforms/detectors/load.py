@@ -10,10 +10,10 @@ from urllib.error import URLError
 from urllib.parse import urlparse
 
 from transforms.detectors.base import Detector, DetectorError, DetectorInfo, Spec, is_file_name, parse_spec
+from transforms.detectors.identity import file_digest, identify, needs, versions
 from transforms.detectors.settings import DetectorSettings
 
 EMBEDDED = Path(__file__).parent / "embedded"
-INSTALL = 'pip install "torch>=2.15,<2.16" "torchvision==0.29.2" safetensors'
 # torchvision's COCO_V1 weights of fasterrcnn_resnet50_fpn, which it runs without an epsilon in the normalisation.
 _NO_EPSILON = "258fb6c6"
 _lock = threading.Lock()
@@ -33,7 +33,13 @@ def detector(settings: DetectorSettings) -> Detector:
 
 
 def describe(settings: DetectorSettings) -> DetectorInfo:
-    """What is known of the detector of these settings. Loads it. Raises as `detector` does."""
+    """What is known of the detector of these settings. Raises as `detector` does.
+
+    Nothing is loaded, nor torch imported, for the embedded one, whose files cannot be of another model; but it is where a GPU is asked
+    for, to see whether there is one, and for every other, to see that weights and model fit before there is work to be lost.
+    """
+    if parse_spec(settings.detector).engine == "embedded" and settings.device != "cuda":
+        return embedded_info(settings)
     return detector(settings).info
 
 
@@ -49,7 +55,7 @@ def _load(settings: DetectorSettings) -> Detector:
         import torch  # noqa: F401
         import torchvision  # noqa: F401
     except ImportError as error:
-        raise DetectorError(f"detector {settings.detector!r} needs torch and torchvision ({error}): run `{INSTALL}`") from error
+        raise needs(settings.detector, error) from error
     if spec.engine == "embedded":
         return load_embedded(settings)
     if spec.engine == "torchvision":
@@ -59,29 +65,38 @@ def _load(settings: DetectorSettings) -> Detector:
     return load_detectron2(spec, settings)
 
 
-def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detector:
-    """The compact detector of this package (`docs/model_cards/detector.md`). Raises DetectorError when its files are missing."""
-    from transforms.detectors.compact import CompactSize, compact_detector, folded
-    from transforms.detectors.faster_rcnn import FasterRcnnDetector
-    from transforms.detectors.weights import file_digest, read_weights
-
+def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> DetectorInfo:
+    """What the compact detector's files tell of it. Raises DetectorError when they or the packages that run them are missing."""
     described, weights = folder / "detector.json", folder / "detector.safetensors"
     if not (described.is_file() and weights.is_file()):
         raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or make it with "
                             "`python -m transforms.detectors.train.train` and `python -m transforms.detectors.train.export`")
     said = json.loads(described.read_text(encoding="utf-8"))
+    versions(settings.detector, ["safetensors"])
+    mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
+    return DetectorInfo(mark, said["size"]["features"], len(said["classes"]), tuple(said["classes"]))
+
+
+def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detector:
+    """The compact detector of this package (`docs/model_cards/detector.md`). Raises as `embedded_info` does."""
+    info = embedded_info(settings, folder)
+    from transforms.detectors.compact import CompactSize, compact_detector, folded
+    from transforms.detectors.faster_rcnn import FasterRcnnDetector
+    from transforms.detectors.weights import read_weights
+
+    said = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
     model = compact_detector(CompactSize.from_json(said["size"]), **said["settings"])
-    state, _ = read_weights(weights)
+    state, _ = read_weights(folder / "detector.safetensors")
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    return FasterRcnnDetector(folded(model), ["embedded", file_digest(described), file_digest(weights)], settings, said["classes"])
+    return FasterRcnnDetector(folded(model), info, settings)
 
 
 def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
     from torchvision.models import detection as room
     from torchvision.models import get_model_builder, list_models
 
-    from transforms.detectors.faster_rcnn import FasterRcnnDetector
-    from transforms.detectors.weights import class_names, file_digest, read_weights
+    from transforms.detectors.faster_rcnn import FasterRcnnDetector, classifier_shape
+    from transforms.detectors.weights import class_names, read_weights
 
     known = [name for name in list_models(room) if name.startswith("fasterrcnn")]
     if spec.model not in known:
@@ -105,8 +120,8 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
         for module in model.modules():
             if hasattr(module, "eps") and hasattr(module, "running_mean"):
                 module.eps = 0.0
-    names = names or class_names(said, len(last), path)
-    return FasterRcnnDetector(model, ["torchvision", spec.model, digest], settings, names)
+    mark = identify(["torchvision", spec.model, digest], settings)
+    return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names or class_names(said, len(last), path)), settings)
 
 
 def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:

@@ -1,9 +1,8 @@
-"""Weights from files, read without running anything that a file holds, and their hashes."""
+"""Weights from files, read without running anything that a file holds."""
 
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,6 @@ import torch
 from torch import Tensor
 
 from transforms.detectors.base import DetectorError
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file."""
-    digest = sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
