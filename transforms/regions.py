@@ -63,7 +63,7 @@ class DetectRegions(Stage):
 
     @classmethod
     def of(cls, settings: DetectorSettings, limits: ImageLimits | None = None, compression: str | None = None) -> DetectRegions:
-        """The stage of these settings. Loads the detector once; raises DetectorError when it cannot be had."""
+        """The stage of these settings. Raises DetectorError when the detector cannot be had."""
         return cls(detector=settings, info=describe(settings), limits=limits or ImageLimits(), compression=compression)
 
     @property
@@ -100,6 +100,7 @@ class DetectRegions(Stage):
                     for (row, _), found in zip(ready, self._detect(task, model, ready), strict=True):
                         if found is not None:
                             held[row.place] = row.image_id, found
+                            _count(task, f"images_on {model.device_kind}", 1)
                     if batch.last:
                         _write(task, schema, held)
                         held = {}

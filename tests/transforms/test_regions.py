@@ -32,6 +32,7 @@ class Fake:
         self.more = threading.Condition()
 
     fingerprint = "fake"
+    device_kind = "none"
 
     def shape(self, width, height):
         return -(-height // 32) * 32, -(-width // 32) * 32
@@ -91,7 +92,8 @@ def test_rows_stand_in_the_order_of_the_images_and_batches_hold_one_size(fake, t
         assert (row.features == int(row.image_id[2:5])).all()
     assert max(map(len, fake.batches)) <= 4 and sum(map(len, fake.batches)) == 30
     counts = corpus.manifest("regions").counts
-    assert (counts.rows_in, counts.rows_out, counts.numbers) == (30, {"regions": 30}, {"images_without_regions": 0, "regions": 90})
+    assert (counts.rows_in, counts.rows_out, counts.numbers) == (30, {"regions": 30}, {
+        "images_without_regions": 0, "regions": 90, "images_on none": 30})
 
 
 def test_batches_are_the_same_every_time(fake, tmp_path):

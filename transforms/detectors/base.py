@@ -86,6 +86,10 @@ class Detector(Protocol):
     def fingerprint(self) -> str:
         """That of `info`."""
 
+    @property
+    def device_kind(self) -> str:
+        """The kind of machine that it runs on, in words: between kinds, the last bits of features differ."""
+
     def shape(self, width: int, height: int) -> tuple[int, int]:
         """The padded size (height, width) that an image of this size (px) comes to have: images of one shape share a batch."""
 
