@@ -19,8 +19,8 @@ from tests.stores.stores import STORES, settings
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
 
-pytest.importorskip("s3fs", reason="needs cmcl[s3]")
-pytest.importorskip("gcsfs", reason="needs cmcl[gcp]")
+s3fs = pytest.importorskip("s3fs", reason="needs cmcl[s3]")
+gcsfs_core = pytest.importorskip("gcsfs.core", reason="needs cmcl[gcp]")
 
 
 @pytest.fixture(params=STORES)
@@ -33,17 +33,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
         yield f"{request.param}://corpora/made", variables(endpoint)
 
 
-def filesystem_under(url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> fsspec.AbstractFileSystem:
+def filesystem_of(url: str, environment: dict[str, str]) -> fsspec.AbstractFileSystem:
     """The store's filesystem in this process."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    options: dict[str, Any] = json.loads(environment.get("FSSPEC_GS") or environment["FSSPEC_S3"])
+    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if url.startswith("s3"):
-        options |= {"key": environment["FSSPEC_S3_KEY"], "secret": environment["FSSPEC_S3_SECRET"],
-                    "endpoint_url": environment["FSSPEC_S3_ENDPOINT_URL"]}
-    else:
-        options["endpoint_url"] = environment["STORAGE_EMULATOR_HOST"]
-    return fsspec.filesystem(url.partition(":")[0], skip_instance_cache=True, use_listings_cache=False, **options)
+        return s3fs.S3FileSystem(key=environment["FSSPEC_S3_KEY"], secret=environment["FSSPEC_S3_SECRET"],
+                                 endpoint_url=environment["FSSPEC_S3_ENDPOINT_URL"], **options)
+    return gcsfs_core.GCSFileSystem(endpoint_url=environment["STORAGE_EMULATOR_HOST"], token="anon", **options)
 
 
 def until(what: Callable[[], bool], limit_s: float = 120) -> None:
@@ -55,9 +51,9 @@ def until(what: Callable[[], bool], limit_s: float = 120) -> None:
 
 
 def test_a_second_driver_is_told_and_a_killed_one_is_followed(store: tuple[str, dict[str, str]], scenes: Path, wanted: str,
-                                                              tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+                                                              tmp_path: Path) -> None:
     corpus, environment = store
-    fs = filesystem_under(corpus, environment, monkeypatch)
+    fs = filesystem_of(corpus, environment)
     config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": corpus})
     first = start_cmcl("run", config, "--quiet", environment=environment)
     until(lambda: fs.exists(f"{corpus}/.lock"))
@@ -75,9 +71,9 @@ def test_a_second_driver_is_told_and_a_killed_one_is_followed(store: tuple[str, 
 
 @pytest.mark.parametrize(("age_s", "refused"), [(0.0, True), (LEASE_S + 5, False)])
 def test_a_driver_elsewhere_is_dead_when_it_was_not_renewed(store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path,
-                                                            tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+                                                            tmp_path: Path) -> None:
     corpus, environment = store
-    fs = filesystem_under(corpus, environment, monkeypatch)
+    fs = filesystem_of(corpus, environment)
     holder = {"host": "elsewhere", "process": 7, "run": "other", "renewed": time.time() - age_s}
     fs.pipe_file(f"{corpus}/.lock", json.dumps(holder).encode())
     config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": corpus})
