@@ -116,6 +116,50 @@ def test_a_batch_without_room_is_split_and_an_image_without_room_rejected(tmp_pa
         assert corpus.manifest("regions").counts.numbers["batches_split"] >= 2
 
 
+_STARVED = """
+import os, resource, sys
+from pathlib import Path
+from PIL import Image
+from schemas.regions import RegionFile
+from tests.transforms.regions_help import ListImages, rejects, run
+from transforms.detectors.load import detector
+from transforms.detectors.settings import DetectorSettings
+from transforms.regions import DetectRegions
+settings = DetectorSettings(batch=64, device="cpu")
+engine = detector(settings)
+plain = engine.detect
+plain([engine.prepare(Image.new("RGB", (288, 216)))])
+def starved(batch):
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (held + (120 << 20), -1))
+    try:
+        return plain(batch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+engine.detect = starved
+paths = tuple(sorted(map(str, Path(sys.argv[1]).glob("*.jpg"))))
+corpus = run(Path(sys.argv[2]), 1, ListImages(paths=paths), DetectRegions.of(settings))
+with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
+    print(len(file), len(rejects(corpus, "regions")), int(corpus.manifest("regions").counts.numbers["batches_split"]))
+"""
+
+
+def test_a_model_that_really_runs_out_of_memory_goes_on_with_smaller_batches(tmp_path):
+    """The process may not grow by more than 120 MiB while the model works on 64 images, which take more: torch and oneDNN fail for real."""
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    pytest.importorskip("resource", reason="limits the memory of a process as Unix does")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("reads the size of a process as Linux tells it")
+    folder = tmp_path / "i"
+    for path in scene_files(folder, 64):
+        Image.open(path).resize((288, 216)).save(path)
+    said = subprocess.run([sys.executable, "-c", _STARVED, str(folder), str(tmp_path / "c")], cwd=Path(__file__).parents[2],
+                          capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr[-2000:]
+    rows_out, rejected, split = map(int, said.stdout.split())
+    assert (rows_out, rejected) == (64, 0) and split >= 1
+
+
 def test_the_next_batches_are_decoded_while_the_model_works(fake, tmp_path):
     paths = pictures(tmp_path / "i", 12, sizes=((64, 48),))
     seen = []
@@ -157,6 +201,26 @@ def png(mode="RGB", size=(64, 48), **options):
     return buffer.getvalue()
 
 
+def webp(share):
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (64, 48), np.random.default_rng(1).bytes(64 * 48 * 3)).save(buffer, "WEBP")
+    return buffer.getvalue()[:int(len(buffer.getvalue()) * share)]
+
+
+def tiff(mode):
+    buffer = io.BytesIO()
+    Image.new(mode, (64, 48), 1).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def garbled():
+    """A PNG whose pixels do not unpack."""
+    data = bytearray(png())
+    at = data.index(b"IDAT") + 6
+    data[at:at + 8] = b"garbled!"
+    return bytes(data)
+
+
 def gif(frames):
     buffer = io.BytesIO()
     shots = [Image.new("RGB", (64, 48), (80 * number, 0, 0)) for number in range(frames)]
@@ -190,7 +254,10 @@ CASES = {
     "zeros.jpg": (bytes(4000), Reason.IMAGE_BROKEN),
     "bomb.png": (bomb(), Reason.IMAGE_TOO_LARGE),
     "webp.webp": (b"RIFF\x00\x10\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0f\xff\xff\x0f", Reason.IMAGE_TOO_LARGE),
+    "cut.webp": (webp(0.6), Reason.IMAGE_BROKEN),
+    "garbled.png": (garbled(), Reason.IMAGE_BROKEN),
     "deep.png": (png("I;16"), Reason.IMAGE_MODE),
+    "float.tiff": (tiff("F"), Reason.IMAGE_MODE),
     "moving.gif": (gif(3), Reason.IMAGE_ANIMATED),
     "tiny.png": (png(size=(9, 9)), Reason.IMAGE_TOO_SMALL),
     "strip.png": (png("L", (20, 60_000)), Reason.IMAGE_TOO_SMALL),
@@ -223,7 +290,7 @@ def test_malformed_images_are_rejected_with_a_reason_and_odd_ones_decode_right(t
     assert rejects(corpus, "regions") == {name: what for name, what in expected.items() if isinstance(what, Reason)}
     assert {row.image_id: (row.width, row.height) for row in rows(corpus)} == {
         name: what for name, what in expected.items() if not isinstance(what, Reason)}
-    assert len([what for what in expected.values() if isinstance(what, Reason)]) + 4 >= 15
+    assert len([what for what in expected.values() if isinstance(what, Reason)]) >= 15
 
 
 def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):

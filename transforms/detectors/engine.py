@@ -19,7 +19,9 @@ from transforms.detectors.settings import DetectorSettings
 from transforms.image_bytes import ImageError
 
 _HALF = 65504.0  # the largest finite float16
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+# What torch's allocators say, the C++ library, and oneDNN, which does not tell why it could not.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator", "bad_alloc",
+              "could not create a primitive", "could not create a memory", "could not execute a primitive")
 
 
 class Engine(ABC):
