@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch", reason="engines need torch")
 
@@ -16,6 +17,7 @@ from PIL import Image  # noqa: E402
 from schemas.rejects import Reason  # noqa: E402
 from transforms.detectors.base import DetectorError, DetectorInfo  # noqa: E402
 from transforms.detectors.detectron import Detectron2Detector, attributes_of  # noqa: E402
+from transforms.detectors.load import detector, forget  # noqa: E402
 from transforms.detectors.settings import DetectorSettings  # noqa: E402
 from transforms.image_bytes import ImageError  # noqa: E402
 
@@ -79,8 +81,9 @@ class Proposals:
 
 
 class Model(torch.nn.Module):
-    def __init__(self, form, old):
+    def __init__(self, form="none", old=False):
         super().__init__()
+        torch.manual_seed(1)
         self.roi_heads = Heads(form, old)
 
     def preprocess_image(self, batch):
@@ -94,13 +97,33 @@ class Model(torch.nn.Module):
         return [Proposals() for _ in images.image_sizes], {}
 
 
+class Config(SimpleNamespace):
+    """`CfgNode`, as far as the engine asks. Like detectron2's, it runs what a YAML file says unless told not to."""
+
+    def set_new_allowed(self, allowed):
+        pass
+
+    def merge_from_file(self, path, allow_unsafe=True):
+        with open(path) as file:
+            self.said = yaml.load(file, yaml.UnsafeLoader if allow_unsafe else yaml.SafeLoader)  # noqa: S506
+
+    def dump(self):
+        return yaml.safe_dump(self.said)
+
+
 @pytest.fixture
 def package(monkeypatch):
-    transforms = ModuleType("detectron2.data.transforms")
-    transforms.ResizeShortestEdge = Halve
-    for name, part in (("detectron2", ModuleType("detectron2")), ("detectron2.data", ModuleType("detectron2.data")),
-                       ("detectron2.data.transforms", transforms)):
+    parts = {name: ModuleType(f"detectron2.{name}") for name in ("data", "data.transforms", "config", "modeling")}
+    parts["data.transforms"].ResizeShortestEdge = Halve
+    parts["config"].get_cfg = lambda: Config(**vars(config("none")))
+    parts["modeling"].build_model = lambda settings: Model()
+    whole = ModuleType("detectron2")
+    whole.__version__ = "0.6"
+    for name, part in {"detectron2": whole, **{f"detectron2.{name}": part for name, part in parts.items()}}.items():
         monkeypatch.setitem(sys.modules, name, part)
+    forget()
+    yield
+    forget()
 
 
 def config(form):
@@ -152,3 +175,40 @@ def test_an_image_of_which_nothing_would_be_left_is_refused(package):
 def test_other_widths_than_were_told_are_refused(package):
     with pytest.raises(DetectorError, match="width 6 and 5"):
         engine_of(features=7)
+
+
+def files(folder, text="MODEL: {}", **more):
+    """A config and a checkpoint of the stand-in's weights; what is None is left out."""
+    state = {**Model().state_dict(), **more}
+    (folder / "config.yaml").write_text(text)
+    torch.save({"model": {name: value for name, value in state.items() if value is not None}}, folder / "weights.pth")
+    return DetectorSettings(detector=f"detectron2:{folder / 'config.yaml'}@{folder / 'weights.pth'}")
+
+
+def test_config_and_weights_make_a_detector_and_its_fingerprint(package, tmp_path):
+    plain = detector(files(tmp_path)).info
+    assert (plain.features, plain.classes, plain.attributes) == (FEATURES, CLASSES, 0)
+    forget()
+    assert detector(files(tmp_path, text="MODEL:   {}")).info == plain  # the same settings
+    seen = {plain.fingerprint}
+    for change in ({"text": "MODEL: {DEPTH: 101}"}, {"roi_heads.box_predictor.cls_score.bias": torch.ones(CLASSES)}):
+        forget()
+        seen.add(detector(files(tmp_path, **change)).info.fingerprint)
+    assert len(seen) == 3
+
+
+def test_constants_may_be_stored_or_not_but_every_weight_must_be(package, tmp_path):
+    detector(files(tmp_path, **{"pixel_mean": torch.zeros(3), "proposal_generator.anchor_generator.cell_anchors.0": torch.zeros(3, 4)}))
+    name = "roi_heads.box_predictor.cls_score.weight"
+    for change in ({name: None}, {"backbone.stem.weight": torch.zeros(3)}, {name: torch.zeros(7, FEATURES)}):
+        forget()
+        with pytest.raises(DetectorError, match="does not fit"):
+            detector(files(tmp_path, **change))
+
+
+def test_a_config_is_read_and_not_run(package, tmp_path, capsys):
+    for text in ("!!python/object/apply:builtins.print ['a config ran code']", "a: [", "- !!python/name:os.system"):
+        forget()
+        with pytest.raises(DetectorError, match="no config"):
+            detector(files(tmp_path, text=text))
+    assert "ran code" not in capsys.readouterr().out

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from transforms.detectors.settings import DetectorSettings
 from transforms.detectors.weights import read_weights
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
+_CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # stored by some versions of detectron2 and not by others
 
 
 def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detector:
@@ -42,20 +44,36 @@ def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detecto
     if spec.weights.endswith(".pkl"):
         raise DetectorError(f"{spec.weights} is a pickle, which could run anything when read; save the model's state dictionary with "
                             "torch.save(model.state_dict(), FILE.pth) or as safetensors")
-    config = get_cfg()
-    config.set_new_allowed(True)  # attribute heads bring keys of their own
-    config.merge_from_file(spec.model)
+    config = _config_of(get_cfg(), spec.model)
+    # With the files that it is based on, and before the device is set, which is no part of what the model is.
+    identity = ["detectron2", _version(), config.dump(), file_digest(spec.weights)]
     config.MODEL.DEVICE = device_of(settings.device)
     model = build_model(config)
-    state, _ = read_weights(spec.weights)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DetectorError(f"{spec.weights} does not fit {spec.model}: {str(error)[:400]}") from error
-    identity = ["detectron2", _version(), file_digest(spec.model), file_digest(spec.weights)]
+    _fill(model, read_weights(spec.weights)[0], spec)
     last = model.roi_heads.box_predictor.cls_score
     info = DetectorInfo(identify(identity, settings), last.in_features, last.out_features, None, attributes_of(config))
     return Detectron2Detector(model, config, info, settings)
+
+
+def _config_of(config: Any, path: str) -> Any:
+    """detectron2's defaults with a file's settings. Raises DetectorError when the file is no plain YAML of them."""
+    config.set_new_allowed(True)  # attribute heads bring keys of their own
+    try:
+        config.merge_from_file(path, allow_unsafe=False)  # by its default detectron2 would run what a YAML file says
+    except (yaml.YAMLError, LookupError, ValueError, TypeError, AssertionError) as error:
+        raise DetectorError(f"{path} is no config of detectron2: {type(error).__name__}: {str(error)[:400]}") from error
+    return config
+
+
+def _fill(model: Any, state: dict[str, Tensor], spec: Spec) -> None:
+    """Puts the weights into the model. Raises DetectorError unless each has its place, but for constants, which come from the config."""
+    try:
+        missing, unknown = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # other shapes
+        raise DetectorError(f"{spec.weights} does not fit {spec.model}: {str(error)[:400]}") from error
+    wrong = [name for name in (*missing, *unknown) if not any(part in name for part in _CONSTANTS)]
+    if wrong:
+        raise DetectorError(f"{spec.weights} does not fit {spec.model}: missing or unknown are {', '.join(wrong)[:400]}")
 
 
 def attributes_of(config: Any) -> int:
