@@ -55,6 +55,21 @@ def check_spans(caption: str, found: Graph) -> None:
         assert 0 <= count.object < len(found.objects) and count.value >= 0
 
 
+def test_a_preposition_before_its_adjective_is_no_part_of_a_phrase_with_it() -> None:
+    found = graph("""
+On IN 6 prep
+a DT 3 det
+beach NN 1 pobj
+girls NNS 5 nsubj
+are VBP 0 ROOT be
+next JJ 5 acomp
+to IN 6 prep
+a DT 9 det
+ball NN 7 pobj
+""")
+    assert found.triples() == {("girls", "next to", "ball")}
+
+
 def test_a_phrasal_preposition_behind_a_copula() -> None:
     found = graph("""
 The DT 2 det

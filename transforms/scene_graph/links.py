@@ -145,7 +145,7 @@ class Links:
             elif dep == "prep" or (dep == "prt" and direct < 0 and tokens.child(kid, "pobj") >= 0):
                 used = self._preposition(verb, kid, subjects, passive, direct, relative and not used) or used
             elif dep in ("advmod", "acomp") and tokens.lower(kid) in RELATION_ADVERBS:
-                inner = tokens.child(kid, "prep")
+                inner = tokens.child_behind(kid, "prep")
                 if inner >= 0:
                     self._preposition(verb, inner, subjects, passive, direct, False, kid)
             elif dep in ("acomp", "oprd") and lemma in COPULAS:
@@ -216,7 +216,7 @@ class Links:
         while True:
             target = tokens.child(last, "pobj")
             if target < 0:
-                inner = tokens.child(last, "prep")
+                inner = tokens.child_behind(last, "prep")
                 if inner < 0 or len(words) > 4:
                     return last, " ".join(words), -1
                 words.append(tokens.lower(inner))
@@ -244,11 +244,11 @@ class Links:
             elif dep == "poss":
                 self._possessor(noun, kid)
             elif dep in ("advmod", "amod", "acl") and kid > noun and tokens.lower(kid) in RELATION_ADVERBS:
-                inner = tokens.child(kid, "prep")
+                inner = tokens.child_behind(kid, "prep")
                 if inner >= 0:
                     self._noun_preposition(noun, owner, inner, kid)
             elif dep == "amod" and kid > noun:
-                inner = tokens.child(kid, "prep")
+                inner = tokens.child_behind(kid, "prep")
                 if inner >= 0:
                     self._preposition(kid, inner, nominals.all_of(owner), tokens.tags[kid] == "VBN", -1, False)
 

@@ -82,3 +82,10 @@ class Tokens:
             if self.deps[kid] == dep:
                 return kid
         return -1
+
+    def child_behind(self, index: int, dep: str) -> int:
+        """The first child with this label that stands behind its head, -1 when there is none."""
+        for kid in self.kids[index]:
+            if kid > index and self.deps[kid] == dep:
+                return kid
+        return -1
