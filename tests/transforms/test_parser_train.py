@@ -6,8 +6,13 @@ import random
 from pathlib import Path
 
 import pytest
+import spacy
+from spacy.pipeline import AttributeRuler
+from spacy.tokens import Doc
 
+from transforms.parser.engines import EMBEDDED
 from transforms.parser.train.convert import Node, convert, is_tree, read_conllu
+from transforms.parser.train.parts import Rule, learn
 from transforms.parser.train.phrases import dressed, noun_phrases, reduced_clauses
 
 
@@ -169,6 +174,57 @@ house house NOUN NN 5 obl
     assert edges(clauses[0])[2:4] == ["car<-ROOT-ROOT", "parked<-acl-car"]
     for phrase in [*phrases, *clauses]:
         assert is_tree(phrase) and is_tree(dressed(phrase, random.Random(1)))
+
+
+def tagged(lines: str) -> list[Node]:
+    """A sentence of words "form/upos/tag/dep"; heads do not matter."""
+    return [Node(form, form, upos, tag, -1, dep) for form, upos, tag, dep in (word.split("/") for word in lines.split())]
+
+
+TAGGED = [
+    tagged("she/PRON/PRP/nsubj has/AUX/VBZ/aux run/VERB/VBN/ROOT"),
+    tagged("he/PRON/PRP/nsubj runs/VERB/VBZ/ROOT like/ADP/IN/prep me/PRON/PRP/pobj"),
+    tagged("it/PRON/PRP/nsubj sees/VERB/VBZ/ROOT as/SCONJ/IN/prep going/VERB/VBG/pcomp"),
+]
+
+
+def applied(rules: list[Rule], nodes: list[Node]) -> list[str]:
+    """Parts of speech by spaCy's attribute ruler with these rules."""
+    vocab = spacy.blank("en").vocab
+    ruler = AttributeRuler(vocab)
+    for rule in rules:
+        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos}, index=rule.place)
+    words = [node.form for node in nodes]
+    doc = Doc(vocab, words=words, tags=[node.tag for node in nodes], deps=[node.dep for node in nodes], heads=[0] * len(words))
+    return [token.pos_ for token in ruler(doc)]
+
+
+def test_rules_for_parts_of_speech_are_defaults_and_then_exceptions() -> None:
+    sentences = TAGGED * 4
+    rules = learn(sentences, least=4)
+    assert {rule.key[0][2]: rule.pos for rule in rules if len(rule.key) == 1} == {
+        "PRP": "PRON", "VBZ": "VERB", "VBN": "VERB", "VBG": "VERB", "IN": "SCONJ"
+    }  # fmt: skip
+    exceptions = [rule for rule in rules if len(rule.key) > 1]
+    assert {rule.pos for rule in exceptions} == {"AUX", "ADP"} and len(exceptions) == 2
+    for nodes in sentences[:3]:
+        assert applied(rules, nodes) == [node.upos for node in nodes]
+    assert len(learn(sentences, least=5)) == len(rules) - 2, "an exception that mends four tokens is not worth it then"
+
+
+def test_rules_do_not_depend_on_the_order_of_sentences() -> None:
+    assert set(learn(TAGGED * 4, least=4)) == set(learn(TAGGED[::-1] * 4, least=4))
+
+
+@pytest.mark.slow
+def test_the_embedded_model_carries_the_rules_of_the_treebank(shared_data: Path) -> None:
+    path = shared_data / "ud_ewt" / "en_ewt-ud-train.conllu"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    learnt = learn(convert(nodes) for nodes in read_conllu(str(path)))
+    ruler = spacy.load(EMBEDDED).get_pipe("attribute_ruler")
+    held = [(entry["patterns"], entry["attrs"]["POS"], entry["index"]) for entry in ruler.patterns]  # type: ignore[attr-defined]
+    assert held == [([[{"TAG": "_SP"}]], "SPACE", 0), *(([rule.pattern], rule.pos, rule.place) for rule in learnt)]
 
 
 def test_the_treebank_converts_to_trees(shared_data: Path) -> None:

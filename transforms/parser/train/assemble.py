@@ -1,6 +1,8 @@
 """Turns a trained tagger and parser into the embedded model: parts of speech from tags, lemmas from rules, nothing superfluous.
 
-    python -m transforms.parser.train.assemble TRAINED WORDNET OUT [--words FILE ...]
+    python -m transforms.parser.train.assemble TRAINED UD_FOLDER WORDNET OUT [--words FILE ...]
+
+Parts of speech follow from tags and labels by rules that `parts.py` learns from UD_FOLDER's training part.
 
 WORDNET is the folder of WordNet 3.0's database (Debian: `apt-get install wordnet-base`, then /usr/share/wordnet). The lemmatiser
 is spaCy's own rule lemmatiser with Morphy's detachment rules (WordNet 3.0, morphy(7)), WordNet's exception lists, and the lemmas
@@ -19,6 +21,9 @@ import spacy
 from spacy.language import Language
 from spacy.lookups import Lookups
 
+from transforms.parser.train.convert import convert, read_conllu
+from transforms.parser.train.parts import Rule, learn
+
 _FILES = {"noun": "noun", "verb": "verb", "adj": "adj", "adv": "adv"}
 RULES: dict[str, list[list[str]]] = {
     "noun": [["s", ""], ["ses", "s"], ["ves", "f"], ["xes", "x"], ["zes", "z"], ["ches", "ch"], ["shes", "sh"], ["men", "man"],
@@ -32,26 +37,6 @@ _AUXILIARIES = {
     **{form: ["be"] for form in _BE}, **dict.fromkeys(("has", "had", "having", "have", "'ve", "'d"), ["have"]),
     **dict.fromkeys(("does", "did", "done", "doing", "do"), ["do"]), "wo": ["will"], "'ll": ["will"], "ca": ["can"],
 }  # fmt: skip
-POS_OF_TAG = {
-    "NN": "NOUN", "NNS": "NOUN", "NNP": "PROPN", "NNPS": "PROPN", "PRP": "PRON", "PRP$": "PRON", "WP": "PRON", "WP$": "PRON",
-    "EX": "PRON", "DT": "DET", "PDT": "DET", "WDT": "PRON", "JJ": "ADJ", "JJR": "ADJ", "JJS": "ADJ", "AFX": "ADJ", "CD": "NUM",
-    "RB": "ADV", "RBR": "ADV", "RBS": "ADV", "WRB": "ADV", "RP": "ADP", "IN": "ADP", "TO": "PART", "POS": "PART", "CC": "CCONJ",
-    "MD": "AUX", "VB": "VERB", "VBD": "VERB", "VBG": "VERB", "VBN": "VERB", "VBP": "VERB", "VBZ": "VERB", "UH": "INTJ", "FW": "X",
-    "LS": "X", "GW": "X", "XX": "X", "ADD": "X", "SYM": "SYM", "$": "SYM", "NFP": "PUNCT", "HYPH": "PUNCT", ".": "PUNCT",
-    ",": "PUNCT", ":": "PUNCT", "``": "PUNCT", "''": "PUNCT", "-LRB-": "PUNCT", "-RRB-": "PUNCT", "_SP": "SPACE",
-}  # fmt: skip
-_BY_WORD = (
-    (["not", "n't", "n’t", "nt"], ["RB"], "PART"),
-    ([some + thing for some in ("some", "any", "every", "no") for thing in ("thing", "one", "body")], ["NN"], "PRON"),
-)
-_BY_NEIGHBOUR: tuple[tuple[list[dict[str, Any]], int, str], ...] = (
-    ([{"TAG": "NNP", "DEP": "amod"}], 0, "ADJ"),  # "American" food
-    ([{"TAG": "NN", "ORTH": "%"}], 0, "SYM"),
-    ([{"TAG": ",", "ORTH": "/"}], 0, "SYM"),
-    ([{"TAG": "WDT", "DEP": "det"}], 0, "DET"),
-    ([{"TAG": "EX"}, {"LOWER": {"IN": _BE}}], 1, "VERB"),  # there is: no copula
-    ([{"TAG": "IN"}, {"TAG": "VBG", "DEP": "pcomp"}], 0, "SCONJ"),
-)
 # What spaCy's English lemmatiser asks for to leave base forms alone ("bus" is no plural of "bu").
 MORPHS = {
     "NN": "Number=Sing", "NNP": "Number=Sing", "NNS": "Number=Plur", "NNPS": "Number=Plur", "VB": "VerbForm=Inf",
@@ -89,6 +74,8 @@ def lemma_tables(wordnet: Path, words: set[str]) -> Lookups:
         if lemma + "e" in verbs:
             verbs.discard(lemma if tagged[lemma + "e 2"] >= tagged[lemma + " 2"] else lemma + "e")
     index["verb"] = sorted(verbs)
+    for form, base in _AUXILIARIES.items():  # "'s" is a full verb in "there's"
+        exceptions["verb"].setdefault(form, base)
     exceptions["verb"].update(
         {form: ["have"] for form in ("has", "had", "having")},
         does=["do"],
@@ -117,29 +104,15 @@ def lemma_tables(wordnet: Path, words: set[str]) -> Lookups:
     return lookups
 
 
-def assemble(trained: str, wordnet: Path, words: set[str]) -> Language:
-    """The pipeline tok2vec, tagger, parser, attribute_ruler, lemmatizer."""
-    nlp = spacy.load(trained)
+def assemble(trained: str, wordnet: Path, words: set[str], rules: list[Rule]) -> Language:
+    """The pipeline tok2vec, tagger, parser, attribute_ruler with these rules for parts of speech, lemmatizer."""
+    nlp = spacy.load(trained, exclude=["attribute_ruler", "lemmatizer"])  # those of a model that was assembled before
     ruler: Any = nlp.add_pipe("attribute_ruler")
-    for tag, pos in POS_OF_TAG.items():
-        ruler.add(patterns=[[{"TAG": tag}]], attrs={"POS": pos, **({"MORPH": MORPHS[tag]} if tag in MORPHS else {})})
-    verbs = [tag for tag in POS_OF_TAG if tag.startswith("VB")]
-    ruler.add(
-        patterns=[
-            [{"LOWER": {"IN": _BE}, "TAG": {"IN": verbs}}],
-            [{"DEP": {"IN": ["aux", "auxpass"]}, "TAG": {"IN": verbs}}],
-        ],
-        attrs={"POS": "AUX"},
-    )
-    for forms, tags, pos in _BY_WORD:
-        ruler.add(patterns=[[{"LOWER": {"IN": forms}, "TAG": {"IN": tags}}]], attrs={"POS": pos})
-    ruler.add(patterns=[[{"TAG": "IN", "DEP": "mark"}]], attrs={"POS": "SCONJ"})
-    ruler.add(
-        patterns=[[{"TAG": "DT", "DEP": {"IN": ["nsubj", "nsubjpass", "dobj", "pobj", "attr", "ROOT"]}}]],
-        attrs={"POS": "PRON"},
-    )
-    for pattern, place, pos in _BY_NEIGHBOUR:
-        ruler.add(patterns=[pattern], attrs={"POS": pos}, index=place)
+    ruler.add(patterns=[[{"TAG": "_SP"}]], attrs={"POS": "SPACE"})
+    for rule in rules:
+        tag = rule.key[0][2]
+        morph = {"MORPH": MORPHS[tag]} if len(rule.key) == 1 and tag in MORPHS else {}
+        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos, **morph}, index=rule.place)
     lemmatizer: Any = nlp.add_pipe("lemmatizer", config={"mode": "rule"})
     lemmatizer.initialize(lookups=lemma_tables(wordnet, words))
     nlp.config["paths"].update(train=None, dev=None)  # where the data lay is nobody's business
@@ -156,6 +129,7 @@ def main() -> None:
     """Writes the model folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trained")
+    parser.add_argument("treebank", type=Path)
     parser.add_argument("wordnet", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--words", type=Path, nargs="*", default=[], help="text files whose words the lemmatiser should know")
@@ -164,12 +138,14 @@ def main() -> None:
     for path in arguments.words:
         found = set(re.findall(r"[a-z]+", path.read_text(encoding="utf-8").lower()))
         words |= found
-        for rules in RULES.values():
-            words |= {word[: len(word) - len(old)] + new for old, new in rules for word in found if word.endswith(old)}
-    nlp = assemble(arguments.trained, arguments.wordnet, words)
+        for endings in RULES.values():
+            words |= {word[: len(word) - len(old)] + new for old, new in endings for word in found if word.endswith(old)}
+    treebank = arguments.treebank / "en_ewt-ud-train.conllu"
+    rules = learn(convert(nodes) for nodes in read_conllu(str(treebank)))
+    nlp = assemble(arguments.trained, arguments.wordnet, words, rules)
     nlp.to_disk(arguments.out)
     total = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
-    print(f"{arguments.out}: {total / 1e6:.2f} MB")
+    print(f"{arguments.out}: {total / 1e6:.2f} MB, {len(rules)} rules for parts of speech")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ SEED = 20210
 
 
 def document(vocab: Vocab, sentences: list[list[Node]]) -> Doc:
-    """One spaCy document of converted sentences, with tags, heads and labels set."""
+    """One spaCy document of converted sentences, with tags, parts of speech, heads and labels set."""
     words: list[str] = []
-    spaces, tags, deps, heads = [], [], [], []
+    spaces, tags, parts, deps, heads = [], [], [], [], []
     starts: list[bool | int | None] = []
     for sentence in sentences:
         offset = len(words)
@@ -32,11 +32,12 @@ def document(vocab: Vocab, sentences: list[list[Node]]) -> Doc:
             words.append(node.form)
             spaces.append(node.space)
             tags.append(node.tag)
+            parts.append(node.upos)
             deps.append(node.dep)
             heads.append(offset + (index if node.head < 0 else node.head))
             starts.append(index == 0)
         spaces[-1] = True
-    return Doc(vocab, words=words, spaces=spaces, tags=tags, deps=deps, heads=heads, sent_starts=starts)
+    return Doc(vocab, words=words, spaces=spaces, tags=tags, pos=parts, deps=deps, heads=heads, sent_starts=starts)
 
 
 def training_documents(vocab: Vocab, path: str, dice: random.Random) -> list[Doc]:

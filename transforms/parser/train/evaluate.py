@@ -3,7 +3,8 @@ treebank's.
 
     python -m transforms.parser.train.evaluate MODEL FILE.spacy [--conllu FILE.conllu]
 
-With `--conllu`, parts of speech and lemmas are compared with the treebank's too, on tokens that both cut alike.
+The accuracies of spaCy's scorer (tag_acc, pos_acc) count a token that both cut differently as wrong. With `--conllu`, parts of
+speech and lemmas are compared with the treebank's besides on tokens that both cut alike (pos_aligned, lemma_aligned).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> None:
     nlp = spacy.load(arguments.model)
     gold = list(DocBin().from_disk(arguments.file).get_docs(nlp.vocab))
     scores = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in gold])
-    found = {name: round(100 * scores[name], 2) for name in ("token_acc", "tag_acc", "dep_uas", "dep_las")}
+    found = {name: round(100 * scores[name], 2) for name in ("token_acc", "tag_acc", "pos_acc", "dep_uas", "dep_las")}
     if arguments.conllu:
         right, lemmas, total = 0, 0, 0
         sentences = list(read_conllu(arguments.conllu))
@@ -44,7 +45,7 @@ def main() -> None:
                     total += 1
                     right += token.pos_ == node.upos
                     lemmas += token.lemma_.lower() == node.lemma.lower()
-        found |= {"pos_acc": round(100 * right / total, 2), "lemma_acc": round(100 * lemmas / total, 2)}
+        found |= {"pos_aligned": round(100 * right / total, 2), "lemma_aligned": round(100 * lemmas / total, 2)}
     print(json.dumps(found))
 
 

@@ -53,13 +53,13 @@ def main() -> None:
     words = ["--words", *arguments.words] if arguments.words else []
     run(f"{package}.corpus", arguments.treebank, work / "first")
     first = train(work / "first", work / "first-model", arguments.rounds[0])
-    run(f"{package}.assemble", first, arguments.wordnet, work / "teacher", *words)
+    run(f"{package}.assemble", first, arguments.treebank, arguments.wordnet, work / "teacher", *words)
     more = ["--captions", arguments.captions] if arguments.captions else []
     more += ["--without", arguments.without] if arguments.without else []
     run(f"{package}.silver", work / "teacher", work / "silver.spacy", "--factual", arguments.factual, *more)
     run(f"{package}.corpus", arguments.treebank, work / "second", "--silver", work / "silver.spacy")
     second = train(work / "second", work / "second-model", arguments.rounds[1])
-    run(f"{package}.assemble", second, arguments.wordnet, arguments.out, *words)
+    run(f"{package}.assemble", second, arguments.treebank, arguments.wordnet, arguments.out, *words)
     test = arguments.treebank / "en_ewt-ud-test.conllu"
     run(f"{package}.evaluate", arguments.out, work / "second" / "test.spacy", "--conllu", test)
 
