@@ -1,9 +1,11 @@
 """How often a swap negative is still true of the photo: ours against a uniform random swap of the same kind, on COCO.
 
-    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 600] [--data ../shared/data]
+    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 600] [--data ../shared/data] [--judge FILE.csv]
 
 The generator sees one caption of an image; the other four captions and the boxes (where the image has any) judge. Vocabulary and
-co-occurrence come from images that are not judged. A negative counts as true when the evidence allows it:
+co-occurrence come from images that are not judged. With `--judge`, the images of a CSV file with the columns image and caption
+(Flickr8k) are judged by their captions alone, and all of COCO gives the vocabulary. The guards were developed on the images that
+are judged by default; `--skip 600` judges others. A negative counts as true when the evidence allows it:
 
 - object: some held-out caption or box names the new object, or by WordNet a kind of it, wherever it is (this errs towards
 "true");
@@ -20,6 +22,7 @@ guards.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 from collections import Counter, defaultdict
@@ -117,17 +120,27 @@ def subject_of(negative: Negative, graph: Graph) -> tuple[str, str, tuple[str, s
     return None
 
 
-def load(folder: Path) -> tuple[dict[int, list[str]], dict[int, Counter[str]]]:
-    """Captions by image, and box labels by image for those that have boxes."""
+def load(folder: Path) -> tuple[dict[str, list[str]], dict[str, Counter[str]]]:
+    """Captions by image, the images with boxes first, and the labels of boxes by image."""
     captions: dict[int, list[str]] = defaultdict(list)
     for note in json.loads((folder / "captions_val2017.json").read_text())["annotations"]:
         captions[note["image_id"]].append(" ".join(note["caption"].split()))
     notes = json.loads((folder / "instances_val2017_subset.json").read_text())
     names = {category["id"]: category["name"] for category in notes["categories"]}
-    boxes: dict[int, Counter[str]] = {image["id"]: Counter() for image in notes["images"]}
+    boxes: dict[str, Counter[str]] = {str(image["id"]): Counter() for image in notes["images"]}
     for note in notes["annotations"]:
-        boxes[note["image_id"]][names[note["category_id"]]] += 1
-    return captions, boxes
+        boxes[str(note["image_id"])][names[note["category_id"]]] += 1
+    order = sorted(captions, key=lambda image: (str(image) not in boxes, image))
+    return {str(image): captions[image] for image in order}, boxes
+
+
+def load_csv(path: Path) -> dict[str, list[str]]:
+    """Captions by image of a CSV file with the columns image and caption."""
+    captions: dict[str, list[str]] = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            captions[row["image"]].append(" ".join(row["caption"].split()))
+    return {image: captions[image] for image in sorted(captions)}
 
 
 def main() -> None:
@@ -135,6 +148,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--parser", default="embedded")
     options.add_argument("--images", type=int, default=600, help="images to judge, those with boxes first")
+    options.add_argument("--skip", type=int, default=0, help="leave out so many images before those that are judged")
+    options.add_argument("--judge", type=Path, help="judge the images of this CSV file instead of COCO's")
     options.add_argument("--per-kind", type=int, default=20)
     options.add_argument("--presence", type=float, default=SwapSettings().presence)
     options.add_argument("--seed", type=int, default=7)
@@ -146,14 +161,17 @@ def main() -> None:
     if not folder.exists():
         raise SystemExit(f"{folder} is not there: set CMCL_DATA or --data to the folder of the test data")
     captions, boxes = load(folder)
-    order = sorted(captions, key=lambda image: (image not in boxes, image))
-    judged, rest = order[: arguments.images], order[arguments.images :]
+    other = load_csv(arguments.judge) if arguments.judge else {}
+    judged = list(other or captions)[arguments.skip :][: arguments.images]
+    chosen = set(judged)
+    rest = [image for image in captions if image not in chosen]
+    captions |= other
     parser = caption_parser(arguments.parser)
-    graphs = iter(parser.parse([caption for image in order for caption in captions[image]]))
-    parsed = {image: [next(graphs) for _ in captions[image]] for image in order}
+    graphs = iter(parser.parse([caption for own in captions.values() for caption in own]))
+    parsed = {image: [next(graphs) for _ in own] for image, own in captions.items()}
     counts = prune(
         summarise(
-            [str(i) for i in rest for _ in captions[i]],
+            [i for i in rest for _ in captions[i]],
             [c for i in rest for c in captions[i]],
             [g for i in rest for g in parsed[i]],
         ),
