@@ -38,7 +38,7 @@ class _Noting:
 
     def __init__(self, engine: FasterRcnnDetector):
         self._engine, self.batches = engine, []
-        self.info, self.shape, self.prepare = engine.info, engine.shape, engine.prepare
+        self.info, self.shape, self.prepare, self.device_kind = engine.info, engine.shape, engine.prepare, engine.device_kind
 
     def detect(self, batch: Any) -> Any:
         self.batches.append(list(batch))

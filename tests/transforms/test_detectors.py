@@ -275,3 +275,20 @@ def test_one_model_a_process():
     pytest.importorskip("torch", reason="engines need torch")
     assert detector(DetectorSettings()) is detector(DetectorSettings())
     assert detector(DetectorSettings()).fingerprint == detector(DetectorSettings(readers=3, window=8)).fingerprint
+
+
+@pytest.mark.slow
+def test_training_that_was_interrupted_ends_where_one_in_one_go_does(tmp_path):
+    torch = pytest.importorskip("torch", reason="training needs torch")
+    from transforms.detectors.train.train import parser, train
+
+    before = torch.get_num_threads()
+    try:
+        for work, sittings in (("whole", [3]), ("parts", [1, 2, 3])):
+            for number, until in enumerate(sittings):
+                train(parser().parse_args(["--work", str(tmp_path / work), "--until", str(until), "--batch", "2", "--evaluate", "2",
+                                           *(["--resume"] if number else [])]))
+    finally:
+        torch.set_num_threads(before)
+    whole, parts = (torch.load(tmp_path / work / "checkpoint.pt", weights_only=True)["average"] for work in ("whole", "parts"))
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
