@@ -27,6 +27,7 @@ NAME = ".lock"
 LEASE_S = 300.0  # not renewed for so long, its run is taken for dead; clocks of the machines may differ by much less
 RENEW_S = 60.0
 SETTLE_S = 2.0  # for a rival that read the same dead lease to show itself
+_PRECONDITION_FAILED = 412
 _EXCLUSIVE = frozenset({"s3", "s3a", "gs", "gcs"})
 
 
@@ -65,10 +66,21 @@ def leased(url: str) -> Iterator[None]:
 
 def _created(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any]) -> bool:
     try:
-        retried(fs, lambda: fs.pipe_file(path, _encoded(ours), mode="create"))
+        retried(fs, lambda: _create(fs, path, _encoded(ours)))
     except FileExistsError:
         return bool(_read(fs, path).get("run") == ours["run"])  # an earlier try made it, and only its answer was lost
     return True
+
+
+def _create(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except OSError as error:
+        response = getattr(error.__cause__, "response", None)
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        if status == _PRECONDITION_FAILED:  # s3fs makes a FileExistsError of Amazon's answer alone, not of other servers'
+            raise FileExistsError(path) from error
+        raise
 
 
 def _renew(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any], stop: threading.Event) -> None:
