@@ -19,10 +19,11 @@ from torch import Tensor
 
 from schemas.manifest import fingerprint
 from transforms.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions, Spec
-from transforms.detectors.faster_rcnn import as_array, device_of, kernel_threads, out_of_memory
+from transforms.detectors.faster_rcnn import as_array, device_of, out_of_memory
 from transforms.detectors.select import Selection, select
 from transforms.detectors.settings import DetectorSettings
 from transforms.detectors.weights import file_digest, read_weights
+from transforms.torch_threads import kernel_threads
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
 REVISION = 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from transforms.detectors.base import DetectorError, DetectorInfo, OutOfMemory, 
 from transforms.detectors.select import Selection, select
 from transforms.detectors.settings import DetectorSettings
 from transforms.image_bytes import ImageError
+from transforms.torch_threads import kernel_threads
 
 REVISION = 1
 _WHOLE = 4 << 20  # pixels; 50 MB of floats
@@ -183,14 +183,3 @@ def device_of(wanted: str) -> str:
 def _transform_identity(model: FasterRCNN) -> list[Any]:
     transform = model.transform
     return [list(transform.min_size), transform.max_size, list(transform.image_mean), list(transform.image_std)]
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """Kernels of this thread run on `count` threads within the block. OpenMP keeps the number by calling thread, so set it each time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
