@@ -143,12 +143,13 @@ class Reading:
         graph = self.graph
         spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
         spans += [(thing.phrase_start, thing.phrase_end) for thing in graph.objects]
+        verbs = {_link(self, link)[0] for link in graph.relations}
         found = []
         for at, tag in enumerate(self.tokens.tags):
             if tag not in ("IN", "RP", *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
             lemma = self.tokens.lemma(at)
-            if lemma not in LIGHT and lemma not in ("of", "while", "that", "as", "have"):
+            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "while", "that", "as", "have"):
                 found.append(lemma)
         return sorted(found)
 
@@ -236,11 +237,16 @@ def _attributes_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> 
     return None
 
 
-def _link(relation: RelationNode) -> tuple[str, str]:
+def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
     """(verb, preposition) of a relation, "" for none."""
-    if relation.tag not in VERB_TAGS:
-        return ("have", "") if relation.lemma == "have" else ("", relation.lemma)
-    verb, _, place = relation.lemma.partition(" ")
+    if relation.lemma == "have":
+        return "have", ""
+    verb, place = "", relation.lemma
+    if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # a verb that stands apart gives its name only
+        verb, _, place = relation.lemma.partition(" ")
+    if place == "to" and relation.text.lower() == "to":  # the tree may have hung "next" elsewhere
+        before = reading.tokens.text[:relation.start].lower().split()[-1:]
+        place = f"{before[0]} to" if before and before[0] in ("next", "close") else place
     return verb, place
 
 
@@ -252,8 +258,8 @@ def _relations_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> t
         anywhere = is_location(thing)
         ends = pairing[link.subject], pairing[link.object]
         match = [at for at, other in enumerate(theirs) if other.object == ends[1] and (anywhere or other.subject == ends[0])
-                 and (same_link(_link(link), _link(other), thing)
-                      or anywhere and same_scenery(_link(link), _link(other), thing, said.verbs))]
+                 and (same_link(_link(said, link), _link(now, other), thing)
+                      or anywhere and same_scenery(_link(said, link), _link(now, other), thing, said.verbs))]
         if not match:
             return Reason.RELATIONS_DIFFER, f"{said.graph.objects[link.subject].lemma} {link.lemma} {thing} is lost"
         used.update(match)
