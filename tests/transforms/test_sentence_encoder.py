@@ -26,12 +26,12 @@ def test_vectors_are_those_of_sentence_transformers():
 
 
 def test_a_vector_is_the_same_to_the_last_bit_in_any_company():
-    encoder, texts = sentence_encoder("embedded"), [*scene_captions(150), "dog", "a " * 300]
+    encoder, texts = sentence_encoder("embedded"), [*scene_captions(80), "dog", "a " * 300]
     whole = encoder.encode(texts)
     order = random.Random(1).sample(range(len(texts)), len(texts))
     parts = np.zeros_like(whole)
-    for start in range(0, len(order), 37):
-        parts[order[start:start + 37]] = encoder.encode([texts[at] for at in order[start:start + 37]])
+    for start in range(0, len(order), 23):
+        parts[order[start:start + 23]] = encoder.encode([texts[at] for at in order[start:start + 23]])
     assert np.array_equal(parts, whole)
     assert np.allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
     assert encoder.encode([]).shape == (0, 384)

@@ -31,7 +31,7 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
     **dict.fromkeys(("in", "inside", "inside of", "within"), "in"), **dict.fromkeys(("into",), "into"),
     **dict.fromkeys(("next to", "beside", "alongside", "at side of", "on side of", "to side of", "besides"), "beside"),
-    **dict.fromkeys(("near", "close to", "by", "nearby", "near to"), "near"),
+    **dict.fromkeys(("near", "close to", "nearby", "near to"), "near"),
     **dict.fromkeys(("under", "underneath", "beneath"), "under"), "below": "below",
     **dict.fromkeys(("above", "over", "up above"), "above"),
     **dict.fromkeys(("behind", "in back of", "at back of"), "behind"), **dict.fromkeys(("in front of", "at front of", "before"), "front"),
@@ -40,9 +40,9 @@ _PREPOSITIONS: dict[str, str] = {
                     "right"),
     **dict.fromkeys(("in middle of", "amid", "in center of"), "middle"), **dict.fromkeys(("between", "in between", "among"), "between"),
     **dict.fromkeys(("with", "together with", "along with"), "with"),
-    **dict.fromkeys(("toward", "towards", "to"), "to"),
+    **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
 }
-_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("middle", "in")}  # what the first implies
+_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}  # what the first implies
 _LOCATIONS = frozenset("""
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
 station airport bench market pavement shore playground parking lot square town path track platform runway pasture countryside
@@ -106,6 +106,16 @@ _IDLE = frozenset({"the", "a", "an", "its", "his", "her", "their", "right", "dir
 def _phrase(words: str) -> str:
     """A preposition's words without articles and adverbs that change nothing."""
     return " ".join(word for word in words.split() if word not in _IDLE) or words
+
+
+# Every preposition of several words, without articles, as a sequence; longer ones first.
+PHRASES: tuple[tuple[str, ...], ...] = tuple(sorted((tuple(words.split()) for words in _PREPOSITIONS if " " in words),
+                                                    key=lambda words: (-len(words), words)))
+
+
+def place_class(words: str) -> str:
+    """The class of a preposition, "" for words that are none."""
+    return _PREPOSITIONS.get(words, "")
 
 
 @cache

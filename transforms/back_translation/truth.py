@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 
 from schemas.rejects import Reason
 from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
+from transforms.back_translation.order import same_in_order
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
@@ -171,7 +172,12 @@ def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
 
 
 def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
-    """What the scene graphs say against a paraphrase: a reason and a detail, None for nothing."""
+    """What the scene graphs say against a paraphrase: a reason and a detail, None for nothing.
+
+    The same words in the same order need no graphs, which may go wrong on either side.
+    """
+    if same_in_order(said.tokens, now.tokens):
+        return None
     pairs = _pairings(said, now)
     first = next(pairs, None)
     if first is None:
