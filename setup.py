@@ -10,7 +10,7 @@ DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("
                if path.is_file() and path.suffix not in (".py", ".pyc")] for room in ROOMS}
 
 TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
-         "SceneGraphParser==0.1.0"]
+         "SceneGraphParser==0.1.0", "sacremoses>=0.1,<1"]
 
 REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "lmdb>=1.4", "msgpack>=1", "lz4>=4"]
 
@@ -53,7 +53,7 @@ setup(
         "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": ["hydra-core>=1.3.2,<1.4", "omegaconf>=2.3,<2.4", "bitarray>=2.9", "sacrebleu>=2.4,<3", "sentencepiece>=0.2,<0.3",
-                    "torch>=2.15,<2.16"],
+                    "sacremoses>=0.1,<1", "torch>=2.15,<2.16"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2024.6", "setuptools>=75,<81", "build>=1.2"],
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],

@@ -151,8 +151,24 @@ def test_bpe_merges_the_best_ranked_pair_first(tmp_path):
     pytest.importorskip("sacremoses", reason="Moses tokens need sacremoses: pip install sacremoses")
     (tmp_path / "bpecodes").write_text("l o 9\nlo w 8\ne r</w> 7\nd o 6\ng s</w> 5\n", encoding="utf-8")
     cut = MosesBpe(tmp_path / "bpecodes", "en", "de")
-    assert cut.encode(["lower dogs low-down"]) == [["low@@", "er", "do@@", "gs", "low", "@-@", "do@@", "w@@", "n"]]
-    assert cut.decode(cut.encode(["The lower dogs, low-down."])) == ["The lower dogs, low-down."]
+    assert cut.encode(["lower dogs", "low", "a"]) == [["low@@", "er", "do@@", "gs"], ["lo@@", "w"], ["a"]]
+    texts = ["The lower dogs, low-down.", "A dog & a cat."]
+    assert cut.decode(cut.encode(texts)) == texts
+
+
+def test_bpe_is_that_of_subword_nmt(tmp_path, shared_data):
+    pytest.importorskip("sacremoses", reason="Moses tokens need sacremoses: pip install sacremoses")
+    subword_nmt = pytest.importorskip("subword_nmt.apply_bpe", reason="the reference is subword-nmt: pip install subword-nmt")
+    from subword_nmt.learn_bpe import learn_bpe
+
+    lines = (shared_data / "multi30k/val.en").read_text(encoding="utf-8").splitlines()[:400]
+    with (tmp_path / "bpecodes").open("w", encoding="utf-8") as codes:
+        learn_bpe(lines, codes, 300)
+    cut = MosesBpe(tmp_path / "bpecodes", "en", "de")
+    words = [" ".join(cut._tokenizer.tokenize(line, aggressive_dash_splits=True)) for line in lines]
+    with (tmp_path / "bpecodes").open(encoding="utf-8") as codes:
+        reference = subword_nmt.BPE(codes)
+    assert cut.encode(lines) == [reference.process_line(line).split() for line in words]
 
 
 @pytest.mark.skipif(not embedded_pairs(), reason="no embedded translators in this checkout")

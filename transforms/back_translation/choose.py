@@ -80,7 +80,7 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
             continue
         seen.add(tuple(words))
         nonsense = garbled(text)
-        if nonsense and not (len(nonsense.split()) == 2 and nonsense in " ".join(own)):
+        if nonsense and nonsense != garbled(caption):  # the caption may say it itself
             choice.refused.append((Reason.GARBLED, f"{nonsense}: {text}"))
             continue
         changed = change(own, words)

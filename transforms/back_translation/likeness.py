@@ -42,7 +42,8 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("with", "together with", "along with"), "with"),
     **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
 }
-_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}  # what the first implies
+# What the first implies.
+_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
 _LOCATIONS = frozenset("""
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
 station airport bench market pavement shore playground parking lot square town path track platform runway pasture countryside

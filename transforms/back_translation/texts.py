@@ -11,6 +11,8 @@ _URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|ne
 _MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@]\w", re.IGNORECASE)
 _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
+_ARTICLE = re.compile(r"\ba (?=[aeio])(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
+                      re.IGNORECASE)
 _HYPHEN = re.compile(r"\s*@-@\s*")
 _APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
 # Function words that only one side has: a text with more of the foreign ones is not English.
@@ -117,7 +119,7 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def garbled(text: str) -> str:
-    """Why a text is no sentence at all, "" where it may be one: an unknown token, a word three times over, nothing."""
+    """Why a text is no good sentence, "" where it may be one: no words, an unknown token, "dog dog", "a apple", three words said again."""
     words = words_of(text)
     if not words:
         return "no words"
@@ -127,5 +129,8 @@ def garbled(text: str) -> str:
         if words[at] == words[at + 1]:
             return f"{words[at]} {words[at + 1]}"
     pairs = [*zip(words, words[1:], words[2:], strict=False)]
+    article = _ARTICLE.search(text)
+    if article:
+        return article.group().lower()
     twice = next((pair for pair in pairs if pairs.count(pair) > 1 and len(set(pair)) > 1), None)
     return " ".join(twice) + " twice" if twice else ""

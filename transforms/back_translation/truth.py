@@ -103,9 +103,7 @@ class Reading:
     def of(cls, doc: Doc) -> Reading:
         """Reads a document of a caption parser."""
         tokens, graph = Tokens(doc), extract(doc)
-        frames = {at for at, thing in enumerate(graph.objects) if thing.head in FRAMES}
-        frames -= {link.object for link in graph.relations if link.tag in VERB_TAGS and link.head not in _SHOWING}
-        things = tuple(at for at in range(len(graph.objects)) if at not in frames)
+        things = tuple(at for at in range(len(graph.objects)) if not _frames(graph, at, tokens.text))
         return cls(tokens, graph, things, _denied(tokens, graph))
 
     @property
@@ -153,6 +151,16 @@ class Reading:
             if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "while", "that", "as", "have"):
                 found.append(lemma)
         return sorted(found)
+
+
+def _frames(graph: Graph, at: int, text: str) -> bool:
+    """Whether a thing is the picture itself ("a photo of a dog", "this picture shows"), and nothing in it ("poses for a picture")."""
+    thing = graph.objects[at]
+    if thing.head not in FRAMES:
+        return False
+    if text[thing.end:].lower().startswith((" of ", " showing ", " shows ", " with ")):
+        return True
+    return at == 0 and not any(link.object == at and link.head not in _SHOWING for link in graph.relations)
 
 
 def _plain(attribute: AttributeNode) -> str:

@@ -20,7 +20,7 @@ SEPARATE = ("source.spm", "target.spm")
 JOINT = ("sentencepiece.bpe.model", "sentencepiece.model", "spm.model", "sentencepiece.spm")
 CODES = ("bpecodes", "bpe.codes")
 SIDECAR = "translator.json"  # {"source", "target"} of Moses' languages, {"before"}: tokens that stand before every source text
-_INSTALL = {"sentencepiece": "pip install 'cmcl[translate]'", "sacremoses": "pip install sacremoses"}
+_INSTALL = {"sentencepiece": "pip install 'cmcl[translate]'", "sacremoses": "pip install 'cmcl[fairseq]'"}
 
 
 class Subwords(Protocol):
@@ -101,8 +101,8 @@ class MosesBpe:
         return tuple(symbol + "@@" for symbol in symbols[:-1]) + (symbols[-1],)
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
-        """Pieces of each text."""
-        return [[piece for word in self._tokenizer.tokenize(text, escape=False, aggressive_dash_splits=True) for piece in self._cut(word)]
+        """Pieces of each text, tokenised as fairseq's own `moses` does: dashes split, XML's characters escaped."""
+        return [[piece for word in self._tokenizer.tokenize(text, aggressive_dash_splits=True) for piece in self._cut(word)]
                 for text in texts]
 
     def decode(self, rows: Sequence[list[str]]) -> list[str]:
