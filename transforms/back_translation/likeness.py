@@ -20,12 +20,19 @@ _NOUNS = (
 )
 _VERBS = (
     "hold carry", "chase pursue", "look watch", "look gaze stare", "sit seat", "run jog", "eat munch", "speak talk", "jump leap", "lie lay",
-    "fly soar", "throw toss", "walk stroll", "take carry", "ride drive", "perform do", "prepare make", "begin start",
+    "fly soar", "throw toss", "walk stroll", "perform do", "prepare make", "begin start",
 )
 _ATTRIBUTES = (
     "small little", "large big", "wooden wood", "gray grey", "blond blonde", "checkered checked chequered", "spotted dotted", "old elderly",
-    "colorful colourful multicolored", "metal metallic", "young little",
+    "colorful colourful multicolored", "metal metallic",
 )
+# What WordNet or the look-alikes hold together, and a photograph keeps apart.
+_APART = {
+    "n": ("bathroom toilet", "toilet pot", "bike motorcycle", "bike moped", "bike motorbike", "cat guy", "eye middle", "eye center",
+          "store storage", "picture painting", "image painting", "people group", "person adult"),
+    "v": ("pull draw", "float swim", "hold keep", "make do", "picture depict"),
+    "a": (),
+}
 # Classes of prepositions, after `phrase` has made them one word or few.
 _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
@@ -46,11 +53,12 @@ _PREPOSITIONS: dict[str, str] = {
 _WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
 _LOCATIONS = frozenset("""
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
-station airport bench market pavement shore playground parking lot square town path track platform runway pasture countryside
+station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
 """.split())
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
-LIGHT = frozenset({"stand", "locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing of a picture
-_POSTURES = frozenset({"sit", "stand", "rest", "lie", "lay", "park", "hang", *LIGHT})
+LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing of a picture
+# What may be left out; that somebody stands may not be added.
+POSTURES = frozenset({"sit", "stand", "rest", "lie", "lay", "park", "hang", *LIGHT})
 
 
 def _sets(lines: tuple[str, ...]) -> dict[str, frozenset[str]]:
@@ -62,12 +70,15 @@ def _sets(lines: tuple[str, ...]) -> dict[str, frozenset[str]]:
 
 
 _SETS = {"n": _sets(_NOUNS), "v": _sets(_VERBS), "a": _sets(_ATTRIBUTES)}
+_NEVER = {pos: _sets(lines) for pos, lines in _APART.items()}
 
 
 def _synonyms(one: str, other: str, pos: str) -> bool:
     """Whether two single words are the same, in one of our sets, or in one synset by one of their two first senses."""
     if one == other or other in _SETS[pos].get(one, ()):
         return True
+    if other in _NEVER[pos].get(one, ()):
+        return False
     known = lexicon()
     return bool(set(known.senses(one, pos)[:2]) & set(known.senses(other, pos)[:2]))
 
@@ -82,7 +93,8 @@ def same_noun(said: str, now: str) -> bool:
     *others, other = now.replace("-", " ").split() or [now]
     if sorted(modifiers) != sorted(others):
         return False
-    return _synonyms(head, other, "n") or (lexicon().close(head, other) and lexicon().is_a(head, other))
+    broader = other not in _NEVER["n"].get(head, ()) and lexicon().close(head, other) and lexicon().is_a(head, other)
+    return _synonyms(head, other, "n") or broader
 
 
 def _joined(words: str) -> str:
@@ -153,7 +165,7 @@ def same_link(said: tuple[str, str], now: tuple[str, str], thing: str) -> bool:
         return True
     if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {place, there} <= {"", "on", "on top of", "in"}:
         return True
-    if verb != other and not same_verb(verb, other) and not (not other and verb in _POSTURES) and not (not verb and other in LIGHT):
+    if verb != other and not same_verb(verb, other) and not (not other and verb in POSTURES) and not (not verb and other in LIGHT):
         return False
     if not place or not there:
         return place == there

@@ -243,7 +243,7 @@ def _attributes_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> 
             match = next((entry for entry in theirs if entry[1] == verb and (same_verb if verb else same_attribute)(lemma, entry[0])), None)
             if match:
                 theirs.remove(match)
-            elif not (verb and lemma in LIGHT):
+            elif not (verb and lemma in (*LIGHT, "stand")):
                 return Reason.ATTRIBUTES_DIFFER, f"{name}: {lemma} is lost"
         left = [lemma for lemma, verb in theirs if not (verb and lemma in LIGHT)]
         if left:
