@@ -32,7 +32,7 @@ class Found:
 
 
 def windows(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Distinct texts, short ones first, cut into windows: the same texts give the same windows in whatever order they come."""
+    """Distinct texts, short ones first, cut into windows: the same texts give the same windows and batches in whatever order they come."""
     ordered = sorted(set(texts), key=lambda text: (len(text), text))
     for start in range(0, len(ordered), WINDOW):
         yield ordered[start:start + WINDOW]
