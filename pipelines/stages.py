@@ -33,6 +33,9 @@ def stages_of(config: Config) -> list[Stage]:
     if config.swaps:
         stages += _swaps(config, regions)
         rewrites.append("swaps")
+    if config.back_translation:
+        stages.append(_back_translation(config))
+        rewrites.append("back_translation")
     stages.append(Join(rewrites=tuple(rewrites), regions="regions" if regions else None, compression=packed))
     return stages
 
@@ -71,3 +74,13 @@ def _swaps(config: Config, regions: Sequence[Stage]) -> list[Stage]:
     labels = Labels(regions[0].name, info.names, background=0) if info and info.names else None
     return [graphs, CountVocabulary(min_count=swaps.min_count, max_objects=swaps.max_objects, compression=packed),
             SwapNegatives(swaps=swaps, labels=labels, compression=packed)]
+
+
+def _back_translation(config: Config) -> Stage:
+    from transforms.back_translation.stage import BackTranslate  # spaCy, as above
+
+    assert config.back_translation
+    try:
+        return BackTranslate(how=config.back_translation, compression=config.compression)
+    except ValueError as error:
+        raise ConfigError(f"back_translation: {error}") from None

@@ -70,15 +70,31 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous"
     # Regions
     REGIONS_MISSING = "regions_missing"
+    # Back-translation: texts that are no captions, and candidates refused
+    NO_CAPTION = "no_caption"
+    GARBLED = "garbled"
+    UNCHANGED = "unchanged"
+    NUMBERS_DIFFER = "numbers_differ"
+    COLOURS_DIFFER = "colours_differ"
+    NEGATION_DIFFERS = "negation_differs"
+    PLACES_DIFFER = "places_differ"
+    OBJECTS_DIFFER = "objects_differ"
+    ATTRIBUTES_DIFFER = "attributes_differ"
+    RELATIONS_DIFFER = "relations_differ"
+    DISSIMILAR = "dissimilar"
+    NEAR_POSITIVE = "near_positive"
+    SURPLUS = "surplus"
 
 
 REASONS = list(Reason)
 _POSITION = {reason: position for position, reason in enumerate(REASONS)}
-EXCLUSIONS = frozenset({Reason.EXCLUDED, Reason.IMAGE_NOT_HELD})
+EXCLUSIONS = frozenset({Reason.EXCLUDED, Reason.IMAGE_NOT_HELD, Reason.NO_CAPTION})
 GUARDS = frozenset({
     Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN,
     Reason.REPEATED_TEXT, Reason.SYNONYM, Reason.HYPERNYM, Reason.HYPONYM, Reason.IN_SIBLING, Reason.IN_LABELS,
-    Reason.LIKELY_TRUE, Reason.AMBIGUOUS,
+    Reason.LIKELY_TRUE, Reason.AMBIGUOUS, Reason.GARBLED, Reason.UNCHANGED, Reason.NUMBERS_DIFFER, Reason.COLOURS_DIFFER,
+    Reason.NEGATION_DIFFERS, Reason.PLACES_DIFFER, Reason.OBJECTS_DIFFER, Reason.ATTRIBUTES_DIFFER, Reason.RELATIONS_DIFFER,
+    Reason.DISSIMILAR, Reason.NEAR_POSITIVE, Reason.SURPLUS,
 })
 _DICTIONARY = pa.array([reason.value for reason in REASONS])
 

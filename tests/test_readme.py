@@ -7,6 +7,7 @@ import yaml
 
 from pipelines.config import Config, parse_config
 from schemas.tables import SCHEMAS
+from transforms.back_translation.settings import BackTranslationSettings
 from transforms.detectors.settings import DetectorSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
@@ -25,7 +26,8 @@ def rows():
 def test_every_setting_is_explained():
     named = {name for names, _ in rows() for name in names}
     assert set(Config.model_fields) <= named
-    assert set(TfidfSettings.model_fields) | set(SwapSettings.model_fields) | set(DetectorSettings.model_fields) <= named
+    for settings in (TfidfSettings, SwapSettings, DetectorSettings, BackTranslationSettings):
+        assert set(settings.model_fields) <= named
 
 
 def test_the_defaults_of_the_search_are_those_of_the_code():

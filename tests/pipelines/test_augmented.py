@@ -95,3 +95,18 @@ def test_own_region_files_serve_as_well(scene_files, tmp_path):
     assert Corpus(own.corpus, 4).manifest("regions").counts.rows_out == {"regions": 40}
     assert {state.state for state in plan(Corpus(own.corpus, 4), stages_of(own), 0)} == {"current"}
     assert json.dumps(verify(*open_corpus(own.corpus))) == "[]"
+
+
+def test_examples_hold_positives(scene_files, tmp_path):
+    pytest.importorskip("ctranslate2", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+    load = pytest.importorskip("transforms.translators.load")
+    if "en-de" not in load.embedded_pairs():
+        pytest.skip("no embedded translators in this checkout")
+    run(make_config(scene_files, tmp_path / "c", tfidf=None, back_translation={"pivots": ["de"]}))
+    found, _ = open_corpus(str(tmp_path / "c"))
+    made = found.manifest("back_translation").counts
+    positives = [positive for partition in range(found.partitions)
+                 for own in found.open("examples", "examples", partition).read()["positives"].to_pylist() for positive in own]
+    assert len(positives) == made.rows_out["rewrites"] > 0
+    assert {(positive["level"], positive["kind"]) for positive in positives} == {("sentence", "back_translation")}
+    assert verify(*open_corpus(str(tmp_path / "c"))) == []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from transforms.detectors.base import DetectorError, DetectorInfo, OutOfMemory, 
 from transforms.detectors.select import Selection
 from transforms.detectors.settings import DetectorSettings
 from transforms.image_bytes import ImageError
+from transforms.torch_threads import kernel_threads
 
 _HALF = 65504.0  # the largest finite float16
 # What torch's allocators say, the C++ library, and oneDNN, which does not tell why it could not.
@@ -104,14 +104,3 @@ def device_of(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DetectorError("device cuda: torch sees no GPU here (nvidia-smi tells whether there is one); take auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """Kernels of this thread run on `count` threads within the block. OpenMP keeps the number by calling thread, so set it each time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

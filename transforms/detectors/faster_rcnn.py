@@ -15,9 +15,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
 
 from transforms.detectors.base import DetectorInfo, Prepared, Regions
-from transforms.detectors.engine import Engine, as_array, check_widths, kernel_threads
+from transforms.detectors.engine import Engine, as_array, check_widths
 from transforms.detectors.select import select
 from transforms.detectors.settings import DetectorSettings
+from transforms.torch_threads import kernel_threads
 
 _WHOLE = 4 << 20  # pixels; 50 MB of floats
 

@@ -32,3 +32,13 @@ def incompatible(one: str, other: str) -> bool:
         ages = (one in _CHILD and other in _ADULT) or (one in _ADULT and other in _CHILD)
         return not (sexes or (ages and not {one, other} <= _MALE and not {one, other} <= _FEMALE))
     return named(one) != named(other)
+
+
+def male(word: str) -> bool:
+    """Whether the word tells that somebody is male."""
+    return word in _MALE
+
+
+def female(word: str) -> bool:
+    """Whether the word tells that somebody is female."""
+    return word in _FEMALE

@@ -1,0 +1,83 @@
+"""What the stage's translating costs beside the bare engine: source tokens a second, there and back.
+
+    python -m benchmarks.back_translation CAPTIONS.json [--captions 4000] [--pivot de] [--rounds 3] [--fairseq FORWARD_FOLDER BACK_FOLDER]
+
+Stage: `back_translate` as the stage calls it, with its windows, deduplication, subword models and lists of candidates. Bare: CTranslate2's
+`translate_batch` on the same sentences, cut into tokens beforehand, with the same settings. With --fairseq, fairseq generates with the
+checkpoints that the models were converted from, at the same settings, tokens cut beforehand too. Rounds take turns; medians, in CPU seconds
+of this process, on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.corpora import coco_captions
+from transforms.back_translation.candidates import back_translate, windows
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.back_translation.texts import no_caption, prepared
+from transforms.translators.base import Decoding
+from transforms.translators.ctranslate import CTranslate2Translator
+from transforms.translators.load import translator
+
+
+def bare(engine: CTranslate2Translator, rows: list[list[list[str]]], decoding: Decoding) -> None:
+    """CTranslate2 alone, window by window."""
+    for window in rows:
+        engine._translator.translate_batch(
+            window, max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
+            beam_size=decoding.beam, num_hypotheses=decoding.n_best, max_input_length=decoding.max_length,
+            max_decoding_length=decoding.max_length)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Prints tokens a second and ratios."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("annotations", type=Path)
+    options.add_argument("--captions", type=int, default=4000)
+    options.add_argument("--pivot", default="de")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--fairseq", nargs=2, metavar=("FORWARD", "BACK"))
+    arguments = options.parse_args()
+    how = BackTranslationSettings(pivots=(arguments.pivot,))
+    captions = coco_captions(arguments.annotations)["caption"].to_pylist()
+    texts = sorted({prepared(text) for text in captions[:arguments.captions] if not no_caption(text, how.max_words)})
+    way = how.ways()[0]
+    there, back = (translator(spec) for spec in (way.forward, way.back))
+    assert isinstance(there, CTranslate2Translator) and isinstance(back, CTranslate2Translator)
+    between = [found[0].text for found in there.translate(texts, how.forward)]
+    sources = [[engine.tokens(window) for window in windows(part)] for engine, part in ((there, texts), (back, between))]
+    tokens = sum(len(row) for rows in sources for window in rows for row in window)
+    ways: dict[str, Callable[[], object]] = {
+        "stage": lambda: back_translate(texts, how, 0),
+        "CTranslate2 alone": lambda: (bare(there, sources[0], how.forward), bare(back, sources[1], how.backward)),
+    }
+    if arguments.fairseq:
+        engines = [translator(f"fairseq:{folder}") for folder in arguments.fairseq]
+        ways["fairseq"] = lambda: (engines[0].translate(texts, how.forward), engines[1].translate(between, how.backward))
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(arguments.rounds):
+        for name, work in ways.items():
+            times[name].append(seconds(work))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    print(f"{len(texts)} captions by way of {arguments.pivot}, {tokens} source tokens there and back")
+    for name, median in medians.items():
+        print(f"{name:18} {tokens / median:9.0f} tokens/s  ({median:.2f} CPU s)")
+    print(f"stage to bare CTranslate2: {medians['CTranslate2 alone'] / medians['stage']:.3f}")
+    if "fairseq" in medians:
+        print(f"stage to fairseq: {medians['fairseq'] / medians['stage']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What back-translation makes of COCO's 25,014 validation captions: how many get positives, how near and how different, what is dropped.
+
+    python -m benchmarks.positives_coco ../shared/data/coco_val2017/captions_val2017.json [--workers 2] [--captions 0] [--set KEY=VALUE ...]
+
+Runs the stages `pairs` and `back_translation` of an ordinary corpus of captions alone, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.config import parse_config
+from pipelines.run import run
+from schemas.corpus import Corpus
+
+_PARTITIONS = 16
+
+
+def rows_of(corpus: Corpus) -> list[tuple[str, dict[str, Any]]]:
+    """(caption, rewrite) of every positive."""
+    found = []
+    for partition in range(corpus.partitions):
+        pairs = corpus.open("pairs", "pairs", partition).read()
+        caption_of = dict(zip(pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist(), strict=True))
+        found += [(caption_of[row["pair_id"]], row) for row in corpus.open("back_translation", "rewrites", partition).read().to_pylist()]
+    return found
+
+
+def main() -> None:
+    """Runs and prints."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("annotations", type=Path)
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--examples", type=int, default=30)
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of back_translation")
+    arguments = options.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)
+    how = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in arguments.set)}
+    with tempfile.TemporaryDirectory() as place:
+        config = parse_config({
+            "corpus": f"{place}/corpus", "partitions": _PARTITIONS, "workers": arguments.workers, "pixels": False, "tfidf": None,
+            "back_translation": how, "pairs": [{"format": "coco", "name": "coco", "captions": str(arguments.annotations.absolute())}],
+        }, place)
+        start = time.perf_counter()
+        run(config)
+        seconds = time.perf_counter() - start
+        corpus = Corpus(config.corpus, _PARTITIONS)
+        manifest = corpus.manifest("back_translation")
+        assert manifest
+        rows, counts = rows_of(corpus), manifest.counts
+    numbers = counts.numbers
+    print(f"{counts.rows_in} captions, {numbers['texts_translated']:.0f} translated, {seconds:.0f} s with {arguments.workers} workers, "
+          f"{counts.engine_ms / 1000:.0f} s in the engines")
+    for many in range(1, config.back_translation.positives + 1 if config.back_translation else 1):
+        with_many = numbers.get(f"pairs_with_{many}", 0)
+        print(f"at least {many}: {with_many:.0f} captions ({with_many / counts.rows_in:.1%})")
+    scores = [{score["name"]: score["value"] for score in row["scores"]} for _, row in rows]
+    for name in ("similarity", "change"):
+        print(f"mean {name}: {sum(score[name] for score in scores) / max(1, len(scores)):.3f}")
+    print("dropped:", ", ".join(f"{reason} {count}" for reason, count in sorted(counts.reasons.items(), key=lambda item: -item[1])))
+    for caption, row in random.Random(0).sample(rows, min(arguments.examples, len(rows))):
+        print(f"  {caption}\n      {row['text']}")
+
+
+if __name__ == "__main__":
+    main()

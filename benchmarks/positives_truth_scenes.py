@@ -1,0 +1,89 @@
+"""How many back-translated positives are true of the image: known-truth scenes, as they come back and after the filters.
+
+    python -m benchmarks.positives_truth_scenes [--scenes 400] [--show 20] [--set min_similarity=0.8 ...]
+
+Every caption is true of its scene. The truth record judges what the translators made of it (`transforms/scenes/truth.py`): true, false, or
+unclear (geometry near a threshold). Texts that the scenes' own little grammar cannot read are counted apart, and so they are in the
+share of all. Candidates are counted once a caption, without those that only repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+
+import yaml
+
+from transforms.back_translation.candidates import back_translate
+from transforms.back_translation.choose import choose
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.back_translation.texts import prepared, words_of
+from transforms.encoders.sentence import sentence_encoder
+from transforms.parser.engines import caption_parser
+from transforms.scenes.language import captions
+from transforms.scenes.layout import Scene, sample_scene
+from transforms.scenes.parser import LanguageError, parse
+from transforms.scenes.truth import judge
+
+
+def verdict(text: str, scene: Scene) -> str:
+    """true, false, unclear, or unread."""
+    try:
+        return judge(parse(text), scene)
+    except LanguageError:
+        return "unread"
+
+
+def report(name: str, found: Counter[str]) -> None:
+    """Prints the shares of one column."""
+    total = sum(found.values())
+    read = total - found["unread"]
+    print(f"{name:22} {total:6} texts; of {read} that the grammar reads {found['true'] / max(1, read):.2%} true, "
+          f"{found['unclear'] / max(1, read):.2%} unclear, {found['false'] / max(1, read):.2%} false; {found['unread']} not readable; "
+          f"true of all {found['true'] / max(1, total):.2%}")
+
+
+def settings_of(pairs: Sequence[str]) -> BackTranslationSettings:
+    """Settings out of KEY=VALUE, values in YAML."""
+    return BackTranslationSettings(**{key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)})
+
+
+def main() -> None:
+    """Measures and prints both shares, and examples of what slipped through."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--scenes", type=int, default=400)
+    options.add_argument("--seed", type=int, default=11)
+    options.add_argument("--show", type=int, default=0, help="print this many kept positives of each verdict but true")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of back_translation")
+    arguments = options.parse_args()
+    how = settings_of(arguments.set)
+    said = [(caption.text, scene) for at in range(arguments.scenes)
+            for scene in (sample_scene(arguments.seed, at),) for caption in captions(scene, arguments.seed)]
+    found = back_translate(sorted({prepared(text) for text, _ in said}), how, arguments.seed)
+    choices = choose({text: own.candidates for text, own in found.items()}, caption_parser(how.parser),
+                     sentence_encoder(how.encoder, how.threads), how)
+    before, after, reasons, many = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
+    shown = Counter[str]()
+    for text, scene in said:
+        caption = prepared(text)
+        texts = {tuple(words_of(candidate.text)): candidate.text for candidate in found[caption].candidates}
+        texts.pop(tuple(words_of(caption)), None)
+        before.update(verdict(candidate, scene) for candidate in texts.values())
+        choice = choices[caption]
+        reasons.update(reason.value for reason, _ in choice.refused)
+        many[len(choice.positives)] += 1
+        for positive in choice.positives:
+            judged = verdict(positive.text, scene)
+            after[judged] += 1
+            if judged != "true" and shown[judged] < arguments.show:
+                shown[judged] += 1
+                print(f"  {judged}: {text}\n      -> {positive.text}  ({positive.similarity:.2f}, {how.ways()[positive.pivot].name})")
+    report("before the filters", before)
+    report("kept", after)
+    print("captions with 0, 1, 2, ... positives:", dict(sorted(many.items())))
+    print("dropped:", ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Captions there and back: what the translators make of them, before anything is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from transforms.back_translation.settings import BackTranslationSettings, Pivot
+from transforms.batches import apply_each
+from transforms.translators.base import Decoding, Hypothesis, Translator
+from transforms.translators.load import name_of, spec_fingerprint, translator
+
+WINDOW = 4096  # texts that an engine is given at once; it cuts its batches out of them
+
+
+class Candidate(NamedTuple):
+    """A text that came back. `pivot` is the way's place in the settings, `rank` its place among those of that way, 0 the best."""
+
+    text: str
+    pivot: int
+    rank: int
+
+
+@dataclass
+class Found:
+    """What came back for one caption, and why nothing did by way of some pivots."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def windows(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Distinct texts, short ones first, cut into windows: the same texts give the same windows and batches in whatever order they come."""
+    ordered = sorted(set(texts), key=lambda text: (len(text), text))
+    for start in range(0, len(ordered), WINDOW):
+        yield ordered[start:start + WINDOW]
+
+
+def translate_all(engine: Translator, texts: Sequence[str], decoding: Decoding,
+                  key: str) -> tuple[dict[str, list[Hypothesis]], dict[str, str]]:
+    """Translations of texts by text, each translated once, and why for those that the engine fails on.
+
+    `key` and the texts of a window make the seed of its samples.
+    """
+    found: dict[str, list[Hypothesis]] = {}
+    failed: dict[str, str] = {}
+    for window in windows(texts):
+        seed = int.from_bytes(blake2b("\0".join([key, *window]).encode(), digest_size=4).digest(), "little")
+        results, problems = apply_each(lambda batch, seed=seed: engine.translate(batch, decoding, seed), window)  # type: ignore[misc]
+        for place, (text, result) in enumerate(zip(window, results, strict=True)):
+            if result is None:
+                failed[text] = f"{engine.name}: {problems[place]}"
+            else:
+                found[text] = result
+    return found, failed
+
+
+def back_translate(captions: Sequence[str], settings: BackTranslationSettings, seed: int) -> dict[str, Found]:
+    """What comes back for each of these captions (which are distinct), by caption."""
+    found = {caption: Found() for caption in captions}
+    for number, way in enumerate(settings.ways()):
+        there = translator(way.forward, settings.compute_type, settings.threads)
+        back = translator(way.back, settings.compute_type, settings.threads)
+        forward, failed = translate_all(there, captions, settings.forward, f"{seed}\0{way.name}\0forward")
+        between = [hypothesis.text for results in forward.values() for hypothesis in results if hypothesis.text.strip()]
+        backward, lost = translate_all(back, between, settings.backward, f"{seed}\0{way.name}\0back")
+        for caption, own in found.items():
+            if caption in failed:
+                own.failures.append(failed[caption])
+            rank = 0
+            for hypothesis in forward.get(caption, ()):
+                if hypothesis.text in lost:
+                    own.failures.append(lost[hypothesis.text])
+                for result in backward.get(hypothesis.text, ()):
+                    own.candidates.append(Candidate(result.text, number, rank))
+                    rank += 1
+    return found
+
+
+def fingerprints(settings: BackTranslationSettings) -> list[tuple[str, str, str]]:
+    """(name, fingerprint there, fingerprint back) of each way, without loading. Raises TranslatorError when one cannot be had."""
+    return [(way.name, spec_fingerprint(way.forward, settings.compute_type), spec_fingerprint(way.back, settings.compute_type))
+            for way in settings.ways()]
+
+
+def origin_of(way: Pivot, settings: BackTranslationSettings) -> str:
+    """What a rewrite names as its origin: the pivot, and both models with the first digits of their fingerprints."""
+    models = [f"{name_of(spec)}@{spec_fingerprint(spec, settings.compute_type)[:8]}" for spec in (way.forward, way.back)]
+    return f"{way.name}: {' > '.join(models)}"

@@ -1,0 +1,153 @@
+"""Which candidates are kept: whole sentences that differ from the caption, say the same, and are near it in meaning.
+
+What is cheap comes first: words, then scene graphs, then the sentence encoder for what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from spacy.tokens import Doc
+
+from schemas.rejects import Reason
+from transforms.back_translation.candidates import Candidate
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.back_translation.texts import change, garbled, restored, words_of
+from transforms.back_translation.truth import Reading, graphs_differ, words_differ
+from transforms.batches import apply_each
+from transforms.encoders.sentence import SentenceEncoder
+
+
+class Parser(Protocol):
+    """What is wanted of a caption parser."""
+
+    def documents(self, captions: Sequence[str]) -> Iterable[Doc]:
+        """One document a text."""
+
+
+class Positive(NamedTuple):
+    """A kept candidate. `similarity` is its cosine with the caption, `change` the share of words that differ from it."""
+
+    text: str
+    pivot: int
+    rank: int
+    similarity: float
+    change: float
+
+
+@dataclass
+class Choice:
+    """What became of one caption's candidates."""
+
+    positives: list[Positive] = field(default_factory=list)
+    refused: list[tuple[Reason, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class _Open(NamedTuple):
+    """A candidate that nothing has spoken against so far."""
+
+    text: str
+    words: list[str]
+    candidate: Candidate
+    change: float
+
+
+def choose(found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: SentenceEncoder,
+           settings: BackTranslationSettings) -> dict[str, Choice]:
+    """The positives of each caption, best first, and why every other candidate was dropped. A pure function of its arguments."""
+    choices = {caption: Choice() for caption in found}
+    left = {caption: _by_words(caption, candidates, settings, choices[caption]) for caption, candidates in found.items()}
+    left = _by_graphs(left, parser, choices)
+    similarities = _similarities(left, encoder, choices)
+    for caption, candidates in left.items():
+        _pick(caption, [(similarities[caption, one.text], one) for one in candidates if (caption, one.text) in similarities], settings,
+              choices[caption])
+    return choices
+
+
+def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTranslationSettings, choice: Choice) -> list[_Open]:
+    """What words alone do not speak against."""
+    own, left, seen = words_of(caption), [], set()
+    for candidate in sorted(candidates, key=lambda one: (one.rank, one.pivot)):
+        text = restored(candidate.text, caption)
+        words = words_of(text)
+        if tuple(words) in seen:
+            choice.refused.append((Reason.REPEATED_TEXT, text))
+            continue
+        seen.add(tuple(words))
+        nonsense = garbled(text)
+        if nonsense and nonsense != garbled(caption):  # the caption may say it itself
+            choice.refused.append((Reason.GARBLED, f"{nonsense}: {text}"))
+            continue
+        changed = change(own, words)
+        if changed < settings.min_change or not changed:
+            choice.refused.append((Reason.UNCHANGED, f"{changed:.2f}: {text}"))
+            continue
+        problem = words_differ(own, words)
+        if problem:
+            choice.refused.append((problem[0], f"{problem[1]}: {text}"))
+            continue
+        left.append(_Open(text, words, candidate, changed))
+    return left
+
+
+def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping[str, Choice]) -> dict[str, list[_Open]]:
+    """What scene graphs do not speak against. Captions without candidates are not parsed."""
+    asked = {caption: candidates for caption, candidates in left.items() if candidates}
+    texts = sorted({text for caption, candidates in asked.items() for text in (caption, *(one.text for one in candidates))},
+                   key=lambda text: (len(text), text))
+    documents, failed = apply_each(lambda batch: list(parser.documents(batch)), texts)
+    why = {texts[place]: problem for place, problem in failed.items()}
+    readings = {text: Reading.of(document) for text, document in zip(texts, documents, strict=True) if document is not None}
+    kept: dict[str, list[_Open]] = {}
+    for caption, candidates in asked.items():
+        kept[caption] = []
+        for one in candidates:
+            broken = next((text for text in (caption, one.text) if text not in readings), None)
+            if broken is not None:
+                choices[caption].failures.append(f"parser: {why[broken]}: {broken}")
+                continue
+            problem = graphs_differ(readings[caption], readings[one.text])
+            if problem:
+                choices[caption].refused.append((problem[0], f"{problem[1]}: {one.text}"))
+            else:
+                kept[caption].append(one)
+    return kept
+
+
+def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
+                  choices: Mapping[str, Choice]) -> dict[tuple[str, str], float]:
+    """Cosine of each candidate with its caption, by (caption, text), without those that the encoder fails on."""
+    texts = sorted({text for caption, candidates in left.items() if candidates for text in (caption, *(one.text for one in candidates))},
+                   key=lambda text: (len(text), text))
+    vectors, failed = apply_each(lambda batch: list(encoder.encode(batch)), texts)
+    why = {texts[place]: problem for place, problem in failed.items()}
+    known = dict(zip(texts, vectors, strict=True))
+    found = {}
+    for caption, candidates in left.items():
+        for one in candidates:
+            broken = next((text for text in (caption, one.text) if known[text] is None), None)
+            if broken is not None:
+                choices[caption].failures.append(f"encoder: {why[broken]}: {broken}")
+            else:
+                found[caption, one.text] = float(np.dot(known[caption], known[one.text]))  # type: ignore[arg-type]
+    return found
+
+
+def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice) -> None:
+    """Takes the nearest in meaning first, each far enough in words from those already taken."""
+    kept: list[list[str]] = []
+    for similarity, one in sorted(open_, key=lambda pair: (-pair[0], pair[1].candidate.rank, pair[1].candidate.pivot, pair[1].text)):
+        if similarity < settings.min_similarity:
+            choice.refused.append((Reason.DISSIMILAR, f"{similarity:.3f}: {one.text}"))
+        elif any(change(words, one.words) < settings.min_change for words in kept):
+            choice.refused.append((Reason.NEAR_POSITIVE, one.text))
+        elif len(kept) == settings.positives:
+            choice.refused.append((Reason.SURPLUS, one.text))
+        else:
+            kept.append(one.words)
+            choice.positives.append(Positive(one.text, one.candidate.pivot, one.candidate.rank, similarity, one.change))

@@ -1,0 +1,172 @@
+"""Which words of a paraphrase may stand for which of its caption, so that it stays true: no looser than that.
+
+The questions run one way. A broader word keeps a caption true (a man is a person), a narrower one does not.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from transforms.lexicon import lexicon
+
+# Words that caption writers use for the same thing, and that WordNet keeps apart or has too far down.
+_NOUNS = (
+    "bicycle bike cycle", "motorcycle motorbike", "couch sofa settee", "street road", "sidewalk pavement", "airplane aeroplane plane",
+    "television tv", "woman lady", "man guy gentleman", "kid child", "ocean sea", "beach shore", "phone telephone cellphone",
+    "fridge refrigerator", "rug carpet", "racket racquet", "shop store", "cup mug", "truck lorry", "car automobile",
+    "photo picture photograph",
+    "boat sailboat", "bathroom restroom", "doughnut donut", "trousers pants", "stone rock", "frisbee disc", "forest wood", "woods forest",
+    "rail railing", "railroad railway", "grass lawn", "meal food", "hill slope", "laptop notebook", "crowd mass",
+)
+_VERBS = (
+    "hold carry", "chase pursue", "look watch", "look gaze stare", "sit seat", "run jog", "eat munch", "speak talk", "jump leap", "lie lay",
+    "fly soar", "throw toss", "walk stroll", "perform do", "prepare make", "begin start",
+)
+_ATTRIBUTES = (
+    "small little", "large big", "wooden wood", "gray grey", "blond blonde", "checkered checked chequered", "spotted dotted", "old elderly",
+    "colorful colourful multicolored", "metal metallic",
+)
+# What WordNet or the look-alikes hold together, and a photograph keeps apart.
+_APART = {
+    "n": ("bathroom toilet", "toilet pot", "bike motorcycle", "bike moped", "bike motorbike", "cat guy", "eye middle", "eye center",
+          "store storage", "picture painting", "image painting", "people group", "person adult"),
+    "v": ("pull draw", "float swim", "hold keep", "make do", "picture depict"),
+    "a": (),
+}
+# Classes of prepositions, after `phrase` has made them one word or few.
+_PREPOSITIONS: dict[str, str] = {
+    **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
+    **dict.fromkeys(("in", "inside", "inside of", "within"), "in"), **dict.fromkeys(("into",), "into"),
+    **dict.fromkeys(("next to", "beside", "alongside", "at side of", "on side of", "to side of", "besides"), "beside"),
+    **dict.fromkeys(("near", "close to", "nearby", "near to"), "near"),
+    **dict.fromkeys(("under", "underneath", "beneath"), "under"), "below": "below",
+    **dict.fromkeys(("above", "over", "up above"), "above"),
+    **dict.fromkeys(("behind", "in back of", "at back of"), "behind"), **dict.fromkeys(("in front of", "at front of", "before"), "front"),
+    **dict.fromkeys(("left of", "to left of", "on left of", "on left side of", "at left of", "left side of", "to left side of"), "left"),
+    **dict.fromkeys(("right of", "to right of", "on right of", "on right side of", "at right of", "right side of", "to right side of"),
+                    "right"),
+    **dict.fromkeys(("in middle of", "amid", "in center of"), "middle"), **dict.fromkeys(("between", "in between", "among"), "between"),
+    **dict.fromkeys(("with", "together with", "along with"), "with"),
+    **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
+}
+# What the first implies.
+_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
+_LOCATIONS = frozenset("""
+beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
+station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
+""".split())
+_WEAR = frozenset({"wear", "have", "carry", "hold"})
+LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing of a picture
+# What may be left out; that somebody stands may not be added.
+POSTURES = frozenset({"sit", "stand", "rest", "lie", "lay", "park", "hang", *LIGHT})
+
+
+def _sets(lines: tuple[str, ...]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for line in lines:
+        for word in line.split():
+            found[word] = found.get(word, frozenset()) | frozenset(line.split())
+    return found
+
+
+_SETS = {"n": _sets(_NOUNS), "v": _sets(_VERBS), "a": _sets(_ATTRIBUTES)}
+_NEVER = {pos: _sets(lines) for pos, lines in _APART.items()}
+
+
+def _synonyms(one: str, other: str, pos: str) -> bool:
+    """Whether two single words are the same, in one of our sets, or in one synset by one of their two first senses."""
+    if one == other or other in _SETS[pos].get(one, ()):
+        return True
+    if other in _NEVER[pos].get(one, ()):
+        return False
+    known = lexicon()
+    return bool(set(known.senses(one, pos)[:2]) & set(known.senses(other, pos)[:2]))
+
+
+@cache
+def same_noun(said: str, now: str) -> bool:
+    """Whether what a caption calls `said` may be called `now`, both lemmas, compounds with their modifiers: the same, a synonym, or a
+    broader word out of the look-alikes that the swaps' guards know."""
+    if said == now or _joined(said) == _joined(now):
+        return True
+    *modifiers, head = said.replace("-", " ").split() or [said]
+    *others, other = now.replace("-", " ").split() or [now]
+    if sorted(modifiers) != sorted(others):
+        return False
+    broader = other not in _NEVER["n"].get(head, ()) and lexicon().close(head, other) and lexicon().is_a(head, other)
+    return _synonyms(head, other, "n") or broader
+
+
+def _joined(words: str) -> str:
+    return words.replace("-", "").replace(" ", "")
+
+
+@cache
+def same_attribute(said: str, now: str) -> bool:
+    """Whether two attributes say the same of a thing."""
+    return _joined(said) == _joined(now) or _synonyms(said, now, "a")
+
+
+@cache
+def same_verb(said: str, now: str) -> bool:
+    """Whether two verbs, by their lemmas, say the same."""
+    return said == now or _synonyms(said, now, "v")
+
+
+_IDLE = frozenset({"the", "a", "an", "its", "his", "her", "their", "right", "directly", "just", "together"})
+
+
+def _phrase(words: str) -> str:
+    """A preposition's words without articles and adverbs that change nothing."""
+    return " ".join(word for word in words.split() if word not in _IDLE) or words
+
+
+# Every preposition of several words, without articles, as a sequence; longer ones first.
+PHRASES: tuple[tuple[str, ...], ...] = tuple(sorted((tuple(words.split()) for words in _PREPOSITIONS if " " in words),
+                                                    key=lambda words: (-len(words), words)))
+
+
+def place_class(words: str) -> str:
+    """The class of a preposition, "" for words that are none."""
+    return _PREPOSITIONS.get(words, "")
+
+
+@cache
+def same_place(said: str, now: str, thing: str) -> bool:
+    """Whether a preposition before `thing` (a noun's lemma) may become another."""
+    one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (said, now))
+    if one == other or (one, other) in _WEAKER:
+        return True
+    return {one, other} <= {"on", "in", "at", "along"} and is_location(thing)
+
+
+def is_location(noun: str) -> bool:
+    """Whether a noun names where the picture was taken, rather than a thing in it."""
+    return noun.rsplit(" ", 1)[-1] in _LOCATIONS
+
+
+def same_scenery(said: tuple[str, str], now: tuple[str, str], thing: str, verbs: frozenset[str]) -> bool:
+    """The same for what happens at a location, whoever it is said of; `verbs` are all those of the caption."""
+    if not now[0] or now[0] in verbs or any(same_verb(verb, now[0]) for verb in (said[0], *sorted(verbs)) if verb):
+        return same_place(said[1], now[1], thing) if said[1] and now[1] else said[1] == now[1]
+    return False
+
+
+def same_link(said: tuple[str, str], now: tuple[str, str], thing: str) -> bool:
+    """Whether one relation, as (verb, preposition) with "" for none, may become another towards the same thing."""
+    (verb, place), (other, there) = said, now
+    if (verb or place) in ("with", "have") and (other or there) in ("with", "have"):
+        return True
+    if verb in _WEAR and not place and not other and there == "with":
+        return True
+    if {verb or place, other or there} == {"in", "wear"} or {verb or place, other or there} == {"with", "wear"}:
+        return lexicon().hypernym("clothing", thing)
+    if {said, now} == {("look", "at"), ("watch", "")}:
+        return True
+    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {place, there} <= {"", "on", "on top of", "in"}:
+        return True
+    if verb != other and not same_verb(verb, other) and not (not other and verb in POSTURES) and not (not verb and other in LIGHT):
+        return False
+    if not place or not there:
+        return place == there
+    return same_place(place, there, thing)

@@ -1,0 +1,63 @@
+"""Whether two texts say the same word for word: what translation changes most is the form of verbs, articles and a word here and there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from transforms.back_translation.likeness import PHRASES, place_class, same_attribute, same_noun, same_place, same_verb
+from transforms.scene_graph.tokens import Tokens
+from transforms.scene_graph.words import NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
+
+# They may come and go between the words that count.
+_FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
+
+
+class Word(NamedTuple):
+    """A word that counts: lower case, lemma and Penn tag; for a preposition of several words its class, tagged IN."""
+
+    lower: str
+    lemma: str
+    tag: str
+
+
+def words_that_count(tokens: Tokens) -> list[Word]:
+    """The words of a text without articles, forms of "be" and punctuation, prepositions of several words made one."""
+    plain = [Word(tokens.lower(at), tokens.lemma(at), tokens.tags[at]) for at in range(tokens.size)
+             if any(character.isalnum() for character in tokens.lower(at)) and tokens.lower(at) not in _FUNCTION]
+    found: list[Word] = []
+    at = 0
+    while at < len(plain):
+        phrase = next((one for one in PHRASES if tuple(word.lower for word in plain[at:at + len(one)]) == one), None)
+        if phrase:
+            found.append(Word(" ".join(phrase), " ".join(phrase), "IN"))
+            at += len(phrase)
+        else:
+            found.append(plain[at])
+            at += 1
+    return found
+
+
+def same_in_order(said: Tokens, now: Tokens) -> bool:
+    """Whether the words that count are the same in the same order, up to the form of verbs and synonyms in one place."""
+    one, other = words_that_count(said), words_that_count(now)
+    return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+
+
+def _same(said: Word, now: Word) -> bool:
+    if said.lower == now.lower:
+        return True
+    if place_class(said.lower) or place_class(now.lower):
+        return bool(place_class(said.lower) and place_class(now.lower)) and same_place(said.lower, now.lower, "")
+    if said.lemma == now.lemma:
+        return _inflected(said, now)
+    if said.tag in NOUN_TAGS and now.tag in NOUN_TAGS:
+        return (said.tag in PLURAL_TAGS) == (now.tag in PLURAL_TAGS) and same_noun(said.lemma, now.lemma)
+    if said.tag in VERB_TAGS and now.tag in VERB_TAGS:
+        return "VBN" not in (said.tag, now.tag) and same_verb(said.lemma, now.lemma)
+    return said.tag == now.tag == "JJ" and same_attribute(said.lower, now.lower)
+
+
+def _inflected(said: Word, now: Word) -> bool:
+    """Whether two forms of a lemma are "riding" and "rides": one in -ing, the other no participle. (An -s alone may be a plural.)"""
+    plain = [word for word in (said, now) if not word.lower.endswith("ing")]
+    return len(plain) == 1 and plain[0].tag != "VBN" and not plain[0].lower.endswith(("ed", "en"))

@@ -1,0 +1,84 @@
+"""Settings of back-translation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from transforms.translators.base import Decoding
+
+LANGUAGE = "en"  # of the captions
+
+
+class Pivot(BaseModel):
+    """A way there and back: two translators by specification (`transforms/translators/base.py`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="what rewrites call it, such as the language")
+    forward: str = Field(description="from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], embedded:SRC-TGT")
+    back: str = Field(description="and back")
+
+
+class BackTranslationSettings(BaseModel):
+    """Which translators, how they search, and which of their texts are good enough.
+
+    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pivots: tuple[str | Pivot, ...] = Field(("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, "
+                                                                                      "forward, back} with two specifications")
+    positives: int = Field(3, ge=1, le=100, description="positives of a caption at most")
+    # On the way there few are enough: most of the variety comes from the way back.
+    pivot_beam: int = Field(2, ge=1, le=64, description="width of the search on the way there")
+    pivot_texts: int = Field(1, ge=1, le=64, description="translations of a caption that are translated back")
+    beam: int = Field(6, ge=1, le=64, description="width of the search on the way back")
+    n_best: int = Field(6, ge=1, le=64, description="hypotheses of the way back that are looked at")
+    top_k: int = Field(0, ge=0, le=10_000, description="0: search; k: sample among the k likeliest tokens on the way back")
+    temperature: float = Field(1.0, gt=0, le=10, description="of the samples")
+    max_length: int = Field(100, ge=4, le=512, description="tokens of a text that a translator reads or writes at most")
+    compute_type: Literal["default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
+                          "float32"] = Field("default", description="of CTranslate2's arithmetic; default is how the model was saved")
+    threads: int = Field(1, ge=1, le=256, description="of a translator and of the sentence encoder")
+    batch_tokens: int = Field(2048, ge=64, description="tokens of a batch of translations, padding included")
+    parser: str = Field("embedded", description="of captions and candidates, as for swaps")
+    encoder: str = Field("embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH")
+    min_similarity: float = Field(0.75, ge=-1, le=1, description="cosine of a positive with its caption, at least")
+    min_change: float = Field(0.1, ge=0, le=1, description="share of words that differ from the caption and from other positives, at least")
+    max_words: int = Field(50, ge=1, description="longer texts are no captions, and not translated")
+    record_refusals: bool = Field(True, description="write a row for each refused candidate, several a caption; else they are counted")
+
+    @field_validator("pivots")
+    @classmethod
+    def _named_apart(cls, value: tuple[str | Pivot, ...]) -> tuple[str | Pivot, ...]:
+        names = [pivot if isinstance(pivot, str) else pivot.name for pivot in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or "" in names:
+            raise ValueError(f"the pivot {twice[0]!r} is named twice" if twice else "a pivot has no name")
+        return value
+
+    @model_validator(mode="after")
+    def _within_the_beam(self) -> BackTranslationSettings:
+        if self.pivot_texts > self.pivot_beam:
+            raise ValueError(f"pivot_texts {self.pivot_texts} is above pivot_beam {self.pivot_beam}")
+        if not self.top_k and self.n_best > self.beam:
+            raise ValueError(f"n_best {self.n_best} is above beam {self.beam}, and nothing is sampled (top_k 0)")
+        return self
+
+    def ways(self) -> list[Pivot]:
+        """The pivots, languages spelt out as the embedded translators'."""
+        return [pivot if isinstance(pivot, Pivot) else
+                Pivot(name=pivot, forward=f"embedded:{LANGUAGE}-{pivot}", back=f"embedded:{pivot}-{LANGUAGE}") for pivot in self.pivots]
+
+    @property
+    def forward(self) -> Decoding:
+        """How captions are translated."""
+        return Decoding(self.pivot_beam, self.pivot_texts, max_length=self.max_length, batch_tokens=self.batch_tokens)
+
+    @property
+    def backward(self) -> Decoding:
+        """How translations are translated back."""
+        return Decoding(self.beam, self.n_best, self.top_k, self.temperature, self.max_length, self.batch_tokens)

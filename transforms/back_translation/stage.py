@@ -1,0 +1,119 @@
+"""The stage that writes back-translated positives, and the positives as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from schemas.rejects import Reason
+from schemas.tables import REWRITES
+from transforms.back_translation.candidates import back_translate, fingerprints, origin_of
+from transforms.back_translation.choose import Choice, choose
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.back_translation.texts import no_caption, prepared, restored
+from transforms.collector import uncollected
+from transforms.encoders.sentence import sentence_encoder
+from transforms.encoders.sentence import spec_fingerprint as encoder_fingerprint
+from transforms.lexicon import lexicon
+from transforms.parser.engines import caption_parser, check_spec, spec_fingerprint
+from transforms.stage import Input, Stage, Task, cancelled
+
+REVISION = 1
+WINDOW = 4096  # distinct captions that are held with all their candidates
+_COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
+_ASIDE = {"parser", "encoder", "pivots"}  # fingerprints stand for these
+
+
+@dataclass(frozen=True)
+class BackTranslate(Stage):
+    """Writes `rewrites`: sentence-level positives of every caption, in the order of the pairs.
+
+    A text that is no caption gets none, and a reject; one that an engine fails on gets a reject and what the other pivots give.
+
+    Raises ValueError when a translator, the parser or the encoder cannot be had, naming what is missing. Loads none of them.
+    """
+
+    name: ClassVar[str] = "back_translation"
+
+    how: BackTranslationSettings = field(default_factory=BackTranslationSettings)
+
+    def __post_init__(self) -> None:
+        check_spec(self.how.parser)
+        fingerprints(self.how)
+        encoder_fingerprint(self.how.encoder, self.how.threads)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Captions."""
+        return [Input("pairs", "pairs")]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Positives."""
+        return {"rewrites": REWRITES}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings, the code's revision, and every engine by its fingerprint; where a model lies is not among them."""
+        own = self.how.model_dump(mode="json", exclude=_ASIDE)
+        return {"how": own, "code": REVISION, "translators": [list(way) for way in fingerprints(self.how)],
+                "encoder": encoder_fingerprint(self.how.encoder, self.how.threads), "parser": spec_fingerprint(self.how.parser),
+                "lexicon": lexicon().fingerprint}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition: its distinct captions window by window, then the rows of its pairs."""
+        pairs = task.read("pairs", "pairs")
+        task.counts.rows_in = pairs.num_rows
+        pair_ids, captions = pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist()
+        known: dict[str, str] = {}  # caption -> as translators are given it
+        for pair_id, caption in zip(pair_ids, captions, strict=True):
+            problem = no_caption(caption, self.how.max_words)
+            if problem:
+                task.rejects.add(pair_id, Reason.NO_CAPTION, f"{problem}: {caption}")
+            else:
+                known[caption] = prepared(caption)
+        texts = sorted(set(known.values()), key=lambda text: (len(text), text))
+        choices = self._choices(task, texts)
+        task.counts.numbers["texts_translated"] = len(texts)
+        origins = [origin_of(way, self.how) for way in self.how.ways()]
+        rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
+                for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)]
+        if rows:
+            task.write("rewrites", pa.RecordBatch.from_pylist(rows, schema=REWRITES))
+
+    def _choices(self, task: Task, texts: list[str]) -> dict[str, Choice]:
+        """What is kept of each text, by text; every text is translated once."""
+        found: dict[str, Choice] = {}
+        with task.engine(), uncollected():
+            for start in range(0, len(texts), WINDOW):
+                if cancelled.is_set():
+                    raise InterruptedError("the run was interrupted")
+                window = texts[start:start + WINDOW]
+                translations = back_translate(window, self.how, task.seed)
+                made = choose({text: own.candidates for text, own in translations.items()}, caption_parser(self.how.parser),
+                              sentence_encoder(self.how.encoder, self.how.threads), self.how)
+                for text, own in translations.items():
+                    made[text].failures[:0] = own.failures
+                found |= made
+        return found
+
+    def _rows(self, task: Task, pair_id: str, caption: str, choice: Choice, origins: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The rewrites of one pair; its rejects go into the books."""
+        if choice.failures:
+            task.rejects.add(pair_id, Reason.ENGINE_FAILED, "; ".join(choice.failures))
+        numbers = task.counts.numbers
+        for many in range(1, self.how.positives + 1):
+            numbers[f"pairs_with_{many}"] = numbers.get(f"pairs_with_{many}", 0) + (len(choice.positives) >= many)
+        for reason, detail in choice.refused:
+            if self.how.record_refusals and reason not in _COUNTED:
+                task.rejects.add(pair_id, reason, detail)
+            else:
+                task.rejects.counts[reason.value] += 1
+        for positive in choice.positives:
+            scores = (("similarity", positive.similarity), ("change", positive.change), ("rank", positive.rank))
+            yield {"pair_id": pair_id, "text": restored(positive.text, caption), "polarity": "positive", "level": "sentence",
+                   "kind": "back_translation", "edits": None, "origin": origins[positive.pivot],
+                   "scores": [{"name": name, "value": value} for name, value in scores], "why": "same_claims"}

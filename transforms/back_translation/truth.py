@@ -1,0 +1,294 @@
+"""Whether a paraphrase says no more and no less than its caption, as far as words and scene graphs tell.
+
+First the words, which cost nothing: numbers, colours, denials, sides and places, the sex that pronouns tell. Then the scene graphs: the
+same things, in the same number, with the same attributes on each, and the same relations in the same direction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spacy.tokens import Doc
+
+from schemas.rejects import Reason
+from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
+from transforms.back_translation.order import same_in_order
+from transforms.scene_graph.extract import extract
+from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
+from transforms.scene_graph.tokens import Tokens
+from transforms.scene_graph.words import COLOURS, FRAMES, MEASURES, NUMBERS, SHADES, VERB_TAGS
+from transforms.swaps.people import female, male
+
+_NEGATIONS = frozenset({"no", "not", "without", "none", "never", "nothing", "nobody", "neither", "nor", "cannot"})
+_SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}
+_COLOUR_WORDS = (COLOURS | SHADES) - {"haired", "off", "deep"}
+# Words that tell where, by what they exclude; "on top of" and "in front of" are read as phrases.
+_WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "under": "under", "underneath": "under", "beneath": "under",
+          "below": "under", "behind": "behind", "between": "between", "outside": "outside", "front": "front", "bottom": "bottom",
+          "top": "top", "through": "through", "across": "across", "around": "around", "off": "off", "upside": "upside", "inside": "inside",
+          "back": "back", "beside": "beside", "next": "beside", "against": "against"}
+_PHRASES = (("on", "top", "of"), ("in", "back", "of"))
+_SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # said in other words often enough
+_MAP = {"both": 2, "trio": 3}
+_SHOWING = frozenset({"show", "have", "depict", "feature", "display", "be", "see"})
+_VAGUE = {"multiple": "several", "various": "several", "some": "several", "few": "several", "numerous": "many"}
+_MOST = 2000  # assignments of things to things that are tried for one pair of texts
+
+
+def _numbers(words: Sequence[str]) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for word in words:
+        value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
+        if not value and word.isdecimal():
+            value = int(word[:9])
+        if value:
+            found[value] += 1
+    return found
+
+
+def _where(words: Sequence[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    at = 0
+    while at < len(words):
+        if tuple(words[at:at + 3]) in _PHRASES:
+            found["behind" if words[at + 1] == "back" else "on"] += 1
+            at += 3
+            continue
+        kind = _WHERE.get(words[at])
+        if kind and kind not in _SOFT:
+            found[kind] += 1
+        at += 1
+    del found["on"], found["beside"]
+    return found
+
+
+def _denials(words: Sequence[str]) -> int:
+    return sum(word in _NEGATIONS or word.endswith("n't") for word in words)
+
+
+def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+    """What the words alone say against a paraphrase: a reason and a detail, None for nothing. Words are in lower case."""
+    for reason, of in ((Reason.NUMBERS_DIFFER, _numbers), (Reason.PLACES_DIFFER, _where)):
+        one, other = of(said), of(now)
+        if one != other:
+            return reason, f"{_list(one)} > {_list(other)}"
+    one, other = (Counter(_SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (said, now))
+    if one != other:
+        return Reason.COLOURS_DIFFER, f"{_list(one)} > {_list(other)}"
+    if _denials(said) != _denials(now):
+        return Reason.NEGATION_DIFFERS, f"{_denials(said)} denials > {_denials(now)}"
+    for sex, pronouns in ((male, ("he", "him", "his", "himself")), (female, ("she", "her", "hers", "herself"))):
+        if any(word in pronouns for word in now) and not any(word in pronouns or sex(word) for word in said):
+            return Reason.OBJECTS_DIFFER, f"nobody is {'he' if sex is male else 'she'} in the caption"
+    return None
+
+
+def _list(found: Counter[Any]) -> str:
+    return " ".join(str(word) for word in sorted(found.elements(), key=str)) or "none"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A parsed text. `things`: indices of the graph's objects that the picture shows (not "a picture of")."""
+
+    tokens: Tokens
+    graph: Graph
+    things: tuple[int, ...]
+    denied: frozenset[int]
+
+    @classmethod
+    def of(cls, doc: Doc) -> Reading:
+        """Reads a document of a caption parser."""
+        tokens, graph = Tokens(doc), extract(doc)
+        things = tuple(at for at in range(len(graph.objects)) if not _frames(graph, at, tokens.text))
+        return cls(tokens, graph, things, _denied(tokens, graph))
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """Lemmas of all verbs."""
+        return frozenset(self.tokens.lemma(at) for at, tag in enumerate(self.tokens.tags) if tag in VERB_TAGS)
+
+    def lemma_at(self, start: int) -> str:
+        """The lemma of the token that begins at a character."""
+        return self.tokens.lemma(self.tokens.starts.index(start))
+
+    def attributes(self, thing: int) -> list[tuple[str, bool]]:
+        """(lemma, whether a verb) of all that is said of a thing alone, without counts."""
+        found = []
+        for attribute in self.graph.attributes:
+            if attribute.object == thing:
+                verb = attribute.tag in VERB_TAGS and attribute.place in ("clause", "predicate")
+                found.append((self.lemma_at(attribute.start) if verb else _plain(attribute), verb))
+        return found
+
+    def relations(self) -> list[RelationNode]:
+        """Relations between things."""
+        kept = set(self.things)
+        return [link for link in self.graph.relations if link.subject in kept and link.object in kept]
+
+    def vague(self, thing: int) -> set[str]:
+        """Counts that are no numbers."""
+        return {_VAGUE.get(count.lemma, count.lemma) for count in self.graph.counts if count.object == thing and not count.value}
+
+    def exact(self, thing: int) -> list[int]:
+        """Counts that are."""
+        return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
+
+    def loose(self) -> list[str]:
+        """Verbs and prepositions that no node of the graph covers: what the graph did not understand."""
+        graph = self.graph
+        spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
+        spans += [(thing.phrase_start, thing.phrase_end) for thing in graph.objects]
+        verbs = {_link(self, link)[0] for link in graph.relations}
+        found = []
+        for at, tag in enumerate(self.tokens.tags):
+            if tag not in ("IN", "RP", *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
+                continue
+            lemma = self.tokens.lemma(at)
+            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "while", "that", "as", "have"):
+                found.append(lemma)
+        return sorted(found)
+
+
+def _frames(graph: Graph, at: int, text: str) -> bool:
+    """Whether a thing is the picture itself ("a photo of a dog", "this picture shows"), and nothing in it ("poses for a picture")."""
+    thing = graph.objects[at]
+    if thing.head not in FRAMES:
+        return False
+    if text[thing.end:].lower().startswith((" of ", " showing ", " shows ", " with ")):
+        return True
+    return at == 0 and not any(link.object == at and link.head not in _SHOWING for link in graph.relations)
+
+
+def _plain(attribute: AttributeNode) -> str:
+    lemma = attribute.lemma.removesuffix(" colored").removesuffix(" coloured")
+    return " ".join(_SAME_COLOUR.get(word, word) for word in lemma.split())
+
+
+def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
+    """The first thing behind each denial."""
+    found = set()
+    for at in range(tokens.size):
+        lower = tokens.lower(at)
+        if lower in _NEGATIONS or lower in ("n't", "n’t"):
+            after = [index for index, thing in enumerate(graph.objects) if thing.end > tokens.ends[at]]
+            found.update(after[:1])
+    return frozenset(found)
+
+
+def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
+    """What the scene graphs say against a paraphrase: a reason and a detail, None for nothing.
+
+    The same words in the same order need no graphs, which may go wrong on either side.
+    """
+    if same_in_order(said.tokens, now.tokens):
+        return None
+    pairs = _pairings(said, now)
+    first = next(pairs, None)
+    if first is None:
+        return Reason.OBJECTS_DIFFER, f"{_names(said)} > {_names(now)}"
+    problem: tuple[Reason, str] | None = None
+    for tried, pairing in enumerate(_chain(first, pairs)):
+        found = _attributes_differ(said, now, pairing) or _relations_differ(said, now, pairing) or _order_differs(said, now, pairing)
+        if found is None:
+            return None
+        problem = problem or found
+        if tried >= _MOST:
+            break
+    return problem
+
+
+def _chain(first: dict[int, int], rest: Iterator[dict[int, int]]) -> Iterator[dict[int, int]]:
+    yield first
+    yield from rest
+
+
+def _names(reading: Reading) -> str:
+    return ", ".join(reading.graph.objects[at].lemma for at in reading.things) or "nothing"
+
+
+def _pairings(said: Reading, now: Reading) -> Iterator[dict[int, int]]:
+    """Every way to give each thing of the caption one of the paraphrase, nothing left over on either side."""
+    if len(said.things) != len(now.things):
+        return
+    options = [[other for other in now.things if _same_thing(said, at, now, other)] for at in said.things]
+    order = sorted(range(len(options)), key=lambda place: len(options[place]))
+
+    def extend(step: int, taken: dict[int, int]) -> Iterator[dict[int, int]]:
+        if step == len(order):
+            yield dict(taken)
+            return
+        at = said.things[order[step]]
+        for other in options[order[step]]:
+            if other not in taken.values():
+                yield from extend(step + 1, {**taken, at: other})
+
+    yield from extend(0, {})
+
+
+def _same_thing(said: Reading, at: int, now: Reading, other: int) -> bool:
+    one, two = said.graph.objects[at], now.graph.objects[other]
+    return (one.number == two.number and said.exact(at) == now.exact(other) and (at in said.denied) == (other in now.denied)
+            and now.vague(other) <= said.vague(at) and same_noun(one.lemma.lower(), two.lemma.lower()))
+
+
+def _attributes_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+    for at, other in pairing.items():
+        own, theirs = said.attributes(at), list(now.attributes(other))
+        name = said.graph.objects[at].lemma
+        for lemma, verb in own:
+            match = next((entry for entry in theirs if entry[1] == verb and (same_verb if verb else same_attribute)(lemma, entry[0])), None)
+            if match:
+                theirs.remove(match)
+            elif not (verb and lemma in (*LIGHT, "stand")):
+                return Reason.ATTRIBUTES_DIFFER, f"{name}: {lemma} is lost"
+        left = [lemma for lemma, verb in theirs if not (verb and lemma in LIGHT)]
+        if left:
+            return Reason.ATTRIBUTES_DIFFER, f"{name}: {left[0]} is new"
+    return None
+
+
+def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
+    """(verb, preposition) of a relation, "" for none."""
+    if relation.lemma == "have":
+        return "have", ""
+    verb, place = "", relation.lemma
+    if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # a verb that stands apart gives its name only
+        verb, _, place = relation.lemma.partition(" ")
+    if place == "to" and relation.text.lower() == "to":  # the tree may have hung "next" elsewhere
+        before = reading.tokens.text[:relation.start].lower().split()[-1:]
+        place = f"{before[0]} to" if before and before[0] in ("next", "close") else place
+    return verb, place
+
+
+def _relations_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+    theirs = now.relations()
+    used: set[int] = set()
+    for link in said.relations():
+        thing = said.graph.objects[link.object].lemma
+        anywhere = is_location(thing)
+        ends = pairing[link.subject], pairing[link.object]
+        match = [at for at, other in enumerate(theirs) if other.object == ends[1] and (anywhere or other.subject == ends[0])
+                 and (same_link(_link(said, link), _link(now, other), thing)
+                      or anywhere and same_scenery(_link(said, link), _link(now, other), thing, said.verbs))]
+        if not match:
+            return Reason.RELATIONS_DIFFER, f"{said.graph.objects[link.subject].lemma} {link.lemma} {thing} is lost"
+        used.update(match)
+    left = [other for at, other in enumerate(theirs) if at not in used]
+    if left:
+        objects = now.graph.objects
+        return Reason.RELATIONS_DIFFER, f"{objects[left[0].subject].lemma} {left[0].lemma} {objects[left[0].object].lemma} is new"
+    return None
+
+
+def _order_differs(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+    """What the graphs did not understand must be the same words, with the things in the same order."""
+    loose, others = said.loose(), now.loose()
+    if loose != others:
+        return Reason.RELATIONS_DIFFER, f"{' '.join(loose) or 'nothing'} > {' '.join(others) or 'nothing'}"
+    if loose and [pairing[at] for at in said.things] != sorted(pairing[at] for at in said.things):
+        return Reason.RELATIONS_DIFFER, f"another order around {' '.join(loose)}"
+    return None

@@ -1,0 +1,1 @@
+"""Training of the embedded caption translators: `make` is the command."""

@@ -1,0 +1,63 @@
+"""The network and the schedule of each direction, as options of fairseq-train."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PAIRS = ("en-de", "de-en", "en-fr", "fr-en")
+# The French models start from the German ones: encoder or decoder, and the English half of the table, are theirs already.
+STARTS = {"en-fr": "en-de", "fr-en": "de-en"}
+WIDTH, FEED_FORWARD, HEADS, LAYERS = 128, 256, 4, 4
+SEED = 1
+NETWORK = [
+    "--arch", "caption_transformer", "--share-all-embeddings", "--encoder-normalize-before", "--decoder-normalize-before",
+    *(word for side in ("encoder", "decoder")
+      for word in (f"--{side}-layers", str(LAYERS), f"--{side}-embed-dim", str(WIDTH), f"--{side}-ffn-embed-dim", str(FEED_FORWARD),
+                   f"--{side}-attention-heads", str(HEADS)))]
+TRAINING = ["--criterion", "fused_label_smoothing", "--label-smoothing", "0.1", "--dropout", "0.2", "--optimizer", "muon",
+            "--clip-norm", "1", "--max-tokens", "2560", "--seed", str(SEED)]
+AVERAGED = 4  # checkpoints
+EVERY = 200  # updates between two checkpoints
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training. until: updates since the start at which it ends; options: of fairseq-train, its schedule."""
+
+    until: int
+    options: tuple[str, ...]
+
+
+def _decay(start: int, end: int, rate: str) -> Stage:
+    """The learning rate falls from `rate` at update `start` to 0 at `end`, in a straight line."""
+    return Stage(end, ("--lr", rate, "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(start), "--total-num-update", str(end),
+                       "--reset-lr-scheduler"))
+
+
+def stages(pair: str) -> list[Stage]:
+    """What is run, one after the other, for a direction. Raises ValueError for one that is not in PAIRS."""
+    if pair not in PAIRS:
+        raise ValueError(f"there is no recipe for {pair!r}; there is one for {', '.join(PAIRS)}")
+    if pair in STARTS:
+        return [_decay(50, 1000, "2e-3")]
+    return [Stage(250, ("--lr", "3e-3", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "100")), _decay(250, 2400, "3e-3")]
+
+
+def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) -> list[str]:
+    """The options of fairseq-train for a stage; it goes on from the last checkpoint in `out`, else from the weights in `start`."""
+    source, _, target = pair.partition("-")
+    begin = ["--finetune-from-model", str(start)] if start is not None and not (out / "checkpoint_last.pt").is_file() else []
+    return [str(data), "--cpu", "-s", source, "-t", target, "--task", "translation",
+            "--user-dir", str(Path(__file__).parent / "fairseq_user"),
+            *NETWORK, *TRAINING, *stage.options, "--max-update", str(stage.until), *begin, "--save-dir", str(out),
+            "--save-interval-updates", str(EVERY), "--keep-interval-updates", str(AVERAGED + 2), "--validate-interval-updates",
+            str(2 * EVERY), "--validate-interval", "1000", "--no-epoch-checkpoints", "--num-workers", "0", "--no-progress-bar",
+            "--log-interval", "25"]
+
+
+def environment() -> dict[str, str]:
+    """One thread, no GPU, and a C library that keeps large blocks: faulting them in again cost each update a good part."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}
