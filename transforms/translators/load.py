@@ -28,7 +28,7 @@ def _folder(spec: Spec) -> Path:
     folder = EMBEDDED / spec.path
     if not (folder / "model.bin").is_file():
         raise TranslatorError(f"no embedded translator {spec.path}; there are {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}): "
-                              "train it with `python -m transforms.translators.train.make`, or name a model of your own, as ctranslate2:PATH")
+                              "train it with `python -m transforms.translators.train.make`, or name your own, as ctranslate2:PATH")
     return folder
 
 
