@@ -1,11 +1,11 @@
 """How often a swap negative is still true of the photo: ours against a uniform random swap of the same kind, on COCO.
 
-    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 600] [--data ../shared/data] [--judge FILE.csv]
+    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 2000] [--data ../shared/data] [--judge FILE.csv]
 
 The generator sees one caption of an image; the other four captions and the boxes (where the image has any) judge. Vocabulary and
 co-occurrence come from images that are not judged. With `--judge`, the images of a CSV file with the columns image and caption
-(Flickr8k) are judged by their captions alone, and all of COCO gives the vocabulary. The guards were developed on the images that
-are judged by default; `--skip 600` judges others. A negative counts as true when the evidence allows it:
+(Flickr8k) are judged by their captions alone, and all of COCO gives the vocabulary. The guards were developed on images that
+are judged by default; `--skip 2000` judges others. A negative counts as true when the evidence allows it:
 
 - object: some held-out caption or box names the new object, or by WordNet a kind of it, wherever it is (this errs towards
 "true");
@@ -147,7 +147,7 @@ def main() -> None:
     """Prints the shares."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--parser", default="embedded")
-    options.add_argument("--images", type=int, default=600, help="images to judge, those with boxes first")
+    options.add_argument("--images", type=int, default=2000, help="images to judge, those with boxes first")
     options.add_argument("--skip", type=int, default=0, help="leave out so many images before those that are judged")
     options.add_argument("--judge", type=Path, help="judge the images of this CSV file instead of COCO's")
     options.add_argument("--per-kind", type=int, default=20)

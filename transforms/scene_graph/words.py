@@ -36,7 +36,8 @@ RELATION_ADVERBS = frozenset({"next", "close", "adjacent", "near", "together", "
                               "parallel"})
 
 SUBSTANCES = frozenset({
-    "metal", "brick", "glass", "stone", "plastic", "wood", "leather", "concrete", "tile", "cement", "dirt", "marble", "steel",
+    "metal", "brick", "glass", "stone", "plastic", "wood", "wooden", "leather", "concrete", "tile", "cement", "dirt", "marble", "steel",
+    "golden", "woolen",
     "wicker", "rubber", "paper", "cardboard", "gold", "silver", "copper", "brass", "iron", "denim", "straw", "fabric", "cotton",
     "wool", "fur", "lace", "granite", "aluminum", "chrome", "ceramic", "porcelain", "cloth", "silk", "velvet", "bamboo", "clay",
     "orange", "pink", "baby", "adult", "rock", "foam", "canvas", "asphalt", "gravel", "bronze", "linen", "khaki", "camouflage",
