@@ -61,6 +61,6 @@ def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) 
 
 
 def environment() -> dict[str, str]:
-    """One thread, no GPU, and a C library that keeps large blocks: faulting them in again cost each update a good part."""
+    """One thread, no GPU, and a C library that keeps large blocks instead of faulting them in again each update."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MALLOC_MMAP_MAX_": "0",
             "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}
