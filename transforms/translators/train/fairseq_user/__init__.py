@@ -90,7 +90,7 @@ def smoothed_loss(features: Tensor, weight: Tensor, target: Tensor, epsilon: flo
 
 
 class PlainAttention(MultiheadAttention):
-    """fairseq's attention; in training by plain products in float32: backward, torch's fused one in bfloat16 took ten times its time in float32."""
+    """fairseq's attention; in training by plain products in float32: torch's fused one was ten times slower in bfloat16."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, incremental_state: Any = None,
                 need_weights: bool = True, static_kv: bool = False, attn_mask: Tensor | None = None, before_softmax: bool = False,
