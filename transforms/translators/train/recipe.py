@@ -32,8 +32,7 @@ class Stage:
 
 def _decay(start: int, end: int, rate: str) -> Stage:
     """The learning rate falls from `rate` at update `start` to 0 at `end`, in a straight line."""
-    return Stage(end, ("--lr", rate, "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(start), "--total-num-update", str(end),
-                       "--reset-lr-scheduler"))
+    return Stage(end, ("--lr", rate, "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(start), "--total-num-update", str(end)))
 
 
 def stages(pair: str) -> list[Stage]:
@@ -41,14 +40,18 @@ def stages(pair: str) -> list[Stage]:
     if pair not in PAIRS:
         raise ValueError(f"there is no recipe for {pair!r}; there is one for {', '.join(PAIRS)}")
     if pair in STARTS:
-        return [_decay(50, 1000, "2e-3")]
-    return [Stage(250, ("--lr", "3e-3", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "100")), _decay(250, 2400, "3e-3")]
+        return [_decay(100, 2000, "3e-3")]
+    return [Stage(250, ("--lr", "3e-3", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "100")), _decay(250, 2400, "3e-3"),
+            _decay(2400, 4400, "1.5e-3")]
 
 
 def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) -> list[str]:
     """The options of fairseq-train for a stage; it goes on from the last checkpoint in `out`, else from the weights in `start`."""
     source, _, target = pair.partition("-")
-    begin = ["--finetune-from-model", str(start)] if start is not None and not (out / "checkpoint_last.pt").is_file() else []
+    if (out / "checkpoint_last.pt").is_file():
+        begin = ["--reset-lr-scheduler"]  # the schedule may be another stage's
+    else:
+        begin = [] if start is None else ["--finetune-from-model", str(start)]
     return [str(data), "--cpu", "-s", source, "-t", target, "--task", "translation",
             "--user-dir", str(Path(__file__).parent / "fairseq_user"),
             *NETWORK, *TRAINING, *stage.options, "--max-update", str(stage.until), *begin, "--save-dir", str(out),
@@ -58,6 +61,6 @@ def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) 
 
 
 def environment() -> dict[str, str]:
-    """One thread, no GPU, and a C library that keeps large blocks: faulting them in again cost each update a good part."""
+    """One thread, no GPU, and a C library that keeps large blocks instead of faulting them in again each update."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MALLOC_MMAP_MAX_": "0",
             "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}

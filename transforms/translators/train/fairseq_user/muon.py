@@ -1,4 +1,4 @@
-"""Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) for fairseq: it learns more from each update than Adam does."""
+"""Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) for fairseq."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
