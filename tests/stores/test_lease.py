@@ -17,7 +17,7 @@ from pipelines.lease import LEASE_S
 from tests.engine_help import cmcl, need, start_cmcl, write_config
 from tests.stores.stores import STORES, settings
 
-pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
 s3fs = pytest.importorskip("s3fs", reason="needs cmcl[s3]")
 gcsfs_core = pytest.importorskip("gcsfs.core", reason="needs cmcl[gcp]")
