@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,13 @@ class Draft:
         self.room = dict.fromkeys(settings.kinds, settings.per_kind)
 
     def add(self, kind: str, level: str, edits: tuple[Edit, ...], origin: str, score: float, presence: float, why: str) -> bool:
-        """Adds a negative unless it is there already or is a caption of the image; True when it was added."""
+        """Adds a negative unless it is there already or is a caption of the image; True when it was added.
+
+        Nothing is added where spans overlap: a parse may nest the phrase of one object in that of another.
+        """
+        ends = sorted((start, end) for start, end, _ in edits)
+        if any(after[0] < before[1] for before, after in pairwise(ends)):
+            return False
         text = apply_edits(self.caption, edits)
         if text in self.texts:
             self.refuse(Reason.REPEATED_TEXT, origin)
