@@ -65,6 +65,20 @@ def test_edits_that_overlap_are_refused() -> None:
             apply_edits("abcd", edits)
 
 
+def test_phrases_that_a_parse_nests_are_not_exchanged() -> None:
+    caption, chosen = "a red ball on a blue box", SwapSettings(kinds=("order",))
+    graph = caption_parser("embedded").parse([caption])[0]
+    context = ImageContext(index(), chosen, [caption], [graph], None, ())
+
+    def found() -> list[Negative]:
+        return [one for one in negatives(caption, graph, index(), context, chosen, counter_rng(1, "swaps", "0")) if " on " in one.origin]
+
+    assert [one.text for one in found()] == ["a blue box on a red ball"]
+    box = next(place for place, thing in enumerate(graph.objects) if thing.head == "box")
+    graph.objects[box] = graph.objects[box]._replace(phrase_start=0)
+    assert found() == []
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 149), st.integers(0, 5))
 def test_every_negative_is_an_exact_edit_of_its_caption(image: int, seed: int) -> None:
