@@ -88,8 +88,7 @@ class Draft:
 
         Nothing is added where spans overlap: a parse may nest the phrase of one object in that of another.
         """
-        ends = sorted((start, end) for start, end, _ in edits)
-        if any(after[0] < before[1] for before, after in pairwise(ends)):
+        if len(edits) > 1 and any(after[0] < before[1] for before, after in pairwise(sorted(edits))):
             return False
         text = apply_edits(self.caption, edits)
         if text in self.texts:
