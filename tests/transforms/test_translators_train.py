@@ -28,6 +28,7 @@ def parts():
     return fairseq_user
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, rows=st.integers(1, 600), classes=st.integers(2, 40), epsilon=st.sampled_from([0.0, 0.1, 0.4]))
 def test_the_loss_and_its_gradients_are_fairseqs(parts, seed, rows, classes, epsilon):
     from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
@@ -48,6 +49,7 @@ def test_the_loss_and_its_gradients_are_fairseqs(parts, seed, rows, classes, eps
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, batch=st.integers(1, 3), length=st.integers(1, 6), hidden=st.integers(0, 2), causal=st.booleans())
 def test_attention_is_fairseqs(parts, seed, batch, length, hidden, causal):
     torch.manual_seed(seed)
@@ -61,6 +63,7 @@ def test_attention_is_fairseqs(parts, seed, batch, length, hidden, causal):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, p=st.floats(0.05, 0.6))
 def test_dropout_drops_its_share_and_keeps_the_mean(parts, seed, p):
     torch.manual_seed(seed)
@@ -71,6 +74,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(parts, seed, p):
     assert parts.ByteDropout(p).eval()(dropped) is dropped
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, rows=st.integers(2, 12), more=st.integers(0, 20))
 def test_orthogonal_has_singular_values_near_one_and_the_same_axes(parts, seed, rows, more):
     given_to = np.random.default_rng(seed).standard_normal((2, rows, rows + more + 8))
@@ -150,7 +154,7 @@ def test_a_training_goes_on_where_it_was_and_ends_in_a_model(parts, multi30k, tm
         (tmp_path / "data" / f"train.{language}").symlink_to(multi30k / f"train.{language}")
         lines = corpus.sentences(multi30k, "val", language)[:20]
         (tmp_path / "data" / f"val.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    short = [recipe.Stage(2, recipe.stages("en-de")[0].options), recipe.Stage(4, recipe.stages("en-de")[1].options)]
+    short = [recipe.Stage(until, recipe.stages("en-de")[-1].options) for until in (2, 4)]
     monkeypatch.setattr(recipe, "stages", lambda pair: short)
     monkeypatch.setattr(recipe, "EVERY", 2)
     work = tmp_path / "work"

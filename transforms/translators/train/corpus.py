@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -41,13 +43,14 @@ def train_subwords(data: Path, out: Path, pieces: int = PIECES) -> None:
     """
     import sentencepiece
 
-    parallel(data, "train", LANGUAGES)
-    scratch = out.with_name(out.name + ".tmp")
+    captions = parallel(data, "train", LANGUAGES)
+    written = io.BytesIO()  # not SentencePiece's own file: that would hold the paths of this machine, and differ between machines
     sentencepiece.SentencePieceTrainer.train(
-        input=[str(data / f"train.{language}") for language in LANGUAGES], model_prefix=str(scratch), vocab_size=pieces, model_type="bpe",
+        sentence_iterator=itertools.chain.from_iterable(captions), model_writer=written, vocab_size=pieces, model_type="bpe",
         character_coverage=1.0, num_threads=1, bos_id=-1, pad_id=-1, unk_id=0, eos_id=-1, shuffle_input_sentence=False, minloglevel=1)
-    scratch.with_name(scratch.name + ".vocab").unlink()
-    scratch.with_name(scratch.name + ".model").replace(out)
+    scratch = out.with_name(out.name + ".tmp")
+    scratch.write_bytes(written.getvalue())
+    scratch.replace(out)
 
 
 def write_dictionary(subwords: Path, out: Path) -> None:

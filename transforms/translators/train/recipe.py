@@ -16,7 +16,7 @@ NETWORK = [
     *(word for side in ("encoder", "decoder")
       for word in (f"--{side}-layers", str(LAYERS), f"--{side}-embed-dim", str(WIDTH), f"--{side}-ffn-embed-dim", str(FEED_FORWARD),
                    f"--{side}-attention-heads", str(HEADS)))]
-TRAINING = ["--criterion", "fused_label_smoothing", "--label-smoothing", "0.1", "--dropout", "0.2", "--optimizer", "muon",
+TRAINING = ["--criterion", "fused_label_smoothing", "--label-smoothing", "0.1", "--dropout", "0.3", "--optimizer", "muon",
             "--clip-norm", "1", "--max-tokens", "2560", "--seed", str(SEED)]
 AVERAGED = 4  # checkpoints
 EVERY = 200  # updates between two checkpoints
@@ -40,9 +40,8 @@ def stages(pair: str) -> list[Stage]:
     if pair not in PAIRS:
         raise ValueError(f"there is no recipe for {pair!r}; there is one for {', '.join(PAIRS)}")
     if pair in STARTS:
-        return [_decay(100, 2000, "3e-3")]
-    return [Stage(250, ("--lr", "3e-3", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "100")), _decay(250, 2400, "3e-3"),
-            _decay(2400, 4400, "1.5e-3")]
+        return [_decay(100, 2500, "3e-3")]
+    return [_decay(250, 7000, "3e-3")]
 
 
 def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) -> list[str]:
