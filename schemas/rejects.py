@@ -72,6 +72,7 @@ class Reason(StrEnum):
     REGIONS_MISSING = "regions_missing"
     # Back-translation: texts that are no captions, and candidates refused
     NO_CAPTION = "no_caption"
+    CANDIDATE_FAILED = "candidate_failed"
     GARBLED = "garbled"
     UNCHANGED = "unchanged"
     NUMBERS_DIFFER = "numbers_differ"
@@ -92,7 +93,8 @@ EXCLUSIONS = frozenset({Reason.EXCLUDED, Reason.IMAGE_NOT_HELD, Reason.NO_CAPTIO
 GUARDS = frozenset({
     Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN,
     Reason.REPEATED_TEXT, Reason.SYNONYM, Reason.HYPERNYM, Reason.HYPONYM, Reason.IN_SIBLING, Reason.IN_LABELS,
-    Reason.LIKELY_TRUE, Reason.AMBIGUOUS, Reason.GARBLED, Reason.UNCHANGED, Reason.NUMBERS_DIFFER, Reason.COLOURS_DIFFER,
+    Reason.LIKELY_TRUE, Reason.AMBIGUOUS, Reason.CANDIDATE_FAILED, Reason.GARBLED, Reason.UNCHANGED, Reason.NUMBERS_DIFFER,
+    Reason.COLOURS_DIFFER,
     Reason.NEGATION_DIFFERS, Reason.PLACES_DIFFER, Reason.OBJECTS_DIFFER, Reason.ATTRIBUTES_DIFFER, Reason.RELATIONS_DIFFER,
     Reason.DISSIMILAR, Reason.NEAR_POSITIVE, Reason.SURPLUS,
 })

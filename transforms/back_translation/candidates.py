@@ -71,6 +71,9 @@ def back_translate(captions: Sequence[str], settings: BackTranslationSettings, s
                 own.failures.append(failed[caption])
             rank = 0
             for hypothesis in forward.get(caption, ()):
+                if not hypothesis.text.strip():  # refused later, and counted, as a text without words
+                    own.candidates.append(Candidate("", number, rank))
+                    rank += 1
                 if hypothesis.text in lost:
                     own.failures.append(lost[hypothesis.text])
                 for result in backward.get(hypothesis.text, ()):

@@ -79,8 +79,8 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
             choice.refused.append((Reason.REPEATED_TEXT, text))
             continue
         seen.add(tuple(words))
-        nonsense = garbled(text)
-        if nonsense and nonsense != garbled(caption):  # the caption may say it itself
+        nonsense = garbled(text, caption)
+        if nonsense:
             choice.refused.append((Reason.GARBLED, f"{nonsense}: {text}"))
             continue
         changed = change(own, words)

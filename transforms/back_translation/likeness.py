@@ -12,11 +12,15 @@ from transforms.lexicon import lexicon
 # Words that caption writers use for the same thing, and that WordNet keeps apart or has too far down.
 _NOUNS = (
     "bicycle bike cycle", "motorcycle motorbike", "couch sofa settee", "street road", "sidewalk pavement", "airplane aeroplane plane",
-    "television tv", "woman lady", "man guy gentleman", "kid child", "ocean sea", "beach shore", "phone telephone cellphone",
-    "fridge refrigerator", "rug carpet", "racket racquet", "shop store", "cup mug", "truck lorry", "car automobile",
+    "television tv", "woman lady", "man guy gentleman", "kid child", "ocean sea", "beach shore", "phone telephone",
+    "fridge refrigerator", "rug carpet", "racket racquet", "shop store", "truck lorry", "car automobile",
     "photo picture photograph",
-    "boat sailboat", "bathroom restroom", "doughnut donut", "trousers pants", "stone rock", "frisbee disc", "forest wood", "woods forest",
-    "rail railing", "railroad railway", "grass lawn", "meal food", "hill slope", "laptop notebook", "crowd mass",
+    "bathroom restroom", "doughnut donut", "trousers pants", "stone rock", "woods forest", "rail railing", "railroad railway",
+    "hill slope",
+)
+# The first may be called the second, not the other way.
+_BROADER_NOUNS = (
+    "cellphone phone", "cellphone telephone", "mug cup", "sailboat boat", "frisbee disc", "lawn grass", "meal food",
 )
 _VERBS = (
     "hold carry", "chase pursue", "look watch", "look gaze stare", "sit seat", "run jog", "eat munch", "speak talk", "jump leap", "lie lay",
@@ -29,7 +33,7 @@ _ATTRIBUTES = (
 # What WordNet or the look-alikes hold together, and a photograph keeps apart.
 _APART = {
     "n": ("bathroom toilet", "toilet pot", "bike motorcycle", "bike moped", "bike motorbike", "cat guy", "eye middle", "eye center",
-          "store storage", "picture painting", "image painting", "people group", "person adult"),
+          "store storage", "picture painting", "image painting", "people group", "person adult", "wood forest"),
     "v": ("pull draw", "float swim", "hold keep", "make do", "picture depict"),
     "a": (),
 }
@@ -69,15 +73,17 @@ def _sets(lines: tuple[str, ...]) -> dict[str, frozenset[str]]:
     return found
 
 
+_BROADER = {(line.split()[0], line.split()[1]) for line in _BROADER_NOUNS}
+_NARROWER = {(wide, narrow) for narrow, wide in _BROADER}
 _SETS = {"n": _sets(_NOUNS), "v": _sets(_VERBS), "a": _sets(_ATTRIBUTES)}
 _NEVER = {pos: _sets(lines) for pos, lines in _APART.items()}
 
 
 def _synonyms(one: str, other: str, pos: str) -> bool:
     """Whether two single words are the same, in one of our sets, or in one synset by one of their two first senses."""
-    if one == other or other in _SETS[pos].get(one, ()):
+    if one == other or other in _SETS[pos].get(one, ()) or pos == "n" and (one, other) in _BROADER:
         return True
-    if other in _NEVER[pos].get(one, ()):
+    if other in _NEVER[pos].get(one, ()) or pos == "n" and (one, other) in _NARROWER:
         return False
     known = lexicon()
     return bool(set(known.senses(one, pos)[:2]) & set(known.senses(other, pos)[:2]))
@@ -165,6 +171,8 @@ def same_link(said: tuple[str, str], now: tuple[str, str], thing: str) -> bool:
         return True
     if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {place, there} <= {"", "on", "on top of", "in"}:
         return True
+    if {verb, other} == {"lie", "lay"} and not place and not there:  # a hen lays an egg
+        return False
     if verb != other and not same_verb(verb, other) and not (not other and verb in POSTURES) and not (not verb and other in LIGHT):
         return False
     if not place or not there:

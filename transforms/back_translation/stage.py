@@ -21,7 +21,7 @@ from transforms.lexicon import lexicon
 from transforms.parser.engines import caption_parser, check_spec, spec_fingerprint
 from transforms.stage import Input, Stage, Task, cancelled
 
-REVISION = 1
+REVISION = 2
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
 _ASIDE = {"parser", "encoder", "pivots"}  # fingerprints stand for these
@@ -59,7 +59,8 @@ class BackTranslate(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Settings, the code's revision, and every engine by its fingerprint; where a model lies is not among them."""
         own = self.how.model_dump(mode="json", exclude=_ASIDE)
-        return {"how": own, "code": REVISION, "translators": [list(way) for way in fingerprints(self.how)],
+        origins = [origin_of(way, self.how) for way in self.how.ways()]  # rows hold them
+        return {"how": own, "code": REVISION, "translators": [list(way) for way in fingerprints(self.how)], "origins": origins,
                 "encoder": encoder_fingerprint(self.how.encoder, self.how.threads), "parser": spec_fingerprint(self.how.parser),
                 "lexicon": lexicon().fingerprint}
 
@@ -102,8 +103,8 @@ class BackTranslate(Stage):
 
     def _rows(self, task: Task, pair_id: str, caption: str, choice: Choice, origins: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The rewrites of one pair; its rejects go into the books."""
-        if choice.failures:
-            task.rejects.add(pair_id, Reason.ENGINE_FAILED, "; ".join(choice.failures))
+        if choice.failures:  # a pair is rejected only when nothing came of it
+            task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if choice.positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
         numbers = task.counts.numbers
         for many in range(1, self.how.positives + 1):
             numbers[f"pairs_with_{many}"] = numbers.get(f"pairs_with_{many}", 0) + (len(choice.positives) >= many)

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from transforms.lexicon import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|net|jpg|jpeg|png|gif|html?)\b", re.IGNORECASE)
-_MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@]\w", re.IGNORECASE)
+_MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@][^\W\d]", re.IGNORECASE)
 _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
+_SIGNS = frozenset("°®™©")
+_DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
 _HYPHEN = re.compile(r"\s*@-@\s*")
 _APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
 # Function words that only one side has: a text with more of the foreign ones is not English.
 _ENGLISH = frozenset("a the of and with on at is are to by his her its their while from into near next this that there two three".split())
+# Those that are English words as well ("no", "do", "van", "den") are left out.
 _FOREIGN = frozenset("""
-ein eine einer einem einen der das und mit auf im ist sind von zu dem den des vor
-un une le la les et avec sur dans est du au aux deux
-el los las con en y una del por para está sobre
-il di che gli della nel uno
-een het op van voor aan
-um uma os com no na do da em
-och på är ett som av för
+ein eine einer einem einen der das und mit auf ist sind von zu dem des vor
+une le les et avec sur dans est du aux deux
+el con en una del por para está sobre
+il di che gli della nel
+een het voor aan
+uma em
+och på är ett som för
 """.split()) - _ENGLISH
 
 
@@ -44,7 +50,7 @@ def no_caption(text: str, max_words: int) -> str:
     letters = 0
     for character in text:
         kind = unicodedata.category(character)
-        if kind in ("So", "Sk", "Co", "Cn", "Cc") and not character.isspace() or character == "\ufe0f":
+        if (kind in ("So", "Sk", "Co", "Cn", "Cc") and not character.isspace() and character not in _SIGNS) or character == "\ufe0f":
             return f"holds the symbol U+{ord(character):04X}"
         if kind[0] == "L":
             letters += 1
@@ -54,9 +60,17 @@ def no_caption(text: str, max_words: int) -> str:
         return "holds no words"
     words = words_of(text)
     foreign, english = sum(word in _FOREIGN for word in words), sum(word in _ENGLISH for word in words)
-    if foreign > english and foreign * 5 >= len(words):
+    if foreign > max(1, english) and foreign * 5 >= len(words):
         return f"is not English ({foreign} of {len(words)} words are of other languages)"
+    if len(words) > 2 and not any(word in _ENGLISH or _known(word) for word in words):
+        return f"is not English (none of its {len(words)} words is known)"
     return ""
+
+
+def _known(word: str) -> bool:
+    """Whether a word, or what it may be a form of, is in the lexicon."""
+    forms = {word, *(word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d", "'s")), word.removesuffix("ing") + "e"}
+    return any(lexicon().senses(form, pos) for form in forms for pos in "nva")
 
 
 def prepared(caption: str) -> str:
@@ -67,7 +81,7 @@ def prepared(caption: str) -> str:
     text = " ".join(caption.split())
     if text.isupper() and len(words_of(text)) > 1:
         text = text.lower()
-    text = text[:1].upper() + text[1:]
+    text = _capital(text)
     end = _ending(text)
     return text + "." if not end else text[: len(text) - len(end)] + (end.strip()[0] if end.strip() else ".")
 
@@ -91,10 +105,15 @@ def restored(text: str, caption: str) -> str:
     if caption.isupper() and len(words_of(caption)) > 1:
         text = text.upper()
     elif caption[:1].isupper():
-        text = text[:1].upper() + text[1:]
+        text = _capital(text)
     elif caption[:1].islower() and not _keeps_capital(text, caption):
         text = text[:1].lower() + text[1:]
-    return text + _ending(caption.rstrip()).replace(" ", "")
+    return text + "".join(_ending(caption).split())
+
+
+def _capital(text: str) -> str:
+    first = text[:1].upper()
+    return first + text[1:] if len(first) == 1 else text  # not "ß", which would become two
 
 
 def _keeps_capital(text: str, caption: str) -> bool:
@@ -103,13 +122,22 @@ def _keeps_capital(text: str, caption: str) -> bool:
     return first == "I" or first.startswith(("I'", "I’")) or (len(first) > 1 and first.isupper()) or first in caption.split()
 
 
+def _pieces(words: Sequence[str]) -> list[str]:
+    """Words without accents and apostrophes, cut at hyphens: "T-shirt" and "T shirt" are the same two."""
+    text = unicodedata.normalize("NFKD", " ".join(words).replace("-", " "))
+    return "".join(character for character in text if character.isalnum() or character == " ").split()
+
+
 def change(one: Sequence[str], other: Sequence[str]) -> float:
     """Share of words that differ, 0 to 1: the edit distance (a move costs two) over the length of the longer.
 
-    A metric but for the division: symmetric, and 0 for the same words alone.
+    Symmetric, and 0 for the same letters and digits alone: hyphens, blanks between words, apostrophes and accents are no change.
     """
+    one, other = _pieces(one), _pieces(other)
+    if "".join(one) == "".join(other):
+        return 0.0
     if not one or not other:
-        return float(bool(one) or bool(other))
+        return 1.0
     row = list(range(len(other) + 1))
     for at, word in enumerate(one, start=1):
         diagonal, row[0] = row[0], at
@@ -118,19 +146,27 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
     return row[-1] / max(len(one), len(other))
 
 
-def garbled(text: str) -> str:
-    """Why a text is no good sentence, "" where it may be one: no words, an unknown token, "dog dog", "a apple", three words said again."""
+def garbled(text: str, caption: str = "") -> str:
+    """Why a text is no good sentence, "" where it may be one. What its caption says itself is no reason.
+
+    No words, an unknown token, "dog dog", "a apple", three words said again.
+    """
+    own = set(_nonsense(caption)) if caption else set()
+    return next((found for found in _nonsense(text) if found not in own), "")
+
+
+def _nonsense(text: str) -> Iterator[str]:
     words = words_of(text)
     if not words:
-        return "no words"
+        yield "no words"
     if "⁇" in text or "<unk>" in text:
-        return "an unknown token"
-    for at in range(len(words) - 1):
-        if words[at] == words[at + 1]:
-            return f"{words[at]} {words[at + 1]}"
-    pairs = [*zip(words, words[1:], words[2:], strict=False)]
-    article = _ARTICLE.search(text)
-    if article:
-        return article.group().lower()
-    twice = next((pair for pair in pairs if pairs.count(pair) > 1 and len(set(pair)) > 1), None)
-    return " ".join(twice) + " twice" if twice else ""
+        yield "an unknown token"
+    yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
+    if text.isupper():
+        text = text.lower()
+    for article in _ARTICLE.finditer(text):
+        letter, _, word = article.group().partition(" ")
+        if not word.isupper() and not (letter == "A" and article.start()):  # "an FBI agent", "vitamin A and C"
+            yield article.group().lower()
+    triples = [*zip(words, words[1:], words[2:], strict=False)]
+    yield from (" ".join(triple) + " twice" for triple in triples if triples.count(triple) > 1 and len(set(triple)) > 1)

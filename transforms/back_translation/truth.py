@@ -32,20 +32,31 @@ _WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "
           "back": "back", "beside": "beside", "next": "beside", "against": "against"}
 _PHRASES = (("on", "top", "of"), ("in", "back", "of"))
 _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # said in other words often enough
-_MAP = {"both": 2, "trio": 3}
+_MAP = {"both": 2, "trio": 3, "zero": 0}
+_SHARES = {"all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
+_ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
+# Words that take back or limit what is said.
+_HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
+# Adverbs that claim nothing, or are a preposition's ("next to").
+_HARMLESS = frozenset("there also just then so too here now currently not n't as very while next close".split())
 _SHOWING = frozenset({"show", "have", "depict", "feature", "display", "be", "see"})
 _VAGUE = {"multiple": "several", "various": "several", "some": "several", "few": "several", "numerous": "many"}
+ADVERB_TAGS = ("RP", "RB", "RBR", "RBS")
 _MOST = 2000  # assignments of things to things that are tried for one pair of texts
+_STEPS = 20_000  # and steps on the way to them: a list of many like things must not hold up its partition
 
 
-def _numbers(words: Sequence[str]) -> Counter[int]:
-    found: Counter[int] = Counter()
+def _numbers(words: Sequence[str]) -> Counter[str]:
+    """Numbers, in digits, and what else counts: ordinals, decades, "all", "most"."""
+    found: Counter[str] = Counter()
     for word in words:
-        value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
-        if not value and word.isdecimal():
-            value = int(word[:9])
-        if value:
-            found[value] += 1
+        value = next((known[word] for known in (NUMBERS, MEASURES, _MAP) if word in known), None)
+        if value is not None:
+            found[str(value)] += 1
+        elif any(character.isdigit() for character in word):
+            found[word.lstrip("0") or "0"] += 1
+        elif word in _SHARES or word in _ORDINALS:
+            found[_SHARES.get(word, word)] += 1
     return found
 
 
@@ -80,9 +91,22 @@ def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] 
         return Reason.COLOURS_DIFFER, f"{_list(one)} > {_list(other)}"
     if _denials(said) != _denials(now):
         return Reason.NEGATION_DIFFERS, f"{_denials(said)} denials > {_denials(now)}"
-    for sex, pronouns in ((male, ("he", "him", "his", "himself")), (female, ("she", "her", "hers", "herself"))):
-        if any(word in pronouns for word in now) and not any(word in pronouns or sex(word) for word in said):
-            return Reason.OBJECTS_DIFFER, f"nobody is {'he' if sex is male else 'she'} in the caption"
+    one, other = (Counter(word for word in words if word in _HEDGES) for words in (said, now))
+    if one != other:
+        return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
+    return _pronouns_differ(said, now)
+
+
+def _pronouns_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+    """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs."""
+    counts = []
+    for name, sex, pronouns in (("he", male, ("he", "him", "his", "himself")), ("she", female, ("she", "her", "hers", "herself"))):
+        before, after = (sum(word in pronouns for word in words) for words in (said, now))
+        if after and not before and not any(sex(word) for word in said):
+            return Reason.OBJECTS_DIFFER, f"nobody is {name} in the caption"
+        counts.append((before, after, any(sex(word) for word in said)))
+    if all(there for _, _, there in counts) and any(before != after for before, after, _ in counts):
+        return Reason.OBJECTS_DIFFER, "who is he and who is she is not clear"
     return None
 
 
@@ -138,17 +162,17 @@ class Reading:
         return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
 
     def loose(self) -> list[str]:
-        """Verbs and prepositions that no node of the graph covers: what the graph did not understand."""
+        """Verbs, prepositions and adverbs that no node of the graph covers: what the graph did not understand."""
         graph = self.graph
         spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
         spans += [(thing.phrase_start, thing.phrase_end) for thing in graph.objects]
         verbs = {_link(self, link)[0] for link in graph.relations}
         found = []
         for at, tag in enumerate(self.tokens.tags):
-            if tag not in ("IN", "RP", *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
+            if tag not in ("IN", *ADVERB_TAGS, *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
             lemma = self.tokens.lemma(at)
-            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "while", "that", "as", "have"):
+            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and lemma not in _HARMLESS:
                 found.append(lemma)
         return sorted(found)
 
@@ -186,6 +210,9 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
     """
     if same_in_order(said.tokens, now.tokens):
         return None
+    framed = _frame_attributes(now) - _frame_attributes(said)
+    if framed:
+        return Reason.ATTRIBUTES_DIFFER, f"the picture: {min(framed)} is new"
     pairs = _pairings(said, now)
     first = next(pairs, None)
     if first is None:
@@ -199,6 +226,14 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
         if tried >= _MOST:
             break
     return problem
+
+
+def _frame_attributes(reading: Reading) -> set[str]:
+    """What is said of the picture itself."""
+    graph = reading.graph
+    frames = [at for at in range(len(graph.objects)) if at not in reading.things]
+    compounds = {word for at in frames for word in graph.objects[at].lemma.lower().split()[:-1]}  # "blurry" may be read as a noun
+    return compounds | {_plain(attribute) for attribute in graph.attributes if attribute.object in frames}
 
 
 def _chain(first: dict[int, int], rest: Iterator[dict[int, int]]) -> Iterator[dict[int, int]]:
@@ -215,9 +250,16 @@ def _pairings(said: Reading, now: Reading) -> Iterator[dict[int, int]]:
     if len(said.things) != len(now.things):
         return
     options = [[other for other in now.things if _same_thing(said, at, now, other)] for at in said.things]
+    if {other for places in options for other in places} != set(now.things):
+        return
     order = sorted(range(len(options)), key=lambda place: len(options[place]))
+    steps = 0
 
     def extend(step: int, taken: dict[int, int]) -> Iterator[dict[int, int]]:
+        nonlocal steps
+        steps += 1
+        if steps > _STEPS:
+            return
         if step == len(order):
             yield dict(taken)
             return
