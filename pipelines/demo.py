@@ -65,6 +65,7 @@ def settings() -> dict[str, object]:
         "tfidf": {"k": 20},
         "regions": {},
         "swaps": {"per_kind": 5},
+        "back_translation": {},
     }
 
 

@@ -20,11 +20,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def demo_without_detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The same without regions: torch is not staged with the package, a worker's image brings it."""
+def demo_without_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The same without regions and back-translation: torch is not staged with the package, a worker's image brings it."""
     folder = tmp_path_factory.mktemp("light")
     settings = demo_settings(folder)
-    del settings["regions"]
+    del settings["regions"], settings["back_translation"]
     return _reference(folder, settings)
 
 

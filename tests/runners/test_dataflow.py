@@ -49,9 +49,9 @@ def staged(config: str, store: Path, environment: dict[str, str], *options: str)
     return template, folder
 
 
-def test_the_template_and_the_staged_pipeline(demo_without_detector: tuple[str, str], tmp_path: Path) -> None:
+def test_the_template_and_the_staged_pipeline(demo_without_torch: tuple[str, str], tmp_path: Path) -> None:
     need("go")
-    config, wanted = demo_without_detector
+    config, wanted = demo_without_torch
     store = tmp_path / "store"
     store.mkdir()
     with fake_gcs(store) as endpoint:
