@@ -3,9 +3,10 @@
     python -m benchmarks.back_translation CAPTIONS.json [--captions 4000] [--pivot de] [--rounds 3] [--fairseq FORWARD_FOLDER BACK_FOLDER]
 
 Stage: `back_translate` as the stage calls it, with its windows, deduplication, subword models and lists of candidates. Bare: CTranslate2's
-`translate_batch` on the same sentences, cut into tokens beforehand, with the same settings. With --fairseq, fairseq generates with the
-checkpoints that the models were converted from, at the same settings, tokens cut beforehand too. Rounds take turns; medians, in CPU seconds
-of this process, on one thread.
+`translate_batch` on the same sentences, cut into tokens beforehand, with the same settings. What the stage does with the candidates
+(scene graphs, sentence encoder) is no translating; it is timed apart, as "filters". With --fairseq, fairseq generates with the checkpoints
+that the models were converted from, at the same settings; it cuts its tokens within its time, as the stage does. Rounds take turns;
+medians, in CPU seconds of this process, on one thread.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from pathlib import Path
 
 from benchmarks.corpora import coco_captions
 from transforms.back_translation.candidates import back_translate, windows
+from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import no_caption, prepared
+from transforms.encoders.sentence import sentence_encoder
+from transforms.parser.engines import caption_parser
 from transforms.translators.base import Decoding
 from transforms.translators.ctranslate import CTranslate2Translator
 from transforms.translators.load import translator
@@ -56,7 +60,7 @@ def main() -> None:
     way = how.ways()[0]
     there, back = (translator(spec) for spec in (way.forward, way.back))
     assert isinstance(there, CTranslate2Translator) and isinstance(back, CTranslate2Translator)
-    between = [found[0].text for found in there.translate(texts, how.forward)]
+    between = [hypotheses[0].text for hypotheses in there.translate(texts, how.forward)]
     sources = [[engine.tokens(window) for window in windows(part)] for engine, part in ((there, texts), (back, between))]
     tokens = sum(len(row) for rows in sources for window in rows for row in window)
     ways: dict[str, Callable[[], object]] = {
@@ -66,6 +70,9 @@ def main() -> None:
     if arguments.fairseq:
         engines = [translator(f"fairseq:{folder}") for folder in arguments.fairseq]
         ways["fairseq"] = lambda: (engines[0].translate(texts, how.forward), engines[1].translate(between, how.backward))
+    found = {text: own.candidates for text, own in back_translate(texts, how, 0).items()}
+    parser, encoder = caption_parser(how.parser), sentence_encoder(how.encoder, how.threads)
+    ways["filters"] = lambda: choose(found, parser, encoder, how)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, work in ways.items():
@@ -75,6 +82,7 @@ def main() -> None:
     for name, median in medians.items():
         print(f"{name:18} {tokens / median:9.0f} tokens/s  ({median:.2f} CPU s)")
     print(f"stage to bare CTranslate2: {medians['CTranslate2 alone'] / medians['stage']:.3f}")
+    print(f"with the filters: {medians['CTranslate2 alone'] / (medians['stage'] + medians['filters']):.3f}")
     if "fairseq" in medians:
         print(f"stage to fairseq: {medians['fairseq'] / medians['stage']:.2f}")
 

@@ -1,6 +1,6 @@
 """What back-translation makes of COCO's 25,014 validation captions: how many get positives, how near and how different, what is dropped.
 
-    python -m benchmarks.positives_coco ../shared/data/coco_val2017/captions_val2017.json [--workers 2] [--captions 0] [--set KEY=VALUE ...]
+    python -m benchmarks.positives_coco CAPTIONS.json [--workers 2] [--examples 30] [--set KEY=VALUE ...]
 
 Runs the stages `pairs` and `back_translation` of an ordinary corpus of captions alone, in a temporary folder.
 """

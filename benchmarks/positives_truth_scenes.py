@@ -3,8 +3,9 @@
     python -m benchmarks.positives_truth_scenes [--scenes 400] [--show 20] [--set min_similarity=0.8 ...]
 
 Every caption is true of its scene. The truth record judges what the translators made of it (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Texts that the scenes' own little grammar cannot read are counted apart, and so they are in the
-share of all. Candidates are counted once a caption, without those that only repeat it.
+unclear (geometry near a threshold). Texts that the scenes' own little grammar cannot read are counted apart, and as not true in the share
+of all, so that the share of true ones among all kept lies between the last figure and the first; --show prints them for a look by eye.
+Candidates are counted once a caption, without those that only repeat it.
 """
 
 from __future__ import annotations
