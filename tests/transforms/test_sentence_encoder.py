@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("sentence_transformers", reason="the encoder needs its extra: pip install 'cmcl[translate]'")
 
-from tests.transforms.translator_help import scene_captions
+from tests.transforms.translator_help import at_once, scene_captions
 from transforms.encoders.sentence import EncoderError, model_folder, sentence_encoder, spec_fingerprint
 
 
@@ -35,6 +36,34 @@ def test_a_vector_is_the_same_to_the_last_bit_in_any_company():
     assert np.array_equal(parts, whole)
     assert np.allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
     assert encoder.encode([]).shape == (0, 384)
+
+
+def test_the_tokenizer_has_one_caller_at_a_time(monkeypatch):
+    encoder, texts = sentence_encoder("embedded"), scene_captions(30)
+    alone, tokenizer, inside, most = encoder.encode(texts), encoder._model.tokenizer, [], []
+
+    def slow(*args, **settings):
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.05)
+        found = tokenizer(*args, **settings)
+        inside.pop()
+        return found
+
+    monkeypatch.setattr(encoder, "_model", _With(encoder._model, slow))
+    together = at_once([lambda: encoder.encode(texts)] * 3)
+    assert max(most) == 1
+    assert all(np.array_equal(one, alone) for one in together)
+
+
+class _With:
+    """A model with another tokenizer."""
+
+    def __init__(self, model, tokenizer):
+        self.call, self.tokenizer, self.max_seq_length = model, tokenizer, model.max_seq_length
+
+    def __call__(self, features):
+        return self.call(features)
 
 
 def test_nearer_in_meaning_is_nearer():

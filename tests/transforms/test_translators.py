@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 pytest.importorskip("ctranslate2", reason="translators need CTranslate2: pip install 'cmcl[translate]'")
 pytest.importorskip("transformers")
 
-from tests.transforms.translator_help import marian_folder, scene_captions
-from transforms.translators import convert
+from tests.transforms.translator_help import at_once, marian_folder, scene_captions
+from transforms.translators import convert, ctranslate
 from transforms.translators.base import Decoding, Spec, TranslatorError, parse_spec
+from transforms.translators.ctranslate import CTranslate2Translator
 from transforms.translators.load import check_spec, embedded_pairs, name_of, spec_fingerprint, translator
 from transforms.translators.subwords import MosesBpe
 
@@ -32,7 +34,8 @@ def model(checkpoint, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("spec", ["", "embedded", "embedded:en", "embedded:en-de#en:de", "ctranslate2", "ctranslate2:", "opus:/m", "fairseq:"])
+@pytest.mark.parametrize("spec", ["", "embedded", "embedded:en", "embedded:en-de#en:de", "ctranslate2", "ctranslate2:", "opus:/m", "fairseq:",
+                                  "embedded:/tmp/en-de", "embedded:../en-de", "embedded:en-de/../fr-en", "embedded:EN-DE"])
 def test_what_is_no_specification_is_refused_by_name(spec):
     with pytest.raises(TranslatorError, match="embedded:"):
         parse_spec(spec)
@@ -44,6 +47,8 @@ def test_specifications_are_taken_apart():
     assert name_of("ctranslate2:/m/nllb#eng_Latn:deu_Latn") == "ctranslate2:nllb#eng_Latn:deu_Latn"
     with pytest.raises(TranslatorError, match="#SRC:TGT"):
         parse_spec("ctranslate2:/m/nllb#deu_Latn")
+    with pytest.raises(TranslatorError, match="#SRC:TGT"):
+        parse_spec("ctranslate2:/m/nllb#:deu_Latn")
 
 
 @pytest.mark.parametrize(("missing", "text"), [
@@ -73,6 +78,9 @@ def test_broken_models_are_named(model, tmp_path):
     (folder / "source.spm").write_bytes(b"nothing")
     with pytest.raises(TranslatorError, match="no SentencePiece model"):
         translator(f"ctranslate2:{folder}", "int8")
+    (folder / "shared_vocabulary.json").write_text("[")
+    with pytest.raises(TranslatorError, match="shared_vocabulary.json is no JSON"):
+        check_spec(f"ctranslate2:{folder}")
 
 
 def test_n_best_lists_are_ordered_and_as_long_as_asked(model):
@@ -102,6 +110,23 @@ def test_samples_are_those_of_the_seed(model):
     assert one != other
 
 
+def test_samples_of_two_translators_at_once_are_those_of_their_seeds(model, monkeypatch):
+    import ctranslate2
+
+    engines, decoding = [CTranslate2Translator(model, name) for name in ("one", "two")], Decoding(n_best=3, top_k=8, max_length=12)
+    alone = [engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)]
+    setting = ctranslate2.set_random_seed
+    monkeypatch.setattr(ctranslate2, "set_random_seed", lambda seed: (setting(seed), time.sleep(0.2)))  # each sets its own, then both draw
+    together = at_once([lambda engine=engine, seed=seed: engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)])
+    assert together == alone
+
+
+def test_a_search_waits_for_no_sampler(model):
+    engine = translator(f"ctranslate2:{model}")
+    with ctranslate._SAMPLING:
+        assert at_once([lambda: engine.translate(CAPTIONS[:2], Decoding(max_length=12))])[0]
+
+
 def test_a_translator_is_loaded_once_and_known_by_its_files(model, tmp_path):
     spec = f"ctranslate2:{model}"
     assert translator(spec) is translator(spec)
@@ -118,10 +143,11 @@ def test_multilingual_models_want_their_languages(tmp_path):
     folder = marian_folder(tmp_path / "hf", CAPTIONS, languages=["fra", "deu"])
     convert.convert_marian(folder, tmp_path / "many", "int8")
     spec = f"ctranslate2:{tmp_path / 'many'}"
-    with pytest.raises(TranslatorError, match="multilingual model"):
-        translator(spec)
-    with pytest.raises(TranslatorError, match=">>spa<<"):
-        translator(f"{spec}#en:spa")
+    for plan in (check_spec, translator):
+        with pytest.raises(TranslatorError, match="multilingual model"):
+            plan(spec)
+        with pytest.raises(TranslatorError, match=">>spa<<"):
+            plan(f"{spec}#en:spa")
     french, german = translator(f"{spec}#en:fra"), translator(f"{spec}#en:deu")
     assert french.tokens(["A dog."])[0][0] == ">>fra<<" and french.tokens(["A dog."])[0][-1] == "</s>"
     texts = [[one[0].text for one in engine.translate(CAPTIONS[:30], Decoding(max_length=12))] for engine in (french, german)]
@@ -129,23 +155,62 @@ def test_multilingual_models_want_their_languages(tmp_path):
     assert french.fingerprint != german.fingerprint
 
 
+def with_words(model: Path, folder: Path, *words: str) -> Path:
+    """A copy of the model, some of whose vocabulary is called otherwise."""
+    shutil.copytree(model, folder)
+    vocabulary = json.loads((folder / "shared_vocabulary.json").read_text())
+    vocabulary[-1 - len(words):-1] = words
+    (folder / "shared_vocabulary.json").write_text(json.dumps(vocabulary))
+    return folder
+
+
+@pytest.mark.parametrize("words", [("____",), ("____", "__", "_____"), ("__en__",), ("__A__", "__9__"), (">>>>", ">><<", ">> <<"), ("eng_Latn",)])
+def test_words_that_only_look_like_languages_make_no_multilingual_model(model, tmp_path, words):
+    spec = f"ctranslate2:{with_words(model, tmp_path / 'm', *words)}"
+    check_spec(spec)
+    assert translator(spec).tokens(["A dog."])[0][0] not in words
+
+
+def test_tokens_of_m2m_are_known(model, tmp_path):
+    spec = f"ctranslate2:{with_words(model, tmp_path / 'm', '__en__', '__zh_Hans__', '__ceb__')}"
+    with pytest.raises(TranslatorError, match="multilingual model .__ceb__, __en__, __zh_Hans__"):
+        check_spec(spec)
+    with pytest.raises(TranslatorError, match="no language '__de__'"):
+        check_spec(f"{spec}#en:de")
+    engine = translator(f"{spec}#en:ceb")
+    assert engine.tokens(["A dog."])[0][0] == "__en__"
+    assert len(engine.translate(["A dog."], Decoding(max_length=12))) == 1
+
+
+def test_languages_that_a_model_of_one_pair_has_not_are_refused(model, tmp_path):
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    check_spec(f"ctranslate2:{folder}#en:fr")  # nothing here tells its languages
+    (folder / "translator.json").write_text('{"source": "en", "target": "de"}')
+    check_spec(f"ctranslate2:{folder}")
+    check_spec(f"ctranslate2:{folder}#en:de")
+    for other in ("en:fr", "de:en"):
+        with pytest.raises(TranslatorError, match=f"translates one pair, en:de .*cannot do #{other}"):
+            check_spec(f"ctranslate2:{folder}#{other}")
+
+
+def test_bpe_without_languages_is_refused_at_planning(model, tmp_path):
+    pytest.importorskip("sacremoses", reason="Moses tokens need sacremoses: pip install sacremoses")
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    for name in ("source.spm", "target.spm"):
+        (folder / name).unlink()
+    (folder / "bpecodes").write_text("l o 9\n")
+    with pytest.raises(TranslatorError, match="Moses tokenisation wants the languages"):
+        check_spec(f"ctranslate2:{folder}")
+    check_spec(f"ctranslate2:{folder}#en:de")
+
+
 def test_target_language_tokens_open_the_output_and_are_cut_off(model, tmp_path):
     """As NLLB wants it: the language before the source and before the target."""
-    folder = Path(shutil.copytree(model, tmp_path / "nllb"))
-    vocabulary = json.loads((folder / "shared_vocabulary.json").read_text())
-    vocabulary[-3:-1] = ["eng_Latn", "deu_Latn"]
-    (folder / "shared_vocabulary.json").write_text(json.dumps(vocabulary))
+    folder = with_words(model, tmp_path / "nllb", "eng_Latn", "deu_Latn")
     engine = translator(f"ctranslate2:{folder}#eng_Latn:deu_Latn")
     assert engine.tokens(["A dog."])[0][0] == "eng_Latn"
     found = engine.translate(CAPTIONS[:20], Decoding(max_length=12))
     assert not any("deu_Latn" in one.text for hypotheses in found for one in hypotheses)
-
-
-def test_conversion_says_what_is_missing(tmp_path, capsys):
-    (tmp_path / "source.spm").write_bytes(b"")
-    (tmp_path / "target.spm").write_bytes(b"")
-    assert convert.main(["marian", str(tmp_path), str(tmp_path / "out")]) == 1
-    assert "neither decoder.yml (OPUS-MT) nor config.json" in capsys.readouterr().err
 
 
 def test_bpe_merges_the_best_ranked_pair_first(tmp_path):
@@ -172,7 +237,6 @@ def test_bpe_is_that_of_subword_nmt(tmp_path, shared_data):
     assert cut.encode(lines) == [reference.process_line(line).split() for line in words]
 
 
-@pytest.mark.skipif(not embedded_pairs(), reason="no embedded translators in this checkout")
 def test_the_embedded_translators_translate():
     texts = translator("embedded:en-de").translate(["Two dogs run on the beach."], Decoding(beam=2))[0][0].text
     assert "Hunde" in texts and "Strand" in texts

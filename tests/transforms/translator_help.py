@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from transforms.scenes.language import captions
 from transforms.scenes.layout import sample_scene
@@ -13,6 +15,15 @@ from transforms.scenes.layout import sample_scene
 def scene_captions(count: int, seed: int = 5) -> list[str]:
     """Captions of made scenes."""
     return [caption.text for at in range(-(-count // 5)) for caption in captions(sample_scene(seed, at), seed)][:count]
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What the calls return, each in a thread of its own. Raises TimeoutError when one hangs."""
+    pool = ThreadPoolExecutor(len(calls))
+    try:
+        return [found.result(timeout=60) for found in [pool.submit(call) for call in calls]]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def sentence_pieces(prefix: Path, texts: Sequence[str], pieces: int = 200) -> Path:

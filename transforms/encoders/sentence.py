@@ -103,6 +103,10 @@ class TransformerEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of length 1, float32 [n, width]."""
+        with self._lock:  # the tokenizer is no more shared than the network: it keeps padding and truncation between its calls
+            return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
         limit = min(self._model.max_seq_length or _WIDTHS[-1], _WIDTHS[-1])
         lengths = [min(len(ids), limit) for ids in self._model.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]] \
             if texts else []
@@ -127,7 +131,7 @@ class TransformerEncoder:
 
         full = texts + [""] * (_BATCH - len(texts))
         features = self._model.tokenizer(full, padding="max_length", truncation=True, max_length=width, return_tensors="pt")
-        with self._lock, torch.inference_mode(), kernel_threads(self._threads):
+        with torch.inference_mode(), kernel_threads(self._threads):
             vectors = self._model(dict(features))["sentence_embedding"]
             vectors = torch.nn.functional.normalize(vectors, dim=1)
         found: np.ndarray = vectors[:len(texts)].numpy()

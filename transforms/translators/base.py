@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -86,12 +87,12 @@ def parse_spec(spec: str) -> Spec:
     if engine not in ENGINES or not colon or not place:
         raise TranslatorError(f"translator {spec!r} is none of: embedded:SRC-TGT, ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT]")
     if engine == "embedded":
-        source, dash, target = place.partition("-")
-        if mark or not dash or not source or not target:
+        if mark or not re.fullmatch("[a-z]{2,3}-[a-z]{2,3}", place):  # no path: one would name folders outside the package
             raise TranslatorError(f"translator {spec!r}: an embedded one is named by its languages, as embedded:en-de")
+        source, _, target = place.partition("-")
         return Spec(engine, place, source, target)
     source, _, target = pair.partition(":")
-    if mark and not target:
+    if mark and not (source and target):
         raise TranslatorError(f"translator {spec!r}: languages are named as #SRC:TGT, such as #eng_Latn:deu_Latn")
     return Spec(engine, place, source, target)
 

@@ -5,7 +5,8 @@
 
 fairseq: SRC holds a checkpoint (.pt), dict.SRC.txt and dict.TGT.txt, and the subword model. marian: SRC is OPUS-MT's folder as published
 (decoder.yml and .npz) or as transformers keeps it (config.json). The conversion is CTranslate2's own; the subword files are copied along.
-Checkpoints are read with `weights_only=True`: no code in them runs.
+OUT appears when it is whole. A folder that is there already is replaced only if it is a converted one (holds model.bin) or empty.
+Checkpoints are read with `weights_only=True`, and their settings made anew (`fairseq_engine`): no code in them runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transforms.translators.base import TranslatorError
 from transforms.translators.ctranslate import INSTALL
@@ -24,38 +29,44 @@ QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16
 
 
 def convert_fairseq(source: Path, out: Path, quantization: str | None = None, languages: tuple[str, str] = ("", "")) -> None:
-    """Converts a fairseq checkpoint folder. Raises TranslatorError when something is missing, or the checkpoint holds more than data."""
-    from transforms.translators.fairseq_engine import checkpoint_of, languages_in, needs_fairseq, safely
+    """Converts a fairseq checkpoint folder.
+
+    Raises TranslatorError when something is missing or cannot be converted, the checkpoint is none that `fairseq_engine` takes, or `out`
+    is none to write to.
+    """
+    from transforms.translators.fairseq_engine import needs_fairseq, read_checkpoint, safely
 
     needs_fairseq(f"converting {source}")
     converters = _converters()
-    names = subword_files(source)
-    pair = languages_in(source, *languages)
-    with safely(source):
-        converter = converters.FairseqConverter(str(checkpoint_of(source)), str(source), source_lang=pair[0], target_lang=pair[1])
-        converter.convert(str(out), quantization=quantization, force=True)
-    _copy(source, out, names)
-    (out / SIDECAR).write_text(json.dumps({"source": pair[0], "target": pair[1]}) + "\n", encoding="utf-8")
+    with _placed(source, out) as work:
+        import torch
+
+        state = read_checkpoint(source, *languages)
+        pair = state["args"].source_lang, state["args"].target_lang
+        torch.save(state, work / "checkpoint.pt")  # the converter reads no other: settings of the original might run code
+        converter = converters.FairseqConverter(str(work / "checkpoint.pt"), str(source), source_lang=pair[0], target_lang=pair[1])
+        with safely(source):
+            converter.convert(str(work / "model"), quantization=quantization)
+        (work / "model" / SIDECAR).write_text(json.dumps({"source": pair[0], "target": pair[1]}) + "\n", encoding="utf-8")
 
 
 def convert_marian(source: Path, out: Path, quantization: str | None = None) -> None:
-    """Converts a Marian model, of OPUS-MT or of transformers. Raises TranslatorError when a file is missing."""
+    """Converts a Marian model, of OPUS-MT or of transformers.
+
+    Raises TranslatorError when a file is missing or cannot be converted, or `out` is none to write to.
+    """
     converters = _converters()
-    names = subword_files(source)
-    try:
+    with _placed(source, out) as work:
         if (source / "decoder.yml").is_file():
             converter = converters.OpusMTConverter(str(source))
         elif (source / "config.json").is_file():
             converter = converters.TransformersConverter(str(source))
         else:
             raise TranslatorError(f"{source} holds neither decoder.yml (OPUS-MT) nor config.json (transformers)")
-        converter.convert(str(out), quantization=quantization, force=True)
-    except (OSError, ImportError) as error:
-        raise TranslatorError(f"{source} cannot be converted: {error}") from error
-    _copy(source, out, names)
+        converter.convert(str(work / "model"), quantization=quantization)
 
 
-def _converters():  # type: ignore[no-untyped-def]
+def _converters() -> Any:
     try:
         from ctranslate2 import converters
     except ImportError as error:
@@ -63,9 +74,43 @@ def _converters():  # type: ignore[no-untyped-def]
     return converters
 
 
-def _copy(source: Path, out: Path, names: tuple[str, ...]) -> None:
-    for name in names:
-        shutil.copyfile(source / name, out / name)
+@contextmanager
+def _placed(source: Path, out: Path) -> Iterator[Path]:
+    """A scratch folder beside `out`: what the block leaves under `model` in it becomes `out`, with the subword files, when it succeeds.
+
+    Raises TranslatorError for whatever goes wrong, and before the block when `out` holds anything but a converted model, or `out` and
+    `source` lie in each other.
+    """
+    names = subword_files(source)
+    inside, place = source.resolve(), out.resolve()
+    if inside == place or inside in place.parents or place in inside.parents:
+        raise TranslatorError(f"{source} would be written over: OUT ({out}) must be a folder apart from it")
+    _check_replaceable(out)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
+            work = Path(scratch)
+            yield work
+            for name in names:
+                shutil.copyfile(source / name, work / "model" / name)
+            _check_replaceable(out)  # it may have been filled meanwhile
+            if place.exists():
+                place.rename(work / "before")
+            try:
+                (work / "model").rename(place)
+            except BaseException:
+                if (work / "before").exists():
+                    (work / "before").rename(place)
+                raise
+    except TranslatorError:
+        raise
+    except Exception as error:
+        raise TranslatorError(f"{source} cannot be converted: {type(error).__name__}: {error}") from error
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and ((out / "model.bin").is_file() or not any(out.iterdir()))):
+        raise TranslatorError(f"{out} is there already and is no converted model (no model.bin): name another folder, or remove it")
 
 
 def main(arguments: list[str] | None = None) -> int:

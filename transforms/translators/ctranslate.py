@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.manifest import fingerprint
 from transforms.translators.base import Decoding, Hypothesis, TranslatorError, folder_digest
-from transforms.translators.subwords import SIDECAR, sidecar, subword_files, subwords_of
+from transforms.translators.subwords import SIDECAR, check_subwords, sidecar, subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[translate]'"
 _CONVERT = "`python -m transforms.translators.convert fairseq|marian SRC OUT`"
 _EOS = "</s>"
+_SAMPLING = threading.Lock()  # CTranslate2's seed is one for the process: a second sampler would draw from the first one's
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
@@ -36,11 +38,87 @@ def model_files(folder: Path) -> tuple[str, ...]:
     return ("model.bin", *vocabularies, *others, *subword_files(folder))
 
 
-def check_folder(folder: Path) -> None:
-    """Raises TranslatorError when the engine or a file is missing. Loads nothing."""
+class Marks(NamedTuple):
+    """Tokens that a model wants around a text: `before` and `after` the source, `prefix` at the start of the target."""
+
+    before: list[str]
+    after: list[str]
+    prefix: list[str]
+
+
+def check_folder(folder: Path, source: str = "", target: str = "") -> Marks:
+    """What surrounds the tokens of a text. Loads no weights.
+
+    Raises TranslatorError when the engine or a file is missing or broken, or the model has not these languages, or wants some.
+    """
     if importlib.util.find_spec("ctranslate2") is None:
         raise TranslatorError(f"{folder}: CTranslate2 is not installed: run `{INSTALL}`")
     model_files(folder)
+    noted = sidecar(folder)
+    check_subwords(folder, source or noted.get("source", ""), target or noted.get("target", ""))
+    config = _json(folder / "config.json", dict) if (folder / "config.json").is_file() else {}
+    vocabulary = _vocabulary(folder)
+    before, prefix = _language_tokens(folder, vocabulary, source, target)
+    for token in noted.get("before", ()):
+        before.append(_known(folder, vocabulary, token))
+    return Marks(before, [_EOS] if _EOS in vocabulary and not config.get("add_source_eos", False) else [], prefix)
+
+
+def _json(path: Path, kind: type) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TranslatorError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, kind):
+        raise TranslatorError(f"{path} holds no JSON {'object' if kind is dict else 'list'}")
+    return found
+
+
+def _vocabulary(folder: Path) -> frozenset[str]:
+    """The tokens that the source may have."""
+    for name in ("source_vocabulary", "shared_vocabulary"):
+        if (folder / f"{name}.json").is_file():
+            return frozenset(map(str, _json(folder / f"{name}.json", list)))
+        if (folder / f"{name}.txt").is_file():
+            return frozenset((folder / f"{name}.txt").read_text(encoding="utf-8", errors="replace").split("\n"))
+    return frozenset()
+
+
+def _language_tokens(folder: Path, vocabulary: frozenset[str], source: str, target: str) -> tuple[list[str], list[str]]:
+    """Tokens before the source, and the first ones of the target."""
+    wrapped = _like(r"__[a-z]{2,3}(_[A-Za-z]+)?__", vocabulary)  # M2M-100
+    prompts = _like(r">>[A-Za-z]{2,3}([_+-][A-Za-z0-9]+)*<<", vocabulary)  # OPUS-MT
+    scripts = _like(r"[a-z]{3}_[A-Z][a-z]{3}", vocabulary)  # NLLB
+    wrapped, scripts = (found if len(found) > 1 else [] for found in (wrapped, scripts))  # one alone may be any model's word
+    if not (wrapped or prompts or scripts):
+        _one_pair(folder, source, target)
+        return [], []
+    if not target:
+        some = ", ".join((wrapped or prompts or scripts)[:4])
+        raise TranslatorError(f"{folder} is a multilingual model ({some}, ...): name the languages behind its path, "
+                              "as #eng_Latn:deu_Latn or #en:de")
+    if prompts and not wrapped:
+        return [_known(folder, vocabulary, f">>{target}<<")], []
+    marks = [f"__{code}__" if wrapped else code for code in (source, target)]
+    return [_known(folder, vocabulary, marks[0])], [_known(folder, vocabulary, marks[1])]
+
+
+def _like(pattern: str, vocabulary: frozenset[str]) -> list[str]:
+    return sorted(token for token in vocabulary if re.fullmatch(pattern, token))
+
+
+def _known(folder: Path, vocabulary: frozenset[str], token: str) -> str:
+    if token not in vocabulary:
+        raise TranslatorError(f"{folder} has no language {token!r} in its vocabulary")
+    return token
+
+
+def _one_pair(folder: Path, source: str, target: str) -> None:
+    """Raises TranslatorError when languages are named that a model of one pair is known not to have: they would change nothing."""
+    own = tuple(sidecar(folder).get(side, "") for side in ("source", "target"))
+    if target and any(own) and own != (source, target):
+        raise TranslatorError(f"{folder} translates one pair, {own[0]}:{own[1]} (its {SIDECAR}; no languages in its vocabulary): it cannot "
+                              f"do #{source}:{target}")
 
 
 def folder_fingerprint(folder: Path, source: str, target: str, compute_type: str) -> str:
@@ -55,82 +133,50 @@ def _model(folder: Path, compute_type: str, threads: int) -> Any:
 
     try:
         return ctranslate2.Translator(str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         raise TranslatorError(f"{folder}: CTranslate2 cannot load it (compute_type {compute_type!r}): {error}") from error
-
-
-def _vocabulary(folder: Path, side: str) -> frozenset[str]:
-    for name in (f"{side}_vocabulary", "shared_vocabulary"):
-        if (folder / f"{name}.json").is_file():
-            return frozenset(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
-        if (folder / f"{name}.txt").is_file():
-            return frozenset((folder / f"{name}.txt").read_text(encoding="utf-8").split("\n"))
-    return frozenset()
 
 
 class CTranslate2Translator:
     """One direction of a CTranslate2 model.
 
     Where the vocabulary holds tokens for languages (NLLB: eng_Latn, M2M-100: __en__, OPUS-MT to several languages: >>fra<<), the
-    languages must be named. Raises TranslatorError when they are not, or the model has none such, or a file is missing.
+    languages must be named. Raises TranslatorError as `check_folder` does, and when CTranslate2 cannot load the model.
     """
 
     def __init__(self, folder: Path, name: str, source: str = "", target: str = "", compute_type: str = "default", threads: int = 1):
-        check_folder(folder)
+        self._marks = check_folder(folder, source, target)
         noted = sidecar(folder)
         self.name, self._folder = name, folder
         self._compute_type, self._threads = compute_type, threads
         self.fingerprint = folder_fingerprint(folder, source, target, compute_type)
         self._subwords = subwords_of(folder, source or noted.get("source", ""), target or noted.get("target", ""))
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if (folder / "config.json").is_file() else {}
-        vocabulary = _vocabulary(folder, "source")
-        self._before, self._prefix = self._language_tokens(vocabulary, source, target)
-        self._before += [self._known(vocabulary, token) for token in noted.get("before", ())]
-        self._after = [_EOS] if _EOS in vocabulary and not config.get("add_source_eos", False) else []
         self._translator = _model(folder, compute_type, threads)
         self._lock = threading.Lock()
 
-    def _language_tokens(self, vocabulary: frozenset[str], source: str, target: str) -> tuple[list[str], list[str]]:
-        """Tokens before the source, and the first ones of the target."""
-        wrapped = [name for name in vocabulary if name.startswith("__") and name.endswith("__") and len(name) <= 8]
-        prompts = [name for name in vocabulary if name.startswith(">>") and name.endswith("<<")]
-        scripts = [name for name in vocabulary if len(name) == 8 and name[3] == "_" and name[:3].islower() and name[4:].istitle()]
-        if not (wrapped or prompts or len(scripts) > 1):
-            return [], []  # one pair of languages, which the model knows
-        if not target:
-            some = ", ".join(sorted(wrapped or prompts or scripts)[:4])
-            raise TranslatorError(f"{self._folder} is a multilingual model ({some}, ...): name the languages behind its path, "
-                                  "as #eng_Latn:deu_Latn or #en:de")
-        if prompts and not wrapped:
-            return [self._known(vocabulary, f">>{target}<<")], []
-        marks = [f"__{code}__" if wrapped else code for code in (source, target)]
-        return [self._known(vocabulary, marks[0])], [self._known(vocabulary, marks[1])]
-
-    def _known(self, vocabulary: frozenset[str], token: str) -> str:
-        if token not in vocabulary:
-            raise TranslatorError(f"{self._folder} has no language {token!r} in its vocabulary")
-        return token
-
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
         """What the network is given for each text."""
-        return [[*self._before, *pieces, *self._after] for pieces in self._subwords.encode(texts)]
+        return [[*self._marks.before, *pieces, *self._marks.after] for pieces in self._subwords.encode(texts)]
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:
         """Up to `n_best` translations of each text. Texts of like length share a batch, whatever their order here."""
-        rows = self.tokens(texts)
-        with self._lock:
+        rows, prefix = self.tokens(texts), self._marks.prefix
+        with _SAMPLING if decoding.top_k else self._lock:  # a search draws nothing: it need not wait for samplers
             results = self._sampler(decoding, seed).translate_batch(
-                rows, target_prefix=[self._prefix] * len(rows) if self._prefix else None,
+                rows, target_prefix=[prefix] * len(rows) if prefix else None,
                 max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
                 beam_size=1 if decoding.top_k else decoding.beam, num_hypotheses=decoding.n_best,
                 sampling_topk=decoding.top_k or 1, sampling_temperature=decoding.temperature,
                 max_input_length=decoding.max_length, max_decoding_length=decoding.max_length)
-        flat = [tokens[len(self._prefix):] for result in results for tokens in result.hypotheses]
+        flat = [tokens[len(prefix):] for result in results for tokens in result.hypotheses]
         joined = iter(self._subwords.decode(flat))
         return [[Hypothesis(next(joined), score) for score in result.scores] for result in results]
 
     def _sampler(self, decoding: Decoding, seed: int) -> Any:
-        """The network; for sampling a copy of its own, since a thread of CTranslate2 takes its seed once, when it starts to draw."""
+        """The network; for sampling a copy of its own, since a thread of CTranslate2 takes its seed once, when it starts to draw.
+
+        A sampler is made and used under `_SAMPLING`.
+        """
         if not decoding.top_k:
             return self._translator
         import ctranslate2

@@ -27,8 +27,8 @@ def _folder(spec: Spec) -> Path:
         return folder
     folder = EMBEDDED / spec.path
     if not (folder / "model.bin").is_file():
-        raise TranslatorError(f"no embedded translator {spec.path}; there are {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}): "
-                              "train it with `python -m transforms.translators.train.make`, or name your own, as ctranslate2:PATH")
+        raise TranslatorError(f"no embedded translator {spec.path}; there are {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}); "
+                              "name one of your own as ctranslate2:PATH")
     return folder
 
 
@@ -45,7 +45,7 @@ def check_spec(text: str) -> None:
 
         check_checkpoint(folder, spec.source, spec.target)
     else:
-        check_folder(folder)
+        check_folder(folder, *_languages(spec))
 
 
 def spec_fingerprint(text: str, compute_type: str) -> str:

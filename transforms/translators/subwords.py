@@ -43,7 +43,6 @@ class SentencePieces:
     """SentencePiece. Raises TranslatorError when a file is no SentencePiece model."""
 
     def __init__(self, source: Path, target: Path):
-        need("sentencepiece", f"{source.parent}")
         import sentencepiece
 
         self._models = []
@@ -68,11 +67,8 @@ class MosesBpe:
     """Moses tokens (sacremoses) cut by fastBPE's codes: lines of two symbols and a count, a word's last symbol ending in </w>."""
 
     def __init__(self, codes: Path, source: str, target: str):
-        need("sacremoses", f"{codes}")
         import sacremoses
 
-        if not source or not target:
-            raise TranslatorError(f"{codes.parent}: Moses tokenisation wants the languages; name them as #SRC:TGT behind the path")
         self._tokenizer = sacremoses.MosesTokenizer(lang=source)
         self._detokenizer = sacremoses.MosesDetokenizer(lang=target)
         lines = codes.read_text(encoding="utf-8").splitlines()
@@ -137,8 +133,17 @@ def sidecar(folder: Path) -> dict[str, Any]:
     return said
 
 
+def check_subwords(folder: Path, source: str, target: str) -> None:
+    """Raises TranslatorError when the folder's subword files, what reads them, or languages that they want are missing. Loads nothing."""
+    codes = subword_files(folder)[0] in CODES
+    need("sacremoses" if codes else "sentencepiece", f"{folder}")
+    if codes and not (source and target):
+        raise TranslatorError(f"{folder}: Moses tokenisation wants the languages; name them as #SRC:TGT behind the path")
+
+
 def subwords_of(folder: Path, source: str, target: str) -> Subwords:
     """The subword model of a folder. Raises TranslatorError when files or packages are missing."""
+    check_subwords(folder, source, target)
     names = subword_files(folder)
     if names[0] in CODES:
         return MosesBpe(folder / names[0], source, target)
