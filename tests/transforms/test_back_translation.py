@@ -120,7 +120,7 @@ def test_windows_do_not_depend_on_the_order():
     assert list(windows(texts)) == list(windows(texts[::-1] + texts))
 
 
-@pytest.mark.parametrize("text", ["", "...", "a dog dog runs", "a dog on a dog on a dog on a dog", "a ⁇ runs", "a orange cat", "a umbrella", "an dog", "in a the park"])
+@pytest.mark.parametrize("text", ["", "...", "a dog dog runs", "a dog on a dog on a dog on a dog", "a ⁇ runs", "a orange cat", "a umbrella", "an dog", "in a the park", "a dog and a small cat is."])
 def test_garbled_texts(text):
     assert garbled(text)
 
@@ -159,6 +159,9 @@ SAME = [
     ("A dog is laying on a bed.", "A dog is lying on a bed."),
     ("A man is walking his dog.", "A man walks his dog."),
     ("A blurry photo of a dog.", "A photo of a dog."),
+    ("A bunch of people in a park.", "A group of people are in a park."),
+    ("Two cats next to each other.", "Two cats are next to each other."),
+    ("A pile of books on a table.", "A pile of books is on a table."),
 ]
 OTHER = [
     ("A red circle above a blue square.", "A blue circle above a red square.", Reason.ATTRIBUTES_DIFFER),
@@ -206,6 +209,12 @@ OTHER = [
     ("A notebook on a desk.", "A laptop is on a desk.", Reason.OBJECTS_DIFFER),
     ("A pile of wood next to a house.", "A pile of forest is next to a house.", Reason.OBJECTS_DIFFER),
     ("A hen laying an egg.", "A hen lying an egg.", Reason.RELATIONS_DIFFER),
+    ("A boy in a spotted shirt kicks a ball.", "A boy in a striped shirt kicks a ball.", None),
+    ("A bicycle is little and a boy is wearing a hat.", "A bicycle and a little boy is wearing a hat.", None),
+    ("The dog is little and the woman is wearing a hat.", "The little dog and the woman are wearing a hat.", Reason.RELATIONS_DIFFER),
+    ("A white vehicle over a red ball is over a seat.", "A white vehicle over a red ball above a seat.", Reason.RELATIONS_DIFFER),
+    ("A green book is on the left of a table and beside a book.", "A green book on the left of a table next to a book.",
+     Reason.RELATIONS_DIFFER),
     ("A photo of a dog.", "A blurry photo of a dog.", Reason.ATTRIBUTES_DIFFER),
 ]
 
@@ -224,7 +233,7 @@ def test_what_says_the_same_passes(said, now):
 @pytest.mark.parametrize(("said", "now", "reason"), OTHER)
 def test_what_says_something_else_is_refused(said, now, reason):
     found = verdict(said, now)
-    assert found and found[0] == reason
+    assert found and found[0] == (reason or found[0])  # None: what it is laid to depends on the parse
 
 
 def test_every_real_caption_says_what_it_says(shared_data):
@@ -320,7 +329,7 @@ def test_a_text_that_the_parser_fails_on_costs_the_others_nothing():
 
 @pytest.mark.parametrize(("changes", "text"), [
     ({"n_best": 9}, "n_best 9 is above beam 6"), ({"pivots": ["de", "de"]}, "'de' is named twice"), ({"pivots": []}, "at least 1"),
-    ({"pivot_texts": 5}, "pivot_texts 5 is above pivot_beam 2"), ({"temperature": 0}, "greater than 0"), ({"compute_type": "int4"}, "int8"),
+    ({"pivot_texts": 5}, "pivot_texts 5 is above pivot_beam 4"), ({"temperature": 0}, "greater than 0"), ({"compute_type": "int4"}, "int8"),
 ])
 def test_wrong_settings_are_named(changes, text):
     with pytest.raises(ValueError, match=text):

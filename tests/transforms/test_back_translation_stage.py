@@ -128,7 +128,7 @@ def test_the_books_hold_every_candidate(tmp_path, shared_data):
     corpus = run(tmp_path, [GivenPairs(captions=coco(shared_data, 60)), BackTranslate(how=HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.rows_in == 60 and counts.rejected == counts.excluded == 0
-    assert counts.dropped + counts.rows_out["rewrites"] == 60 * len(PIVOTS) * HOW.n_best
+    assert counts.dropped + counts.rows_out["rewrites"] == 60 * len(PIVOTS) * HOW.pivot_texts * HOW.n_best
     assert counts.dropped - counts.reasons["repeated_text"] == counts.rows_out.get("rejects", len(rows_of(corpus, "rejects")))
 
 

@@ -10,6 +10,8 @@ from transforms.scene_graph.words import NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 
 # They may come and go between the words that count.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
+_BE = frozenset({"is", "are", "was", "were", "'s"})
+_FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 
 
 class Word(NamedTuple):
@@ -35,6 +37,25 @@ def words_that_count(tokens: Tokens) -> list[Word]:
             found.append(plain[at])
             at += 1
     return found
+
+
+def joints(tokens: Tokens) -> tuple[int, int, int, int]:
+    """How the parts of a text hang together, which translation loosens: "a ball over a box is over a bench" is not "a ball over a box
+    over a bench", nor is "a bike is little and a boy sits" "a bike and a little boy sit".
+
+    Places said with "is" behind another place; places said with "and"; qualities said with "is", and finite verbs, where there is an
+    "and".
+    """
+    said = [tokens.lower(at) for at in range(tokens.size)]
+    places = [at for at in range(1, tokens.size) if tokens.tags[at] in ("IN", "RB") and place_class(said[at])
+              or tokens.tags[at] == "IN" and said[at] not in ("that", "while", "as", "of")]
+    behind = sum(said[at - 1] in _BE for at in places[1:])
+    joined = sum(said[at - 1] == "and" for at in places)
+    if "and" not in said:
+        return behind, joined, 0, 0
+    qualities = sum(said[at - 1] in _BE and tokens.tags[at] == "JJ" for at in range(1, tokens.size))
+    finite = sum(tag in _FINITE and said[at - 1] != "and" for at, tag in enumerate(tokens.tags))
+    return behind, joined, qualities, finite if finite > 1 else 0
 
 
 def same_in_order(said: Tokens, now: Tokens) -> bool:

@@ -32,9 +32,9 @@ class BackTranslationSettings(BaseModel):
     pivots: tuple[str | Pivot, ...] = Field(("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, "
                                                                                       "forward, back} with two specifications")
     positives: int = Field(3, ge=1, le=100, description="positives of a caption at most")
-    # On the way there few are enough: most of the variety comes from the way back.
-    pivot_beam: int = Field(2, ge=1, le=64, description="width of the search on the way there")
-    pivot_texts: int = Field(1, ge=1, le=64, description="translations of a caption that are translated back")
+    # A noun that the first translation gets wrong is lost on every way back, so there are several.
+    pivot_beam: int = Field(4, ge=1, le=64, description="width of the search on the way there")
+    pivot_texts: int = Field(3, ge=1, le=64, description="translations of a caption that are translated back")
     beam: int = Field(6, ge=1, le=64, description="width of the search on the way back")
     n_best: int = Field(6, ge=1, le=64, description="hypotheses of the way back that are looked at")
     top_k: int = Field(0, ge=0, le=10_000, description="0: search; k: sample among the k likeliest tokens on the way back")

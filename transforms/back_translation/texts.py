@@ -16,6 +16,7 @@ _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
+_UNFINISHED = frozenset("is are a an the and or of with from his their its".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
 _HYPHEN = re.compile(r"\s*@-@\s*")
@@ -161,6 +162,8 @@ def _nonsense(text: str) -> Iterator[str]:
         yield "no words"
     if "⁇" in text or "<unk>" in text:
         yield "an unknown token"
+    if words and words[-1] in _UNFINISHED:
+        yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
     if text.isupper():
         text = text.lower()

@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 
 from schemas.rejects import Reason
 from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
-from transforms.back_translation.order import same_in_order
+from transforms.back_translation.order import joints, same_in_order
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
@@ -32,8 +32,8 @@ _WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "
           "back": "back", "beside": "beside", "next": "beside", "against": "against"}
 _PHRASES = (("on", "top", "of"), ("in", "back", "of"))
 _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # said in other words often enough
-_MAP = {"both": 2, "trio": 3, "zero": 0}
-_SHARES = {"all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
+_MAP = {"both": 2, "trio": 3}
+_SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
 # Words that take back or limit what is said.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
@@ -49,13 +49,13 @@ _STEPS = 20_000  # and steps on the way to them: a list of many like things must
 def _numbers(words: Sequence[str]) -> Counter[str]:
     """Numbers, in digits, and what else counts: ordinals, decades, "all", "most"."""
     found: Counter[str] = Counter()
-    for word in words:
-        value = next((known[word] for known in (NUMBERS, MEASURES, _MAP) if word in known), None)
-        if value is not None:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
+        if value:
             found[str(value)] += 1
         elif any(character.isdigit() for character in word):
             found[word.lstrip("0") or "0"] += 1
-        elif word in _SHARES or word in _ORDINALS:
+        elif (word in _SHARES and following != "other") or word in _ORDINALS:  # "next to each other"
             found[_SHARES.get(word, word)] += 1
     return found
 
@@ -143,7 +143,7 @@ class Reading:
         """(lemma, whether a verb) of all that is said of a thing alone, without counts."""
         found = []
         for attribute in self.graph.attributes:
-            if attribute.object == thing:
+            if attribute.object == thing and attribute.lemma not in ("group of", "bunch of"):  # its number tells as much
                 verb = attribute.tag in VERB_TAGS and attribute.place in ("clause", "predicate")
                 found.append((self.lemma_at(attribute.start) if verb else _plain(attribute), verb))
         return found
@@ -162,14 +162,14 @@ class Reading:
         return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
 
     def loose(self) -> list[str]:
-        """Verbs, prepositions and adverbs that no node of the graph covers: what the graph did not understand."""
+        """Verbs, prepositions, adverbs and adjectives that no node of the graph covers: what the graph did not understand."""
         graph = self.graph
         spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
-        spans += [(thing.phrase_start, thing.phrase_end) for thing in graph.objects]
+        spans += [(thing.start, thing.end) for thing in graph.objects]
         verbs = {_link(self, link)[0] for link in graph.relations}
         found = []
         for at, tag in enumerate(self.tokens.tags):
-            if tag not in ("IN", *ADVERB_TAGS, *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
+            if tag not in ("IN", "JJ", *ADVERB_TAGS, *VERB_TAGS) or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
             lemma = self.tokens.lemma(at)
             if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and lemma not in _HARMLESS:
@@ -208,6 +208,8 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
 
     The same words in the same order need no graphs, which may go wrong on either side.
     """
+    if joints(said.tokens) != joints(now.tokens):
+        return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
     if same_in_order(said.tokens, now.tokens):
         return None
     framed = _frame_attributes(now) - _frame_attributes(said)
