@@ -60,7 +60,7 @@ def main() -> None:
     way = how.ways()[0]
     there, back = (translator(spec) for spec in (way.forward, way.back))
     assert isinstance(there, CTranslate2Translator) and isinstance(back, CTranslate2Translator)
-    between = [hypotheses[0].text for hypotheses in there.translate(texts, how.forward)]
+    between = sorted({one.text for hypotheses in there.translate(texts, how.forward) for one in hypotheses if one.text.strip()})
     sources = [[engine.tokens(window) for window in windows(part)] for engine, part in ((there, texts), (back, between))]
     tokens = sum(len(row) for rows in sources for window in rows for row in window)
     ways: dict[str, Callable[[], object]] = {
