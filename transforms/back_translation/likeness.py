@@ -127,9 +127,15 @@ def _phrase(words: str) -> str:
     return " ".join(word for word in words.split() if word not in _IDLE) or words
 
 
-# Every preposition of several words, without articles, as a sequence; longer ones first.
-PHRASES: tuple[tuple[str, ...], ...] = tuple(sorted((tuple(words.split()) for words in _PREPOSITIONS if " " in words),
-                                                    key=lambda words: (-len(words), words)))
+def _by_first_word() -> dict[str, list[tuple[str, ...]]]:
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for words in sorted((tuple(words.split()) for words in _PREPOSITIONS if " " in words), key=lambda words: (-len(words), words)):
+        found.setdefault(words[0], []).append(words)
+    return found
+
+
+# Every preposition of several words, without articles, as sequences by their first word; longer ones first.
+PHRASES = _by_first_word()
 
 
 def place_class(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transforms.back_translation.likeness import PHRASES, place_class, same_attribute, same_noun, same_place, same_verb
@@ -29,7 +30,8 @@ def words_that_count(tokens: Tokens) -> list[Word]:
     found: list[Word] = []
     at = 0
     while at < len(plain):
-        phrase = next((one for one in PHRASES if tuple(word.lower for word in plain[at:at + len(one)]) == one), None)
+        phrase = next((one for one in PHRASES.get(plain[at].lower, ())
+                       if tuple(word.lower for word in plain[at:at + len(one)]) == one), None)
         if phrase:
             found.append(Word(" ".join(phrase), " ".join(phrase), "IN"))
             at += len(phrase)
@@ -58,9 +60,8 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
     return behind, joined, qualities, finite if finite > 1 else 0
 
 
-def same_in_order(said: Tokens, now: Tokens) -> bool:
+def same_in_order(one: Sequence[Word], other: Sequence[Word]) -> bool:
     """Whether the words that count are the same in the same order, up to the form of verbs and synonyms in one place."""
-    one, other = words_that_count(said), words_that_count(now)
     return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from spacy.tokens import Doc
 
 from schemas.rejects import Reason
 from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
-from transforms.back_translation.order import joints, same_in_order
+from transforms.back_translation.order import Word, joints, same_in_order, words_that_count
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
@@ -130,6 +131,16 @@ class Reading:
         things = tuple(at for at in range(len(graph.objects)) if not _frames(graph, at, tokens.text))
         return cls(tokens, graph, things, _denied(tokens, graph))
 
+    @cached_property
+    def counted(self) -> list[Word]:
+        """Its words that count, in order."""
+        return words_that_count(self.tokens)
+
+    @cached_property
+    def joints(self) -> tuple[int, ...]:
+        """How its parts hang together."""
+        return joints(self.tokens)
+
     @property
     def verbs(self) -> frozenset[str]:
         """Lemmas of all verbs."""
@@ -208,9 +219,9 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
 
     The same words in the same order need no graphs, which may go wrong on either side.
     """
-    if joints(said.tokens) != joints(now.tokens):
+    if said.joints != now.joints:
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
-    if same_in_order(said.tokens, now.tokens):
+    if same_in_order(said.counted, now.counted):
         return None
     framed = _frame_attributes(now) - _frame_attributes(said)
     if framed:
