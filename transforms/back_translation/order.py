@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from transforms.scene_graph.words import NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 
 # They may come and go between the words that count.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
+_SEPARATOR = re.compile(r",\s*and\b|,|\band\b", re.IGNORECASE)
 _BE = frozenset({"is", "are", "was", "were", "'s"})
 _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 
@@ -58,6 +60,11 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
     qualities = sum(said[at - 1] in _BE and tokens.tags[at] == "JJ" for at in range(1, tokens.size))
     finite = sum(tag in _FINITE and said[at - 1] != "and" for at, tag in enumerate(tokens.tags))
     return behind, joined, qualities, finite if finite > 1 else 0
+
+
+def separators(text: str) -> int:
+    """Commas and "and", ", and" as one: "a girl in yellow, a bike" is not "a girl in a yellow bike"."""
+    return len(_SEPARATOR.findall(text))
 
 
 def same_in_order(one: Sequence[Word], other: Sequence[Word]) -> bool:

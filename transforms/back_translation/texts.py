@@ -16,9 +16,10 @@ _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
-_UNFINISHED = frozenset("is are a an the and or of with from his their its".split())
+_UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
+_PLURAL_OWNER = re.compile(r"\w+s['’]s\b", re.IGNORECASE)
 _HYPHEN = re.compile(r"\s*@-@\s*")
 _APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
 # Function words that only one side has: a text with more of the foreign ones is not English.
@@ -165,6 +166,7 @@ def _nonsense(text: str) -> Iterator[str]:
     if words and words[-1] in _UNFINISHED:
         yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
+    yield from (owner.group().lower() for owner in _PLURAL_OWNER.finditer(text))  # "two dogs's"
     if text.isupper():
         text = text.lower()
     for article in _ARTICLE.finditer(text):

@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 
 from schemas.rejects import Reason
 from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
-from transforms.back_translation.order import Word, joints, same_in_order, words_that_count
+from transforms.back_translation.order import Word, joints, same_in_order, separators, words_that_count
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
@@ -221,7 +221,7 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
     """
     if said.joints != now.joints:
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
-    if same_in_order(said.counted, now.counted):
+    if separators(said.tokens.text) == separators(now.tokens.text) and same_in_order(said.counted, now.counted):
         return None
     framed = _frame_attributes(now) - _frame_attributes(said)
     if framed:
