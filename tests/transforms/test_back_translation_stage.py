@@ -135,7 +135,9 @@ def test_the_books_hold_every_candidate(tmp_path, shared_data):
 def test_repeated_captions_are_translated_once_and_each_pair_gets_them(tmp_path):
     captions = ("A man rides a horse on the beach.", "a man rides a horse on the beach", "A man rides a horse on the beach .", "A dog runs.")
     corpus = run(tmp_path, [GivenPairs(captions=captions), BackTranslate(how=HOW)], partitions=1)
-    assert corpus.manifest("back_translation").counts.numbers["texts_translated"] == 2
+    numbers = corpus.manifest("back_translation").counts.numbers
+    assert numbers["texts_translated"] == 2
+    assert [value for name, value in numbers.items() if name.startswith("texts_on cpu ")] == [2]
     texts: dict[str, list[str]] = {}
     for row in rows_of(corpus):
         texts.setdefault(captions_of(corpus)[row["pair_id"]], []).append(row["text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -25,6 +26,13 @@ REVISION = 2
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
 _ASIDE = {"parser", "encoder", "pivots"}  # fingerprints stand for these
+
+
+def _instructions() -> str:
+    """The vector instructions that CTranslate2 is held to, else the widest that this CPU has."""
+    import torch  # not needed to plan
+
+    return os.environ.get("CT2_FORCE_CPU_ISA") or str(torch.backends.cpu.get_cpu_capability())
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class BackTranslate(Stage):
         texts = sorted(set(known.values()), key=lambda text: (len(text), text))
         choices = self._choices(task, texts)
         task.counts.numbers["texts_translated"] = len(texts)
+        if texts:  # so that a difference between machines can be traced
+            task.counts.numbers[f"texts_on cpu {_instructions()}"] = len(texts)
         origins = [origin_of(way, self.how) for way in self.how.ways()]
         rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
                 for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)]
