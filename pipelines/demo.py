@@ -18,6 +18,7 @@ from pipelines.scenes import make_scenes
 from pipelines.show import show
 from pipelines.status import print_report
 from pipelines.verify import corpus_hash, verify
+from schemas.corpus import Corpus
 
 SCENES, SEED = 200, 7
 
@@ -42,7 +43,7 @@ def main(folder: str) -> int:
         print(finding.text)
     print(f"\nverified: {len(findings)} faults; corpus hash {corpus_hash(corpus, index)['corpus']}")
     print("\none pair, with everything made for it:\n")
-    print(show(corpus, index, None, limit=3))
+    print(show(corpus, index, with_positives(corpus), limit=3))
     print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. To look at it:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (f"cmcl status {path}", f"cmcl show {path} 'on the beach'", f"cmcl verify {path}",
@@ -50,6 +51,15 @@ def main(folder: str) -> int:
         print(f"    {line}")
     print(f"the photos and their truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
     return 1 if findings else 0
+
+
+def with_positives(corpus: Corpus) -> str | None:
+    """The first pair that got back-translated positives, None when there is none."""
+    for partition in range(corpus.partitions):
+        pairs = corpus.open("back_translation", "rewrites", partition).read()["pair_id"]
+        if len(pairs):
+            return str(pairs[0].as_py())
+    return None
 
 
 def settings() -> dict[str, object]:
