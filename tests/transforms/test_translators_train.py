@@ -99,15 +99,13 @@ def test_means_of_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize("pair", recipe.PAIRS)
-def test_stages_follow_on_and_a_start_is_taken_once(pair, tmp_path):
-    ends = [stage.until for stage in recipe.stages(pair)]
-    assert ends == sorted(set(ends))
-    first = recipe.stages(pair)[0]
-    assert "--finetune-from-model" in recipe.command(pair, tmp_path, tmp_path, first, tmp_path / "model.pt")
-    (tmp_path / "checkpoint_last.pt").touch()
-    assert "--finetune-from-model" not in recipe.command(pair, tmp_path, tmp_path, first, tmp_path / "model.pt")
+def test_the_options_of_a_direction(pair, tmp_path):
+    start = tmp_path / "model.pt" if pair in recipe.STARTS else None
+    options = recipe.command(pair, tmp_path, tmp_path, start)
+    assert ("--finetune-from-model" in options) == (start is not None)
+    assert options[options.index("--max-update") + 1] == options[options.index("--total-num-update") + 1] == str(recipe.schedule(pair).until)
     with pytest.raises(ValueError, match="no recipe for 'en-es'"):
-        recipe.stages("en-es")
+        recipe.schedule("en-es")
 
 
 def test_text_that_does_not_fit_is_refused(tmp_path):
@@ -154,15 +152,19 @@ def test_a_training_goes_on_where_it_was_and_ends_in_a_model(parts, multi30k, tm
         (tmp_path / "data" / f"train.{language}").symlink_to(multi30k / f"train.{language}")
         lines = corpus.sentences(multi30k, "val", language)[:20]
         (tmp_path / "data" / f"val.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    short = [recipe.Stage(until, recipe.stages("en-de")[-1].options) for until in (2, 4)]
-    monkeypatch.setattr(recipe, "stages", lambda pair: short)
+    monkeypatch.setattr(recipe, "schedule", lambda pair: recipe.Schedule(1, 2))
     monkeypatch.setattr(recipe, "EVERY", 2)
     work = tmp_path / "work"
     binarised = make.prepare(tmp_path / "data", work, "en-de")
     make.train(work, binarised, "en-de")
-    assert make.updates(work / "checkpoints_en-de") == 4
+    monkeypatch.setattr(recipe, "schedule", lambda pair: recipe.Schedule(1, 4))
+    make.train(work, binarised, "en-de")
+    log = work / "train_en-de.log"
+    assert "Loaded checkpoint" not in log.read_text(encoding="utf-8")  # done: nothing was run again
+    (work / "checkpoints_en-de" / "done").unlink()  # as if it had been interrupted there
+    make.train(work, binarised, "en-de")
     log = (work / "train_en-de.log").read_text(encoding="utf-8")
-    assert "@ 2 updates" in log.split("Loaded checkpoint")[1]  # the second stage began with the first one's checkpoint
+    assert "@ 2 updates" in log.split("Loaded checkpoint")[1]  # it went on where it was
     assert make.main([str(tmp_path / "data"), str(work), "--pairs", "en-de", "--out", str(tmp_path / "out")]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [row["translator"] for row in rows] == ["fairseq:en-de", "embedded:en-de"] and {row["updates"] for row in rows} == {4}

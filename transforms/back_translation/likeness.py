@@ -74,7 +74,6 @@ def _sets(lines: tuple[str, ...]) -> dict[str, frozenset[str]]:
 
 
 _BROADER = {(line.split()[0], line.split()[1]) for line in _BROADER_NOUNS}
-_NARROWER = {(wide, narrow) for narrow, wide in _BROADER}
 _SETS = {"n": _sets(_NOUNS), "v": _sets(_VERBS), "a": _sets(_ATTRIBUTES)}
 _NEVER = {pos: _sets(lines) for pos, lines in _APART.items()}
 
@@ -83,7 +82,7 @@ def _synonyms(one: str, other: str, pos: str) -> bool:
     """Whether two single words are the same, in one of our sets, or in one synset by one of their two first senses."""
     if one == other or other in _SETS[pos].get(one, ()) or pos == "n" and (one, other) in _BROADER:
         return True
-    if other in _NEVER[pos].get(one, ()) or pos == "n" and (one, other) in _NARROWER:
+    if other in _NEVER[pos].get(one, ()) or pos == "n" and (other, one) in _BROADER:
         return False
     known = lexicon()
     return bool(set(known.senses(one, pos)[:2]) & set(known.senses(other, pos)[:2]))

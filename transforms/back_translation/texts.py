@@ -153,8 +153,9 @@ def garbled(text: str, caption: str = "") -> str:
 
     No words, an unknown token, "dog dog", "a apple", three words said again.
     """
-    own = set(_nonsense(caption)) if caption else set()
-    return next((found for found in _nonsense(text) if found not in own), "")
+    found = list(_nonsense(text))
+    own = set(_nonsense(caption)) if found and caption else set()
+    return next((one for one in found if one not in own), "")
 
 
 def _nonsense(text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from spacy.tokens import Doc
@@ -141,7 +142,12 @@ class Reading:
         """How its parts hang together."""
         return joints(self.tokens)
 
-    @property
+    @cached_property
+    def separators(self) -> int:
+        """Its commas and "and"."""
+        return separators(self.tokens.text)
+
+    @cached_property
     def verbs(self) -> frozenset[str]:
         """Lemmas of all verbs."""
         return frozenset(self.tokens.lemma(at) for at, tag in enumerate(self.tokens.tags) if tag in VERB_TAGS)
@@ -159,6 +165,15 @@ class Reading:
                 found.append((self.lemma_at(attribute.start) if verb else _plain(attribute), verb))
         return found
 
+    @cached_property
+    def framed(self) -> set[str]:
+        """What is said of the picture itself."""
+        graph = self.graph
+        frames = [at for at in range(len(graph.objects)) if at not in self.things]
+        compounds = {word for at in frames for word in graph.objects[at].lemma.lower().split()[:-1]}  # "blurry" may be read as a noun
+        return compounds | {_plain(attribute) for attribute in graph.attributes if attribute.object in frames}
+
+    @cached_property
     def relations(self) -> list[RelationNode]:
         """Relations between things."""
         kept = set(self.things)
@@ -172,6 +187,7 @@ class Reading:
         """Counts that are."""
         return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
 
+    @cached_property
     def loose(self) -> list[str]:
         """Verbs, prepositions, adverbs and adjectives that no node of the graph covers: what the graph did not understand."""
         graph = self.graph
@@ -221,9 +237,9 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
     """
     if said.joints != now.joints:
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
-    if separators(said.tokens.text) == separators(now.tokens.text) and same_in_order(said.counted, now.counted):
+    if said.separators == now.separators and same_in_order(said.counted, now.counted):
         return None
-    framed = _frame_attributes(now) - _frame_attributes(said)
+    framed = now.framed - said.framed
     if framed:
         return Reason.ATTRIBUTES_DIFFER, f"the picture: {min(framed)} is new"
     pairs = _pairings(said, now)
@@ -231,7 +247,7 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
     if first is None:
         return Reason.OBJECTS_DIFFER, f"{_names(said)} > {_names(now)}"
     problem: tuple[Reason, str] | None = None
-    for tried, pairing in enumerate(_chain(first, pairs)):
+    for tried, pairing in enumerate(chain((first,), pairs)):
         found = _attributes_differ(said, now, pairing) or _relations_differ(said, now, pairing) or _order_differs(said, now, pairing)
         if found is None:
             return None
@@ -239,19 +255,6 @@ def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
         if tried >= _MOST:
             break
     return problem
-
-
-def _frame_attributes(reading: Reading) -> set[str]:
-    """What is said of the picture itself."""
-    graph = reading.graph
-    frames = [at for at in range(len(graph.objects)) if at not in reading.things]
-    compounds = {word for at in frames for word in graph.objects[at].lemma.lower().split()[:-1]}  # "blurry" may be read as a noun
-    return compounds | {_plain(attribute) for attribute in graph.attributes if attribute.object in frames}
-
-
-def _chain(first: dict[int, int], rest: Iterator[dict[int, int]]) -> Iterator[dict[int, int]]:
-    yield first
-    yield from rest
 
 
 def _names(reading: Reading) -> str:
@@ -320,9 +323,9 @@ def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
 
 
 def _relations_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
-    theirs = now.relations()
+    theirs = now.relations
     used: set[int] = set()
-    for link in said.relations():
+    for link in said.relations:
         thing = said.graph.objects[link.object].lemma
         anywhere = is_location(thing)
         ends = pairing[link.subject], pairing[link.object]
@@ -341,7 +344,7 @@ def _relations_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> t
 
 def _order_differs(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
     """What the graphs did not understand must be the same words, with the things in the same order."""
-    loose, others = said.loose(), now.loose()
+    loose, others = said.loose, now.loose
     if loose != others:
         return Reason.RELATIONS_DIFFER, f"{' '.join(loose) or 'nothing'} > {' '.join(others) or 'nothing'}"
     if loose and [pairing[at] for at in said.things] != sorted(pairing[at] for at in said.things):

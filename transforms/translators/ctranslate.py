@@ -6,7 +6,6 @@ https://opennmt.net/CTranslate2 says how each kind wants its tokens; which kind 
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import threading
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from schemas.manifest import fingerprint
 from transforms.translators.base import Decoding, Hypothesis, TranslatorError, folder_digest
-from transforms.translators.subwords import SIDECAR, check_subwords, sidecar, subword_files, subwords_of
+from transforms.translators.subwords import SIDECAR, check_subwords, read_json, sidecar, subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[translate]'"
 _CONVERT = "`python -m transforms.translators.convert fairseq|marian SRC OUT`"
@@ -56,7 +55,7 @@ def check_folder(folder: Path, source: str = "", target: str = "") -> Marks:
     model_files(folder)
     noted = sidecar(folder)
     check_subwords(folder, source or noted.get("source", ""), target or noted.get("target", ""))
-    config = _json(folder / "config.json", dict) if (folder / "config.json").is_file() else {}
+    config = read_json(folder / "config.json", dict) if (folder / "config.json").is_file() else {}
     vocabulary = _vocabulary(folder)
     before, prefix = _language_tokens(folder, vocabulary, source, target)
     for token in noted.get("before", ()):
@@ -64,21 +63,11 @@ def check_folder(folder: Path, source: str = "", target: str = "") -> Marks:
     return Marks(before, [_EOS] if _EOS in vocabulary and not config.get("add_source_eos", False) else [], prefix)
 
 
-def _json(path: Path, kind: type) -> Any:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TranslatorError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, kind):
-        raise TranslatorError(f"{path} holds no JSON {'object' if kind is dict else 'list'}")
-    return found
-
-
 def _vocabulary(folder: Path) -> frozenset[str]:
     """The tokens that the source may have."""
     for name in ("source_vocabulary", "shared_vocabulary"):
         if (folder / f"{name}.json").is_file():
-            return frozenset(map(str, _json(folder / f"{name}.json", list)))
+            return frozenset(map(str, read_json(folder / f"{name}.json", list)))
         if (folder / f"{name}.txt").is_file():
             return frozenset((folder / f"{name}.txt").read_text(encoding="utf-8", errors="replace").split("\n"))
     return frozenset()

@@ -122,15 +122,18 @@ def subword_files(folder: Path) -> tuple[str, ...]:
 def sidecar(folder: Path) -> dict[str, Any]:
     """What the folder's `translator.json` notes; empty without one. Raises TranslatorError when it is no JSON object."""
     path = folder / SIDECAR
-    if not path.is_file():
-        return {}
+    return read_json(path, dict) if path.is_file() else {}
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """A file's JSON. Raises TranslatorError when it is none, or not of the kind: dict or list."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TranslatorError(f"{path} is no JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise TranslatorError(f"{path} holds no JSON object")
-    return said
+    if not isinstance(found, kind):
+        raise TranslatorError(f"{path} holds no JSON {'object' if kind is dict else 'list'}")
+    return found
 
 
 def check_subwords(folder: Path, source: str, target: str) -> None:

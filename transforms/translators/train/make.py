@@ -45,22 +45,14 @@ def prepare(data: Path, work: Path, pair: str) -> Path:
 
 
 def train(work: Path, binarised: Path, pair: str) -> None:
-    """Runs the stages of a direction that are not done. Raises ValueError when the model that it starts from is not made yet."""
+    """Trains a direction unless that is done. Raises ValueError when the model that it starts from is not made yet."""
     out = work / f"checkpoints_{pair}"
     start = work / recipe.STARTS[pair] / "model.pt" if pair in recipe.STARTS else None
     if start is not None and not start.is_file():
         raise ValueError(f"{pair} starts from {start}, which is not there: make {recipe.STARTS[pair]} first")
-    for stage in recipe.stages(pair):
-        if updates(out) < stage.until:
-            corpus.fairseq("train", recipe.command(pair, binarised, out, stage, start), recipe.environment(), work / f"train_{pair}.log")
-
-
-def updates(checkpoints: Path) -> int:
-    """Updates of the last checkpoint of a training, 0 when there is none."""
-    try:
-        return int(last_checkpoints(checkpoints, 1)[0].stem.rpartition("_")[2])
-    except ValueError:
-        return 0
+    if not (out / "done").is_file():  # the last checkpoint does not tell: it may be a few updates before the end
+        corpus.fairseq("train", recipe.command(pair, binarised, out, start), recipe.environment(), work / f"train_{pair}.log")
+        (out / "done").touch()
 
 
 def export(work: Path, pair: str, out: Path) -> int:

@@ -23,37 +23,30 @@ EVERY = 200  # updates between two checkpoints
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stretch of training. until: updates since the start at which it ends; options: of fairseq-train, its schedule."""
+class Schedule:
+    """The learning rate rises to `rate` until update `peak`, and falls to 0 at update `until`, in straight lines."""
 
+    peak: int
     until: int
-    options: tuple[str, ...]
+    rate: str = "3e-3"
 
 
-def _decay(start: int, end: int, rate: str) -> Stage:
-    """The learning rate falls from `rate` at update `start` to 0 at `end`, in a straight line."""
-    return Stage(end, ("--lr", rate, "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(start), "--total-num-update", str(end)))
-
-
-def stages(pair: str) -> list[Stage]:
-    """What is run, one after the other, for a direction. Raises ValueError for one that is not in PAIRS."""
+def schedule(pair: str) -> Schedule:
+    """That of a direction. Raises ValueError for one that is not in PAIRS."""
     if pair not in PAIRS:
         raise ValueError(f"there is no recipe for {pair!r}; there is one for {', '.join(PAIRS)}")
-    if pair in STARTS:
-        return [_decay(100, 2500, "3e-3")]
-    return [_decay(250, 7000, "3e-3")]
+    return Schedule(100, 2500) if pair in STARTS else Schedule(250, 7000)
 
 
-def command(pair: str, data: Path, out: Path, stage: Stage, start: Path | None) -> list[str]:
-    """The options of fairseq-train for a stage; it goes on from the last checkpoint in `out`, else from the weights in `start`."""
+def command(pair: str, data: Path, out: Path, start: Path | None) -> list[str]:
+    """The options of fairseq-train; it goes on from the last checkpoint in `out`, else from the weights in `start`."""
     source, _, target = pair.partition("-")
-    if (out / "checkpoint_last.pt").is_file():
-        begin = ["--reset-lr-scheduler"]  # the schedule may be another stage's
-    else:
-        begin = [] if start is None else ["--finetune-from-model", str(start)]
+    rate = schedule(pair)
     return [str(data), "--cpu", "-s", source, "-t", target, "--task", "translation",
             "--user-dir", str(Path(__file__).parent / "fairseq_user"),
-            *NETWORK, *TRAINING, *stage.options, "--max-update", str(stage.until), *begin, "--save-dir", str(out),
+            *NETWORK, *TRAINING, "--lr", rate.rate, "--lr-scheduler", "polynomial_decay", "--warmup-updates", str(rate.peak),
+            "--total-num-update", str(rate.until), "--max-update", str(rate.until),
+            *(() if start is None else ("--finetune-from-model", str(start))), "--save-dir", str(out),
             "--save-interval-updates", str(EVERY), "--keep-interval-updates", str(AVERAGED + 2), "--validate-interval-updates",
             str(2 * EVERY), "--validate-interval", "1000", "--no-epoch-checkpoints", "--num-workers", "0", "--no-progress-bar",
             "--log-interval", "25"]
