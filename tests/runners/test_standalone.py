@@ -29,10 +29,10 @@ class Cluster:
     workers: list[Service]
 
     def executors(self) -> list[psutil.Process]:
-        """The executors' processes."""
+        """The executors' processes: children of the workers, not theirs, as what a JVM forks bears its command line until it runs another."""
         found = []
         for worker in self.workers:
-            for process in psutil.Process(worker.pid).children(recursive=True):
+            for process in psutil.Process(worker.pid).children():
                 with suppress(psutil.NoSuchProcess):
                     if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
                         found.append(process)
