@@ -29,14 +29,14 @@ class Cluster:
     workers: list[Service]
 
     def executors(self) -> list[psutil.Process]:
-        """The executors' processes: children of the workers, not theirs, as what a JVM forks bears its command line until it runs another."""
-        found = []
+        """The executors' processes. What one forks bears its command line until it runs another program, and is none."""
+        found = {}
         for worker in self.workers:
-            for process in psutil.Process(worker.pid).children():
+            for process in psutil.Process(worker.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
                     if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
-                        found.append(process)
-        return found
+                        found[process.pid] = process, process.ppid()
+        return [process for process, parent in found.values() if parent not in found]
 
 
 @pytest.fixture(scope="module")
