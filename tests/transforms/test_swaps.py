@@ -20,7 +20,7 @@ from transforms.swaps.draft import Negative
 from transforms.swaps.edits import apply_edits, undo_edits
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
-from transforms.swaps.morphology import article, inflect, like, plural
+from transforms.swaps.morphology import article, inflect, lemmas, like, plural
 from transforms.swaps.people import incompatible
 from transforms.swaps.settings import KINDS, SwapSettings
 from transforms.vocabulary import prune, summarise
@@ -224,6 +224,14 @@ def test_plurals(noun: str, wanted: str) -> None:
 )
 def test_verb_forms(verb: str, tag: str, wanted: str) -> None:
     assert inflect(verb, tag) == wanted
+
+
+def test_a_form_of_any_word_leads_back_to_it() -> None:
+    known = [(pos, word) for pos, word in lexicon()._senses if word.isalpha() and word.islower() and len(word) > 2]
+    missed = [word for pos, word in known if pos == "n" and word not in lemmas(plural(word))]
+    missed += [word for pos, word in known if pos == "v" for tag in ("VBZ", "VBG", "VBD", "VBN") if word not in lemmas(inflect(word, tag))]
+    assert len(known) > 20_000 and missed == []
+    assert {"dog", "frisbee"} <= lemmas("dog-frisbee's")
 
 
 def test_capitals_are_those_of_the_model() -> None:

@@ -5,7 +5,7 @@ What is cheap comes first: words, then scene graphs, then the sentence encoder f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from schemas.rejects import Reason
 from transforms.back_translation.candidates import Candidate
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import change, garbled, restored, words_of
-from transforms.back_translation.truth import Reading, graphs_differ, words_differ
+from transforms.back_translation.truth import Reading, graphs_differ, thing_lost, words_differ
 from transforms.batches import apply_each
 from transforms.encoders.sentence import SentenceEncoder
 
@@ -95,28 +95,55 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
     return left
 
 
+class _Readings:
+    """Parsed texts, and why others could not be parsed."""
+
+    def __init__(self, parser: Parser):
+        self._parser = parser
+        self.of: dict[str, Reading] = {}
+        self.why: dict[str, str] = {}
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Parses what is new among these, in an order of their own: batches must not depend on where a text came from."""
+        new = sorted(set(texts) - self.of.keys() - self.why.keys(), key=lambda text: (len(text), text))
+        documents, failed = apply_each(lambda batch: list(self._parser.documents(batch)), new)
+        self.why.update((new[place], problem) for place, problem in failed.items())
+        self.of.update((text, Reading.of(document)) for text, document in zip(new, documents, strict=True) if document is not None)
+
+
 def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping[str, Choice]) -> dict[str, list[_Open]]:
-    """What scene graphs do not speak against. Captions without candidates are not parsed."""
-    asked = {caption: candidates for caption, candidates in left.items() if candidates}
-    texts = sorted({text for caption, candidates in asked.items() for text in (caption, *(one.text for one in candidates))},
-                   key=lambda text: (len(text), text))
-    documents, failed = apply_each(lambda batch: list(parser.documents(batch)), texts)
-    why = {texts[place]: problem for place, problem in failed.items()}
-    readings = {text: Reading.of(document) for text, document in zip(texts, documents, strict=True) if document is not None}
+    """What scene graphs do not speak against. Neither captions without candidates nor candidates without a thing of their caption are
+    parsed."""
+    readings = _Readings(parser)
+    readings.add(caption for caption, candidates in left.items() if candidates)
     kept: dict[str, list[_Open]] = {}
-    for caption, candidates in asked.items():
+    for caption, candidates in left.items():
         kept[caption] = []
         for one in candidates:
-            broken = next((text for text in (caption, one.text) if text not in readings), None)
-            if broken is not None:
-                choices[caption].failures.append(f"parser: {why[broken]}: {broken}")
-                continue
-            problem = graphs_differ(readings[caption], readings[one.text])
+            problem = thing_lost(readings.of[caption], one.words) if caption in readings.of else None
             if problem:
                 choices[caption].refused.append((problem[0], f"{problem[1]}: {one.text}"))
             else:
                 kept[caption].append(one)
-    return kept
+    readings.add(one.text for caption, candidates in kept.items() if caption in readings.of for one in candidates)
+    return {caption: list(_agreeing(caption, candidates, readings, choices[caption])) for caption, candidates in kept.items()}
+
+
+def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, choice: Choice) -> Iterator[_Open]:
+    """Candidates whose scene graph is the caption's, without new faults of grammar."""
+    for one in candidates:
+        broken = next((text for text in (caption, one.text) if text in readings.why), None)
+        if broken is not None:
+            choice.failures.append(f"parser: {readings.why[broken]}: {broken}")
+            continue
+        said, now = readings.of[caption], readings.of[one.text]
+        problem = graphs_differ(said, now)
+        if problem is None and now.faults - said.faults:
+            problem = Reason.GARBLED, min(now.faults - said.faults)
+        if problem:
+            choice.refused.append((problem[0], f"{problem[1]}: {one.text}"))
+        else:
+            yield one
 
 
 def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,

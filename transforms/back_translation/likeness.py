@@ -5,9 +5,10 @@ The questions run one way. A broader word keeps a caption true (a man is a perso
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from transforms.lexicon import lexicon
+from transforms.swaps.morphology import lemmas
 
 # Words that caption writers use for the same thing, and that WordNet keeps apart or has too far down.
 _NOUNS = (
@@ -60,6 +61,7 @@ beach street road park field room sidewalk snow grass city kitchen bathroom cour
 station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
 """.split())
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
+_PAIRS = 1 << 18  # pairs of words whose verdict a process keeps
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing of a picture
 # What may be left out; that somebody stands may not be added.
 POSTURES = frozenset({"sit", "stand", "rest", "lie", "lay", "park", "hang", *LIGHT})
@@ -88,11 +90,11 @@ def _synonyms(one: str, other: str, pos: str) -> bool:
     return bool(set(known.senses(one, pos)[:2]) & set(known.senses(other, pos)[:2]))
 
 
-@cache
+@lru_cache(maxsize=_PAIRS)
 def same_noun(said: str, now: str) -> bool:
     """Whether what a caption calls `said` may be called `now`, both lemmas, compounds with their modifiers: the same, a synonym, or a
     broader word out of the look-alikes that the swaps' guards know."""
-    if said == now or _joined(said) == _joined(now):
+    if said == now or joined(said) == joined(now):
         return True
     *modifiers, head = said.replace("-", " ").split() or [said]
     *others, other = now.replace("-", " ").split() or [now]
@@ -102,17 +104,24 @@ def same_noun(said: str, now: str) -> bool:
     return _synonyms(head, other, "n") or broader
 
 
-def _joined(words: str) -> str:
+@lru_cache(maxsize=_PAIRS)
+def may_stand_for(said: str, word: str) -> bool:
+    """Whether a word of a paraphrase may be a form of a noun that `same_noun` takes for the caption's."""
+    return any(same_noun(said, lemma) for lemma in lemmas(word))
+
+
+def joined(words: str) -> str:
+    """A compound in one word, however it is written."""
     return words.replace("-", "").replace(" ", "")
 
 
-@cache
+@lru_cache(maxsize=_PAIRS)
 def same_attribute(said: str, now: str) -> bool:
     """Whether two attributes say the same of a thing."""
-    return _joined(said) == _joined(now) or _synonyms(said, now, "a")
+    return joined(said) == joined(now) or _synonyms(said, now, "a")
 
 
-@cache
+@lru_cache(maxsize=_PAIRS)
 def same_verb(said: str, now: str) -> bool:
     """Whether two verbs, by their lemmas, say the same."""
     return said == now or _synonyms(said, now, "v")
@@ -142,7 +151,7 @@ def place_class(words: str) -> str:
     return _PREPOSITIONS.get(words, "")
 
 
-@cache
+@lru_cache(maxsize=_PAIRS)
 def same_place(said: str, now: str, thing: str) -> bool:
     """Whether a preposition before `thing` (a noun's lemma) may become another."""
     one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (said, now))

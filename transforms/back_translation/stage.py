@@ -22,7 +22,7 @@ from transforms.lexicon import lexicon
 from transforms.parser.engines import caption_parser, check_spec, spec_fingerprint
 from transforms.stage import Input, Stage, Task, cancelled
 
-REVISION = 2
+REVISION = 3
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
 _ASIDE = {"parser", "encoder", "pivots"}  # fingerprints stand for these

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from transforms.lexicon import lexicon
+from transforms.swaps.morphology import lemmas
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|net|jpg|jpeg|png|gif|html?)\b", re.IGNORECASE)
@@ -16,6 +17,7 @@ _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
+_LOT = re.compile(r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b", re.IGNORECASE)
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
@@ -71,8 +73,7 @@ def no_caption(text: str, max_words: int) -> str:
 
 def _known(word: str) -> bool:
     """Whether a word, or what it may be a form of, is in the lexicon."""
-    forms = {word, *(word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d", "'s")), word.removesuffix("ing") + "e"}
-    return any(lexicon().senses(form, pos) for form in forms for pos in "nva")
+    return any(lexicon().senses(form, pos) for form in lemmas(word) for pos in "nva")
 
 
 def prepared(caption: str) -> str:
@@ -151,7 +152,7 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
 def garbled(text: str, caption: str = "") -> str:
     """Why a text is no good sentence, "" where it may be one. What its caption says itself is no reason.
 
-    No words, an unknown token, "dog dog", "a apple", three words said again.
+    No words, an unknown token, "dog dog", "a apple", "with lot of", three words said again.
     """
     found = list(_nonsense(text))
     own = set(_nonsense(caption)) if found and caption else set()
@@ -168,6 +169,7 @@ def _nonsense(text: str) -> Iterator[str]:
         yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
     yield from (owner.group().lower() for owner in _PLURAL_OWNER.finditer(text))  # "two dogs's"
+    yield from (found.group().lower() for found in _LOT.finditer(text))
     if text.isupper():
         text = text.lower()
     for article in _ARTICLE.finditer(text):

@@ -16,7 +16,18 @@ from typing import Any
 from spacy.tokens import Doc
 
 from schemas.rejects import Reason
-from transforms.back_translation.likeness import LIGHT, is_location, same_attribute, same_link, same_noun, same_scenery, same_verb
+from transforms.back_translation.grammar import faults
+from transforms.back_translation.likeness import (
+    LIGHT,
+    is_location,
+    joined,
+    may_stand_for,
+    same_attribute,
+    same_link,
+    same_noun,
+    same_scenery,
+    same_verb,
+)
 from transforms.back_translation.order import Word, joints, same_in_order, separators, words_that_count
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
@@ -148,6 +159,11 @@ class Reading:
         return separators(self.tokens.text)
 
     @cached_property
+    def faults(self) -> set[str]:
+        """Its faults of grammar."""
+        return faults(self.tokens)
+
+    @cached_property
     def verbs(self) -> frozenset[str]:
         """Lemmas of all verbs."""
         return frozenset(self.tokens.lemma(at) for at, tag in enumerate(self.tokens.tags) if tag in VERB_TAGS)
@@ -228,6 +244,17 @@ def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
             after = [index for index, thing in enumerate(graph.objects) if thing.end > tokens.ends[at]]
             found.update(after[:1])
     return frozenset(found)
+
+
+def thing_lost(said: Reading, now: Sequence[str]) -> tuple[Reason, str] | None:
+    """A thing of the caption that no word of a paraphrase can mean. `graphs_differ` would say so too; this needs no parser, which is what
+    takes time."""
+    for at in said.things:
+        thing = said.graph.objects[at].lemma.lower()
+        head = thing.replace("-", " ").rsplit(" ", 1)[-1]
+        if not any(may_stand_for(head, word) for word in now) and joined(thing) not in joined(" ".join(now)):
+            return Reason.OBJECTS_DIFFER, f"{thing} is lost"
+    return None
 
 
 def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:

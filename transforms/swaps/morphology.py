@@ -103,6 +103,33 @@ def inflect(verb: str, tag: str) -> str:
     return (verb + verb[-1] if _DOUBLED.match(verb) else verb) + "ed"
 
 
+# Endings of plurals and verb forms, and what takes their place in a lemma (after WordNet's morphy, with doubled letters).
+_ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"), ("children", "child"), ("d", ""), ("ed", ""),
+            ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"))
+_LEMMAS: dict[str, set[str]] = {"has": {"have"}, **{form: {"be"} for form in ("am", "is", "are", "were")}}
+for _lemma, _plural in _IRREGULAR_PLURALS.items():
+    _LEMMAS.setdefault(_plural, set()).add(_lemma)
+for _lemma, _forms in _IRREGULAR_VERBS.items():
+    for _form in filter(None, _forms):
+        _LEMMAS.setdefault(_form, set()).add(_lemma)
+
+
+@lru_cache(maxsize=1 << 16)
+def lemmas(word: str) -> frozenset[str]:
+    """Whatever a word in lower case may be a form of, itself included, and much that is no word: for questions that a lemma too many
+    does not spoil. An "'s" is left away, a compound with hyphens gives its parts as well."""
+    found = {part for whole in (word, word.removesuffix("'s")) for part in (whole, *whole.split("-"))}
+    for part in tuple(found):
+        found |= _LEMMAS.get(part, set())
+        for ending, instead in _ENDINGS:
+            if part.endswith(ending) and len(part) > len(ending):
+                stem = part[: len(part) - len(ending)]
+                found.add(stem + instead)
+                if ending in ("ed", "ing") and not instead and stem[-2:-1] == stem[-1:]:
+                    found.add(stem[:-1])
+    return frozenset(found)
+
+
 def like(model: str, words: str, starts_caption: bool) -> str:
     """`words` with the capitals of `model`: all capitals, or a first capital where the model has one at the start of the
     caption."""

@@ -1,0 +1,58 @@
+"""Faults of grammar that paraphrases must not bring in."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("sentence_transformers", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+
+from schemas.rejects import Reason
+from tests.transforms.test_back_translation import coco
+from transforms.back_translation.candidates import Candidate
+from transforms.back_translation.choose import choose
+from transforms.back_translation.grammar import faults
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.encoders.sentence import sentence_encoder
+from transforms.parser.engines import caption_parser
+from transforms.scene_graph.tokens import Tokens
+
+
+def faults_of(*texts: str) -> list[set[str]]:
+    return [faults(Tokens(document)) for document in caption_parser("embedded").documents(texts)]
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("The boys is playing volleyball in the gym.", "boys is"), ("There are a man standing near a river.", "man are"),
+    ("There is two dogs on a bench.", "dogs is"), ("A statue of two people are flying a kite.", "statue are"),
+    ("A woman and children is surfing in the ocean.", "woman is"), ("Two dogs has a ball.", "dogs has"),
+    ("A group of children holding teddy bears and look happy.", "holding and look"), ("A boy sits on a chair and holding a ball.",
+                                                                                      "sits and holding"),
+    ("A cow that is leaning on under a metal wall.", "on under"),
+])
+def test_faults_are_found(text: str, fault: str) -> None:
+    assert faults_of(text) == [{fault}]
+
+
+@pytest.mark.parametrize("text", [
+    "The boys are playing.", "A boy is playing.", "A group of people are in a park.", "A group of people is in a park.",
+    "There is a dog and a cat on a bed.", "There are two sheep in a field.", "A man and a woman are dancing.", "There is lots of food.",
+    "A young lady and a young man are playing.", "A dog that is running on a beach.", "Two men, one of which is tall, stand here.",
+    "A cat sits on a chair and looks out.", "A man is sitting on a bench and reads.", "An apple sits in between two bananas.",
+    "The sheep are grazing.", "A pair of dogs are running.", "A man was riding a horse.", "A woman cut the cake and smiled.",
+])
+def test_good_english_has_none(text: str) -> None:
+    assert faults_of(text) == [set()]
+
+
+def test_real_captions_seldom_have_one(shared_data):
+    """About half of them rightly."""
+    captions = coco(shared_data, 3000)
+    assert sum(bool(found) for found in faults_of(*captions)) < 30
+
+
+def test_a_fault_drops_a_candidate_unless_its_caption_has_it():
+    for caption, kept in (("Two boys are sitting on a bench.", False), ("Two boys is sitting on a bench.", True)):
+        candidates = [Candidate("Two boys is sitting on the bench.", 0, 0), Candidate("Two boys sit on the bench.", 0, 1)]
+        found = choose({caption: candidates}, caption_parser("embedded"), sentence_encoder("embedded", 1), BackTranslationSettings())[caption]
+        assert ("Two boys is sitting on the bench." in [one.text for one in found.positives]) == kept
+        assert kept or (Reason.GARBLED, "boys is: Two boys is sitting on the bench.") in found.refused
