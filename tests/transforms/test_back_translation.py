@@ -20,7 +20,8 @@ from transforms.back_translation.candidates import Candidate, back_translate, wi
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import change, garbled, no_caption, prepared, restored, words_of
-from transforms.back_translation.truth import Reading, graphs_differ, thing_lost, words_differ
+from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
+from transforms.back_translation.words import words_differ
 from transforms.encoders.sentence import sentence_encoder
 from transforms.lexicon import lexicon
 from transforms.parser.engines import caption_parser
@@ -161,9 +162,12 @@ SAME = [
     ("A dog is laying on a bed.", "A dog is lying on a bed."),
     ("A man is walking his dog.", "A man walks his dog."),
     ("A blurry photo of a dog.", "A photo of a dog."),
+    ("A photo taken from a car.", "A picture taken from a car."),
+    ("A picture containing a dog.", "A photo of a dog."),
     ("A bunch of people in a park.", "A group of people are in a park."),
     ("Two cats next to each other.", "Two cats are next to each other."),
     ("A pile of books on a table.", "A pile of books is on a table."),
+    ("There are many cars on the street.", "There are a lot of cars on the street."),
 ]
 OTHER = [
     ("A red circle above a blue square.", "A blue circle above a red square.", Reason.ATTRIBUTES_DIFFER),
@@ -219,6 +223,14 @@ OTHER = [
     ("A green book is on the left of a table and beside a book.", "A green book on the left of a table next to a book.",
      Reason.RELATIONS_DIFFER),
     ("A photo of a dog.", "A blurry photo of a dog.", Reason.ATTRIBUTES_DIFFER),
+    ("The large bear is walking on a rock.", "The large number of bear is walking on a rock.", Reason.NUMBERS_DIFFER),
+    ("Dogs on a beach.", "A row of dogs on a beach.", Reason.NUMBERS_DIFFER),
+    ("Several dogs on a beach.", "A lot of dogs on a beach.", Reason.NUMBERS_DIFFER),
+    ("A photo taken from a car at a man on a bike.", "A picture is presenting a car to a man on a bike.", Reason.RELATIONS_DIFFER),
+    ("A photo taken from a car at a man on a bike.", "A picture of a car in a man on a bike.", Reason.RELATIONS_DIFFER),
+    ("A picture of a man wearing a tie.", "A picture near a man wearing a tie.", Reason.RELATIONS_DIFFER),
+    ("Street signs show the way.", "Carrowd street signs show the way.", None),
+    ("Bus stop signs show the way.", "School bus stop signs show the way.", None),
 ]
 
 

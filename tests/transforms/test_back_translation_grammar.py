@@ -27,7 +27,10 @@ def faults_of(*texts: str) -> list[set[str]]:
     ("A woman and children is surfing in the ocean.", "woman is"), ("Two dogs has a ball.", "dogs has"),
     ("A group of children holding teddy bears and look happy.", "holding and look"), ("A boy sits on a chair and holding a ball.",
                                                                                       "sits and holding"),
-    ("A cow that is leaning on under a metal wall.", "on under"),
+    ("A cow that is leaning on under a metal wall.", "on under"), ("Carrowd street signs.", "carrowd"),
+    ("A truck on the road near a trees.", "a trees"), ("A cow stands in a brown sand.", "a sand"),
+    ("A person standing on the beach and flies a kite.", "and flies"),
+    ("A dog on a wooden tabel.", "tabel"),
 ])
 def test_faults_are_found(text: str, fault: str) -> None:
     assert faults_of(text) == [{fault}]
@@ -39,15 +42,19 @@ def test_faults_are_found(text: str, fault: str) -> None:
     "A young lady and a young man are playing.", "A dog that is running on a beach.", "Two men, one of which is tall, stand here.",
     "A cat sits on a chair and looks out.", "A man is sitting on a bench and reads.", "An apple sits in between two bananas.",
     "The sheep are grazing.", "A pair of dogs are running.", "A man was riding a horse.", "A woman cut the cake and smiled.",
+    "A few small dogs.", "A snow covered hill.", "A children's book.", "A cat leans on a water bottle.", "A man in a couple of pictures.",
+    "A cat is shown with something.", "A firetruck and a skateboarder in a wetsuit.", "The dog's ball isn't red.",
 ])
 def test_good_english_has_none(text: str) -> None:
     assert faults_of(text) == [set()]
 
 
 def test_real_captions_seldom_have_one(shared_data):
-    """About half of them rightly."""
+    """Misspellings and names are most of it."""
     captions = coco(shared_data, 3000)
-    assert sum(bool(found) for found in faults_of(*captions)) < 30
+    found = faults_of(*captions)
+    assert sum(bool(one) for one in found) < 120
+    assert sum(any(" " in fault for fault in one) for one in found) < 35
 
 
 def test_a_fault_drops_a_candidate_unless_its_caption_has_it():

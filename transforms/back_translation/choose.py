@@ -16,7 +16,8 @@ from schemas.rejects import Reason
 from transforms.back_translation.candidates import Candidate
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import change, garbled, restored, words_of
-from transforms.back_translation.truth import Reading, graphs_differ, thing_lost, words_differ
+from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
+from transforms.back_translation.words import words_differ
 from transforms.batches import apply_each
 from transforms.encoders.sentence import SentenceEncoder
 

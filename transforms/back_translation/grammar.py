@@ -1,12 +1,14 @@
-"""Faults of grammar that translation makes and a parser shows: verbs that do not fit their subjects or the verbs beside them, and
-prepositions without what they go with."""
+"""Faults of language that translation makes and a parser shows: verbs that do not fit their subjects or the verbs beside them,
+prepositions without what they go with, and words that are none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from transforms.back_translation.texts import known
+from transforms.lexicon import lexicon
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import MEASURES, NOUN_TAGS, PLURAL_TAGS
+from transforms.scene_graph.words import MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.swaps.morphology import plural
 
 _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
@@ -17,14 +19,17 @@ _PLURAL_VERBS = frozenset({"are", "have", "were"})
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
                      "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
 
+_MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing".split())  # no "a" stands before them
+_COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # and no plural without these
+_PRONOUNS = ("thing", "one", "body")  # "something", tagged as nouns
 # "leaning on under a wall": prepositions of which the first lacks its thing.
 _FIRST = frozenset("on at with of against into onto near".split())
 _SECOND = frozenset("on in at with of under beside against near".split())
 
 
 def faults(tokens: Tokens) -> set[str]:
-    """Every fault of a text, as words: "boys is", "holding and look", "on under"."""
-    return {*_disagreements(tokens), *_misjoined(tokens), *_stranded(tokens)}
+    """Every fault of a text, as words: "boys is", "holding and look", "on under", "carrowd"."""
+    return {*_disagreements(tokens), *_misjoined(tokens), *_stranded(tokens), *_counted(tokens), *_unknown(tokens)}
 
 
 def _disagreements(tokens: Tokens) -> Iterator[str]:
@@ -72,6 +77,8 @@ def _number(tokens: Tokens, noun: int) -> str:
 def _misjoined(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size):
         head = tokens.heads[at]
+        if tokens.tags[at] in PLURAL_TAGS and tokens.deps[at] == "conj" and tokens.child(at, "dobj") >= 0:
+            yield f"and {tokens.lower(at)}"  # "standing on a beach and flies a kite", read as insects
         if tokens.deps[at] != "conj" or tokens.lemma(head) == "be" or not any(tokens.lower(kid) == "and" for kid in tokens.kids[head]):
             continue
         own, above = ({tokens.deps[kid] for kid in tokens.kids[verb]} for verb in (at, head))
@@ -84,3 +91,30 @@ def _stranded(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
             yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"
+
+
+def _counted(tokens: Tokens) -> Iterator[str]:
+    """ "a trees", "a water", with adjectives between at most: the tagger takes "leans" in "a cat leans" for a noun."""
+    for at in range(tokens.size - 1):
+        if tokens.lower(at) not in ("a", "an"):
+            continue
+        noun = next((place for place in range(at + 1, tokens.size) if tokens.tags[place] != "JJ" or tokens.lower(place) in _COUNTS), at)
+        word, after = tokens.lower(noun), tokens.tags[noun + 1] if noun + 1 < tokens.size else ""
+        several = tokens.tags[noun] in PLURAL_TAGS and tokens.lemma(noun) != word and after not in (*NOUN_TAGS, "POS")
+        if word not in _COUNTS and several or word in _MASS and tokens.tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH"):
+            yield f"a {word}"
+
+
+def _unknown(tokens: Tokens) -> Iterator[str]:
+    """Nouns, adjectives and verbs that neither are in the lexicon nor made of two words that are: misspellings, and names."""
+    for at, tag in enumerate(tokens.tags):
+        word = tokens.lower(at)
+        if tag not in (*NOUN_TAGS, *VERB_TAGS, "JJ") or len(word) < 3 or not word[0].isalpha() or word.endswith(_PRONOUNS):
+            continue
+        if not known(word) and not known(tokens.lemma(at)) and not any(_plain(word[:cut]) and _plain(word[cut:].removesuffix("s"))
+                                                                       for cut in range(3, len(word) - 2)):
+            yield word
+
+
+def _plain(word: str) -> bool:
+    return any(lexicon().senses(word, pos) for pos in "nva")

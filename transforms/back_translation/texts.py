@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from transforms.lexicon import lexicon
@@ -66,12 +67,13 @@ def no_caption(text: str, max_words: int) -> str:
     foreign, english = sum(word in _FOREIGN for word in words), sum(word in _ENGLISH for word in words)
     if foreign > max(1, english) and foreign * 5 >= len(words):
         return f"is not English ({foreign} of {len(words)} words are of other languages)"
-    if len(words) > 2 and not any(word in _ENGLISH or _known(word) for word in words):
+    if len(words) > 2 and not any(word in _ENGLISH or known(word) for word in words):
         return f"is not English (none of its {len(words)} words is known)"
     return ""
 
 
-def _known(word: str) -> bool:
+@lru_cache(maxsize=1 << 16)
+def known(word: str) -> bool:
     """Whether a word, or what it may be a form of, is in the lexicon."""
     return any(lexicon().senses(form, pos) for form in lemmas(word) for pos in "nva")
 

@@ -1,0 +1,108 @@
+"""What words alone tell of a paraphrase's truth, which costs next to nothing: numbers, colours, denials, sides and places, measures, and
+the sex that pronouns tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from schemas.rejects import Reason
+from transforms.scene_graph.words import COLOURS, MEASURES, NUMBERS, SHADES
+from transforms.swaps.people import female, male
+
+NEGATIONS = frozenset({"no", "not", "without", "none", "never", "nothing", "nobody", "neither", "nor", "cannot"})
+SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}
+_COLOUR_WORDS = (COLOURS | SHADES) - {"haired", "off", "deep"}
+# Words that tell where, by what they exclude; "on top of" and "in front of" are read as phrases.
+_WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "under": "under", "underneath": "under", "beneath": "under",
+          "below": "under", "behind": "behind", "between": "between", "outside": "outside", "front": "front", "bottom": "bottom",
+          "top": "top", "through": "through", "across": "across", "around": "around", "off": "off", "upside": "upside", "inside": "inside",
+          "back": "back", "beside": "beside", "next": "beside", "against": "against"}
+_PHRASES = (("on", "top", "of"), ("in", "back", "of"))
+_SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # said in other words often enough
+_MAP = {"both": 2, "trio": 3}
+_SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
+_ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
+# Words that take back or limit what is said.
+_HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
+
+
+def _numbers(words: Sequence[str]) -> Counter[str]:
+    """Numbers, in digits, and what else counts: ordinals, decades, "all", "most"."""
+    found: Counter[str] = Counter()
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
+        if value:
+            found[str(value)] += 1
+        elif any(character.isdigit() for character in word):
+            found[word.lstrip("0") or "0"] += 1
+        elif (word in _SHARES and following != "other") or word in _ORDINALS:  # "next to each other"
+            found[_SHARES.get(word, word)] += 1
+    return found
+
+
+def _where(words: Sequence[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    at = 0
+    while at < len(words):
+        if tuple(words[at:at + 3]) in _PHRASES:
+            found["behind" if words[at + 1] == "back" else "on"] += 1
+            at += 3
+            continue
+        kind = _WHERE.get(words[at])
+        if kind and kind not in _SOFT:
+            found[kind] += 1
+        at += 1
+    del found["on"], found["beside"]
+    return found
+
+
+def _denials(words: Sequence[str]) -> int:
+    return sum(word in NEGATIONS or word.endswith("n't") for word in words)
+
+
+def _measures(words: Sequence[str]) -> set[str]:
+    """Words of measure: what "a number of dogs" or "a row of dogs" say beside "dogs"."""
+    found = {word.removesuffix("s") for word, following in pairwise(words) if following == "of"}
+    if not {"many", "numerous"}.isdisjoint(words):
+        found.add("lot")
+    return {"group" if word == "bunch" else word for word in found if word in MEASURES}
+
+
+def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+    """What the words alone say against a paraphrase: a reason and a detail, None for nothing. Words are in lower case."""
+    for reason, of in ((Reason.NUMBERS_DIFFER, _numbers), (Reason.PLACES_DIFFER, _where)):
+        one, other = of(said), of(now)
+        if one != other:
+            return reason, f"{_list(one)} > {_list(other)}"
+    measures = _measures(now) - _measures(said)
+    if measures:
+        return Reason.NUMBERS_DIFFER, f"{min(measures)} of is new"
+    one, other = (Counter(SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (said, now))
+    if one != other:
+        return Reason.COLOURS_DIFFER, f"{_list(one)} > {_list(other)}"
+    if _denials(said) != _denials(now):
+        return Reason.NEGATION_DIFFERS, f"{_denials(said)} denials > {_denials(now)}"
+    one, other = (Counter(word for word in words if word in _HEDGES) for words in (said, now))
+    if one != other:
+        return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
+    return _pronouns_differ(said, now)
+
+
+def _pronouns_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+    """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs."""
+    counts = []
+    for name, sex, pronouns in (("he", male, ("he", "him", "his", "himself")), ("she", female, ("she", "her", "hers", "herself"))):
+        before, after = (sum(word in pronouns for word in words) for words in (said, now))
+        if after and not before and not any(sex(word) for word in said):
+            return Reason.OBJECTS_DIFFER, f"nobody is {name} in the caption"
+        counts.append((before, after, any(sex(word) for word in said)))
+    if all(there for _, _, there in counts) and any(before != after for before, after, _ in counts):
+        return Reason.OBJECTS_DIFFER, "who is he and who is she is not clear"
+    return None
+
+
+def _list(found: Counter[Any]) -> str:
+    return " ".join(str(word) for word in sorted(found.elements(), key=str)) or "none"
