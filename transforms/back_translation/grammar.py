@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from transforms.back_translation.texts import known
 from transforms.lexicon import lexicon
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
+from transforms.scene_graph.words import COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.swaps.morphology import plural
 
 _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
@@ -19,7 +19,8 @@ _PLURAL_VERBS = frozenset({"are", "have", "were"})
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
                      "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
 
-_MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing".split())  # no "a" stands before them
+# No "a" stands before them.
+_MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts".split())
 _COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # and no plural without these
 _PRONOUNS = ("thing", "one", "body")  # "something", tagged as nouns
 # "leaning on under a wall": prepositions of which the first lacks its thing.
@@ -64,6 +65,8 @@ def _number_of_verb(tokens: Tokens, verb: int) -> str:
 def _number(tokens: Tokens, noun: int) -> str:
     """Singular, plural, or "" where either goes."""
     tag, word = tokens.tags[noun], tokens.lower(noun)
+    if word == "people":
+        return "plural"
     if tag not in NOUN_TAGS or word in _EITHER or tokens.lemma(noun) in _EITHER or plural(word) == word:
         return ""
     below = [kid for kid in tokens.kids[noun] if tokens.deps[kid] in ("conj", "nummod")]
@@ -89,19 +92,24 @@ def _misjoined(tokens: Tokens) -> Iterator[str]:
 
 def _stranded(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
+        if tokens.lower(at) == "to" and tokens.tags[at + 1] == "VBG" and tokens.deps[at + 1] != "amod":
+            yield f"to {tokens.lower(at + 1)}"
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
             yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"
 
 
 def _counted(tokens: Tokens) -> Iterator[str]:
     """ "a trees", "a water", with adjectives between at most: the tagger takes "leans" in "a cat leans" for a noun."""
+    words, tags = [tokens.lower(at) for at in range(tokens.size)], [*tokens.tags, ""]
     for at in range(tokens.size - 1):
-        if tokens.lower(at) not in ("a", "an"):
+        if words[at] not in ("a", "an"):
             continue
-        noun = next((place for place in range(at + 1, tokens.size) if tokens.tags[place] != "JJ" or tokens.lower(place) in _COUNTS), at)
-        word, after = tokens.lower(noun), tokens.tags[noun + 1] if noun + 1 < tokens.size else ""
-        several = tokens.tags[noun] in PLURAL_TAGS and tokens.lemma(noun) != word and after not in (*NOUN_TAGS, "POS")
-        if word not in _COUNTS and several or word in _MASS and tokens.tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH"):
+        noun = next((place for place in range(at + 1, tokens.size)
+                     if tags[place] != "JJ" and words[place] not in COLOURS or words[place] in _COUNTS), at)
+        word, after = words[noun], tags[noun + 1]
+        several = tags[noun] in PLURAL_TAGS and (word.endswith("s") or tokens.lemma(noun) != word) and after not in (*NOUN_TAGS, "POS")
+        mass = word in _MASS and tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH")
+        if mass or several and word not in _COUNTS:
             yield f"a {word}"
 
 

@@ -78,7 +78,7 @@ def _same(said: Word, now: Word) -> bool:
     if place_class(said.lower) or place_class(now.lower):
         return bool(place_class(said.lower) and place_class(now.lower)) and same_place(said.lower, now.lower, "")
     if said.lemma == now.lemma:
-        return _inflected(said, now)
+        return _inflected(said, now) and not ("JJ" in (said.tag, now.tag) and "VBG" in (said.tag, now.tag))  # "clean", "cleaning"
     if said.tag in NOUN_TAGS and now.tag in NOUN_TAGS:
         return (said.tag in PLURAL_TAGS) == (now.tag in PLURAL_TAGS) and same_noun(said.lemma, now.lemma)
     if {said.lemma, now.lemma} == {"lie", "lay"}:  # as far as they lie on something, graphs tell

@@ -25,6 +25,7 @@ _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # sa
 _MAP = {"both": 2, "trio": 3}
 _SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
+_EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that take back or limit what is said.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
 
@@ -88,6 +89,9 @@ def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] 
     one, other = (Counter(word for word in words if word in _HEDGES) for words in (said, now))
     if one != other:
         return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
+    mutual, still = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (said, now))
+    if mutual != still:
+        return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {still}"
     return _pronouns_differ(said, now)
 
 
