@@ -92,7 +92,7 @@ def _misjoined(tokens: Tokens) -> Iterator[str]:
 
 def _stranded(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
-        if tokens.lower(at) == "to" and tokens.tags[at + 1] == "VBG" and tokens.deps[at + 1] != "amod":
+        if tokens.lower(at) == "to" and tokens.tags[at + 1] == "VBG" and tokens.lower(at - 1) not in ("next", "close", "up", "down"):
             yield f"to {tokens.lower(at + 1)}"
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
             yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"
