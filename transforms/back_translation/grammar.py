@@ -19,6 +19,7 @@ _PLURAL_VERBS = frozenset({"are", "have", "were"})
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
                      "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
 
+_BE = frozenset({"is", "are", "was", "were", "being"})
 # No "a" stands before them.
 _MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts".split())
 _COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # and no plural without these
@@ -92,6 +93,8 @@ def _misjoined(tokens: Tokens) -> Iterator[str]:
 
 def _stranded(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
+        if tokens.lower(at) in _BE and tokens.tags[at + 1] in ("VB", "VBP", "VBZ"):
+            yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"  # "is chases", "being ride"
         if tokens.lower(at) == "to" and tokens.tags[at + 1] == "VBG" and tokens.lower(at - 1) not in ("next", "close", "up", "down"):
             yield f"to {tokens.lower(at + 1)}"
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
@@ -111,6 +114,9 @@ def _counted(tokens: Tokens) -> Iterator[str]:
         mass = word in _MASS and tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH")
         if mass or several and word not in _COUNTS:
             yield f"a {word}"
+        ends = after == "DT" if tags[noun] == "CC" else tags[noun] == "." or word in _BE
+        if noun > at + 1 and ends and words[noun - 1] != "orange":
+            yield f"a {words[noun - 1]} {word}"  # "a gray and a dog", "is a yellow."
 
 
 def _unknown(tokens: Tokens) -> Iterator[str]:

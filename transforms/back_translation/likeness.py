@@ -55,7 +55,7 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
 }
 # What the first implies.
-_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("on", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
+_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
 _LOCATIONS = frozenset("""
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
 station airport market pavement shore playground parking lot square town path track platform runway pasture countryside

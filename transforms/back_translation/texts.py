@@ -18,8 +18,18 @@ _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
-_LOT = re.compile(r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b", re.IGNORECASE)
-_OWN_SIDE = re.compile(r"\b(?:his|her|its|their) (?:back|top|side|front|edge|middle) of\b", re.IGNORECASE)
+# What translation makes and nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
+# "this two", "this are", "there has", "the picture is a dog".
+_ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
+    r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b",
+    r"\b(?:his|her|its|their) (?:back|top|front|edge|middle|(?:left|right)(?: hand)?(?: side)?|side) of\b",
+    r"(?<!\bto )(?<!\bon )(?<!\bat )(?<!\bin )(?<!\bfrom )(?<!\boff )\bthe (?:left|right)(?: side)? of\b",
+    r"\w['’]s (?:left|right|back|front) of\b",
+    r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
+    r"(?:^|, )(?:here|there) (?:has|have)\b(?! been)",
+    r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|some)\b"
+    r"(?! (?:[\w-]+ ){0,3}(?:photo|photograph|picture|image|view|shot)\b)",
+))
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
@@ -155,7 +165,7 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
 def garbled(text: str, caption: str = "") -> str:
     """Why a text is no good sentence, "" where it may be one. What its caption says itself is no reason.
 
-    No words, an unknown token, "dog dog", "a apple", "with lot of", "on his back of", three words said again.
+    No words, an unknown token, "dog dog", "a apple", "on his back of a horse", three words said again.
     """
     found = list(_nonsense(text))
     own = set(_nonsense(caption)) if found and caption else set()
@@ -172,7 +182,7 @@ def _nonsense(text: str) -> Iterator[str]:
         yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
     yield from (owner.group().lower() for owner in _PLURAL_OWNER.finditer(text))  # "two dogs's"
-    yield from (found.group().lower() for pattern in (_LOT, _OWN_SIDE) for found in pattern.finditer(text))
+    yield from (found.group().lower() for pattern in _ODD for found in pattern.finditer(text))
     if text.isupper():
         text = text.lower()
     for article in _ARTICLE.finditer(text):

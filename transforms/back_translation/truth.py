@@ -130,7 +130,7 @@ class Reading:
         verbs = {_link(self, link)[0] for link in graph.relations}
         found = []
         for at, tag in enumerate(self.tokens.tags):
-            wanted = tag in ("IN", "JJ", *ADVERB_TAGS, *VERB_TAGS) or self.tokens.deps[at] == "compound"
+            wanted = tag in ("IN", "JJ", "JJR", "JJS", *ADVERB_TAGS, *VERB_TAGS) or self.tokens.deps[at] == "compound"
             if not wanted or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
             lemma = self.tokens.lemma(at)

@@ -40,11 +40,11 @@ PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "next to": ("next to", "beside"),
 }
 HEARD_PREPOSITIONS: dict[str, tuple[str, ...]] = {
-    "left of": ("at the left of", "to the left side of", "on left of", "to left of"),
-    "right of": ("at the right of", "to the right side of", "on right of", "to right of"),
+    "left of": ("at the left of", "at the left side of", "to the left side of", "on left of", "to left of"),
+    "right of": ("at the right of", "at the right side of", "to the right side of", "on right of", "to right of"),
     "above": ("up above", "flying above", "flying over"),
     "below": ("down below",),
-    "on": ("atop", "upon"),
+    "on": ("atop", "upon", "on the top of", "at the top of", "at top of"),
     "under": ("below and under",),
     "behind": ("in back of",),
     "in front of": ("before", "ahead of"),
@@ -65,7 +65,7 @@ PLACE_PHRASES: dict[str, tuple[str, ...]] = {
     "lake": ("at a lake", "by the lake", "by a lake"), "field": ("in a field", "in the field"), "night": ("at night",),
 }  # fmt: skip
 _PLACE_NOUNS = {
-    "beach": ("beach", "sandy beach"), "street": ("street", "road", "city street"), "room": ("room",),
+    "beach": ("beach", "sandy beach", "shore"), "street": ("street", "road", "city street"), "room": ("room",),
         "park": ("park", "green park"),
     "snow": ("snow", "snowy landscape", "snowy field"), "lake": ("lake", "lakeside", "lake shore"),
         "field": ("field", "grassy field", "meadow"),
@@ -144,13 +144,16 @@ def _add_grammar(add: Callable[..., None]) -> None:
         add(lead, "LEAD")
     for noun in ("picture", "photo", "image", "photograph", "scene"):
         for det in ("a", "an", "the", "this"):
-            for link in ("of", "shows", "showing", "with"):
+            for link in ("of", "shows", "showing", "with", "is showing", "is a picture of", "is a photo of"):
                 add(f"{det} {noun} {link}", "LEAD")
+            for verb in ("is", "are"):
+                add(f"in {det} {noun} {verb}", "LEAD")
+            add(f"in {det} {noun}", "SKIP")
             for opening in ("in", "on"):
                 for verb in ("there is", "there are", "we see", "you can see", "we can see", "one can see"):
                     add(f"{opening} {det} {noun} {verb}", "LEAD")
                     add(f"{opening} {det} {noun} , {verb}", "LEAD")
-    for lead in ("there's", "we can see", "one can see", "it shows", "i see", "i can see"):
+    for lead in ("there's", "we can see", "one can see", "it shows", "i see", "i can see", "this is", "these are", "this shows"):
         add(lead, "LEAD")
     for number, word in enumerate(NUMBERS[1:], start=1):
         add(word, "NUM", str(number))
@@ -162,15 +165,18 @@ def _add_grammar(add: Callable[..., None]) -> None:
     for words in ("no", "not a", "not any", "not an", "isn't a", "isn't an", "isn't any", "aren't any"):
         add(words, "NO")
     for words, role in {
-        "a": "DET", "an": "DET", "the": "DET", "any": "DET", "exactly": "DET", "is": "COP", "and": "SEP", ",": "SEP",
+        "a": "DET", "an": "DET", "the": "DET", "any": "DET", "exactly": "DET", "and": "SEP", ",": "SEP",
             "while": "SEP",
         "but": "SEP", "also": "SKIP", "as well as": "SEP", "which": "REL", "that": "REL", "who": "REL", "with": "WITH",
             "without": "WITHOUT",
-        "in": "IN", "dressed in": "IN", "wearing": "IN", "who wears": "IN", "being": "SKIP", "just": "SKIP", "there": "SKIP",
+        "in": "IN", "dressed in": "IN", "wearing": "IN",
+        "who wears": "IN", "that wears": "IN", "being": "SKIP", "just": "SKIP", "there": "SKIP",
         "but not": "BUTNOT", "together with": "WITH", "along with": "WITH",
     }.items():  # fmt: skip
         add(words, role)
-    add("are", "COP", plural=True)
+    for one, several, role in (("is", "are", "COP"), ("stands", "stand", "COP"), ("wears", "wear", "WEARS")):
+        add(one, role)
+        add(several, role, plural=True)
     for owner in ("his", "her", "its", "their"):
         add(owner, "DET")
         for hands in ("hand", "hands", "mouth"):

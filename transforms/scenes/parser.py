@@ -109,7 +109,7 @@ class _Reader:
                 self._noun_phrase(negated=role != "WITH")
         elif role in _NOUN_STARTS:
             self._head()
-        elif role in ("COP", "FIN"):
+        elif role in ("COP", "FIN", "WEARS"):
             self._verb()
         elif role in _TAILS:
             self._tail()
@@ -133,6 +133,8 @@ class _Reader:
             self.subjects = list(self.heads) if token.plural else [self.heads[-1]]
         if token.role == "FIN":
             self._relate(self.subjects, token.value)
+        elif token.role == "WEARS":
+            self._describe(self.subjects, self._clothes())
         else:
             self._predicate(self.subjects)
 
