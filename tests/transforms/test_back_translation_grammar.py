@@ -31,6 +31,7 @@ def faults_of(*texts: str) -> list[set[str]]:
     ("there is two people sitting at a table", "people is"), ("A person on a skis.", "a skis"),
     ("A bathroom with an orange walls on it.", "a walls"), ("A man is using his board to surfing a wave.", "to surfing"),
     ("A gray and a dog.", "a gray and"), ("A green bike is being ride by a boy.", "being ride"),
+    ("A gray dog is being walk by a woman.", "being walk"),
     ("A truck on the road near a trees.", "a trees"), ("A cow stands in a brown sand.", "a sand"),
     ("A person standing on the beach and flies a kite.", "and flies"),
     ("A dog on a wooden tabel.", "tabel"),

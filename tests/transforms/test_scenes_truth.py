@@ -63,6 +63,7 @@ SCENE = Scene(0, 0, "park", 0.4, (
     ("a boy wears a striped blue shirt", "true"), ("the boy wears a red shirt", "false"), ("a boy that wears red", "false"),
     ("this picture is showing a brown dog", "true"), ("in this photo is a white dog", "false"), ("a dog stands left of a boy", "true"),
     ("a dog stands right of a boy", "false"), ("this is a picture of two dogs", "true"), ("a dog at the top of a table", "false"),
+    ("a dog on left side of a boy", "true"), ("a female", "false"),
 ])  # fmt: skip
 def test_verdicts_on_a_known_scene(text: str, verdict: str) -> None:
     assert judge(parse(text), SCENE) == verdict

@@ -9,7 +9,7 @@ from transforms.back_translation.texts import known
 from transforms.lexicon import lexicon
 from transforms.scene_graph.tokens import Tokens
 from transforms.scene_graph.words import COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
-from transforms.swaps.morphology import plural
+from transforms.swaps.morphology import inflect, plural
 
 _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
 _AUXILIARIES = ("aux", "auxpass", "aux:pass", "cop")
@@ -35,6 +35,7 @@ def faults(tokens: Tokens) -> set[str]:
 
 
 def _disagreements(tokens: Tokens) -> Iterator[str]:
+    """ "boys is", "there are a man"."""
     for at in range(tokens.size):
         expletive = tokens.tags[at] == "EX"
         if tokens.deps[at] not in _SUBJECTS and not expletive:
@@ -79,6 +80,7 @@ def _number(tokens: Tokens, noun: int) -> str:
 
 
 def _misjoined(tokens: Tokens) -> Iterator[str]:
+    """ "holding a ball and look"."""
     for at in range(tokens.size):
         head = tokens.heads[at]
         if tokens.tags[at] in PLURAL_TAGS and tokens.deps[at] == "conj" and tokens.child(at, "dobj") >= 0:
@@ -92,10 +94,15 @@ def _misjoined(tokens: Tokens) -> Iterator[str]:
 
 
 def _stranded(tokens: Tokens) -> Iterator[str]:
+    """Two words that cannot follow each other: "on under", "to surfing", "is chases"."""
     for at in range(tokens.size - 1):
-        if tokens.lower(at) in _BE and tokens.tags[at + 1] in ("VB", "VBP", "VBZ"):
-            yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"  # "is chases", "being ride"
-        if tokens.lower(at) == "to" and tokens.tags[at + 1] == "VBG" and tokens.lower(at - 1) not in ("next", "close", "up", "down"):
+        if tokens.lower(at) in _BE:
+            word, tag = tokens.lower(at + 1), tokens.tags[at + 1]
+            bare = tag == "VBN" and word == tokens.lemma(at + 1) != inflect(word, "VBN")  # "being walk by", and not "being cut"
+            if bare or tag in ("VB", "VBP", "VBZ") or tag == "NN" and tokens.lower(at) == "being":
+                yield f"{tokens.lower(at)} {word}"
+        gerund = tokens.tags[at + 1] == "VBG" and tokens.lemma(at + 1) != tokens.lower(at + 1)  # not "swing"
+        if tokens.lower(at) == "to" and gerund and tokens.lower(at - 1) not in ("next", "close", "up", "down"):
             yield f"to {tokens.lower(at + 1)}"
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
             yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"

@@ -19,15 +19,16 @@ _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
                       re.IGNORECASE)
 # What translation makes and nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
-# "this two", "this are", "there has", "the picture is a dog".
+# "this two", "this are", "these a dog", "there has", "the picture is a dog".
 _ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
     r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b",
     r"\b(?:his|her|its|their) (?:back|top|front|edge|middle|(?:left|right)(?: hand)?(?: side)?|side) of\b",
     r"(?<!\bto )(?<!\bon )(?<!\bat )(?<!\bin )(?<!\bfrom )(?<!\boff )\bthe (?:left|right)(?: side)? of\b",
     r"\w['’]s (?:left|right|back|front) of\b",
     r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
+    r"\b(?:this|these|we) (?:an?|the|of)\b", r"\b(?:photo|photograph|picture|image) where there\b",
     r"(?:^|, )(?:here|there) (?:has|have)\b(?! been)",
-    r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|some)\b"
+    r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|four|five|six|several|some|photo|picture)\b"
     r"(?! (?:[\w-]+ ){0,3}(?:photo|photograph|picture|image|view|shot)\b)",
 ))
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())

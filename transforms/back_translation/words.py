@@ -25,6 +25,7 @@ _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # sa
 _MAP = {"both": 2, "trio": 3}
 _SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
+_OWNERS = frozenset("my your his her its our their".split())
 _EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that take back or limit what is said.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
@@ -98,7 +99,10 @@ def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] 
 
 
 def _pronouns_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
-    """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs."""
+    """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs. Nobody comes to own more."""
+    owned, owning = (sum(word in _OWNERS for word in words) for words in (said, now))
+    if owning > owned:
+        return Reason.OBJECTS_DIFFER, f"{owned} words of ownership > {owning}"
     counts = []
     for name, sex, pronouns in (("he", male, ("he", "him", "his", "himself")), ("she", female, ("she", "her", "hers", "herself"))):
         before, after = (sum(word in pronouns for word in words) for words in (said, now))

@@ -24,9 +24,10 @@ VERBS: dict[str, tuple[Verb, ...]] = {
 HEARD_VERBS: dict[str, tuple[Verb, ...]] = {
     "riding": (("riding on", "rides on", "ride on", ""),),
     "sitting on": (("seated on", "sat on", "sit on", ""), ("sitting in", "sits in", "sit in", ""),
-        ("sitting on top of", "sits on top of", "", "")),
+        ("sitting on top of", "sits on top of", "", ""), ("sitting down on", "sits down on", "sit down on", "")),
     "chasing": (("following after", "", "", "pursued by"), ("pursuing", "pursues", "pursue", "")),
-    "looking at": (("staring at", "stares at", "stare at", "looked at by"), ("gazing at", "gazes at", "gaze at", "")),
+    "looking at": (("staring at", "stares at", "stare at", "looked at by"), ("gazing at", "gazes at", "gaze at", ""),
+        ("looking out at", "looks out at", "look out at", "")),
 }
 PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "left of": ("to the left of", "on the left of", "left of", "on the left side of"),
@@ -40,8 +41,8 @@ PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "next to": ("next to", "beside"),
 }
 HEARD_PREPOSITIONS: dict[str, tuple[str, ...]] = {
-    "left of": ("at the left of", "at the left side of", "to the left side of", "on left of", "to left of"),
-    "right of": ("at the right of", "at the right side of", "to the right side of", "on right of", "to right of"),
+    "left of": ("at the left of", "at the left side of", "on left side of", "to the left side of", "on left of", "to left of"),
+    "right of": ("at the right of", "at the right side of", "on right side of", "to the right side of", "on right of", "to right of"),
     "above": ("up above", "flying above", "flying over"),
     "below": ("down below",),
     "on": ("atop", "upon", "on the top of", "at the top of", "at top of"),
@@ -69,7 +70,7 @@ _PLACE_NOUNS = {
         "park": ("park", "green park"),
     "snow": ("snow", "snowy landscape", "snowy field"), "lake": ("lake", "lakeside", "lake shore"),
         "field": ("field", "grassy field", "meadow"),
-    "night": ("night",),
+    "night": ("night", "nighttime"),
 }  # fmt: skip
 SINGULAR_LEADS = ("there is", "here is", "this picture shows", "the photo shows", "a photo of", "a picture of", "an image of",
     "you can see",
@@ -136,9 +137,9 @@ def _add_grammar(add: Callable[..., None]) -> None:
         for phrase in PLACE_PHRASES[place]:
             add(phrase, "PLACE", place)
         for noun in nouns:
-            for preposition in ("in", "on", "at", "by", "inside", "near", "during"):
+            for preposition in ("in", "on", "at", "by", "inside", "inside of", "near", "during"):
                 for det in ("", "a ", "the "):
-                    if not (place == "night" and preposition in ("in", "on", "by", "near", "inside")):
+                    if not (place == "night" and preposition in ("in", "on", "by", "near", "inside", "inside of")):
                         add(f"{preposition} {det}{noun}", "PLACE", place)
     for lead in (*SINGULAR_LEADS, *_PLURAL_LEADS.values()):
         add(lead, "LEAD")

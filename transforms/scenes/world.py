@@ -145,6 +145,7 @@ HEARD_SYNONYMS: dict[str, tuple[tuple[str, str], ...]] = {
     "person": (("human", "humans"), ("person", "persons")), "horse": (("pony", "ponies"),),
         "umbrella": (("parasol", "parasols"),),
     "dog": (("hound", "hounds"),), "man": (("guy", "guys"), ("gentleman", "gentlemen"), ("male", "males")),
+    "woman": (("female", "females"),),
     "sofa": (("settee", "settees"),),
     "boat": (("sailing boat", "sailing boats"), ("ship", "ships")), "duck": (("drake", "drakes"),),
     "ball": (("beach ball", "beach balls"),), "child": (("youngster", "youngsters"),), "balloon": (("baloon", "baloons"),),
