@@ -138,8 +138,8 @@ class Lexicon:
         self._common_cache: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def knows(self, word: str, pos: str = "n") -> bool:
-        """Whether the word, or the last word of a compound, has senses."""
-        return bool(self.senses(word, pos))
+        """Whether the word, or the last word of a compound, has senses in one of the parts of speech ("nva" for any)."""
+        return any(self.senses(word, one) for one in pos)
 
     def senses(self, word: str, pos: str = "n") -> tuple[str, ...]:
         """Synset keys of a word, commonest first; for nouns, senses of things one can see come first, and alone if there are

@@ -139,8 +139,8 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, ch
             continue
         said, now = readings.of[caption], readings.of[one.text]
         problem = graphs_differ(said, now)
-        if problem is None and now.faults - said.faults:
-            problem = Reason.GARBLED, min(now.faults - said.faults)
+        if problem is None and (new := now.faults - said.faults):
+            problem = Reason.GARBLED, min(new)
         if problem:
             choice.refused.append((problem[0], f"{problem[1]}: {one.text}"))
         else:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from transforms.back_translation.texts import known
 from transforms.lexicon import lexicon
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
+from transforms.scene_graph.words import BE, COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.swaps.morphology import inflect, plural
 
 _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
@@ -19,7 +19,7 @@ _PLURAL_VERBS = frozenset({"are", "have", "were"})
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
                      "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
 
-_BE = frozenset({"is", "are", "was", "were", "being"})
+_BE = {*BE, "being"}
 # No "a" stands before them.
 _MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts".split())
 _COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # and no plural without these
@@ -132,10 +132,10 @@ def _unknown(tokens: Tokens) -> Iterator[str]:
         word = tokens.lower(at)
         if tag not in (*NOUN_TAGS, *VERB_TAGS, "JJ") or len(word) < 3 or not word[0].isalpha() or word.endswith(_PRONOUNS):
             continue
-        if not known(word) and not known(tokens.lemma(at)) and not any(_plain(word[:cut]) and _plain(word[cut:].removesuffix("s"))
-                                                                       for cut in range(3, len(word) - 2)):
+        if not known(word) and not known(tokens.lemma(at)) and not _made_of_two(word):
             yield word
 
 
-def _plain(word: str) -> bool:
-    return any(lexicon().senses(word, pos) for pos in "nva")
+def _made_of_two(word: str) -> bool:
+    return any(lexicon().knows(word[:cut], "nva") and lexicon().knows(word[cut:].removesuffix("s"), "nva")
+               for cut in range(3, len(word) - 2))

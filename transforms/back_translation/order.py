@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from transforms.back_translation.likeness import PHRASES, place_class, same_attribute, same_noun, same_place, same_verb
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
+from transforms.scene_graph.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 
 # They may come and go between the words that count.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
 _SEPARATOR = re.compile(r",\s*and\b|,|\band\b", re.IGNORECASE)
-_BE = frozenset({"is", "are", "was", "were", "'s"})
+_BE = {*BE, "'s"}
 _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 
 
@@ -78,7 +78,7 @@ def _same(said: Word, now: Word) -> bool:
     if place_class(said.lower) or place_class(now.lower):
         return bool(place_class(said.lower) and place_class(now.lower)) and same_place(said.lower, now.lower, "")
     if said.lemma == now.lemma:
-        return _inflected(said, now) and not ("JJ" in (said.tag, now.tag) and "VBG" in (said.tag, now.tag))  # "clean", "cleaning"
+        return _inflected(said, now)
     if said.tag in NOUN_TAGS and now.tag in NOUN_TAGS:
         return (said.tag in PLURAL_TAGS) == (now.tag in PLURAL_TAGS) and same_noun(said.lemma, now.lemma)
     if {said.lemma, now.lemma} == {"lie", "lay"}:  # as far as they lie on something, graphs tell
@@ -89,6 +89,9 @@ def _same(said: Word, now: Word) -> bool:
 
 
 def _inflected(said: Word, now: Word) -> bool:
-    """Whether two forms of a lemma are "riding" and "rides": one in -ing, the other no participle. (An -s alone may be a plural.)"""
+    """Whether two forms of a lemma are "riding" and "rides": one in -ing, the other no participle. (An -s alone may be a plural, and what
+    is clean is not cleaning.)"""
+    if {said.tag, now.tag} == {"JJ", "VBG"}:
+        return False
     plain = [word for word in (said, now) if not word.lower.endswith("ing")]
     return len(plain) == 1 and plain[0].tag != "VBN" and not plain[0].lower.endswith(("ed", "en"))

@@ -87,7 +87,7 @@ def no_caption(text: str, max_words: int) -> str:
 @lru_cache(maxsize=1 << 16)
 def known(word: str) -> bool:
     """Whether a word, or what it may be a form of, is in the lexicon."""
-    return any(lexicon().senses(form, pos) for form in lemmas(word) for pos in "nva")
+    return any(lexicon().knows(form, "nva") for form in lemmas(word))
 
 
 def prepared(caption: str) -> str:

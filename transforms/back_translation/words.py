@@ -54,7 +54,7 @@ def _where(words: Sequence[str]) -> Counter[str]:
             at += 3
             continue
         kind = _WHERE.get(words[at])
-        if kind in ("left", "right") and "of" in words[at + 1:at + 3]:
+        if kind in ("left", "right") and "of" in words[at + 1:at + 4]:
             found[f"{kind} of"] += 1
         elif kind and kind not in _SOFT:
             found[kind] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP", "NNPS"})
 VERB_TAGS = frozenset({"VB", "VBD", "VBG", "VBN", "VBP", "VBZ"})
 PLURAL_TAGS = frozenset({"NNS", "NNPS"})
+BE = frozenset({"is", "are", "was", "were"})
 
 NUMBERS: dict[str, int] = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
