@@ -22,11 +22,11 @@ from transforms.back_translation.candidates import back_translate, windows
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import no_caption, prepared
-from transforms.encoders.sentence import sentence_encoder
-from transforms.parser.engines import caption_parser
-from transforms.translators.base import Decoding
-from transforms.translators.ctranslate import CTranslate2Translator
-from transforms.translators.load import translator
+from transforms.engines.encoders.sentence import sentence_encoder
+from transforms.engines.parsers.load import caption_parser
+from transforms.engines.translators.base import Decoding
+from transforms.engines.translators.ctranslate import CTranslate2Translator
+from transforms.engines.translators.load import translator
 
 
 def bare(engine: CTranslate2Translator, rows: list[list[list[str]]], decoding: Decoding) -> None:

@@ -22,8 +22,8 @@ from functools import partial
 from pipelines.config import parse_config
 from pipelines.run import plan_of, run
 from schemas.corpus import Corpus
-from transforms.run_stage import RunContext, RunStage, run_task
-from transforms.stage import Stage
+from transforms.core.beam import RunContext, RunStage, run_task
+from transforms.core.stage import Stage
 
 WORKERS = 2
 STAGE = "graphs"  # row-local, and as slow as its engine: what Beam adds shows if anything does

@@ -12,9 +12,9 @@ import time
 
 import torch
 
-from transforms.detectors.load import detector
-from transforms.detectors.settings import DetectorSettings
-from transforms.detectors.train.quality import evaluate
+from transforms.engines.detectors.load import detector
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.training.detector.quality import evaluate
 
 WANTED = 0.90
 

@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from transforms.parser.engines import caption_parser
-from transforms.parser.train.factual import Normaliser, gold
+from transforms.engines.parsers.load import caption_parser
+from transforms.training.parser.factual import Normaliser, gold
 
 
 class Score:

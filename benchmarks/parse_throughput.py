@@ -18,9 +18,10 @@ from pathlib import Path
 
 from schemas.ids import counter_rng
 from schemas.tables import BATCH_ROWS
-from transforms.collector import uncollected
-from transforms.lexicon import lexicon
-from transforms.parser.engines import BATCH, CaptionParser, SngParser, caption_parser
+from transforms.core.gc_pause import uncollected
+from transforms.engines.parsers.load import BATCH, CaptionParser, SngParser, caption_parser
+from transforms.english.wordnet import lexicon
+from transforms.graphs.vocabulary import prune, summarise
 from transforms.scene_graph.nodes import Graph
 from transforms.scenes.language import captions as scene_captions
 from transforms.scenes.layout import sample_scene
@@ -29,7 +30,6 @@ from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
 from transforms.swaps.stage import rewrite_batch
-from transforms.vocabulary import prune, summarise
 
 
 def load(data: Path, count: int) -> tuple[list[str], list[str]]:

@@ -20,8 +20,8 @@ from transforms.back_translation.candidates import back_translate
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import prepared, words_of
-from transforms.encoders.sentence import sentence_encoder
-from transforms.parser.engines import caption_parser
+from transforms.engines.encoders.sentence import sentence_encoder
+from transforms.engines.parsers.load import caption_parser
 from transforms.scenes.language import captions
 from transforms.scenes.layout import Scene, sample_scene
 from transforms.scenes.parser import LanguageError, parse

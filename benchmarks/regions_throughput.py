@@ -24,13 +24,13 @@ from torchvision.models import get_model_builder
 
 from schemas.corpus import Corpus
 from schemas.tables import IMAGES
-from transforms.detectors.faster_rcnn import FasterRcnnDetector
-from transforms.detectors.load import detector
-from transforms.detectors.settings import DetectorSettings
-from transforms.images import open_image
-from transforms.regions import DetectRegions
-from transforms.stage import Task
-from transforms.torch_threads import kernel_threads
+from transforms.core.stage import Task
+from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
+from transforms.engines.detectors.load import detector
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.torch_threads import kernel_threads
+from transforms.images.probe import open_image
+from transforms.regions.detect import DetectRegions
 
 
 class _Noting:
@@ -117,7 +117,7 @@ def main() -> None:
         corpus = Corpus(folder, 1)
         write_images(corpus, images_table(paths))
         noting = _Noting(engine)
-        import transforms.regions as module
+        import transforms.regions.detect as module
 
         module.detector = lambda _: noting  # type: ignore[assignment]
         run_stage(stage, corpus)

@@ -13,14 +13,14 @@ from collections import defaultdict
 from pathlib import Path
 
 from schemas.ids import counter_rng
-from transforms.lexicon import lexicon
-from transforms.parser.engines import caption_parser
+from transforms.engines.parsers.load import caption_parser
+from transforms.english.wordnet import lexicon
+from transforms.graphs.vocabulary import prune, summarise
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import KINDS, SwapSettings
-from transforms.vocabulary import prune, summarise
 
 
 def main() -> None:

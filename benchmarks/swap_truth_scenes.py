@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from schemas.ids import counter_rng
-from transforms.lexicon import lexicon
-from transforms.parser.engines import caption_parser
+from transforms.engines.parsers.load import caption_parser
+from transforms.english.wordnet import lexicon
+from transforms.graphs.vocabulary import prune, summarise
 from transforms.scenes.language import captions
 from transforms.scenes.layout import sample_scene
 from transforms.scenes.parser import LanguageError, parse
@@ -28,7 +29,6 @@ from transforms.swaps.context import ImageContext
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import OK, Index
 from transforms.swaps.settings import SwapSettings
-from transforms.vocabulary import prune, summarise
 
 
 class Unguarded(Index):

@@ -28,7 +28,7 @@ from pipelines.run import run
 from pipelines.runners import open_engine
 from pipelines.stages import stages_of
 from schemas.corpus import Corpus
-from transforms.run_stage import RunContext, RunStage
+from transforms.core.beam import RunContext, RunStage
 from transforms.tfidf.settings import TfidfSettings
 
 STAGES = ("tfidf_counts", "tfidf_vocabulary", "tfidf_vectors", "tfidf")

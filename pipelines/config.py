@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from schemas import files
 from schemas.errors import ConfigError
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.clean import CleanRules, ExclusionRules
-from transforms.detectors.settings import DetectorSettings
-from transforms.images import ImageLimits
-from transforms.region_files.stage import RegionFileSettings
-from transforms.sources import PairSource, TextSource
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.images.probe import ImageLimits
+from transforms.ingest.clean import CleanRules
+from transforms.ingest.exclusions import ExclusionRules
+from transforms.ingest.sources import PairSource, TextSource
+from transforms.regions.files.stage import RegionFileSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import StageManifest, fingerprint
-from transforms.stage import Stage
+from transforms.core.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from schemas import files
 from schemas.corpus import Corpus
-from transforms.stage import Stage
+from transforms.core.stage import Stage
 
 _INTERVAL_S = 0.25
 

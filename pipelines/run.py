@@ -19,7 +19,7 @@ from schemas import files
 from schemas.corpus import Corpus, open_corpus, read_index, write_index
 from schemas.errors import CmclError, ConfigError, CorpusError, RejectLimitError
 from schemas.manifest import StageManifest
-from transforms.stage import Stage, index_entry
+from transforms.core.stage import Stage, index_entry
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
     """Runs what is to be done; returns True when the job was written as a template instead."""
     from pipelines.progress import progress_bars  # Beam takes a second to import: only when there is work
     from pipelines.runners import end_workers, open_engine
-    from transforms.ingest import Ingest
-    from transforms.run_ingest import RunIngest
-    from transforms.run_stage import RunContext, RunStage
+    from transforms.core.beam import RunContext, RunStage
+    from transforms.ingest.beam import RunIngest
+    from transforms.ingest.stages import Ingest
 
     context = RunContext(
         corpus, config.seed, config.max_rejected,

@@ -23,8 +23,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipelines.engines.cache import EngineError
-from pipelines.engines.service import ROOT, Service
+from pipelines.job_servers.cache import EngineError
+from pipelines.job_servers.service import ROOT, Service
 from pipelines.local_worker import DRIVER
 from schemas.errors import ConfigError
 
@@ -120,7 +120,7 @@ def _local_pipeline(workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
 
 def _portable_options(runner: str, workers: int, given: Sequence[str], services: ExitStack) -> list[str]:
     """What a job server's pipeline needs beside the given options; servers that it takes are started into `services`."""
-    from pipelines.engines.servers import flink_job_server, prism_job_server, spark_job_server
+    from pipelines.job_servers.servers import flink_job_server, prism_job_server, spark_job_server
 
     def start(server: Callable[[], tuple[Service, str]]) -> str:
         service, address = server()
@@ -162,8 +162,8 @@ def _hush_workers() -> None:
 
 def process_environment() -> str:
     """What `--environment_type=PROCESS` takes: Beam's boot program, which runs this interpreter. Raises EngineError without Go."""
-    from pipelines.engines.cache import boot
-    from pipelines.engines.service import python_environment
+    from pipelines.job_servers.cache import boot
+    from pipelines.job_servers.service import python_environment
 
     # Without the last variable the boot program makes an empty virtual environment and runs in that.
     return json.dumps({"command": boot(), "env": {**python_environment(), "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}})
@@ -171,7 +171,7 @@ def process_environment() -> str:
 
 def _environment(workers: int, start: Callable[[Callable[[], tuple[Service, str]]], str]) -> list[str]:
     """One worker runs inside this process, more are processes of a pool."""
-    from pipelines.engines.servers import worker_pool
+    from pipelines.job_servers.servers import worker_pool
 
     if workers == 1:
         return ["--environment_type=LOOPBACK"]

@@ -71,7 +71,7 @@ def make_scenes(
 def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> None:
     from pipelines.interrupts import interruptible
     from pipelines.runners import end_workers, open_engine  # Beam takes a second to import: only when there is work
-    from transforms.run_scenes import RunScenes
+    from transforms.scenes.beam import RunScenes
 
     with open_engine("local", workers, beam_options) as pipeline, interruptible(end_workers):
         _ = pipeline | RunScenes(tasks)

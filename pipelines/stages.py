@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from pipelines.config import Config
 from schemas.errors import ConfigError
-from transforms.ingest import IngestImages, IngestPairs, IngestTexts
-from transforms.join import Join
-from transforms.stage import Stage
+from transforms.core.stage import Stage
+from transforms.examples import Join
+from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts
 from transforms.tfidf.stages import TfidfChampions, TfidfCounts, TfidfNegatives, TfidfVectors, TfidfVocabulary
 
 
@@ -47,11 +47,11 @@ def _regions(config: Config) -> list[Stage]:
     kinds: list[Callable[..., Stage]]
     try:
         if config.regions:
-            from transforms.regions import DetectImageRegions, DetectRegions
+            from transforms.regions.detect import DetectImageRegions, DetectRegions
 
             kinds = [DetectRegions.of, *([DetectImageRegions.of] if config.images else [])]
             return [kind(config.regions, config.image_limits, config.compression) for kind in kinds]
-        from transforms.region_files.stage import ImportImageRegions, ImportRegions
+        from transforms.regions.files.stage import ImportImageRegions, ImportRegions
 
         kinds = [ImportRegions.of, *([ImportImageRegions.of] if config.images else [])]
         return [kind(config.region_files, config.compression) for kind in kinds]
@@ -60,9 +60,9 @@ def _regions(config: Config) -> list[Stage]:
 
 
 def _swaps(config: Config, regions: Sequence[Stage]) -> list[Stage]:
-    from transforms.graphs import ParseCaptions  # spaCy takes a second to import: only when it is asked for
+    from transforms.graphs.stage import ParseCaptions  # spaCy takes a second to import: only when it is asked for
+    from transforms.graphs.vocabulary import CountVocabulary
     from transforms.swaps.stage import Labels, SwapNegatives
-    from transforms.vocabulary import CountVocabulary
 
     assert config.swaps
     packed, swaps = config.compression, config.swaps

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.demo import SCENES, SEED, settings
-from pipelines.engines.service import ROOT, python_environment
+from pipelines.job_servers.service import ROOT, python_environment
 from pipelines.run import corpus_of
 from pipelines.scenes import make_scenes
 from pipelines.verify import corpus_hash, verify

@@ -8,7 +8,7 @@ import yaml
 from pipelines.config import Config, parse_config
 from schemas.tables import SCHEMAS
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.detectors.settings import DetectorSettings
+from transforms.engines.detectors.settings import DetectorSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
 

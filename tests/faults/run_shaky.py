@@ -7,7 +7,7 @@ import sys
 from pipelines.runners import open_engine
 from schemas.corpus import Corpus
 from tests.faults.stages import PARTITIONS, Shaky
-from transforms.run_stage import RunContext, RunStage
+from transforms.core.beam import RunContext, RunStage
 
 
 def main(url: str, bad: str, fuse: str, workers: str) -> None:

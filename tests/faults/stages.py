@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import TEXTS
-from transforms.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage, Task
 
 ROWS, PARTITIONS = 50, 6
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines.service import python_environment
+from pipelines.job_servers.service import python_environment
 from schemas.corpus import Corpus
 from schemas.corpus_hash import hash_table
 from tests.engine_help import LONG_S, temporaries

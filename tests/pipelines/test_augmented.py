@@ -83,7 +83,7 @@ def test_missing_models_and_files_are_named_before_any_work(scene_files, tmp_pat
 
 def test_own_region_files_serve_as_well(scene_files, tmp_path):
     """Regions written out to UNITER's npz, and read back as somebody's own."""
-    from transforms.region_files.export import export_npz
+    from transforms.regions.files.export import export_npz
 
     pytest.importorskip("torch")
     run(make_config(scene_files, tmp_path / "c", regions={}, tfidf=None))

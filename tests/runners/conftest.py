@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.engines.servers import flink_job_server, spark_job_server
+from pipelines.job_servers.servers import flink_job_server, spark_job_server
 from tests.engine_help import cmcl, coco_settings, demo_settings, hash_of, need, write_config
 
 

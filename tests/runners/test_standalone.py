@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.engines.cache import jvm_home
-from pipelines.engines.servers import jvm, spark_job_server
-from pipelines.engines.service import Service
+from pipelines.job_servers.cache import jvm_home
+from pipelines.job_servers.servers import jvm, spark_job_server
+from pipelines.job_servers.service import Service
 from tests.engine_help import LONG_S, cmcl, hash_of, need, start_cmcl, temporaries
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]

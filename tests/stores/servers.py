@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from pipelines.engines.cache import go_program
-from pipelines.engines.service import Service
+from pipelines.job_servers.cache import go_program
+from pipelines.job_servers.service import Service
 
 MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
 FAKE_GCS = ("github.com/fsouza/fake-gcs-server", "v1.56.1")

@@ -8,9 +8,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
-from transforms.batches import apply_each
-from transforms.translators.base import Decoding, Hypothesis, Translator
-from transforms.translators.load import name_of, spec_fingerprint, translator
+from transforms.engines.batches import apply_each
+from transforms.engines.translators.base import Decoding, Hypothesis, Translator
+from transforms.engines.translators.load import name_of, spec_fingerprint, translator
 
 WINDOW = 4096  # texts that an engine is given at once; it cuts its batches out of them
 

@@ -18,8 +18,8 @@ from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import change, garbled, restored, words_of
 from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
 from transforms.back_translation.words import words_differ
-from transforms.batches import apply_each
-from transforms.encoders.sentence import SentenceEncoder
+from transforms.engines.batches import apply_each
+from transforms.engines.encoders.sentence import SentenceEncoder
 
 
 class Parser(Protocol):

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from transforms.back_translation.texts import known
-from transforms.lexicon import lexicon
+from transforms.english.morphology import inflect, plural
+from transforms.english.wordnet import lexicon
+from transforms.english.words import BE, COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import BE, COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
-from transforms.swaps.morphology import inflect, plural
 
 _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
 _AUXILIARIES = ("aux", "auxpass", "aux:pass", "cop")

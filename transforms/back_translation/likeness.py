@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from transforms.lexicon import lexicon
-from transforms.swaps.morphology import lemmas
+from transforms.english.morphology import lemmas
+from transforms.english.wordnet import lexicon
 
 # Words that caption writers use for the same thing, and that WordNet keeps apart or has too far down.
 _NOUNS = (

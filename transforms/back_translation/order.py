@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from transforms.back_translation.likeness import PHRASES, place_class, same_attribute, same_noun, same_place, same_verb
+from transforms.english.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 
 # They may come and go between the words that count.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())

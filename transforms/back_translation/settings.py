@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transforms.translators.base import Decoding
+from transforms.engines.translators.base import Decoding
 
 LANGUAGE = "en"  # of the captions
 
 
 class Pivot(BaseModel):
-    """A way there and back: two translators by specification (`transforms/translators/base.py`)."""
+    """A way there and back: two translators by specification (`transforms/engines/translators/base.py`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -15,12 +15,12 @@ from transforms.back_translation.candidates import back_translate, fingerprints,
 from transforms.back_translation.choose import Choice, choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import no_caption, prepared, restored
-from transforms.collector import uncollected
-from transforms.encoders.sentence import sentence_encoder
-from transforms.encoders.sentence import spec_fingerprint as encoder_fingerprint
-from transforms.lexicon import lexicon
-from transforms.parser.engines import caption_parser, check_spec, spec_fingerprint
-from transforms.stage import Input, Stage, Task, cancelled
+from transforms.core.gc_pause import uncollected
+from transforms.core.stage import Input, Stage, Task, cancelled
+from transforms.engines.encoders.sentence import sentence_encoder
+from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fingerprint
+from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
+from transforms.english.wordnet import lexicon
 
 REVISION = 3
 WINDOW = 4096  # distinct captions that are held with all their candidates

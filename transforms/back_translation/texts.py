@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from transforms.lexicon import lexicon
-from transforms.swaps.morphology import lemmas
+from transforms.english.morphology import lemmas
+from transforms.english.wordnet import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|net|jpg|jpeg|png|gif|html?)\b", re.IGNORECASE)

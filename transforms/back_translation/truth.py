@@ -25,10 +25,10 @@ from transforms.back_translation.likeness import (
 )
 from transforms.back_translation.order import Word, joints, same_in_order, separators, words_that_count
 from transforms.back_translation.words import NEGATIONS, SAME_COLOUR
+from transforms.english.words import FRAMES, VERB_TAGS
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import FRAMES, VERB_TAGS
 
 # Adverbs that claim nothing, or are a preposition's ("next to").
 _HARMLESS = frozenset("there also just then so too here now currently not n't as very while next close".split())

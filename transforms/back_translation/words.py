@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from schemas.rejects import Reason
-from transforms.scene_graph.words import COLOURS, MEASURES, NUMBERS, SHADES
-from transforms.swaps.people import female, male
+from transforms.english.people import female, male
+from transforms.english.words import COLOURS, MEASURES, NUMBERS, SHADES
 
 NEGATIONS = frozenset({"no", "not", "without", "none", "never", "nothing", "nobody", "neither", "nor", "cannot"})
 SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.scene_graph.nodes import RelationNode
-from transforms.scene_graph.nominals import Nominals, predicates
-from transforms.scene_graph.words import (
+from transforms.english.words import (
     COPULAS,
     FRAMES,
     LIGHT_ADVERBS,
@@ -15,6 +13,8 @@ from transforms.scene_graph.words import (
     SUBJECT_PRONOUNS,
     VERB_TAGS,
 )
+from transforms.scene_graph.nodes import RelationNode
+from transforms.scene_graph.nominals import Nominals, predicates
 
 _LEFT_OUT = ("det", "poss", "predet", "amod", "advmod", "quantmod")
 

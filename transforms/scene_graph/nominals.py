@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode
-from transforms.scene_graph.tokens import Tokens
-from transforms.scene_graph.words import (
+from transforms.english.words import (
     COLOURS,
     COPULAS,
     EMPTY_ADJECTIVES,
@@ -19,6 +17,8 @@ from transforms.scene_graph.words import (
     VAGUE_COUNTS,
     VERB_TAGS,
 )
+from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode
+from transforms.scene_graph.tokens import Tokens
 
 # They say next to nothing of what they measure.
 _SILENT_MEASURES = frozenset({"lot", "number", "kind", "type", "sort", "bit", "ton", "hundred", "variety", "bunch"})

@@ -6,8 +6,8 @@ from typing import Any
 
 from spacy.tokens import Doc, Token
 
+from transforms.english.words import NUMBERS, PLURAL_TAGS
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
-from transforms.scene_graph.words import NUMBERS, PLURAL_TAGS
 
 
 def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.english.words import FRAMES
 from transforms.scene_graph.nodes import AttributeNode
-from transforms.scene_graph.words import FRAMES
 from transforms.swaps.contrasts import attribute_class, contrasting_attributes
 from transforms.swaps.draft import Draft
 from transforms.swaps.index import Index

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from transforms.lexicon import lexicon
+from transforms.english.wordnet import lexicon
 
 _CLASSES: dict[str, str] = {
     "colour": "red blue green yellow orange purple pink brown black white gray grey tan beige blond blonde turquoise violet "

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.english.morphology import article, like
+from transforms.graphs.vocabulary import determiner_of
 from transforms.scene_graph.nodes import Graph, ObjectNode
 from transforms.swaps.context import ImageContext
 from transforms.swaps.edits import Edit, apply_edits
 from transforms.swaps.index import Index
-from transforms.swaps.morphology import article, like
 from transforms.swaps.settings import SwapSettings
-from transforms.vocabulary import determiner_of
 
 _DENIALS = re.compile(
     r"\b(?:no|not|without|none|nothing|nobody|neither|nor|never|\w+n't|\w+n’t|lacks?|lacking|missing|except)\b", re.IGNORECASE

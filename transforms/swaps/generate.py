@@ -10,10 +10,10 @@ from schemas.rejects import Reason
 from transforms.scene_graph.nodes import Graph
 from transforms.swaps.attributes import swap_attributes
 from transforms.swaps.context import ImageContext
+from transforms.swaps.counts_order_negation import swap_counts, swap_negation, swap_order
 from transforms.swaps.draft import Draft, Negative
 from transforms.swaps.index import Index
 from transforms.swaps.objects import swap_objects
-from transforms.swaps.others import swap_counts, swap_negation, swap_order
 from transforms.swaps.relations import swap_relations
 from transforms.swaps.settings import SwapSettings
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.lexicon import Lexicon
-from transforms.swaps.morphology import plural
-from transforms.swaps.people import generic, incompatible
+from transforms.english.morphology import plural
+from transforms.english.people import generic, incompatible
+from transforms.english.wordnet import Lexicon
+from transforms.graphs.vocabulary import Key
 from transforms.swaps.vague import VAGUE
-from transforms.vocabulary import Key
 
 OK, SYNONYM, HYPERNYM, HYPONYM = range(4)
 _KEPT_ROWS = 3000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.english.words import FRAMES, PLACES
 from transforms.scene_graph.nodes import ObjectNode
-from transforms.scene_graph.words import FRAMES, PLACES
 from transforms.swaps.contrasts import attribute_class
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit

@@ -7,12 +7,12 @@ import re
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.english.morphology import article, inflect
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
 from transforms.swaps.contrasts import PREPOSITIONS, WEAK, exclusive_for
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
 from transforms.swaps.index import Index
-from transforms.swaps.morphology import article, inflect
 from transforms.swaps.objects import refused as object_refused
 
 _SPELT = {

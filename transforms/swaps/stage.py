@@ -16,16 +16,16 @@ from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE
-from transforms.collector import uncollected
-from transforms.graphs import read_graphs
-from transforms.lexicon import lexicon
-from transforms.stage import Input, Stage, Task
+from transforms.core.gc_pause import uncollected
+from transforms.core.stage import Input, Stage, Task
+from transforms.english.wordnet import lexicon
+from transforms.graphs.stage import read_graphs
+from transforms.graphs.vocabulary import VOCABULARY, aligned, images_of, read_vocabulary
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
-from transforms.vocabulary import VOCABULARY, aligned, images_of, read_vocabulary
 
 REVISION = 1
 _WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.scene_graph.words import COLOURS, FRAMES, MEASURES, PLACES
+from transforms.english.words import COLOURS, FRAMES, MEASURES, PLACES
 
 _WORDS = """
 air animal anything appliance area arm back background baggage barrier body breakfast building camera case city clothes

@@ -1,0 +1,391 @@
+"""The stages that detect: order, batches, rejects, memory, decoding beside the model, bytes that do not hang on workers."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from schemas.regions import IMG_BOX_5, IMG_BOX_7, RegionFile, row_bytes
+from schemas.rejects import Reason
+from tests.transforms.regions.help import ListImages, ListPlainImages, rejects, run, scene_files
+from transforms.engines.detectors.base import DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.regions import detect as module
+from transforms.regions.detect import DetectImageRegions, DetectRegions
+
+FEATURES, CLASSES = 6, 5
+
+
+class Fake:
+    """A detector whose regions tell which image they come from; it notes its batches and has room for `room` images at once."""
+
+    def __init__(self, room=100):
+        self.info = DetectorInfo("fake", FEATURES, CLASSES, ("background", "a", "b", "c", "d"))
+        self.room, self.batches, self.prepared = room, [], 0
+        self.more = threading.Condition()
+
+    fingerprint = "fake"
+    device_kind = "none"
+
+    def shape(self, width, height):
+        return -(-height // 32) * 32, -(-width // 32) * 32
+
+    def prepare(self, image):
+        with self.more:
+            self.prepared += 1
+            self.more.notify_all()
+        return Prepared(image.width, image.height, self.shape(*image.size), int(np.asarray(image)[0, 0, 0]))
+
+    def detect(self, batch):
+        if len(batch) > self.room:
+            raise OutOfMemory(f"{len(batch)} images")
+        assert len({one.shape for one in batch}) == 1
+        self.batches.append([one.pixels for one in batch])
+        return [Regions(one.width, one.height, np.full((3, 4), one.pixels, np.float32), np.full((3, FEATURES), one.pixels, np.float16),
+                        np.array([0.9, 0.5, 0.3], np.float32), np.full((3, CLASSES), 0.2, np.float16), np.array([1, 2, 3], np.int32))
+                for one in batch]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    one = Fake()
+    monkeypatch.setattr(module, "detector", lambda settings: one)
+    return one
+
+
+def stage(kind=DetectRegions, info=None, **settings):
+    return kind(detector=DetectorSettings(**settings), info=info or Fake().info)
+
+
+def pictures(folder, count, sizes=((64, 48), (48, 64), (100, 40))):
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number:03d}.png"
+        Image.new("RGB", sizes[number % len(sizes)], (number, 0, 0)).save(path)
+        paths.append(str(path))
+    return tuple(paths)
+
+
+def rows(corpus, name="regions"):
+    found = []
+    for partition in range(corpus.partitions):
+        with RegionFile(corpus.table_url(name, "regions", partition)) as file:
+            found += [file[row] for row in range(len(file))]
+    return found
+
+
+def test_rows_stand_in_the_order_of_the_images_and_batches_hold_one_size(fake, tmp_path):
+    paths = pictures(tmp_path / "i", 30)
+    corpus = run(tmp_path / "c", 2, ListImages(paths=paths), stage(batch=4, window=12))
+    found = rows(corpus)
+    with corpus.open("pairs", "images", 0) as first, corpus.open("pairs", "images", 1) as second:
+        assert [row.image_id for row in found] == [*first.read()["image_id"].to_pylist(), *second.read()["image_id"].to_pylist()]
+    for row in found:
+        assert (row.features == int(row.image_id[2:5])).all()
+    assert max(map(len, fake.batches)) <= 4 and sum(map(len, fake.batches)) == 30
+    counts = corpus.manifest("regions").counts
+    assert (counts.rows_in, counts.rows_out, counts.numbers) == (30, {"regions": 30}, {
+        "images_without_regions": 0, "regions": 90, "images_on none": 30})
+
+
+def test_batches_are_the_same_every_time(fake, tmp_path):
+    paths = pictures(tmp_path / "i", 40)
+    run(tmp_path / "c", 1, ListImages(paths=paths), stage(batch=4, window=16))
+    once = list(fake.batches)
+    fake.batches.clear()
+    run(tmp_path / "d", 1, ListImages(paths=paths), stage(batch=4, window=16))
+    assert fake.batches == once
+
+
+def test_a_batch_without_room_is_split_and_an_image_without_room_rejected(tmp_path, monkeypatch):
+    paths = pictures(tmp_path / "i", 9, sizes=((64, 48),))
+    for room, kept in ((2, 9), (0, 0)):
+        one = Fake(room)
+        monkeypatch.setattr(module, "detector", lambda settings, one=one: one)
+        corpus = run(tmp_path / str(room), 1, ListImages(paths=paths), stage(batch=8))
+        assert len(rows(corpus)) == kept
+        assert set(rejects(corpus, "regions").values()) == ({Reason.ENGINE_FAILED} if kept == 0 else set())
+        assert corpus.manifest("regions").counts.numbers["batches_split"] >= 2
+
+
+_STARVED = """
+import os, resource, sys
+from pathlib import Path
+from PIL import Image
+from schemas.regions import RegionFile
+from tests.transforms.regions.help import ListImages, rejects, run
+from transforms.engines.detectors.load import detector
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.regions.detect import DetectRegions
+settings = DetectorSettings(batch=64, device="cpu")
+engine = detector(settings)
+plain = engine.detect
+plain([engine.prepare(Image.new("RGB", (288, 216)))])
+def starved(batch):
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (held + (120 << 20), -1))
+    try:
+        return plain(batch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+engine.detect = starved
+paths = tuple(sorted(map(str, Path(sys.argv[1]).glob("*.jpg"))))
+corpus = run(Path(sys.argv[2]), 1, ListImages(paths=paths), DetectRegions.of(settings))
+with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
+    print(len(file), len(rejects(corpus, "regions")), int(corpus.manifest("regions").counts.numbers["batches_split"]))
+"""
+
+
+def test_a_model_that_really_runs_out_of_memory_goes_on_with_smaller_batches(tmp_path):
+    """The process may not grow by more than 120 MiB while the model works on 64 images, which take more: torch and oneDNN fail for real."""
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    pytest.importorskip("resource", reason="limits the memory of a process as Unix does")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("reads the size of a process as Linux tells it")
+    folder = tmp_path / "i"
+    for path in scene_files(folder, 64):
+        Image.open(path).resize((288, 216)).save(path)
+    said = subprocess.run([sys.executable, "-c", _STARVED, str(folder), str(tmp_path / "c")], cwd=Path(__file__).parents[3],
+                          capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr[-2000:]
+    rows_out, rejected, split = map(int, said.stdout.split())
+    assert (rows_out, rejected) == (64, 0) and split >= 1
+
+
+def test_the_next_batches_are_decoded_while_the_model_works(fake, tmp_path):
+    paths = pictures(tmp_path / "i", 12, sizes=((64, 48),))
+    seen = []
+    plain = fake.detect
+
+    def slow(batch):
+        done = sum(map(len, fake.batches))
+        with fake.more:  # does not return before the two next batches have been prepared, which only another thread can do
+            seen.append(fake.more.wait_for(lambda: fake.prepared >= min(12, done + 6), timeout=20))
+        return plain(batch)
+
+    fake.detect = slow
+    run(tmp_path / "c", 1, ListImages(paths=paths), stage(batch=2, readers=1))
+    assert len(seen) == 6 and all(seen)
+
+
+def test_images_without_captions_have_a_stage_of_their_own(fake, tmp_path):
+    paths = pictures(tmp_path / "i", 5)
+    corpus = run(tmp_path / "c", 2, ListPlainImages(paths=paths), stage(DetectImageRegions))
+    assert len(rows(corpus, "image_regions")) == 5
+
+
+def test_a_changed_setting_changes_the_stage_and_readers_do_not():
+    one, two = stage(window=32), stage(window=64)
+    assert one.identity != two.identity and stage(readers=1).identity == stage(readers=4).identity
+    assert stage(info=DetectorInfo("other", FEATURES, CLASSES)).identity != stage().identity
+
+
+def jpeg(size=(64, 48), mode="RGB", **options):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def png(mode="RGB", size=(64, 48), **options):
+    buffer = io.BytesIO()
+    Image.new(mode, size, 0).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def webp(share):
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (64, 48), np.random.default_rng(1).bytes(64 * 48 * 3)).save(buffer, "WEBP")
+    return buffer.getvalue()[:int(len(buffer.getvalue()) * share)]
+
+
+def tiff(mode):
+    buffer = io.BytesIO()
+    Image.new(mode, (64, 48), 1).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def garbled():
+    """A PNG whose pixels do not unpack."""
+    data = bytearray(png())
+    at = data.index(b"IDAT") + 6
+    data[at:at + 8] = b"garbled!"
+    return bytes(data)
+
+
+def gif(frames):
+    buffer = io.BytesIO()
+    shots = [Image.new("RGB", (64, 48), (80 * number, 0, 0)) for number in range(frames)]
+    shots[0].save(buffer, "GIF", save_all=True, append_images=shots[1:], duration=9)
+    return buffer.getvalue()
+
+
+def bomb():
+    """A PNG whose header says 60,000 x 60,000 pixels."""
+    import struct
+    import zlib
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png()[33:]
+
+
+def exif(orientation):
+    held = Image.Exif()
+    held[0x0112] = orientation
+    return held
+
+
+# What comes of each: a reason, or the size (px) that the regions' image has.
+CASES = {
+    "empty.jpg": (b"", Reason.IMAGE_EMPTY),
+    "words.jpg": (b"<html>404 not found</html>", Reason.IMAGE_BROKEN),
+    "cut.jpg": (jpeg()[:900], Reason.IMAGE_BROKEN),
+    "cut.png": (png(size=(200, 200))[:60], Reason.IMAGE_BROKEN),
+    "head.jpg": (jpeg()[:40], Reason.IMAGE_BROKEN),
+    "zeros.jpg": (bytes(4000), Reason.IMAGE_BROKEN),
+    "bomb.png": (bomb(), Reason.IMAGE_TOO_LARGE),
+    "webp.webp": (b"RIFF\x00\x10\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0f\xff\xff\x0f", Reason.IMAGE_TOO_LARGE),
+    "cut.webp": (webp(0.6), Reason.IMAGE_BROKEN),
+    "garbled.png": (garbled(), Reason.IMAGE_BROKEN),
+    "deep.png": (png("I;16"), Reason.IMAGE_MODE),
+    "float.tiff": (tiff("F"), Reason.IMAGE_MODE),
+    "moving.gif": (gif(3), Reason.IMAGE_ANIMATED),
+    "tiny.png": (png(size=(9, 9)), Reason.IMAGE_TOO_SMALL),
+    "strip.png": (png("L", (20, 60_000)), Reason.IMAGE_TOO_SMALL),
+    "gone.jpg": (None, Reason.IMAGE_MISSING),
+    "replaced.jpg": (jpeg((80, 80)), Reason.IMAGE_UNREADABLE),
+    "cmyk.jpg": (jpeg(mode="CMYK"), (64, 48)),
+    "gray.jpg": (jpeg(mode="L"), (64, 48)),
+    "palette.png": (png("P"), (64, 48)),
+    "see_through.png": (png("RGBA"), (64, 48)),
+    "still.gif": (gif(1), (64, 48)),
+    "turned.jpg": (jpeg(exif=exif(6)), (48, 64)),
+    "mirrored.jpg": (jpeg(exif=exif(5)), (48, 64)),
+    "plain.jpg": (jpeg(), (64, 48)),
+}
+
+
+def test_malformed_images_are_rejected_with_a_reason_and_odd_ones_decode_right(tmp_path):
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    paths, sizes = [], []
+    for name, (data, expected) in CASES.items():
+        path = tmp_path / name
+        path.write_bytes(b"x" if data is None else data)
+        paths.append(str(path))
+        sizes.append(expected if isinstance(expected, tuple) else (20, 60_000) if name == "strip.png" else (64, 48))
+    gone = ListImages(paths=tuple(paths), sizes=tuple(sizes))
+    corpus = run(tmp_path / "c", 1, gone)
+    (tmp_path / "gone.jpg").unlink()
+    corpus = run(tmp_path / "c", 1, gone, DetectRegions.of(DetectorSettings(batch=4)))
+    expected = {f"c/{name}": what for name, (_, what) in CASES.items()}
+    assert rejects(corpus, "regions") == {name: what for name, what in expected.items() if isinstance(what, Reason)}
+    assert {row.image_id: (row.width, row.height) for row in rows(corpus)} == {
+        name: what for name, what in expected.items() if not isinstance(what, Reason)}
+    assert len([what for what in expected.values() if isinstance(what, Reason)]) >= 15
+
+
+def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
+    from schemas.tables import IMAGES  # a run on captions alone
+
+    class Blind(ListImages):
+        def process(self, task, payload):
+            import pyarrow as pa
+
+            task.write("images", pa.Table.from_pylist([{"image_id": "c/1", "source": "c"}], schema=IMAGES))
+
+    corpus = run(tmp_path / "c", 1, Blind(), stage())
+    assert rejects(corpus, "regions") == {"c/1": Reason.IMAGE_MISSING}
+
+
+def test_one_and_four_workers_write_the_same_bytes(tmp_path):
+    """As people run it, in processes of their own: what else a process has loaded and done may show in the last bits."""
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    scene_files(tmp_path / "i", 32)
+    found = []
+    for workers in (1, 4):
+        config = tmp_path / f"{workers}.json"  # JSON is YAML
+        config.write_text(json.dumps({
+            "corpus": str(tmp_path / f"c{workers}"), "partitions": 6, "workers": workers, "tfidf": None,
+            "pairs": [{"format": "csv", "name": "p", "captions": str(tmp_path / "captions.csv"), "images": str(tmp_path / "i")}],
+            "regions": {"batch": 4, "threads": 1}}))
+        names = sorted(path.name for path in (tmp_path / "i").iterdir())
+        (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{name},A scene.\n" for name in names))
+        subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], check=True, cwd=Path(__file__).parents[3])
+        folder = tmp_path / f"c{workers}" / "regions"
+        found.append({path.name: path.read_bytes() for path in sorted(folder.glob("*.arrow"))})
+    one, four = found
+    assert one.keys() == four.keys() and len([name for name in one if name.startswith("regions-")]) == 6
+    assert [name for name in one if one[name] != four[name]] == []
+    assert sum(len(content) for content in one.values()) > 32 * row_bytes(10, 256, 33)
+
+
+def test_what_stands_in_the_file_is_as_large_as_the_arithmetic_says(tmp_path):
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    paths = tuple(scene_files(tmp_path / "i", 40))
+    corpus = run(tmp_path / "c", 1, ListImages(paths=paths), DetectRegions.of(DetectorSettings(min_regions=60)))
+    size = os.path.getsize(corpus.table_url("regions", "regions", 0))
+    expected = sum(row_bytes(len(row.boxes), 256, 33) for row in rows(corpus))
+    assert expected <= size <= expected * 1.01 + 8192
+    # 100 regions of a bottom-up-attention detector (2048 features, 1601 soft labels) take 732 kB, of 36 regions 264 kB.
+    assert row_bytes(100, 2048, 1601) == 732_200 and row_bytes(36, 2048, 1601) == 263_592
+
+
+def test_the_reader_gives_the_img_inputs_and_both_geometries(fake, tmp_path):
+    paths = pictures(tmp_path / "i", 70)
+    corpus = run(tmp_path / "c", 1, ListImages(paths=paths), stage())
+    with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
+        assert (len(file), file.features, file.classes, file.names[1]) == (70, FEATURES, CLASSES, "a")
+        row = file[66]
+        with pytest.raises(IndexError):
+            file[70]
+    x1, y1, x2, y2 = row.boxes[0] / np.array([row.width, row.height] * 2)
+    np.testing.assert_allclose(row.geometry_5[0], [x1, y1, x2, y2, (x2 - x1) * (y2 - y1)], rtol=1e-6)
+    np.testing.assert_allclose(row.geometry_7[0], [x1, y1, x2, y2, x2 - x1, y2 - y1, (x2 - x1) * (y2 - y1)], rtol=1e-6)
+    np.testing.assert_allclose(row.img_feature, row.features.astype(np.float64).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(row.img_soft_label, np.full(CLASSES, 0.2), atol=1e-3)
+    assert row.img_feature.dtype == np.float32 and row.attributes is None
+    assert (IMG_BOX_5.tolist(), IMG_BOX_7.tolist()) == ([0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1, 1])
+    assert not row.features.flags.owndata  # a view of the file
+
+
+_MEASURE = """
+import sys
+from pathlib import Path
+import psutil
+from tests.transforms.regions.help import ListImages, run
+from transforms.regions import detect as regions
+from transforms.engines.detectors.settings import DetectorSettings
+paths = tuple(sorted(map(str, Path(sys.argv[1]).glob("*.jpg"))))
+seen = []
+plain = regions._write
+def noting(task, schema, held):
+    plain(task, schema, held)
+    seen.append(psutil.Process().memory_info().rss)
+regions._write = noting
+run(Path(sys.argv[2]), 1, ListImages(paths=paths), regions.DetectRegions.of(DetectorSettings(min_regions=100)))
+print(len(paths), max(seen[:6]), max(seen))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_memory_stays_where_it_is_over_2000_images(tmp_path):
+    pytest.importorskip("torch", reason="the embedded detector needs torch")
+    first = scene_files(tmp_path / "i", 100)
+    for copy in range(1, 20):
+        for path in first:
+            os.link(path, path.replace("scene_", f"scene{copy}_"))
+    code = subprocess.run([sys.executable, "-c", _MEASURE, str(tmp_path / "i"), str(tmp_path / "c")], cwd=Path(__file__).parents[3],
+                          capture_output=True, text=True, check=True)
+    count, early, most = map(int, code.stdout.split())
+    print(f"{count} images: {early / 2**20:.0f} MiB after 384, {most / 2**20:.0f} MiB at most")
+    assert count == 2000 and most - early < 100 * 2**20

@@ -1,0 +1,260 @@
+"""Swaps: edits, morphology, guards, kinds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.ids import counter_rng
+from schemas.rejects import GUARDS, REASONS, Reason
+from tests.transforms.swaps.corpus import scene_pairs
+from transforms.engines.parsers.load import caption_parser
+from transforms.english.morphology import article, inflect, lemmas, like, plural
+from transforms.english.people import incompatible
+from transforms.english.wordnet import lexicon
+from transforms.graphs.vocabulary import prune, summarise
+from transforms.swaps.context import ImageContext
+from transforms.swaps.contrasts import contrasting_attributes, exclusive_for, exclusive_verbs
+from transforms.swaps.draft import Negative
+from transforms.swaps.edits import apply_edits, undo_edits
+from transforms.swaps.generate import negatives
+from transforms.swaps.index import Index
+from transforms.swaps.settings import KINDS, SwapSettings
+
+ROWS = scene_pairs(150, seed=21)
+
+
+@cache
+def index() -> Index:
+    graphs = caption_parser("embedded").parse([caption for _, caption in ROWS])
+    return Index(prune(summarise([key for key, _ in ROWS], [caption for _, caption in ROWS], graphs), 2, 4000), lexicon())
+
+
+def make(
+    captions: list[str], labels: dict[str, int] | None = None, chosen: SwapSettings | None = None, seed: int = 1
+) -> tuple[list[list[Negative]], Counter]:
+    """Negatives of each caption of one image, and what was refused why."""
+    chosen = chosen or SwapSettings()
+    graphs = caption_parser("embedded").parse(captions)
+    context = ImageContext(index(), chosen, captions, graphs, labels, tuple(labels or ()))
+    refused: Counter = Counter()
+    found = [
+        negatives(caption, graph, index(), context, chosen, counter_rng(seed, "swaps", str(at)), lambda r, d: refused.update([r]))
+        for at, (caption, graph) in enumerate(zip(captions, graphs, strict=True))
+    ]
+    return found, refused
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40), st.data())
+def test_an_edit_undone_gives_the_caption(caption: str, data: st.DataObject) -> None:
+    places = sorted(data.draw(st.lists(st.integers(0, len(caption)), max_size=8)))
+    spans = list(zip(places[::2], places[1::2], strict=False))
+    edits = [(start, end, data.draw(st.text(max_size=6))) for start, end in spans]
+    changed = apply_edits(caption, edits)
+    assert undo_edits(changed, edits, [caption[start:end] for start, end in spans]) == caption
+
+
+def test_edits_that_overlap_are_refused() -> None:
+    for edits in ([(0, 3, "x"), (2, 4, "y")], [(2, 1, "x")], [(0, 9, "x")], [(-1, 1, "x")]):
+        with pytest.raises(ValueError, match="edit"):
+            apply_edits("abcd", edits)
+
+
+def test_phrases_that_a_parse_nests_are_not_exchanged() -> None:
+    caption, chosen = "a red ball on a blue box", SwapSettings(kinds=("order",))
+    graph = caption_parser("embedded").parse([caption])[0]
+    context = ImageContext(index(), chosen, [caption], [graph], None, ())
+
+    def found() -> list[Negative]:
+        return [one for one in negatives(caption, graph, index(), context, chosen, counter_rng(1, "swaps", "0")) if " on " in one.origin]
+
+    assert [one.text for one in found()] == ["a blue box on a red ball"]
+    box = next(place for place, thing in enumerate(graph.objects) if thing.head == "box")
+    graph.objects[box] = graph.objects[box]._replace(phrase_start=0)
+    assert found() == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 149), st.integers(0, 5))
+def test_every_negative_is_an_exact_edit_of_its_caption(image: int, seed: int) -> None:
+    captions = [caption for key, caption in ROWS if key == f"{image:05d}"]
+    found, _ = make(captions, seed=seed)
+    for caption, own in zip(captions, found, strict=True):
+        assert len({negative.text for negative in own}) == len(own)
+        assert max(Counter(negative.kind for negative in own).values(), default=0) <= 20
+        for negative in own:
+            assert apply_edits(caption, negative.edits) == negative.text != caption
+            assert undo_edits(negative.text, negative.edits, [caption[start:end] for start, end, _ in negative.edits]) == caption
+            assert negative.text.lower().rstrip(".") not in {other.lower().rstrip(".") for other in captions}
+            assert negative.text[:1].isupper() == caption[:1].isupper()
+            assert "  " not in negative.text
+            for wrong in (
+                " a apple",
+                " a elephant",
+                " a orange",
+                " a umbrella",
+                " a airplane",
+                " an dog",
+                " an man",
+                " an cat",
+                " an bus",
+            ):
+                assert wrong not in negative.text.lower()
+    assert make(captions, seed=seed)[0] == found
+
+
+def test_every_kind_is_made() -> None:
+    kinds: Counter = Counter()
+    for image in range(60):
+        for own in make([caption for key, caption in ROWS if key == f"{image:05d}"])[0]:
+            kinds.update((negative.kind, negative.level) for negative in own)
+    assert {kind for kind, _ in kinds} == set(KINDS)
+    assert {("object", "word"), ("object", "phrase"), ("relation", "word"), ("attribute", "word")} <= set(kinds)
+
+
+def test_guards_by_siblings_and_meaning() -> None:
+    found, refused = make(["A dog next to a tree.", "A cat and a dog by a tree.", "An animal near a tree"])
+    words = " ".join(negative.text.lower() for own in found for negative in own if negative.kind == "object")
+    assert " cat " not in words.replace("A cat and", "") or "a cat next" not in words
+    assert "pet" not in words.split() and "animal next" not in words
+    assert refused[Reason.IN_SIBLING]
+
+
+def test_guards_by_labels() -> None:
+    free, _ = make(["A dog on a street."])
+    horse = [negative for negative in free[0] if "horse" in negative.text]
+    held, refused = make(["A dog on a street."], labels={"dog": 1, "horse": 1, "cat": 1})
+    assert not [negative for negative in held[0] if "horse" in negative.text or "cat" in negative.text]
+    assert refused[Reason.IN_LABELS] or not horse
+    ambiguous, refused = make(["A brown dog on a street."], labels={"dog": 2})
+    assert not [negative for negative in ambiguous[0] if negative.kind == "attribute"]
+    assert refused[Reason.AMBIGUOUS]
+
+
+def test_counts_follow_labels() -> None:
+    found, _ = make(["Two dogs on a street."], labels={"dog": 3})
+    texts = [negative.text for negative in found[0] if negative.kind == "count"]
+    assert texts and not any(text.startswith("Three") for text in texts)
+    many, _ = make(["A boy with a dog"], labels={"dog": 1, "boy": 1})
+    assert any("Two boys" in negative.text for negative in many[0])
+
+
+def test_denied_things_are_left_alone() -> None:
+    found, _ = make(["A man on a street without a dog."])
+    assert not [
+        negative for negative in found[0] if negative.edits[-1][0] > len("A man on a street") and negative.kind == "object"
+    ]
+    assert not [negative for negative in found[0] if negative.kind == "negation"]
+
+
+def test_capitals_articles_and_number() -> None:
+    found, _ = make(["DOGS ON A STREET", "An elephant in a field"])
+    assert all(negative.text.isupper() for negative in found[0])
+    for negative in found[1]:
+        assert not negative.text.startswith("An d") and not negative.text.startswith("A e")
+
+
+@pytest.mark.parametrize(
+    "word, wanted",
+    [
+        ("apple", "an"),
+        ("dog", "a"),
+        ("unicorn", "a"),
+        ("umbrella", "an"),
+        ("hour", "an"),
+        ("European man", "a"),
+        ("MP3 player", "an"),
+        ("one-way sign", "a"),
+        ("8-ball", "an"),
+        ("uniform", "a"),
+        ("unusual hat", "an"),
+        ("SUV", "an"),
+        ("used car", "a"),
+        ("TV", "a"),
+    ],
+)
+def test_articles(word: str, wanted: str) -> None:
+    assert article(word) == wanted
+
+
+@pytest.mark.parametrize(
+    "noun, wanted",
+    [
+        ("dog", "dogs"),
+        ("bus", "buses"),
+        ("woman", "women"),
+        ("city", "cities"),
+        ("boy", "boys"),
+        ("knife", "knives"),
+        ("sheep", "sheep"),
+        ("fire hydrant", "fire hydrants"),
+        ("policeman", "policemen"),
+        ("child", "children"),
+        ("bench", "benches"),
+    ],
+)
+def test_plurals(noun: str, wanted: str) -> None:
+    assert plural(noun) == wanted
+
+
+@pytest.mark.parametrize(
+    "verb, tag, wanted",
+    [
+        ("ride", "VBG", "riding"),
+        ("sit", "VBG", "sitting"),
+        ("carry", "VBZ", "carries"),
+        ("watch", "VBZ", "watches"),
+        ("lie", "VBG", "lying"),
+        ("stop", "VBD", "stopped"),
+        ("play", "VBG", "playing"),
+        ("hold", "VBN", "held"),
+        ("see", "VBG", "seeing"),
+        ("run", "VBP", "run"),
+        ("throw", "VBD", "threw"),
+        ("try", "VBD", "tried"),
+        ("jump", "VBG", "jumping"),
+        ("eat", "VBG", "eating"),
+        ("lean", "VBG", "leaning"),
+    ],
+)
+def test_verb_forms(verb: str, tag: str, wanted: str) -> None:
+    assert inflect(verb, tag) == wanted
+
+
+def test_a_form_of_any_word_leads_back_to_it() -> None:
+    known = [(pos, word) for pos, word in lexicon()._senses if word.isalpha() and word.islower() and len(word) > 2]
+    missed = [word for pos, word in known if pos == "n" and word not in lemmas(plural(word))]
+    missed += [word for pos, word in known if pos == "v" for tag in ("VBZ", "VBG", "VBD", "VBN") if word not in lemmas(inflect(word, tag))]
+    assert len(known) > 20_000 and missed == []
+    assert {"dog", "frisbee"} <= lemmas("dog-frisbee's")
+
+
+def test_capitals_are_those_of_the_model() -> None:
+    assert like("Dog", "cat", True) == "Cat" and like("Dog", "cat", False) == "cat" and like("DOG", "cat", True) == "CAT"
+
+
+def test_contrasts() -> None:
+    assert "blue" in contrasting_attributes("red") and "crimson" not in contrasting_attributes("red")
+    assert "large" in contrasting_attributes("small") and "tiny" not in contrasting_attributes("small")
+    assert "pink" not in contrasting_attributes("red") and contrasting_attributes("beautiful") == ()
+    assert exclusive_verbs("stand", "lie") and not exclusive_verbs("sit", "sit") and not exclusive_verbs("ride", "hold")
+    assert exclusive_for("noun.person", "sit", "stand") and not exclusive_for("noun.animal", "sit", "stand")
+    assert incompatible("man", "skateboarder") and incompatible("man", "person") and not incompatible("man", "woman")
+
+
+def test_the_list_of_reasons_only_grows() -> None:
+    swaps = {
+        Reason.SYNONYM,
+        Reason.HYPERNYM,
+        Reason.HYPONYM,
+        Reason.IN_SIBLING,
+        Reason.IN_LABELS,
+        Reason.LIKELY_TRUE,
+        Reason.AMBIGUOUS,
+    }
+    assert swaps <= GUARDS and REASONS.index(Reason.EMPTY) == 0 and len(REASONS) < 128

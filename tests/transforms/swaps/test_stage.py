@@ -1,0 +1,111 @@
+"""Graphs, vocabulary and swaps as stages, through Beam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from schemas.corpus import WHOLE
+from schemas.tables import GRAPHS, REWRITES
+from tests.transforms.swaps.corpus import MadePairs, run
+from transforms.graphs.stage import ParseCaptions
+from transforms.graphs.vocabulary import VOCABULARY, CountVocabulary
+from transforms.swaps.edits import apply_edits
+from transforms.swaps.settings import SwapSettings
+from transforms.swaps.stage import SwapNegatives
+
+
+def _stages(scenes: int = 40) -> list:
+    return [
+        MadePairs(scenes=scenes),
+        ParseCaptions(),
+        CountVocabulary(min_count=2),
+        SwapNegatives(swaps=SwapSettings(per_kind=6)),
+    ]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.arrow"))}
+
+
+def test_one_and_four_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path / "one", _stages(), workers=1)
+    run(tmp_path / "four", _stages(), workers=4)
+    one, four = _bytes(tmp_path / "one"), _bytes(tmp_path / "four")
+    assert len(one) == 4 * 3 + 1 + 4 * 3 + 1  # three row-local tables and their rejects, the vocabulary and its
+    assert one == four
+
+
+def test_rewrites_are_sound(tmp_path: Path) -> None:
+    corpus = run(tmp_path, _stages())
+    kinds, reasons = set(), set()
+    for partition in range(corpus.partitions):
+        pairs = corpus.open("pairs", "pairs", partition).read()
+        caption_of = dict(zip(pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist(), strict=True))
+        image_of = dict(zip(pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist(), strict=True))
+        siblings: dict[str, set[str]] = {}
+        for pair, caption in caption_of.items():
+            siblings.setdefault(image_of[pair], set()).add(caption)
+        graphs = corpus.open("graphs", "graphs", partition, GRAPHS).read()
+        assert graphs["pair_id"].to_pylist() == pairs["pair_id"].to_pylist()
+        rows = corpus.open("swaps", "rewrites", partition, REWRITES).read().to_pylist()
+        assert len({(row["pair_id"], row["text"]) for row in rows}) == len(rows)
+        order = list(dict.fromkeys(row["pair_id"] for row in rows))
+        assert order == [pair for pair in caption_of if pair in set(order)]
+        for row in rows:
+            caption = caption_of[row["pair_id"]]
+            assert apply_edits(caption, [(edit["start"], edit["end"], edit["text"]) for edit in row["edits"]]) == row["text"]
+            assert row["text"] != caption and row["text"] not in siblings[image_of[row["pair_id"]]]
+            assert row["polarity"] == "negative" and row["level"] in ("word", "phrase") and row["origin"] and row["why"]
+            assert [score["name"] for score in row["scores"]] == ["hardness", "presence"]
+            kinds.add(row["kind"])
+        reasons |= set(corpus.open("swaps", "rejects", partition).read()["reason"].to_pylist())
+    assert kinds >= {"object", "attribute", "relation", "negation"}
+    assert "in_sibling" in reasons
+    manifest = corpus.manifest("swaps")
+    assert manifest and manifest.counts.dropped and not manifest.counts.rejected
+
+
+def test_vocabulary_is_sorted_and_counted_once(tmp_path: Path) -> None:
+    corpus = run(tmp_path, _stages()[:3])
+    table = corpus.open("vocabulary", "vocabulary", WHOLE, VOCABULARY).read()
+    rows = list(zip(*(table[name].to_pylist() for name in ("kind", "first", "second", "third")), strict=True))
+    assert rows == sorted(set(rows))
+    images = {key: count for key, count in zip(rows, table["count"].to_pylist(), strict=True)}[("image", "", "", "")]
+    assert images == 40
+
+
+def test_a_stage_that_cannot_run_says_so_at_construction() -> None:
+    with pytest.raises(ValueError, match="parser 'nonsense'"):
+        ParseCaptions(parser="nonsense")
+    with pytest.raises(ValueError, match="spacy download"):
+        ParseCaptions(parser="spacy:en_core_web_nowhere")
+    with pytest.raises(ValueError, match="min_count"):
+        CountVocabulary(min_count=0)
+    with pytest.raises(ValueError, match="per_kind"):
+        SwapSettings(per_kind=0)
+    with pytest.raises(ValueError, match="kinds"):
+        SwapSettings(kinds=("object", "colour"))
+
+
+def test_labels_guard(tmp_path: Path) -> None:
+    from schemas.tables import regions_schema
+    from tests.transforms.swaps.regions import MadeRegions
+    from transforms.scenes.world import KINDS
+    from transforms.swaps.stage import Labels
+
+    names = tuple(KINDS)
+    swaps = SwapNegatives(swaps=SwapSettings(per_kind=6), labels=Labels("regions", names))
+    corpus = run(tmp_path, [*_stages()[:3], MadeRegions(scenes=40), swaps])
+    assert corpus.manifest("swaps")
+    why = set()
+    reasons = set()
+    for partition in range(corpus.partitions):
+        assert corpus.open("regions", "regions", partition, regions_schema(1, 1)).rows
+        why |= set(corpus.open("swaps", "rewrites", partition).read()["why"].to_pylist())
+        reasons |= set(corpus.open("swaps", "rejects", partition).read()["reason"].to_pylist())
+    assert "absent_from_labels" in why and "absent_from_captions" not in why
+    assert "ambiguous" in reasons
+    assert isinstance(corpus.open("swaps", "rewrites", 0).read(), pa.Table)

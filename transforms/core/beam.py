@@ -1,0 +1,222 @@
+"""Runs stages through Beam: tasks and small summaries cross it, rows do not.
+
+A stage becomes: wait for the stages that it reads -> one element a partition -> Reshuffle -> run the task -> combine the
+records -> commit the manifest. A task whose record stands under its key is skipped in the worker, so one pipeline can hold every
+stage, be killed anywhere, and be run again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsSingleton
+
+from schemas import files
+from schemas.corpus import WHOLE, Corpus
+from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
+from transforms.core.stage import Stage, SummaryStage, Task
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every task of a run has in common."""
+
+    corpus: Corpus
+    seed: int
+    max_rejected: float  # share of a stage's rows
+    fingerprints: dict[str, dict[str, Any]]  # by stage: {"fingerprint", "ingredients"}
+    # By stage: Beam resource hints. Empty but where a runner heeds them: every set of hints costs workers of its own.
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def hinted(self, stage: Stage, transform: beam.PTransform) -> beam.PTransform:
+        """The transform with the resource hints of the stage whose tasks it runs."""
+        return transform.with_resource_hints(**self.resources.get(stage.name, {}))
+
+
+def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None,
+             payload_digest: str = "") -> tuple[TaskRecord, bool]:
+    """Does one task unless it stands; returns its record, and whether it was done now."""
+    corpus = context.corpus
+    key = stage.key(corpus, partition, context.seed, payload_digest)
+    standing = stage.standing(corpus, partition, key)
+    if standing:
+        return standing, False
+    start = time.perf_counter()
+    task = Task(corpus, stage, partition, context.seed)
+    written = task.run(payload)
+    record = TaskRecord(stage.name, partition, key, written, task.counts, round((time.perf_counter() - start) * 1000), task.extra)
+    files.write_json(corpus.record_url(stage.name, partition), record.to_json())
+    return record, True
+
+
+class _Task(beam.DoFn):
+    """Runs tasks of a stage; counts rows in, out, rejected by reason, and milliseconds in the engine."""
+
+    def __init__(self, context: RunContext, stage: Stage):
+        self._context = context
+        self._stage = stage
+
+    def process(self, element: Any) -> Iterator[dict[str, Any]]:
+        partition, payload, digest = element
+        record, ran = run_task(self._context, self._stage, partition, payload, digest)
+        self._count(record, ran)
+        yield {"record": record.to_json(), "ran": ran}
+
+    def _count(self, record: TaskRecord, ran: bool) -> None:
+        name = self._stage.name
+        Metrics.counter(name, "tasks_done" if ran else "tasks_standing").inc()
+        if not ran:
+            return
+        counts = record.counts
+        Metrics.counter(name, "rows_in").inc(counts.rows_in)
+        Metrics.counter(name, "engine_ms").inc(counts.engine_ms)
+        Metrics.counter(name, "wall_ms").inc(record.wall_ms)
+        for table, rows in counts.rows_out.items():
+            Metrics.counter(name, f"rows_out.{table}").inc(rows)
+        for reason, rows in counts.reasons.items():
+            Metrics.counter(name, f"not_kept.{reason}").inc(rows)
+
+
+class _Gather(beam.CombineFn):
+    """The records of all tasks as one list."""
+
+    def create_accumulator(self) -> list[Any]:
+        return []
+
+    def add_input(self, accumulator: list[Any], element: Any) -> list[Any]:
+        accumulator.append(element)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[Any]]) -> list[Any]:
+        return [element for accumulator in accumulators for element in accumulator]
+
+    def extract_output(self, accumulator: list[Any]) -> list[Any]:
+        return accumulator
+
+
+class _Combine(beam.CombineFn):
+    """Combines the summaries of a SummaryStage."""
+
+    def __init__(self, stage: SummaryStage):
+        self._stage = stage
+
+    def create_accumulator(self) -> Any:
+        return None
+
+    def add_input(self, accumulator: Any, element: Any) -> Any:
+        return element if accumulator is None else self._stage.combine([accumulator, element])
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        held = [accumulator for accumulator in accumulators if accumulator is not None]
+        return self._stage.combine(held) if held else None
+
+    def extract_output(self, accumulator: Any) -> Any:
+        return accumulator
+
+
+class _Summarise(beam.DoFn):
+    """The summary of a partition."""
+
+    def __init__(self, context: RunContext, stage: SummaryStage):
+        self._context = context
+        self._stage = stage
+
+    def process(self, partition: int) -> Iterator[Any]:
+        context, stage = self._context, self._stage
+        key = stage.key(context.corpus, WHOLE, context.seed)
+        if stage.standing(context.corpus, WHOLE, key):
+            return  # nothing to sum up: the artefact stands
+        yield stage.summarise(Task(context.corpus, stage, partition, context.seed))
+
+
+def commit(context: RunContext, stage: Stage, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Writes a stage's manifest, once all of its tasks are done, and clears away what it no longer names.
+
+    Returns {"stage", "ok"}; not ok when an earlier stage failed (no results), or when more rows were rejected than the limit
+    allows: stages that read this one then do nothing, and the driver raises RejectLimitError.
+    """
+    if not results:
+        return {"stage": stage.name, "ok": False}
+    records = sorted((TaskRecord.from_json(result["record"]) for result in results), key=lambda record: record.partition)
+    counts = Counts()
+    extra: dict[str, Any] = {}
+    for record in records:
+        counts.add(record.counts)
+        extra.update(record.extra)
+    extra.update(stage.conclude(counts))
+    failed = None
+    if counts.rows_in and counts.rejected / counts.rows_in > context.max_rejected:
+        failed = (f"{counts.rejected} of {counts.rows_in} rows were rejected ({counts.rejected / counts.rows_in:.1%}), "
+                  f"more than max_rejected allows ({context.max_rejected:.1%})")
+    known = context.fingerprints[stage.name]
+    manifest = StageManifest(
+        stage=stage.name, fingerprint=known["fingerprint"], ingredients=known["ingredients"],
+        partitions=context.corpus.partitions, seed=context.seed, counts=counts,
+        files=[file for record in records for file in record.files], contents=table_contents(records),
+        versions=library_versions(), wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
+        ran=sum(result["ran"] for result in results),
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
+    files.write_json(context.corpus.manifest_url(stage.name), manifest.to_json())
+    kept = {file.name for file in manifest.files} | {"manifest.json"}
+    kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
+    folder = context.corpus.folder(stage.name)
+    files.remove(folder, [name for name in files.listing(folder) if name not in kept and not name.startswith(files.TEMPORARY)])
+    return {"stage": stage.name, "ok": failed is None}
+
+
+class RunStage(beam.PTransform):
+    """Runs one stage; its output is one element, {"stage", "ok"}, once the manifest is written.
+
+    Args:
+        context: what the run's tasks have in common.
+        stage: the stage.
+        after: the outputs of the RunStage transforms of the stages that it reads.
+    """
+
+    def __init__(self, context: RunContext, stage: Stage, after: Sequence[beam.PCollection]):
+        super().__init__(label=stage.name)
+        self._context = context
+        self._stage = stage
+        self._after = after
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        """Builds the transforms."""
+        context, stage = self._context, self._stage
+        partitions = context.corpus.partitions
+        waits = [AsSingleton(done) for done in self._after]
+        start = begin | "Start" >> beam.Create([None])
+        if isinstance(stage, SummaryStage):
+            summaries = (
+                start
+                | "Partitions" >> beam.FlatMap(lambda _, *done: range(partitions) if _all_ok(done) else (), *waits)
+                | "Spread" >> beam.Reshuffle()
+                | "Summarise" >> context.hinted(stage, beam.ParDo(_Summarise(context, stage)))
+                | "Combine" >> beam.CombineGlobally(_Combine(stage)))
+            tasks = summaries | "Task" >> beam.FlatMap(
+                lambda summary, *done: [(WHOLE, summary, "")] if _all_ok(done) else [], *waits)
+        else:
+            tasks = (
+                start
+                | "Partitions" >> beam.FlatMap(
+                    lambda _, *done: [(p, None, "") for p in range(partitions)] if _all_ok(done) else [], *waits)
+                | "Spread" >> beam.Reshuffle())
+        return finish(tasks, context, stage)
+
+
+def finish(tasks: beam.PCollection, context: RunContext, stage: Stage) -> beam.PCollection:
+    """Runs tasks (partition, payload, digest of the payload) and commits the stage."""
+    return (
+        tasks
+        | "Run" >> context.hinted(stage, beam.ParDo(_Task(context, stage)))
+        | "Gather" >> beam.CombineGlobally(_Gather())
+        | "Commit" >> beam.Map(lambda results: commit(context, stage, results)))
+
+
+def _all_ok(done: Sequence[dict[str, Any]]) -> bool:
+    return all(upstream["ok"] for upstream in done)

@@ -1,0 +1,1 @@
+"""Models behind one small protocol a kind: parsers, translators, sentence encoders, detectors."""

@@ -1,0 +1,106 @@
+"""What the detectors on torch share: one caller at a time, the set number of threads, devices, and running out of memory."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.rejects import Reason
+from transforms.engines.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.select import Selection
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.torch_threads import kernel_threads
+from transforms.images.fetch import ImageError
+
+_HALF = 65504.0  # the largest finite float16
+# What torch's allocators say, the C++ library, and oneDNN, which does not tell why it could not.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator", "bad_alloc",
+              "could not create a primitive", "could not create a memory", "could not execute a primitive")
+
+
+class Engine(ABC):
+    """One loaded model; see `base.Detector`. `prepare` may run in any thread; `detect` takes one caller at a time."""
+
+    def __init__(self, settings: DetectorSettings, info: DetectorInfo):
+        self.settings = settings
+        self.info = info
+        self.device = torch.device(device_of(settings.device))
+        self._rule = Selection(settings.threshold, settings.min_regions, settings.max_regions, settings.unique)
+        self._lock = threading.Lock()
+
+    @property
+    def fingerprint(self) -> str:
+        """That of `info`."""
+        return self.info.fingerprint
+
+    @property
+    def device_kind(self) -> str:
+        """The kind of machine whose kernels run: the GPU's name, or "cpu" and its widest vector instructions."""
+        if self.device.type == "cuda":
+            return str(torch.cuda.get_device_name(self.device))
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+    def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
+        """The regions of images of one shape. Raises OutOfMemory when they do not fit into memory at once."""
+        with self._lock, kernel_threads(self.settings.threads):
+            try:
+                with torch.inference_mode():
+                    return self._detect(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                reason = f"{len(batch)} images of {batch[0].shape} did not fit: {error}"
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(reason)
+
+    @abstractmethod
+    def _detect(self, batch: Sequence[Prepared]) -> list[Regions]:
+        """The same; errors are torch's own."""
+
+    def _autocast(self) -> torch.autocast:
+        """The model's products in the set precision."""
+        precision = getattr(torch, self.settings.precision)
+        return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
+
+    def _padded(self, width: int, height: int, wide: int, tall: int) -> tuple[int, int]:
+        """The padded size (height, width) of an image of `width` x `height` pixels that is resized to `wide` x `tall`.
+
+        Raises ImageError when the image is so narrow that nothing of it is left.
+        """
+        if min(tall, wide) < 1:
+            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels: too narrow, resized to {wide} x {tall} nothing is left")
+        step = self.settings.bucket
+        return -(-tall // step) * step, -(-wide // step) * step
+
+
+def check_widths(info: DetectorInfo, features: int, classes: int, where: str) -> None:
+    """Raises DetectorError when a model has other widths than were told of it before it was loaded."""
+    if (info.features, info.classes) != (features, classes):
+        raise DetectorError(f"{where} gives features of width {features} and {classes} soft labels, but {info.features} and "
+                            f"{info.classes} were told of it")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch says that there was no room, on a GPU or a CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
+def as_array(values: Tensor, kind: Any) -> np.ndarray:
+    """The values as a contiguous numpy array of this dtype."""
+    if values.is_floating_point():
+        values = values.float().clamp(-_HALF, _HALF) if kind == np.float16 else values.float()
+    return np.ascontiguousarray(values.cpu().numpy().astype(kind))
+
+
+def device_of(wanted: str) -> str:
+    """Gives "cuda" or "cpu". Raises DetectorError when a GPU is wanted and there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DetectorError("device cuda: torch sees no GPU here (nvidia-smi tells whether there is one); take auto or cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

@@ -1,0 +1,146 @@
+"""Detectors by specification, loaded once in a process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+from transforms.engines.detectors.base import Detector, DetectorError, DetectorInfo, Spec, is_file_name, parse_spec
+from transforms.engines.detectors.identity import file_digest, identify, needs, versions
+from transforms.engines.detectors.settings import DetectorSettings
+
+EMBEDDED = Path(__file__).parent / "embedded"
+# torchvision's COCO_V1 weights of fasterrcnn_resnet50_fpn, which it runs without an epsilon in the normalisation.
+_NO_EPSILON = "258fb6c6"
+_lock = threading.Lock()
+_loaded: dict[str, Detector] = {}
+
+
+def detector(settings: DetectorSettings) -> Detector:
+    """The detector of these settings; the same object for the same settings throughout a process.
+
+    Raises DetectorError, naming what is missing and how to get it, when it cannot be had.
+    """
+    key = settings.model_dump_json()
+    with _lock:  # two tasks must not load one model twice
+        if key not in _loaded:
+            _loaded[key] = _load(settings)
+        return _loaded[key]
+
+
+def describe(settings: DetectorSettings) -> DetectorInfo:
+    """What is known of the detector of these settings. Raises as `detector` does.
+
+    Nothing is loaded, nor torch imported, for the embedded one, whose files cannot be of another model; but it is where a GPU is asked
+    for, to see whether there is one, and for every other, to see that weights and model fit before there is work to be lost.
+    """
+    if parse_spec(settings.detector).engine == "embedded" and settings.device != "cuda":
+        return embedded_info(settings)
+    return detector(settings).info
+
+
+def forget() -> None:
+    """Drops the loaded detectors, for tests and benchmarks."""
+    with _lock:
+        _loaded.clear()
+
+
+def _load(settings: DetectorSettings) -> Detector:
+    spec = parse_spec(settings.detector)
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise needs(settings.detector, error) from error
+    if spec.engine == "embedded":
+        return load_embedded(settings)
+    if spec.engine == "torchvision":
+        return _load_torchvision(spec, settings)
+    from transforms.engines.detectors.detectron import load_detectron2
+
+    return load_detectron2(spec, settings)
+
+
+def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> DetectorInfo:
+    """What the compact detector's files tell of it. Raises DetectorError when they or the packages that run them are missing."""
+    described, weights = folder / "detector.json", folder / "detector.safetensors"
+    if not (described.is_file() and weights.is_file()):
+        raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or make it with "
+                            "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`")
+    said = json.loads(described.read_text(encoding="utf-8"))
+    versions(settings.detector, ["safetensors"])
+    mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
+    return DetectorInfo(mark, said["size"]["features"], len(said["classes"]), tuple(said["classes"]))
+
+
+def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detector:
+    """The compact detector of this package (`docs/model_cards/detector.md`). Raises as `embedded_info` does."""
+    info = embedded_info(settings, folder)
+    from transforms.engines.detectors.compact import CompactSize, compact_detector, folded
+    from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
+    from transforms.engines.detectors.weights import read_weights
+
+    said = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+    model = compact_detector(CompactSize.from_json(said["size"]), **said["settings"])
+    state, _ = read_weights(folder / "detector.safetensors")
+    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    return FasterRcnnDetector(folded(model), info, settings)
+
+
+def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
+    from torchvision.models import detection as room
+    from torchvision.models import get_model_builder, list_models
+
+    from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector, classifier_shape
+    from transforms.engines.detectors.weights import class_names, read_weights
+
+    known = [name for name in list_models(room) if name.startswith("fasterrcnn")]
+    if spec.model not in known:
+        raise DetectorError(f"detector {settings.detector!r}: torchvision has no Faster R-CNN {spec.model!r}; it has {', '.join(known)}")
+    names: tuple[str, ...] | None = None
+    if spec.weights and is_file_name(spec.weights):
+        path = spec.weights
+    else:
+        path, names = _named_weights(spec, settings.detector)
+    state, said = read_weights(path)
+    last = state.get("roi_heads.box_predictor.cls_score.weight")
+    if last is None:
+        raise DetectorError(f"{path} holds no Faster R-CNN of torchvision: it has no roi_heads.box_predictor.cls_score.weight")
+    model = get_model_builder(spec.model)(weights=None, weights_backbone=None, num_classes=len(last))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DetectorError(f"{path} does not fit {spec.model}: {str(error)[:400]}") from error
+    digest = file_digest(path)
+    if digest.startswith(_NO_EPSILON):
+        for module in model.modules():
+            if hasattr(module, "eps") and hasattr(module, "running_mean"):
+                module.eps = 0.0
+    mark = identify(["torchvision", spec.model, digest], settings)
+    return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names or class_names(said, len(last), path)), settings)
+
+
+def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
+    """The file of one of torchvision's own weights, downloaded into torch's cache when it is not there, and its class names."""
+    import torch
+    from torchvision.models import get_model_weights
+
+    enum: Any = get_model_weights(spec.model)
+    name = (spec.weights or "DEFAULT").rpartition(".")[2]
+    if name not in enum.__members__:
+        raise DetectorError(f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision names {', '.join(enum.__members__)}, "
+                            "or give a file (.pth, .safetensors)")
+    weights = enum[name]
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    if not place.is_file():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(weights.url, str(place), hash_prefix=place.stem.rpartition("-")[2], progress=False)
+        except (URLError, OSError, RuntimeError) as error:
+            raise DetectorError(f"detector {text!r}: its weights could not be downloaded ({error}). Fetch {weights.url} where that host "
+                                f"can be reached and put it at {place}, or name the file: torchvision:{spec.model}@FILE") from error
+    return str(place), tuple(weights.meta["categories"])

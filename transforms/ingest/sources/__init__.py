@@ -1,0 +1,22 @@
+"""Readers of what people hold: one settings class a format, told apart in a configuration by `format`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from transforms.ingest.sources import texts
+from transforms.ingest.sources.base import Source, Split
+from transforms.ingest.sources.coco import CocoSource
+from transforms.ingest.sources.delimited import DelimitedSource
+from transforms.ingest.sources.folder import FolderSource
+from transforms.ingest.sources.parquet import ParquetSource
+from transforms.ingest.sources.webdataset import WebDatasetSource
+
+PairSource = Annotated[
+    CocoSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource, Field(discriminator="format")]
+TextSource = Annotated[
+    texts.TextSource | texts.MarkdownSource | texts.JsonLinesSource | texts.ParquetTextSource, Field(discriminator="format")]
+
+__all__ = ["PairSource", "Source", "Split", "TextSource"]

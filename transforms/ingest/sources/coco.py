@@ -1,0 +1,156 @@
+"""Captions in the format of COCO: one JSON file of `images` and `annotations`.
+
+The file is read whole (order of its parts is free), but each entry is cut down to what is needed as soon as it is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.errors import SourceError
+from schemas.rejects import Reason
+from transforms.ingest.sources.base import Rows, Split, Urls, as_bytes, expand, open_binary, pair_rows, printable, splits_of
+from transforms.ingest.sources.folder import CaptionSource
+
+
+class _Image(NamedTuple):
+    id: Any
+    file_name: Any
+    url: str | None
+    width: Any
+    height: Any
+
+
+class _Caption(NamedTuple):
+    id: Any
+    image: Any
+    text: Any
+
+
+def _shorten(entry: dict[str, Any]) -> Any:
+    if "image_id" in entry and "caption" in entry:
+        return _Caption(entry.get("id"), entry["image_id"], entry["caption"])
+    if "file_name" in entry and "id" in entry:
+        urls = [entry[name] for name in ("coco_url", "flickr_url") if isinstance(entry.get(name), str) and entry[name]]
+        return _Image(entry["id"], entry["file_name"], "\n".join(urls) or None, entry.get("width"), entry.get("height"))
+    return entry
+
+
+def _key(value: object) -> str | None:
+    """The key of an image id: whole numbers and non-empty printable strings are ids, all else is not."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return str(value)
+    return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def _side(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+class CocoSource(CaptionSource):
+    """COCO captions. Key: the image's id; `url`: its `coco_url` and `flickr_url`, one a line: lists of exclusions match either.
+
+    Rejected: an annotation whose image is unknown, without or with a non-string caption; every caption of an id that two images
+    claim (it cannot be told whose it is), and the second image; an image without captions unless `keep_uncaptioned`.
+    """
+
+    format: Literal["coco"]
+    captions: Urls = Field(description="captions_*.json, a path, URL or glob, or several")
+    keep_uncaptioned: bool = Field(
+        default=False, description="keep images without captions as image-only rows, under `images`; under `pairs` they are rejected")
+
+    def splits(self) -> list[Split]:
+        """One split a captions file."""
+        return splits_of(expand(self.captions))
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the file: captions, then images without. Raises SourceError when it is no COCO captions file."""
+        images, annotations = self._load(split.url)
+        rows = pair_rows()
+        known, claimed = self._images(split.url, images, rows)
+        captioned: set[str] = set()
+        for number, annotation in enumerate(annotations):
+            where = f"{split.url}: annotation {getattr(annotation, 'id', None) or f'number {number}'}"
+            self._caption(where, annotation, known, claimed, captioned, rows)
+            yield from rows.full()
+        for key, image in known.items():
+            if key not in captioned:
+                where = f"{split.url}: image {key}"
+                if self.keep_uncaptioned:
+                    self._row(where, key, image, None, rows)
+                else:
+                    rows.reject(where, Reason.CAPTION_MISSING, "no caption is about this image", key=key)
+                yield from rows.full()
+        yield from rows.rest()
+
+    @staticmethod
+    def _load(url: str) -> tuple[list[Any], list[Any]]:
+        with open_binary(url) as handle:
+            data = handle.read()
+        if not data.strip():
+            raise SourceError(f"{url} is empty")
+        try:
+            # Undecodable bytes stay in their caption, which alone is then rejected.
+            found = json.loads(data.decode("utf-8-sig", "surrogateescape"), object_hook=_shorten)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{url} is no JSON: {error}") from error
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in ("images", "annotations")):
+            what = f"an object with the keys {sorted(found)[:10]}" if isinstance(found, dict) else f"a {type(found).__name__}"
+            raise SourceError(f"{url} is no COCO captions file: it holds {what}, not the lists 'images' and 'annotations'")
+        annotations = found["annotations"]
+        if annotations and not any(isinstance(entry, _Caption) for entry in annotations):
+            first = annotations[0]
+            keys = sorted(first) if isinstance(first, dict) else type(first).__name__
+            raise SourceError(f"{url} holds no captions: no annotation has 'image_id' and 'caption' (the first has {keys})")
+        return found["images"], annotations
+
+    @staticmethod
+    def _images(url: str, images: list[Any], rows: Rows) -> tuple[dict[str, _Image], set[str]]:
+        """The images by key, and the keys that several claim; bad entries go to `rows`."""
+        known: dict[str, _Image] = {}
+        claimed: set[str] = set()
+        for number, image in enumerate(images):
+            key = _key(image.id) if isinstance(image, _Image) else None
+            if key is None or not isinstance(image.file_name, str) or not image.file_name:
+                where = f"{url}: image number {number}"
+                rows.reject(where, Reason.BAD_ROW, f"an image needs an 'id' and a 'file_name': {printable(image)}", key=key)
+            elif key in known and known[key].file_name != image.file_name:
+                claimed.add(key)
+                rows.reject(f"{url}: image {key}", Reason.DUPLICATE_ID,
+                            f"both {known[key].file_name!r} and {image.file_name!r} have the id {key}", key=key)
+            else:
+                known.setdefault(key, image)
+        return known, claimed
+
+    def _caption(self, where: str, annotation: Any, known: dict[str, _Image], claimed: set[str], captioned: set[str],
+                 rows: Rows) -> None:
+        if not isinstance(annotation, _Caption):
+            rows.reject(where, Reason.BAD_ROW, f"an annotation needs an 'image_id' and a 'caption': {printable(annotation)}")
+            return
+        key = _key(annotation.image)
+        if key is None or key not in known:
+            rows.reject(where, Reason.IMAGE_MISSING, f"image_id {printable(annotation.image)} is not among the images", key=key)
+            return
+        captioned.add(key)
+        if key in claimed:
+            rows.reject(where, Reason.DUPLICATE_ID, f"several images have the id {key}: the caption may be about either", key=key)
+        elif not isinstance(annotation.text, str):
+            reason = Reason.CAPTION_MISSING if annotation.text is None else Reason.BAD_ROW
+            rows.reject(where, reason, f"the caption is no string: {printable(annotation.text)}", key=key)
+        else:
+            self._row(where, key, known[key], as_bytes(annotation.text), rows)
+
+    def _row(self, where: str, key: str, image: _Image, caption: bytes | None, rows: Rows) -> None:
+        place, reason, detail = self.place(image.file_name)
+        if reason is not None:
+            rows.reject(where, reason, detail, key=key)
+            return
+        url = None if image.url is None else printable(image.url, 4000)
+        rows.add(key=key, caption=caption, url=url, width=_side(image.width), height=_side(image.height), where=where, **place)

@@ -1,0 +1,191 @@
+"""Captions in delimited text: CSV and TSV, with a header or without (Flickr8k, Conceptual Captions and their like)."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from schemas.errors import SourceError
+from schemas.ids import content_id
+from schemas.rejects import Reason
+from transforms.ingest.sources.base import Rows, Split, Urls, as_bytes, expand, open_binary, pair_rows, read_lines, splits_of
+from transforms.ingest.sources.folder import CaptionSource
+
+_ROW_LINES = 100  # lines that one quoted field may run over: beyond it a quote was left open
+_STORES = ("http://", "https://", "s3://", "gs://", "gcs://", "az://", "abfs://", "abfss://", "hdfs://")
+
+
+class _Lines:
+    """Feeds the csv parser, one line at a time, and keeps the lines of the row in hand.
+
+    A stray quote takes the lines after it into its row: `give_back` lets them be read again, as rows of their own.
+    """
+
+    def __init__(self, handle: IO[bytes]):
+        self._lines = read_lines(handle)
+        self._taken: list[tuple[int, bytes | None]] = []
+        self._again: deque[tuple[int, bytes | None]] = deque()
+
+    @property
+    def first(self) -> int:
+        """Number of the row's first line."""
+        return self._taken[0][0]
+
+    @property
+    def last(self) -> int:
+        """Number of the last line that was taken into the row."""
+        return self._taken[-1][0]
+
+    def start_row(self) -> None:
+        self._taken = []
+
+    def give_back(self) -> None:
+        """Keeps the row's first line alone; the others come again."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        self._taken = self._taken[:1]
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        number, line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append((number, line))
+        if line is None:
+            raise csv.Error("the line is too long")
+        if len(self._taken) > _ROW_LINES:
+            raise csv.Error(f"a quoted field runs over more than {_ROW_LINES} lines: a quote was left open")
+        return line.decode("utf-8", "surrogateescape") + "\n"
+
+
+def _decodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class DelimitedSource(CaptionSource):
+    """Delimited captions. Key: column `id` where set, else the image's name, else the content id of the URL.
+
+    Files are UTF-8, optionally with a byte order mark, optionally compressed (.gz, .bz2, .xz). Without a folder of images, a URL
+    (in the `url` column, or in the `image` column) becomes the address that the image is read from. Rejected: rows with the wrong
+    number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. Of a row over several lines
+    that is broken or has the wrong number of fields the first line is rejected, and the others are read again. That two rows of
+    one `id` name different images is found where the rows of an image meet, not here.
+    """
+
+    format: Literal["csv", "tsv"]
+    captions: Urls = Field(description="the file, a path, URL or glob, or several")
+    caption: str = Field(default="caption", description="column of the caption")
+    image: str | None = Field(default="image", description="column of the image's file name; null: there is none")
+    url: str | None = Field(default=None, description="column of the URL that the image came from")
+    id: str | None = Field(default=None, description="column of the image's id")
+    columns: list[str] | None = Field(default=None, min_length=1, description="names of the columns of a file without a header")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        default=None, description="one character; null: a comma for csv, a tab for tsv")
+    quoting: Literal["minimal", "none"] | None = Field(
+        default=None, description='minimal: "..." around fields; none: quotes are text; null: minimal for csv, none for tsv')
+
+    @model_validator(mode="after")
+    def _check(self) -> DelimitedSource:
+        if self.image is None and self.url is None:
+            raise ValueError("image and url are both null: name the column of the images or that of their URLs")
+        if self.columns is not None:
+            if len(set(self.columns)) != len(self.columns):
+                raise ValueError(f"columns names one twice: {self.columns}")
+            missing = [name for name in self._wanted() if name not in self.columns]
+            if missing:
+                raise ValueError(f"columns {self.columns} lacks {missing}")
+        return self
+
+    def _wanted(self) -> list[str]:
+        return [name for name in (self.caption, self.image, self.url, self.id) if name is not None]
+
+    def splits(self) -> list[Split]:
+        """One split a file."""
+        return splits_of(expand(self.captions))
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the file. Raises SourceError when a named column is missing, saying which columns there are."""
+        rows = pair_rows()
+        with open_binary(split.url) as handle:
+            lines = _Lines(handle)
+            parsed = self._rows(lines, split.url, rows)
+            columns = self.columns or self._header(split.url, parsed)
+            for values in parsed:
+                if values is not None:
+                    if len(values) != len(columns):  # a quote may have taken good lines into this row
+                        lines.give_back()
+                    self._row(f"{split.url}:{lines.first}", columns, values, rows)
+                yield from rows.full()
+        yield from rows.rest()
+
+    def _rows(self, lines: _Lines, url: str, rows: Rows) -> Iterator[list[str] | None]:
+        """The rows that are not blank; None after one that cannot be parsed, which goes to `rows`."""
+        quoting = self.quoting or ("minimal" if self.format == "csv" else "none")
+        delimiter = self.delimiter or ("," if self.format == "csv" else "\t")
+        if quoting == "none":
+            parser = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        else:
+            parser = csv.reader(lines, delimiter=delimiter, strict=True)
+        while True:
+            lines.start_row()
+            try:
+                values = next(parser)
+            except StopIteration:
+                return
+            except csv.Error as error:  # the parser starts afresh after one
+                seen = f" (found at line {lines.last})" if lines.last > lines.first else ""
+                rows.reject(f"{url}:{lines.first}", Reason.BAD_ROW, f"line {lines.first}: {error}{seen}")
+                lines.give_back()
+                yield None
+                continue
+            if values:
+                yield values
+
+    def _header(self, url: str, parsed: Iterator[list[str] | None]) -> list[str]:
+        header = next(parsed, None)
+        if header is None:
+            raise SourceError(f"{url} has no header line; for a file without one, name its columns in `columns`")
+        columns = [name.strip() for name in header]
+        missing = [name for name in self._wanted() if columns.count(name) != 1]
+        if missing:
+            raise SourceError(f"{url} has no single column {missing[0]!r}; it has {columns} "
+                              "(for a file without a header, name its columns in `columns`)")
+        return columns
+
+    def _row(self, where: str, columns: list[str], values: list[str], rows: Rows) -> None:
+        if len(values) != len(columns):
+            rows.reject(where, Reason.BAD_ROW, f"{len(values)} fields, not {len(columns)} ({', '.join(columns)})")
+            return
+        row = dict(zip(columns, values, strict=True))
+        address = {name: row[column].strip() if column is not None else ""
+                   for name, column in (("image", self.image), ("url", self.url), ("id", self.id))}
+        if not all(_decodable(value) for value in address.values()):
+            rows.reject(where, Reason.BAD_ENCODING, "the image, URL or id is no UTF-8")
+            return
+        key = address["id"] if self.id is not None else address["image"] or address["url"]
+        if not key or not (key.isprintable() and all(value.isprintable() for value in address.values())):
+            rows.reject(where, Reason.BAD_ROW, f"the {'id' if self.id is not None else 'image or URL'} is empty or not printable")
+            return
+        if self.id is None:
+            key = posixpath.normpath(key.replace("\\", "/")) if address["image"] and "://" not in key else content_id(key)
+        place, reason, detail = self._place(address)
+        if reason is not None:
+            rows.reject(where, reason, detail, key=key)
+            return
+        rows.add(key=key, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where, **place)
+
+    def _place(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
+        """Where the image is: in the folder, behind its URL, or unknown (captions alone)."""
+        if self.images is not None:
+            if not address["image"]:
+                return {}, Reason.BAD_ROW, "the row names no image"
+            return self.place(address["image"])
+        for value in (address["image"], address["url"]):
+            if value.startswith(_STORES):
+                return {"uri": value, "stamp": ""}, None, ""
+        return {"uri": None, "stamp": ""}, None, ""

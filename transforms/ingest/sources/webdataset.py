@@ -1,0 +1,240 @@
+"""Image-text pairs in tar shards, as webdataset and img2dataset write them.
+
+Members that follow one another and share their name up to the first dot of the base name are one sample. Image bytes stay in the
+tar: a row says where they begin and how many they are. Nothing is ever unpacked.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.errors import SourceError
+from schemas.rejects import Reason
+from transforms.ingest.sources.base import Rows, Source, Split, Urls, expand, open_binary, pair_rows, printable
+from transforms.ingest.sources.folder import IMAGE_EXTENSIONS
+from transforms.ingest.sources.parquet import captions_of, side
+
+_TEXT_LIMIT = 1 << 20  # bytes of a .txt or .json member
+_COMPRESSED = {
+    b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "zstd -d",
+}
+_COMPRESSED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst")
+
+
+@dataclass
+class _Sample:
+    """The members of one sample; texts are read, images only located."""
+
+    key: str
+    images: list[tuple[str, int, int]] = field(default_factory=list)  # extension, offset, length
+    texts: dict[str, bytes] = field(default_factory=dict)  # "txt", "json"
+    problem: tuple[Reason, str] | None = None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The key (folder and base name up to its first dot) and the extension (what follows) of a member's name."""
+    folder, base = posixpath.split(posixpath.normpath(name))
+    stem, _, extension = base.partition(".")
+    return posixpath.join(folder, stem), extension.lower()
+
+
+def is_unsafe(name: str) -> bool:
+    """Whether a member's name points out of the archive: absolute, with `..`, or with a drive letter."""
+    parts = name.replace("\\", "/").split("/")
+    return not parts[0] or parts[0].endswith(":") or ".." in parts
+
+
+class WebDatasetSource(Source):
+    """Tar shards. Key: the member's name up to the first dot of its base name, with its folder.
+
+    The caption is the `.txt` member, else field `caption` of the `.json` member, which may be a list of captions; `url`, `width`,
+    `height` and `status` come from the `.json`. Rejected: members that are links or devices or whose names point out of the
+    archive (never followed), samples without image or caption, with two images, or of a key seen before in the shard, unreadable
+    `.json`, a `status` other than "success"; and, as one row, the rest of a shard that breaks off. Passed over, since they are no
+    samples: folders, names that start with a dot, `__names__`, members of other kinds, and what a pattern matches beside the
+    shards (`*.parquet` and `*_stats.json` of img2dataset).
+    """
+
+    format: Literal["webdataset"]
+    shards: Urls = Field(description="*.tar, a path, URL or glob, or several")
+    caption: str = Field(default="caption", description="field of the .json member")
+    caption_from: Literal["auto", "txt", "json"] = Field(default="auto", description="auto: .txt where there is one, else .json")
+    url: str = Field(default="url", description="field of the .json member")
+    image: str | None = Field(default=None, description="extension of the image where samples have several, such as `jpg`")
+    keys: Literal["global", "shard"] = Field(
+        default="global", description="shard: keys begin anew in every shard, so the shard's name is put before them")
+    keep_uncaptioned: bool = Field(
+        default=False, description="keep samples without a caption as image-only rows, under `images`; under `pairs` they are rejected")
+
+    def splits(self) -> list[Split]:
+        """One split a shard. Raises SourceError when there is none, or when shards are compressed."""
+        files = expand(self.shards)
+        for file in files:
+            if file.url.endswith(_COMPRESSED_NAMES):
+                raise SourceError(f"{file.url} is compressed, so its images have no address: unpack it, with gunzip or zstd -d")
+        shards = [file for file in files if not file.url.endswith((".parquet", ".json"))]
+        if not shards:
+            raise SourceError(f"{self.shards} matches no tar shard")
+        return [Split(file.url, file.stamp) for file in shards]
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the shard. Raises SourceError when the file is no tar."""
+        rows = pair_rows()
+        seen: set[str] = set()
+        with open_binary(split.url, compression=None) as handle:
+            for sample in self._samples(split.url, handle, rows):
+                self._rows(split, sample, seen, rows)
+                yield from rows.full()
+        yield from rows.rest()
+
+    def _samples(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[_Sample]:
+        sample: _Sample | None = None
+        for member, data in _members(url, handle, rows):
+            key, extension = split_name(member.name)
+            if sample is None or sample.key != key:
+                if sample is not None:
+                    yield sample
+                sample = _Sample(key)
+            if extension in sample.texts or any(extension == other for other, _, _ in sample.images):
+                sample.problem = (Reason.DUPLICATE_ID, f"two members are called {member.name}")
+            if extension in ("txt", "json"):
+                if data is None:
+                    sample.problem = (Reason.TOO_LONG, f"{member.name} has {member.size} bytes; {_TEXT_LIMIT} are allowed")
+                sample.texts[extension] = data or b""
+            elif extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+                if member.issparse():
+                    sample.problem = (Reason.IMAGE_UNREADABLE, f"{member.name} is stored as a sparse file")
+                sample.images.append((extension, member.offset_data, member.size))
+            elif not extension:
+                rows.reject(f"{url}: {member.name}", Reason.BAD_ROW, "the member's name has no extension")
+        if sample is not None:
+            yield sample
+
+    def _rows(self, split: Split, sample: _Sample, seen: set[str], rows: Rows) -> None:
+        """Adds the rows of one sample: one a caption, or one reject."""
+        where = f"{split.url}: {sample.key}"
+        if not sample.images and not sample.texts and sample.problem is None:
+            return  # only members of other kinds (.cls, .npy), or a nameless one already rejected
+        key = sample.key if self.keys == "global" else f"{posixpath.basename(split.url).removesuffix('.tar')}/{sample.key}"
+        if not key.isprintable():
+            rows.reject(where, Reason.BAD_ENCODING, "the key is not printable UTF-8")
+            return
+        facts, problem = self._facts(sample)
+        problem = problem or sample.problem
+        if key in seen:
+            problem = Reason.DUPLICATE_ID, f"the key {key!r} comes twice in this shard"
+        seen.add(key)
+        image, no_image = self._image(sample)
+        captions, no_caption = self._captions(sample, facts)
+        problem = problem or no_image or no_caption
+        if problem is not None:
+            rows.reject(where, problem[0], problem[1], key=key)
+            return
+        link = facts.get(self.url)
+        for caption in captions or (None,):
+            rows.add(key=key, caption=caption, uri=split.url, offset=image[1], length=image[2], width=side(facts.get("width")),
+                     height=side(facts.get("height")), url=printable(link, 4000) if isinstance(link, str) and link else None,
+                     stamp=split.stamp, where=where)
+
+    @staticmethod
+    def _facts(sample: _Sample) -> tuple[dict[str, Any], tuple[Reason, str] | None]:
+        """The .json member, and what is wrong with it: without its URL and status a sample cannot be judged."""
+        if "json" not in sample.texts or sample.problem is not None:
+            return {}, None
+        try:
+            facts = json.loads(sample.texts["json"].decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            reason = Reason.BAD_ENCODING if isinstance(error, UnicodeDecodeError) else Reason.BAD_ROW
+            return {}, (reason, f"the .json member cannot be read: {error}")
+        if not isinstance(facts, dict):
+            return {}, (Reason.BAD_ROW, f"the .json member holds a {type(facts).__name__}, not an object")
+        status = facts.get("status")
+        if status is not None and status != "success":
+            return facts, (Reason.IMAGE_MISSING, f"status {status}: {facts.get('error_message')}")
+        return facts, None
+
+    def _image(self, sample: _Sample) -> tuple[tuple[str, int, int], tuple[Reason, str] | None]:
+        images = [image for image in sample.images if self.image is None or image[0] == self.image.lower()]
+        if len(images) == 1:
+            return images[0], None
+        if not images:
+            return ("", 0, 0), (Reason.IMAGE_MISSING, "the sample has no image")
+        names = ", ".join(sorted(extension for extension, _, _ in images))
+        return ("", 0, 0), (Reason.BAD_ROW, f"the sample has several images ({names}): choose one with `image`")
+
+    def _captions(self, sample: _Sample, facts: dict[str, Any]) -> tuple[list[bytes], tuple[Reason, str] | None]:
+        if self.caption_from != "json" and "txt" in sample.texts:
+            return [sample.texts["txt"]], None
+        captions, problem = ([], "") if self.caption_from == "txt" else captions_of(facts.get(self.caption))
+        if problem:
+            return [], (Reason.BAD_ROW, problem)
+        if not captions and not self.keep_uncaptioned:
+            return [], (Reason.CAPTION_MISSING, "the sample has no caption")
+        return captions, None
+
+
+def _members(url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+    """The plain files of a tar that are whole, texts with their bytes (None: too long); what is bad goes to `rows`."""
+    size = handle.seek(0, 2)
+    handle.seek(0)
+    start = handle.read(8)
+    command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
+    if command is not None:
+        raise SourceError(f"{url} is compressed, so its images have no address: unpack it, with `{command}`")
+    handle.seek(0)
+    try:
+        tar = tarfile.open(fileobj=handle, mode="r:")
+    except tarfile.TarError as error:
+        if size >= tarfile.BLOCKSIZE:
+            raise SourceError(f"{url} is no tar archive: {error}") from error
+        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive breaks off after {size} bytes, before its first member")
+        return
+    broken = ""
+    while True:
+        try:
+            member = tar.next()
+        except (tarfile.TarError, ValueError) as error:
+            broken = str(error)
+            break
+        tar.members.clear()  # type: ignore[attr-defined]  # else all members of a shard pile up
+        if member is None:
+            handle.seek(tar.offset)
+            if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                broken = "no end mark"
+            break
+        if member.isreg() and member.offset_data + member.size > size:
+            broken = f"{member.name} is cut"
+            break
+        if _is_sample(url, member, rows):
+            text = split_name(member.name)[1] in ("txt", "json")
+            data = None
+            if text and member.size <= _TEXT_LIMIT:
+                handle.seek(member.offset_data)
+                data = handle.read(member.size)
+            yield member, data
+    if broken:
+        detail = f"the archive breaks off or is damaged at byte {tar.offset} of {size} ({broken}); what stands before is kept"
+        rows.reject(url, Reason.ARCHIVE_BROKEN, detail)
+
+
+def _is_sample(url: str, member: tarfile.TarInfo, rows: Rows) -> bool:
+    where = f"{url}: {member.name}"
+    if is_unsafe(member.name):
+        rows.reject(where, Reason.UNSAFE_PATH, "the member's name points out of the archive")
+        return False
+    if member.isdir():
+        return False
+    if not member.isreg():
+        kind = "a link" if member.issym() or member.islnk() else "no plain file"
+        rows.reject(where, Reason.UNSAFE_PATH, f"the member is {kind}; it was not followed")
+        return False
+    base = posixpath.basename(member.name)
+    return not (base.startswith(".") or base.startswith("__"))

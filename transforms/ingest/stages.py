@@ -1,0 +1,323 @@
+"""Ingestion: rows as people hold them become the tables `images`, `pairs` and `texts`, each row in the partition of its id.
+
+Reading is spread over the splits of the sources (files, shards); a shuffle of serialised record batches brings a partition's rows
+together, and one task a partition cleans, merges, checks images, sorts and writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import ids
+from schemas.corpus_hash import hash_batches
+from schemas.raw import RAW_PAIRS
+from schemas.rejects import REASONS, Reason, reason_position
+from schemas.tables import IMAGES, PAIRS, TEXTS
+from transforms.core.stage import Input, Stage, Task
+from transforms.images.probe import ImageLimits, ImageReject, probe_at
+from transforms.ingest.clean import KEPT, CleanRules, clean_captions
+from transforms.ingest.exclusions import ExclusionRules, Exclusions
+from transforms.ingest.sentences import split_sentences
+from transforms.ingest.sources import Source, Split
+
+# Raw rows with their ids, on the way to their partition.
+PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), *RAW_PAIRS])
+PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
+                          ("reason", pa.string()), ("detail", pa.string())])
+_NO_PLACE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false for a run on captions alone")
+_BLANK_LINES = re.compile(rb"\n\s*\n")
+_PARAGRAPH_CHARACTERS = 100_000
+_READERS = 4  # threads that open images: enough to hide a store's latency
+
+
+@dataclass(frozen=True)
+class Ingest(Stage):
+    """Base of the stages that read from outside of the corpus.
+
+    sources: the collections, as validated settings of `transforms.ingest.sources`.
+    """
+
+    placed: ClassVar[pa.Schema]  # of the rows that cross the shuffle
+    order: ClassVar[tuple[str, ...]]  # the columns by which a partition's payload is sorted
+
+    collections: tuple[Source, ...] = ()
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Nothing of the corpus."""
+        return []
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How rows are cleaned; the collections count as sources."""
+        return {}
+
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """Settings of each collection and stamps of its files, by name."""
+        return {collection.name: {"settings": collection.model_dump(mode="json"),
+                                  "files": {split.url: split.stamp for split in collection.splits()},
+                                  "beside": collection.extra_inputs()} for collection in self.collections}
+
+    def splits(self) -> list[tuple[int, Split]]:
+        """Every split with the number of its collection. Raises SourceError when a collection has none."""
+        return [(number, split) for number, collection in enumerate(self.collections) for split in collection.splits()]
+
+    def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        """Batches of `placed` rows of one split, each with its rows' placements, int64 [n]."""
+        raise NotImplementedError
+
+    def payload(self, batches: Sequence[bytes]) -> tuple[pa.Table, str]:
+        """A partition's rows out of serialised batches in any order: sorted, with a hash of them."""
+        tables = [pa.ipc.open_stream(batch).read_all() for batch in batches]
+        table = pa.concat_tables(tables) if tables else self.placed.empty_table()
+        table = table.sort_by([(name, "ascending") for name in self.order]).combine_chunks()
+        return table, hash_batches(self.placed, table.to_batches())
+
+
+@dataclass(frozen=True)
+class IngestPairs(Ingest):
+    """Writes `images` and `pairs`, in the order (placement of the image id, image id, pair id).
+
+    Rows in are captions: each becomes a pair, a reject, an exclusion, or merges with an exact duplicate. A caption whose image is
+    rejected is rejected for the image's reason.
+    """
+
+    name: ClassVar[str] = "pairs"
+    main_table: ClassVar[str] = "pairs"
+    placed: ClassVar[pa.Schema] = PLACED_PAIRS
+    order: ClassVar[tuple[str, ...]] = ("image_id", "uri", "offset", "caption", "where", "reason")
+    with_captions: ClassVar[bool] = True
+
+    pixels: bool = True
+    rules: CleanRules = field(default_factory=CleanRules)
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    exclude: ExclusionRules = field(default_factory=ExclusionRules)
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Both tables."""
+        return {"images": IMAGES, "pairs": PAIRS}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How rows are cleaned, which images are taken, which are left out (by the content of the lists)."""
+        return {"pixels": self.pixels, "captions": self.rules.model_dump(mode="json"),
+                "image_limits": self.limits.model_dump(mode="json") if self.pixels else None,
+                "exclude": Exclusions.from_rules(self.exclude).fingerprint}
+
+    def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        """Raw rows with image ids; a bad row without a key is placed by where it was found. Rows on an exclusion list are marked."""
+        collection = self.collections[number]
+        lists = Exclusions.from_rules(self.exclude)
+        for batch in collection.read(split):
+            keys = [key if key is not None else f"?{where}" for key, where in
+                    zip(batch["key"].to_pylist(), batch["where"].to_pylist(), strict=True)]
+            image_ids = [ids.image_id(collection.name, key) for key in keys]
+            reason = pc.if_else(pa.array(lists.match(collection.name, batch["key"], batch["url"])), Reason.EXCLUDED.value,
+                                batch["reason"])
+            batch = batch.set_column(RAW_PAIRS.get_field_index("reason"), "reason", reason)
+            source = pa.array([collection.name] * len(keys), pa.string())
+            yield (pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, *batch.columns], schema=PLACED_PAIRS),
+                   ids.placements(image_ids))
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition of both tables out of its placed rows."""
+        rows: pa.Table = payload
+        task.counts.rows_in = rows.num_rows
+        rows = self._without_bad(task, rows)
+        rows = self._cleaned(task, rows)
+        rows = _one_place_an_image(task, rows)
+        images, rows = self._checked_images(task, rows)
+        if self.with_captions:
+            task.write("pairs", _pairs(task, rows))
+        else:
+            task.counts.merged += rows.num_rows - images.num_rows
+        task.write("images", _in_order(images, ["image_id"]))
+        task.counts.numbers["images_with_rows"] = images.num_rows
+
+    def _without_bad(self, task: Task, rows: pa.Table) -> pa.Table:
+        bad = rows["reason"].is_valid()
+        for row in rows.filter(bad).select(["image_id", "where", "reason", "detail"]).to_pylist():
+            task.rejects.add(row["image_id"], Reason(row["reason"]), ": ".join(filter(None, (row["where"], row["detail"]))))
+        return rows.filter(pc.invert(bad))
+
+    def _cleaned(self, task: Task, rows: pa.Table) -> pa.Table:
+        """Rows with their cleaned caption in `text`; one without a caption is bad, unless the stage takes images alone."""
+        if not self.with_captions:
+            return rows
+        captions = rows["caption"].combine_chunks()
+        cleaned = clean_captions(captions, self.rules)
+        reasons = np.where(np.asarray(captions.is_null()), reason_position(Reason.CAPTION_MISSING), cleaned.reasons).astype(np.int8)
+        bad = reasons != KEPT
+        where = pc.binary_join_element_wise(rows["where"].combine_chunks(), cleaned.details, ": ")
+        task.rejects.add_batch(rows["image_id"].combine_chunks().filter(pa.array(bad)), reasons[bad], where.filter(pa.array(bad)))
+        return rows.append_column("text", cleaned.text).filter(pa.array(~bad))
+
+    def _checked_images(self, task: Task, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """The images of these rows, and the rows whose image is good."""
+        first = _first_of_each(rows["image_id"])
+        images = rows.take(pa.array(first)).select(["image_id", "source", "uri", "offset", "length", "width", "height"])
+        if not self.pixels:
+            return images.append_column("sha256", pa.nulls(images.num_rows, pa.binary(32))).cast(IMAGES), rows
+        places = images.select(["uri", "offset", "length"]).to_pylist()
+        with task.engine(), ThreadPoolExecutor(_READERS) as pool:
+            found = list(pool.map(
+                lambda place: probe_at(place["uri"], place["offset"], place["length"], self.limits) if place["uri"] else _NO_PLACE, places))
+        broken = {image_id: result for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
+                  if isinstance(result, ImageReject)}
+        for row in rows.filter(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))).to_pylist():
+            result = broken[row["image_id"]]
+            row_id = ids.pair_id(row["image_id"], row["text"]) if self.with_captions else row["image_id"]
+            task.rejects.add(row_id, result.reason, f"{row['image_id']}: {result.detail}")
+        task.counts.numbers["images_rejected"] = len(broken)
+        good = [result for result in found if not isinstance(result, ImageReject)]
+        keep = pc.invert(pc.is_in(images["image_id"], pa.array(list(broken), pa.string())))
+        kept = images.filter(keep).select(["image_id", "source", "uri", "offset", "length"])
+        kept = kept.append_column("width", pa.array([result.width for result in good], pa.int32()))
+        kept = kept.append_column("height", pa.array([result.height for result in good], pa.int32()))
+        kept = kept.append_column("sha256", pa.array([result.sha256 for result in good], pa.binary(32)))
+        return kept.cast(IMAGES), rows.filter(pc.invert(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))))
+
+
+@dataclass(frozen=True)
+class IngestImages(IngestPairs):
+    """Writes the `images` of collections without captions. Rows in are images; captions, where a source has some, are passed over."""
+
+    name: ClassVar[str] = "images"
+    main_table: ClassVar[str] = "images"
+    with_captions: ClassVar[bool] = False
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Images alone."""
+        return {"images": IMAGES}
+
+
+@dataclass(frozen=True)
+class IngestTexts(Ingest):
+    """Writes `texts`: the sentences of text collections, in the order (placement of the text id, text id).
+
+    Rows in are sentences, and documents and paragraphs that are bad.
+    """
+
+    name: ClassVar[str] = "texts"
+    main_table: ClassVar[str] = "texts"
+    placed: ClassVar[pa.Schema] = PLACED_TEXTS
+    order: ClassVar[tuple[str, ...]] = ("text_id", "where", "reason", "detail")
+
+    rules: CleanRules = field(default_factory=CleanRules)
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """The sentences."""
+        return {"texts": TEXTS}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How sentences are cleaned."""
+        return {"sentences": self.rules.model_dump(mode="json")}
+
+    def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        """Cleaned sentences with text ids. Splitting is done here, before the shuffle, since a sentence's place hangs on it."""
+        collection = self.collections[number]
+        for documents in collection.read(split):
+            batch = _sentences(documents, self.rules)
+            reasons = batch["reason"].to_pylist()
+            text_ids = [ids.text_id(collection.name, text) if reason is None else ids.content_id("reject", collection.name, where)
+                        for text, where, reason in zip(batch["text"].to_pylist(), batch["where"].to_pylist(), reasons, strict=True)]
+            source = pa.array([collection.name] * len(text_ids), pa.string())
+            yield (pa.RecordBatch.from_arrays([pa.array(text_ids, pa.string()), batch["text"], source, batch["where"],
+                                               batch["reason"], batch["detail"]], schema=PLACED_TEXTS), ids.placements(text_ids))
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition: rejects aside, exact duplicates merged, sorted."""
+        rows: pa.Table = payload
+        task.counts.rows_in = rows.num_rows
+        bad = rows["reason"].is_valid()
+        for row in rows.filter(bad).to_pylist():
+            task.rejects.add(row["text_id"], Reason(row["reason"]), f"{row['where']}: {row['detail']}")
+        rows = rows.filter(pc.invert(bad)).select(["text_id", "text", "source"])
+        first = _first_of_each(rows["text_id"])
+        task.counts.merged += rows.num_rows - len(first)
+        task.write("texts", _in_order(rows.take(pa.array(first)).cast(TEXTS), ["text_id"]))
+
+
+def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:
+    """Cleaned sentences of RAW_TEXTS documents, and one row for each document, paragraph or sentence that is bad.
+
+    Documents are cut into paragraphs at blank lines before cleaning, which leaves no line ends: a heading is no part of the
+    sentence below it, and what is wrong with one paragraph costs that one alone.
+    """
+    refused = documents["reason"].is_valid()
+    paragraphs, places = _paragraphs(documents.filter(pc.invert(refused)))
+    whole = clean_captions(paragraphs, CleanRules(max_words=_PARAGRAPH_CHARACTERS, max_characters=_PARAGRAPH_CHARACTERS,
+                                                  entities=rules.entities))
+    bad = pa.array(whole.reasons != KEPT)
+    found, rows = split_sentences(whole.text)
+    cleaned = clean_captions(found, rules)
+    return pa.RecordBatch.from_arrays([
+        pa.concat_arrays([cleaned.text, pa.nulls(bad.true_count + refused.true_count, pa.string())]),
+        pa.concat_arrays([places.take(pa.array(rows)), places.filter(bad), documents["where"].filter(refused)]),
+        pa.concat_arrays([_named(cleaned.reasons), _named(whole.reasons).filter(bad), documents["reason"].filter(refused)]),
+        pa.concat_arrays([cleaned.details, whole.details.filter(bad), documents["detail"].filter(refused)]),
+    ], names=["text", "where", "reason", "detail"])
+
+
+def _paragraphs(documents: pa.RecordBatch) -> tuple[pa.BinaryArray, pa.StringArray]:
+    """The paragraphs of good documents, at least one of each, and where each stands (with its number where there are several)."""
+    texts: list[bytes] = []
+    places: list[str] = []
+    for text, where in zip(documents["text"].to_pylist(), documents["where"].to_pylist(), strict=True):
+        parts = _BLANK_LINES.split((text or b"").strip())
+        texts.extend(parts)
+        places.extend([where] if len(parts) == 1 else [f"{where}, paragraph {number}" for number in range(1, len(parts) + 1)])
+    return pa.array(texts, pa.binary()), pa.array(places, pa.string())
+
+
+def _named(codes: np.ndarray) -> pa.StringArray:
+    return pa.array([REASONS[code].value if code != KEPT else None for code in codes], pa.string())
+
+
+def _first_of_each(column: pa.ChunkedArray) -> np.ndarray:
+    """The first row of each distinct value, int64, in the order of the rows."""
+    codes = column.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return np.sort(np.unique(codes, return_index=True)[1])
+
+
+def _one_place_an_image(task: Task, rows: pa.Table) -> pa.Table:
+    """Rows whose image stands where the first row of that id says; the others claim one id for two images."""
+    codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    first = np.unique(codes, return_index=True)[1][codes] if len(codes) else codes
+    same = np.ones(rows.num_rows, bool)
+    for name in ("uri", "offset"):
+        place = rows[name].combine_chunks().fill_null("" if name == "uri" else -1).dictionary_encode().indices.to_numpy()
+        same &= place == place[first]
+    for row in rows.filter(pa.array(~same)).select(["image_id", "where", "uri"]).to_pylist():
+        task.rejects.add(row["image_id"], Reason.DUPLICATE_ID, f"{row['where']}: {row['uri']} has the id of another image")
+    return rows.filter(pa.array(same))
+
+
+def _pairs(task: Task, rows: pa.Table) -> pa.Table:
+    pair_ids = [ids.pair_id(image, text) for image, text in
+                zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)]
+    table = pa.table({"pair_id": pa.array(pair_ids, pa.string()), "image_id": rows["image_id"], "caption": rows["text"],
+                      "source": rows["source"]})
+    first = _first_of_each(table["pair_id"])
+    task.counts.merged += table.num_rows - len(first)
+    return _in_order(table.take(pa.array(first)).cast(PAIRS), ["image_id", "pair_id"])
+
+
+def _in_order(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Rows by placement of the first key, then by the keys: the corpus' global order."""
+    places = pa.array(ids.placements(table[keys[0]].to_pylist()))
+    order = pc.sort_indices(table.append_column("place", places), [("place", "ascending"), *((key, "ascending") for key in keys)])
+    return table.take(order)

@@ -1,1 +1,0 @@
-"""Data of `transforms/lexicon.py`, the script that makes it, and its licence."""

@@ -1,0 +1,1 @@
+"""Regions of images: detected, or read from files that people hold."""

@@ -1,0 +1,200 @@
+"""The stages `regions` and `image_regions`: each image's objects, as boxes, features and soft labels of a detector.
+
+Images are taken in windows of rows; within one, those that have one padded size form batches. So which images meet in a batch is told by
+the table and the settings, not by timing. Threads decode the next batches while the model works on one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import pyarrow as pa
+
+from schemas.rejects import Reason
+from schemas.store import TableFile
+from transforms.core.stage import Input, Stage, Task, cancelled
+from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.load import describe, detector
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.images.probe import ImageError, ImageLimits, open_image
+from transforms.regions.columns import named_schema, regions_batch
+
+_AHEAD = 2  # batches that are decoded or being decoded while the model works on one
+_COLUMNS = ("image_id", "uri", "offset", "length", "width", "height")
+
+
+class _Row(NamedTuple):
+    """One image of the table; `place` is its row in the window."""
+
+    place: int
+    image_id: str
+    uri: str | None
+    offset: int | None
+    length: int | None
+    width: int
+    height: int
+
+
+class _Batch(NamedTuple):
+    """Images of one padded size; `last`: the window ends with it."""
+
+    rows: list[_Row]
+    last: bool
+
+
+@dataclass(frozen=True)
+class DetectRegions(Stage):
+    """Writes `regions` for the `images` of the stage `pairs`, in their order. Rows in are images: each is written or rejected.
+
+    info: what `describe(settings)` says, so that a driver finds out about a missing model before any work; `of` fills it in.
+    """
+
+    name: ClassVar[str] = "regions"
+    main_table: ClassVar[str] = "regions"
+    source: ClassVar[str] = "pairs"  # the stage whose images are read
+
+    detector: DetectorSettings = field(default_factory=lambda: DetectorSettings())
+    info: DetectorInfo = field(default_factory=lambda: DetectorInfo("", 1, 1))
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+    @classmethod
+    def of(cls, settings: DetectorSettings, limits: ImageLimits | None = None, compression: str | None = None) -> DetectRegions:
+        """The stage of these settings. Raises DetectorError when the detector cannot be had."""
+        return cls(detector=settings, info=describe(settings), limits=limits or ImageLimits(), compression=compression)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The images of the same partition."""
+        return [Input(self.source, "images")]
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """A GPU where the settings insist on one."""
+        return {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"} if self.detector.device == "cuda" else {}
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Regions, as wide as the detector's features and soft labels."""
+        return {"regions": named_schema(self.info.features, self.info.classes, self.info.names)}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The detector, by its fingerprint, and what makes batches and rejects."""
+        return {"detector": self.info.fingerprint, "window": self.detector.window, "image_limits": self.limits.model_dump(mode="json")}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition. Memory: one window of regions, and three batches of prepared images."""
+        model = detector(self.detector)
+        schema = self.writes["regions"]
+        held: dict[int, tuple[str, Regions]] = {}
+        with task.open(self.source, "images") as images, ThreadPoolExecutor(self.detector.readers) as pool:
+            try:
+                for batch, waiting in self._decoded(pool, model, self._batches(task, model, images)):
+                    if cancelled.is_set():
+                        raise InterruptedError("the run was interrupted")
+                    ready = _sound(task, batch, waiting)
+                    for (row, _), found in zip(ready, self._detect(task, model, ready), strict=True):
+                        if found is not None:
+                            held[row.place] = row.image_id, found
+                            _count(task, f"images_on {model.device_kind}", 1)
+                    if batch.last:
+                        _write(task, schema, held)
+                        held = {}
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _batches(self, task: Task, model: Detector, images: TableFile) -> Iterator[_Batch]:
+        """All images of a partition, window by window, those of one padded size together; every window's last batch is marked."""
+        size = self.detector.window
+        for table in images.batches():
+            for start in range(0, table.num_rows, size):
+                columns = table.slice(start, size).select(_COLUMNS).to_pydict()
+                task.counts.rows_in += len(columns["image_id"])
+                yield from self._window(task, model, columns)
+
+    def _window(self, task: Task, model: Detector, columns: dict[str, list[Any]]) -> Iterator[_Batch]:
+        alike: dict[tuple[int, int], list[_Row]] = {}
+        for place, values in enumerate(zip(*(columns[name] for name in _COLUMNS), strict=True)):
+            row = _Row(place, *values)
+            if row.uri is None or row.width is None:
+                task.rejects.add(row.image_id, Reason.IMAGE_MISSING, "the corpus was made without opening images (pixels: false)")
+                continue
+            try:
+                alike.setdefault(model.shape(row.width, row.height), []).append(row)
+            except ImageError as error:
+                task.rejects.add(row.image_id, error.reason, error.detail)
+        cut = [rows[start:start + self.detector.batch] for _, rows in sorted(alike.items())
+               for start in range(0, len(rows), self.detector.batch)]
+        for number, rows in enumerate(cut, start=1):
+            yield _Batch(rows, number == len(cut))
+
+    def _decoded(self, pool: ThreadPoolExecutor, model: Detector,
+                 batches: Iterator[_Batch]) -> Iterator[tuple[_Batch, list[Future[Prepared]]]]:
+        """Each batch with its images on their way, a few batches ahead."""
+        ahead: deque[tuple[_Batch, list[Future[Prepared]]]] = deque()
+        for batch in batches:
+            ahead.append((batch, [pool.submit(self._prepare, model, row) for row in batch.rows]))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft()
+        while ahead:
+            yield ahead.popleft()
+
+    def _prepare(self, model: Detector, row: _Row) -> Prepared:
+        assert row.uri is not None
+        image = open_image(row.uri, row.offset, row.length, self.limits)
+        if image.size != (row.width, row.height):
+            raise ImageError(Reason.IMAGE_UNREADABLE, f"{row.uri}: {image.width} x {image.height} pixels, but it was {row.width} x "
+                             f"{row.height} when it was taken in: the file was replaced")
+        return model.prepare(image)
+
+    def _detect(self, task: Task, model: Detector, ready: list[tuple[_Row, Prepared]]) -> list[Regions | None]:
+        """The regions of each image; None, and a reject, for one that does not fit into memory alone."""
+        if not ready:
+            return []
+        try:
+            with task.engine():
+                return list(model.detect([prepared for _, prepared in ready]))
+        except OutOfMemory as error:
+            if len(ready) == 1:
+                task.rejects.add(ready[0][0].image_id, Reason.ENGINE_FAILED, f"out of memory, alone in its batch: {error}")
+                return [None]
+        _count(task, "batches_split", 1)
+        half = len(ready) // 2
+        return [*self._detect(task, model, ready[:half]), *self._detect(task, model, ready[half:])]
+
+
+@dataclass(frozen=True)
+class DetectImageRegions(DetectRegions):
+    """The same for the images of the stage `images`, the collections without captions."""
+
+    name: ClassVar[str] = "image_regions"
+    source: ClassVar[str] = "images"
+
+
+def _sound(task: Task, batch: _Batch, waiting: list[Future[Prepared]]) -> list[tuple[_Row, Prepared]]:
+    """The images of a batch that could be opened; the others become rejects."""
+    ready = []
+    for row, future in zip(batch.rows, waiting, strict=True):
+        try:
+            ready.append((row, future.result()))
+        except ImageError as error:
+            task.rejects.add(row.image_id, error.reason, error.detail)
+    return ready
+
+
+def _write(task: Task, schema: pa.Schema, held: dict[int, tuple[str, Regions]]) -> None:
+    rows = [held[place] for place in sorted(held)]
+    if not rows:
+        return
+    found = [regions for _, regions in rows]
+    task.write("regions", regions_batch(schema, [image_id for image_id, _ in rows], found))
+    _count(task, "regions", sum(len(one.boxes) for one in found))
+    _count(task, "images_without_regions", sum(not len(one.boxes) for one in found))
+
+
+def _count(task: Task, what: str, number: int) -> None:
+    task.counts.numbers[what] = task.counts.numbers.get(what, 0) + number

@@ -1,0 +1,157 @@
+"""The stage that fills `regions` from files that people hold: each task asks them for its own images, so no feature is shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from schemas.rejects import Reason
+from schemas.tables import BATCH_ROWS
+from transforms.core.stage import Input, Stage, Task
+from transforms.engines.detectors.base import Regions
+from transforms.regions.columns import named_schema, regions_batch
+from transforms.regions.files.base import RegionFileError, RegionStore, check_template, key_of, to_regions
+from transforms.regions.files.tsv import PARSERS, TsvStore
+from transforms.regions.files.uniter import LmdbStore, NpzStore
+
+Format = Literal["bottom_up", "vinvl", "unimo", "uniter_npz", "uniter_lmdb"]
+
+
+class RegionFileSettings(BaseModel):
+    """Which files hold the regions, and by which key each image stands in them.
+
+    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Format = Field(description="bottom_up, vinvl, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a folder on this machine")
+    files: tuple[str, ...] = Field(min_length=1, description="the TSV files, or the folder")
+    key: str = Field(default="{key}", description="an image's key in them: {key}, {name}, {stem}, {number:012d} and text around")
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="keep regions more confident than this (files with a confidence); null keeps all")
+    min_regions: int = Field(default=10, ge=0, description="the most confident ones kept below the threshold too")
+    max_regions: int = Field(default=100, ge=1, description="regions of an image at most, when there is a threshold")
+
+    @field_validator("key")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return check_template(value)
+
+
+@lru_cache(maxsize=4)
+def open_store(settings: RegionFileSettings) -> RegionStore:
+    """The files, opened (TSV: read through) once in a process.
+
+    Raises ValueError when a package is missing or there is no such folder, FileNotFoundError for a TSV file that is absent.
+    """
+    if settings.format in PARSERS:
+        return TsvStore(settings.files, PARSERS[settings.format])
+    if len(settings.files) != 1:
+        raise ValueError(f"{settings.format} takes one folder, not {len(settings.files)}")
+    return NpzStore(settings.files[0]) if settings.format == "uniter_npz" else LmdbStore(settings.files[0])
+
+
+def widths(settings: RegionFileSettings) -> tuple[int, int]:
+    """Width of the features and of the soft labels (1: the files have none), by the first sound entry; raises ValueError without one."""
+    store = open_store(settings)
+    for key in store.keys():
+        try:
+            entry = store.get(key)
+        except RegionFileError:
+            continue
+        if entry is not None:
+            return entry.features.shape[1], entry.soft_labels.shape[1] if entry.soft_labels is not None else 1
+    raise ValueError(f"no entry of {', '.join(settings.files)} can be read as {settings.format}")
+
+
+@dataclass(frozen=True)
+class ImportRegions(Stage):
+    """Writes `regions` for the `images` of the stage `pairs` out of files. Rows in are images: each is written or rejected.
+
+    What a format lacks (class and attributes always; confidence and soft labels of some) is absent in the table.
+    """
+
+    name: ClassVar[str] = "regions"
+    main_table: ClassVar[str] = "regions"
+    source: ClassVar[str] = "pairs"
+
+    files: RegionFileSettings
+    features: int
+    classes: int
+
+    @classmethod
+    def of(cls, settings: RegionFileSettings, compression: str | None = None) -> ImportRegions:
+        """The stage of these settings; raises as `open_store` and `widths` do, before any work."""
+        features, classes = widths(settings)
+        return cls(files=settings, features=features, classes=classes, compression=compression)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The images of the same partition."""
+        return [Input(self.source, "images")]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Regions as wide as the files'."""
+        return {"regions": named_schema(self.features, self.classes, None)}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, and the stamps of the files: other files make other regions."""
+        return {"files": self.files.model_dump(mode="json"), "stamp": open_store(self.files).stamp,
+                "widths": [self.features, self.classes]}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition, a record batch of regions at a time."""
+        store = open_store(self.files)
+        schema = self.writes["regions"]
+        rows = BATCH_ROWS["regions"]
+        with task.open(self.source, "images") as images:
+            for table in images.batches():
+                for start in range(0, table.num_rows, rows):
+                    part = table.slice(start, rows).select(["image_id", "width", "height"]).to_pylist()
+                    task.counts.rows_in += len(part)
+                    found = [(row["image_id"], regions) for row in part if (regions := self._one(task, store, row)) is not None]
+                    if found:
+                        task.write("regions", regions_batch(schema, [name for name, _ in found], [regions for _, regions in found]))
+
+    def _one(self, task: Task, store: RegionStore, row: dict[str, Any]) -> Regions | None:
+        image_id = row["image_id"]
+        try:
+            key = key_of(image_id, self.files.key)
+            entry = store.get(key)
+            if entry is None:
+                raise RegionFileError(Reason.REGIONS_MISSING, f"the files hold no {key!r}")
+            width, height = row["width"] or entry.width, row["height"] or entry.height
+            if width is None or height is None:
+                raise RegionFileError(Reason.BAD_ROW, f"neither the corpus nor the entry {key!r} tells the size of the image")
+            return self._kept(to_regions(entry, width, height, self.features, self.classes))
+        except RegionFileError as error:
+            task.rejects.add(image_id, error.reason, error.detail)
+            return None
+
+    def _kept(self, regions: Regions) -> Regions:
+        """The regions by UNITER's rule, when a threshold is set and they have a confidence."""
+        if self.files.threshold is None or regions.confidence is None:
+            return regions
+        confident = int((regions.confidence > self.files.threshold).sum())
+        count = min(self.files.max_regions, max(self.files.min_regions, confident))
+        order = np.argsort(-regions.confidence, kind="stable")[:count]
+        labels = regions.soft_labels
+        return regions._replace(boxes=regions.boxes[order], features=regions.features[order], confidence=regions.confidence[order],
+                                soft_labels=None if labels is None else labels[order])
+
+
+@dataclass(frozen=True)
+class ImportImageRegions(ImportRegions):
+    """The same for the images of the stage `images`, the collections without captions."""
+
+    name: ClassVar[str] = "image_regions"
+    source: ClassVar[str] = "images"

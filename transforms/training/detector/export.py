@@ -1,0 +1,63 @@
+"""Writes the trained detector into the package, and measures what was written on scenes that training did not see.
+
+    python -m transforms.training.detector.export --work /tmp/detector --count 2000
+
+The weights are stored in half precision; the batch normalisation's statistics stay in single precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from schemas.files import write_json
+from transforms.engines.detectors.compact import CompactSize, compact_detector, folded
+from transforms.engines.detectors.load import EMBEDDED
+from transforms.training.detector.pictures import CLASSES
+from transforms.training.detector.quality import evaluate
+
+# Not those that the training looks at on its way (`train.EVALUATION_SEED`), so that nothing was chosen by them.
+TEST_SEED = 977_002
+# What the model runs with: the scenes hold few objects, so few proposals do.
+SETTINGS = {"rpn_pre_nms_top_n_test": 300, "rpn_post_nms_top_n_test": 150, "box_detections_per_img": 100}
+_EXACT = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
+    """Writes `detector.safetensors` and `detector.json` out of the checkpoint in `work`; returns what the JSON says."""
+    held = torch.load(work / "checkpoint.pt", weights_only=True)
+    state = {name: value.contiguous() if name.endswith(_EXACT) or not value.is_floating_point() else value.contiguous().half()
+             for name, value in held["average"].items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "detector.safetensors")
+    (folder / "detector.safetensors").chmod(0o644)
+    size = CompactSize(classes=len(CLASSES))
+    model = compact_detector(size, **SETTINGS)
+    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    quality = evaluate(folded(model), TEST_SEED, count)
+    said = {
+        "size": size.to_json(), "settings": SETTINGS, "classes": ["background", *CLASSES],
+        "trained": {"steps": held["step"], "arguments": held.get("arguments")},
+        "measured": {"map_50": round(quality["map"], 4), "scenes": count, "seed": TEST_SEED,
+                     "ap_50": {name: round(value, 4) for name, value in quality["ap"].items()}},
+    }
+    write_json(str(folder / "detector.json"), said)
+    return said
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--folder", type=Path, default=EMBEDDED)
+    parser.add_argument("--count", type=int, default=1000, help="scenes of the test")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    start = time.time()
+    print(json.dumps(export(given.work, given.folder, given.count)["measured"], indent=2), f"{time.time() - start:.0f} s")

@@ -1,0 +1,172 @@
+"""Trains the embedded detector on scenes with a known truth, and writes it as safetensors and JSON.
+
+    python -m transforms.training.detector.train --work /tmp/detector --bf16 --until 2250    # the embedded detector
+    python -m transforms.training.detector.train --work /tmp/detector --bf16 --resume        # goes on after an interruption
+
+The learning rate warms up, stays, and falls linearly to 2 % over the last `--cooldown` share of the steps. A run is a pure function
+of its arguments and the number of threads, up to the rounding of the processor at hand; a checkpoint holds weights, moments and step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.models.detection import FasterRCNN
+
+from transforms.engines.detectors.compact import CompactSize, compact_detector
+from transforms.training.detector.pictures import CLASSES, Sample, frequencies, sample
+from transforms.training.detector.quality import evaluate
+
+log = logging.getLogger(__name__)
+EVALUATION_SEED = 977_001  # of scenes that no training run sees
+_AHEAD = 3  # batches that are drawn while the network learns
+
+
+def rate(step: int, steps: int, peak: float, warmup: int, cooldown: float) -> float:
+    """The learning rate of `step`: linear up over `warmup` steps, flat, linear down over the last share `cooldown`."""
+    start = int(steps * (1 - cooldown))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if step < start:
+        return peak
+    return peak * max(0.02, 1 - (step - start) / max(1, steps - start))
+
+
+def batches(seed: int, first: int, size: int) -> Iterator[list[Sample]]:
+    """Batches number `first` and on, drawn by one thread ahead of their use."""
+    shares = frequencies(seed, 4000)
+
+    def draw(number: int) -> list[Sample]:
+        return [sample(seed, number * size + position, shares) for position in range(size)]
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(draw, first + ahead) for ahead in range(_AHEAD)]
+        number = first + _AHEAD
+        while True:
+            yield waiting.pop(0).result()
+            waiting.append(pool.submit(draw, number))
+            number += 1
+
+
+class Average:
+    """An exponential moving average of a network's weights and buffers, which is what is kept in the end."""
+
+    def __init__(self, network: torch.nn.Module, decay: float):
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: torch.nn.Module, step: int) -> None:
+        """Moves the average towards `network`; faster at first, when the weights mean little."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+def make_network(args: argparse.Namespace) -> FasterRCNN:
+    """The network with fresh weights, drawn from `args.seed`."""
+    torch.manual_seed(args.seed)
+    return compact_detector(
+        CompactSize(classes=len(CLASSES)), rpn_pre_nms_top_n_train=400, rpn_post_nms_top_n_train=200, rpn_pre_nms_top_n_test=300,
+        rpn_post_nms_top_n_test=150, rpn_batch_size_per_image=128, box_batch_size_per_image=64, box_positive_fraction=0.4,
+        box_detections_per_img=100)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Runs the steps that are still to do, with a checkpoint and a look at unseen scenes now and then."""
+    work = Path(args.work)
+    work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    network = make_network(args).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)
+    average = Average(network, args.average)
+    step = 0
+    if args.resume:
+        held = torch.load(work / "checkpoint.pt", weights_only=True)
+        network.load_state_dict(held["network"])
+        optimiser.load_state_dict(held["optimiser"])
+        average.state, step = held["average"], held["step"]
+    last = min(args.steps, args.until or args.steps)
+    sums: dict[str, float] = {}
+    start, begun = time.time(), time.process_time()
+    network.train()
+    for samples in batches(args.seed, step, args.batch):
+        if step >= last:
+            break
+        # What torchvision samples of proposals comes from the global generator: seeded by step, so that a resumed run goes on alike.
+        torch.manual_seed(args.seed * 1_000_003 + step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate(step, args.steps, args.rate, args.warmup, args.cooldown)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            losses = network([image for image, _ in samples], [target for _, target in samples])
+        loss = sum(losses.values(), torch.zeros(()))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        step += 1
+        average.update(network, step)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if step % args.report == 0:
+            log.info("%s step %d %s %.2f s wall %.2f s cpu a step", time.strftime("%H:%M:%S"), step,
+                     " ".join(f"{name.removeprefix('loss_')} {value / args.report:.3f}" for name, value in sums.items()),
+                     (time.time() - start) / args.report, (time.process_time() - begun) / args.report)
+            sums, start, begun = {}, time.time(), time.process_time()
+        if step % args.checkpoint == 0 or step == last:
+            _save(work, network, optimiser, average, step, args)
+            start, begun = time.time(), time.process_time()
+
+
+def _save(work: Path, network: FasterRCNN, optimiser: torch.optim.Optimizer, average: Average, step: int,
+          args: argparse.Namespace) -> None:
+    held: dict[str, Any] = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average.state, "step": step,
+                            "arguments": {name: value for name, value in vars(args).items() if name not in ("work", "resume")}}
+    torch.save(held, work / "checkpoint.tmp")
+    os.replace(work / "checkpoint.tmp", work / "checkpoint.pt")
+    measured = make_network(args)
+    measured.load_state_dict(average.state)
+    quality = evaluate(measured.eval(), EVALUATION_SEED, args.evaluate)
+    log.info("%s step %d mAP@0.5 %.4f on %d unseen scenes; lowest: %s", time.strftime("%H:%M:%S"), step, quality["map"],
+             args.evaluate, ", ".join(f"{name} {value:.2f}" for name, value in sorted(quality["ap"].items(), key=lambda pair: pair[1])[:6]))
+    with open(work / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "map": quality["map"], "ap": quality["ap"]}) + "\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--work", required=True, help="folder of checkpoints and log")
+    result.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
+    result.add_argument("--seed", type=int, default=20_120_154)
+    result.add_argument("--steps", type=int, default=2800)
+    result.add_argument("--until", type=int, help="stop after this step of the plan that --steps makes")
+    result.add_argument("--batch", type=int, default=8)
+    result.add_argument("--rate", type=float, default=1.5e-3)
+    result.add_argument("--decay", type=float, default=0.02)
+    result.add_argument("--warmup", type=int, default=100)
+    result.add_argument("--cooldown", type=float, default=0.35)
+    result.add_argument("--average", type=float, default=0.995)
+    result.add_argument("--threads", type=int, default=1)
+    result.add_argument("--bf16", action="store_true", help="forward and backward in bfloat16")
+    result.add_argument("--report", type=int, default=25)
+    result.add_argument("--checkpoint", type=int, default=250)
+    result.add_argument("--evaluate", type=int, default=150, help="unseen scenes at each checkpoint")
+    return result
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train(parser().parse_args())
