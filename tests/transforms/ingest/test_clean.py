@@ -26,7 +26,6 @@ from transforms.ingest.clean import (
 )
 
 
-
 def one(data: bytes | None, **rules) -> tuple[str | None, Reason | None]:
     found = clean_captions(pa.array([data], pa.binary()), CleanRules(**rules))
     code = int(found.reasons[0])
