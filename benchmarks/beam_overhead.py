@@ -22,7 +22,7 @@ from functools import partial
 from pipelines.config import parse_config
 from pipelines.run import plan_of, run
 from schemas.corpus import Corpus
-from transforms.core.beam import RunContext, RunStage, run_task
+from transforms.core.beam import RunContext, RunStage, StageFingerprint, run_task
 from transforms.core.stage import Stage
 
 WORKERS = 2
@@ -46,7 +46,7 @@ def main() -> None:
         run(config, workers=WORKERS)
         corpus, states = plan_of(config)
         stage = next(state.stage for state in states if state.stage.name == STAGE)
-        context = RunContext(corpus, config.seed, 1.0, {STAGE: {"fingerprint": "f", "ingredients": {}}})
+        context = RunContext(corpus, config.seed, 1.0, {STAGE: StageFingerprint("f", {})})
         engines: dict[str, Callable[[], None]] = {"pool": lambda: in_pool(context, stage)}
         for runner in args.runners.split(","):
             engines[runner] = partial(through_beam, runner, context, stage)

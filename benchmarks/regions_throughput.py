@@ -24,7 +24,7 @@ from torchvision.models import get_model_builder
 
 from schemas.corpus import Corpus
 from schemas.tables import IMAGES
-from transforms.core.stage import Task
+from transforms.core.task import Task
 from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
 from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings

@@ -28,7 +28,7 @@ from pipelines.run import run
 from pipelines.runners import open_engine
 from pipelines.stages import stages_of
 from schemas.corpus import Corpus
-from transforms.core.beam import RunContext, RunStage
+from transforms.core.beam import RunContext, RunStage, StageFingerprint
 from transforms.tfidf.settings import TfidfSettings
 
 STAGES = ("tfidf_counts", "tfidf_vocabulary", "tfidf_vectors", "tfidf")
@@ -52,7 +52,7 @@ def pipeline(config: Config) -> None:
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     states = plan(corpus, stages, config.seed)
     context = RunContext(corpus, config.seed, 1.0, {
-        state.stage.name: {"fingerprint": state.fingerprint, "ingredients": state.ingredients} for state in states})
+        state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states})
     with open_engine("local", 1, []) as beam_pipeline:
         done: dict[str, object] = {}
         for stage in stages:

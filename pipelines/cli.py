@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cmcl: error: {type(error).__name__}: {said[-1]} (CMCL_DEBUG=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("cmcl: interrupted; what is finished stands, run again to go on", file=sys.stderr)
+        print("cmcl: interrupted; completed tasks are kept; run again to resume", file=sys.stderr)
         return 130
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from schemas.errors import CmclError
-from transforms.core.stage import cancelled
+from transforms.core.task import cancelled
 
 
 @contextmanager

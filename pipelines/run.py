@@ -24,7 +24,7 @@ from transforms.core.stage import Stage, index_entry
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did: stages that it looked at, with their manifests, and stages that stood."""
+    """What a run did: stages that it looked at, with their manifests, and stages that were up to date."""
 
     ran: list[StageManifest]
     skipped: list[str]
@@ -44,7 +44,7 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
         runner: str = "local") -> RunReport:
     """Makes what is missing or stale of a corpus and leaves the rest.
 
-    Killed anywhere, it can be run again: finished partitions stand. On an interrupt nothing half-written stays.
+    Killed anywhere, it can be run again: completed tasks are kept. On an interrupt nothing half-written stays.
 
     Args:
         config: the validated configuration.
@@ -87,13 +87,13 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
     """Runs what is to be done; returns True when the job was written as a template instead."""
     from pipelines.progress import progress_bars  # Beam takes a second to import: only when there is work
     from pipelines.runners import end_workers, open_engine
-    from transforms.core.beam import RunContext, RunStage
+    from transforms.core.beam import RunContext, RunStage, StageFingerprint
     from transforms.ingest.beam import RunIngest
     from transforms.ingest.stages import Ingest
 
     context = RunContext(
         corpus, config.seed, config.max_rejected,
-        {state.stage.name: {"fingerprint": state.fingerprint, "ingredients": state.ingredients} for state in states},
+        {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states},
         _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {})
     todo = [state.stage for state in states if state.must_run]
     with progress_bars(corpus, todo, progress), interruptible(end_workers), open_engine(*engine) as pipeline:

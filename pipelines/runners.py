@@ -82,7 +82,7 @@ def _noticing_lost_workers() -> Iterator[None]:
     except BaseException as error:
         ended.set()
         if lost:
-            raise EngineError(f"a worker of the local runner is lost ({lost[0]}); what is finished stands, run again to go on") from error
+            raise EngineError(f"a worker of the local runner is lost ({lost[0]}); completed tasks are kept; run again to resume") from error
         raise
     finally:
         ended.set()

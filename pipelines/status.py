@@ -26,7 +26,7 @@ def print_status(states: Sequence[StageState]) -> None:
         for why in state.why:
             print(f"    {why}")
         if state.state == "missing" and state.tasks_recorded:
-            print(f"    {state.tasks_recorded} tasks are done and stand")
+            print(f"    {state.tasks_recorded} tasks are already complete")
         for name, value in (state.manifest.extra if state.manifest else {}).items():
             print(f"    {name} {value}")
         for reason, count in counts.reasons.items():
@@ -37,7 +37,7 @@ def print_status(states: Sequence[StageState]) -> None:
 
 
 def print_why(states: Sequence[StageState]) -> None:
-    """Prints a paragraph a stage: why it stands or does not, what a run would do, and what it did last."""
+    """Prints a paragraph a stage: why it is up to date or not, what a run would do, and what it did last."""
     for state in states:
         print("\n".join([f"{state.stage.name}: {state.state}", *(f"    {line}" for line in _reasons(state, states))]))
 
@@ -61,13 +61,13 @@ def _reasons(state: StageState, states: Sequence[StageState]) -> Iterator[str]:
     else:
         yield "a run reads the sources again and makes those partitions again whose rows changed"
     if state.tasks_recorded:
-        yield f"{state.tasks_recorded} of its tasks are done; those whose inputs and settings are still the same stand"
+        yield f"{state.tasks_recorded} of its tasks are already complete; those whose inputs and settings are unchanged are reused"
     readers = [other.stage.name for other in states if any(source.stage == stage.name for source in other.stage.inputs)]
     if readers and state.must_run:
         yield f"read by {', '.join(readers)}"
     if manifest:
         tasks = 1 if stage.corpus_wide else manifest.partitions
-        yield f"its last run did {manifest.ran} of {tasks} tasks, the others stood"
+        yield f"its last run did {manifest.ran} of {tasks} tasks; the others were up to date"
 
 
 def _own(ingredients: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def print_report(report: RunReport) -> None:
     if report.leftover:
         print(f"not in the configuration any more, and left alone: {', '.join(report.leftover)}")
     if report.skipped:
-        print(f"stood: {', '.join(report.skipped)}")
+        print(f"up to date: {', '.join(report.skipped)}")
     if report.template:
         print("the job is written as a template, nothing has run yet")
     elif not report.ran:

@@ -116,7 +116,7 @@ class StageManifest:
     contents: dict[str, str]  # by table: a hash over its files
     versions: dict[str, str]
     wall_s: float  # tasks' time added up
-    ran: int  # tasks that this run did, the others stood
+    ran: int  # tasks that this run did; the others were reused
     finished: str  # UTC, ISO 8601
     extra: dict[str, Any] = field(default_factory=dict)
     failed: str | None = None

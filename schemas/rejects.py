@@ -1,12 +1,13 @@
 """Rows that a stage did not keep: the closed list of reasons, and the log that turns them into a `rejects` table.
 
-Three things are told apart, because they count differently:
+Four outcomes are told apart, because they count differently:
 
 - *rejected*: a bad row (undecodable, broken, too long). It counts towards the limit on the rejected share.
 - *excluded*: a good row left out on purpose (a downstream test image). It does not.
-- *dropped*: a candidate that a guard refused (a would-be negative that may be true of the image). It is no input row at all.
+- *merged*: an exact duplicate of a row that is kept.
+- *dropped*: a candidate that a guard refused (a would-be negative that may be true of the image). It is not an input row at all.
 
-Rows in = rows out + rejected + excluded + merged, where *merged* are exact duplicates; drops stand beside that sum.
+Rows in = rows out + rejected + excluded + merged; drops are not part of that sum.
 """
 
 from __future__ import annotations
@@ -21,83 +22,92 @@ import pyarrow.compute as pc
 from schemas.tables import REJECTS
 
 
+class Outcome(StrEnum):
+    """What becomes of a row or candidate that a stage does not keep; how each counts is told above."""
+
+    REJECTED = "rejected"
+    EXCLUDED = "excluded"
+    MERGED = "merged"
+    DROPPED = "dropped"
+
+
 class Reason(StrEnum):
-    """Why a row or a candidate was not kept. Append new ones at the end: the position is stored."""
+    """Why a row or a candidate was not kept, and what becomes of it. Append new ones at the end: the position is stored."""
+
+    outcome: Outcome
+
+    def __new__(cls, value: str, outcome: Outcome = Outcome.REJECTED) -> Reason:
+        """A member; `Reason(value)` looks one up, and raises ValueError when there is none."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.outcome = outcome
+        return member
 
     # Text
-    EMPTY = "empty"
-    TOO_LONG = "too_long"
-    TOO_SHORT = "too_short"
-    BAD_ENCODING = "bad_encoding"
-    BAD_ROW = "bad_row"
+    EMPTY = "empty", Outcome.REJECTED
+    TOO_LONG = "too_long", Outcome.REJECTED
+    TOO_SHORT = "too_short", Outcome.REJECTED
+    BAD_ENCODING = "bad_encoding", Outcome.REJECTED
+    BAD_ROW = "bad_row", Outcome.REJECTED
     # Images
-    IMAGE_MISSING = "image_missing"
-    IMAGE_EMPTY = "image_empty"
-    IMAGE_BROKEN = "image_broken"
-    IMAGE_TOO_LARGE = "image_too_large"
-    IMAGE_TOO_SMALL = "image_too_small"
-    IMAGE_ANIMATED = "image_animated"
-    IMAGE_MODE = "image_mode"
-    IMAGE_UNREADABLE = "image_unreadable"
-    IMAGE_REJECTED = "image_rejected"
+    IMAGE_MISSING = "image_missing", Outcome.REJECTED
+    IMAGE_EMPTY = "image_empty", Outcome.REJECTED
+    IMAGE_BROKEN = "image_broken", Outcome.REJECTED
+    IMAGE_TOO_LARGE = "image_too_large", Outcome.REJECTED
+    IMAGE_TOO_SMALL = "image_too_small", Outcome.REJECTED
+    IMAGE_ANIMATED = "image_animated", Outcome.REJECTED
+    IMAGE_MODE = "image_mode", Outcome.REJECTED
+    IMAGE_UNREADABLE = "image_unreadable", Outcome.REJECTED
+    IMAGE_REJECTED = "image_rejected", Outcome.REJECTED
     # Archives and ids
-    UNSAFE_PATH = "unsafe_path"
-    DUPLICATE_ID = "duplicate_id"
-    CAPTION_MISSING = "caption_missing"
+    UNSAFE_PATH = "unsafe_path", Outcome.REJECTED
+    DUPLICATE_ID = "duplicate_id", Outcome.REJECTED
+    CAPTION_MISSING = "caption_missing", Outcome.REJECTED
     # Left out on purpose
-    EXCLUDED = "excluded"
-    IMAGE_NOT_HELD = "image_not_held"
+    EXCLUDED = "excluded", Outcome.EXCLUDED
+    IMAGE_NOT_HELD = "image_not_held", Outcome.EXCLUDED
     # Candidates refused by a guard
-    SAME_IMAGE = "same_image"
-    COPY_OF_IMAGE = "copy_of_image"
-    SAME_TEXT = "same_text"
-    NEAR_TEXT = "near_text"
-    ABOVE_CEILING = "above_ceiling"
-    INSIDE_MARGIN = "inside_margin"
-    REPEATED_TEXT = "repeated_text"
+    SAME_IMAGE = "same_image", Outcome.DROPPED
+    COPY_OF_IMAGE = "copy_of_image", Outcome.DROPPED
+    SAME_TEXT = "same_text", Outcome.DROPPED
+    NEAR_TEXT = "near_text", Outcome.DROPPED
+    ABOVE_CEILING = "above_ceiling", Outcome.DROPPED
+    INSIDE_MARGIN = "inside_margin", Outcome.DROPPED
+    REPEATED_TEXT = "repeated_text", Outcome.DROPPED
     # Engines
-    ENGINE_FAILED = "engine_failed"
-    NO_WORDS = "no_words"
+    ENGINE_FAILED = "engine_failed", Outcome.REJECTED
+    NO_WORDS = "no_words", Outcome.REJECTED
     # Sources
-    ARCHIVE_BROKEN = "archive_broken"
+    ARCHIVE_BROKEN = "archive_broken", Outcome.REJECTED
     # Swaps refused by a guard
-    SYNONYM = "synonym"
-    HYPERNYM = "hypernym"
-    HYPONYM = "hyponym"
-    IN_SIBLING = "in_sibling"
-    IN_LABELS = "in_labels"
-    LIKELY_TRUE = "likely_true"
-    AMBIGUOUS = "ambiguous"
+    SYNONYM = "synonym", Outcome.DROPPED
+    HYPERNYM = "hypernym", Outcome.DROPPED
+    HYPONYM = "hyponym", Outcome.DROPPED
+    IN_SIBLING = "in_sibling", Outcome.DROPPED
+    IN_LABELS = "in_labels", Outcome.DROPPED
+    LIKELY_TRUE = "likely_true", Outcome.DROPPED
+    AMBIGUOUS = "ambiguous", Outcome.DROPPED
     # Regions
-    REGIONS_MISSING = "regions_missing"
+    REGIONS_MISSING = "regions_missing", Outcome.REJECTED
     # Back-translation: texts that are no captions, and candidates refused
-    NO_CAPTION = "no_caption"
-    CANDIDATE_FAILED = "candidate_failed"
-    GARBLED = "garbled"
-    UNCHANGED = "unchanged"
-    NUMBERS_DIFFER = "numbers_differ"
-    COLOURS_DIFFER = "colours_differ"
-    NEGATION_DIFFERS = "negation_differs"
-    PLACES_DIFFER = "places_differ"
-    OBJECTS_DIFFER = "objects_differ"
-    ATTRIBUTES_DIFFER = "attributes_differ"
-    RELATIONS_DIFFER = "relations_differ"
-    DISSIMILAR = "dissimilar"
-    NEAR_POSITIVE = "near_positive"
-    SURPLUS = "surplus"
+    NO_CAPTION = "no_caption", Outcome.EXCLUDED
+    CANDIDATE_FAILED = "candidate_failed", Outcome.DROPPED
+    GARBLED = "garbled", Outcome.DROPPED
+    UNCHANGED = "unchanged", Outcome.DROPPED
+    NUMBERS_DIFFER = "numbers_differ", Outcome.DROPPED
+    COLOURS_DIFFER = "colours_differ", Outcome.DROPPED
+    NEGATION_DIFFERS = "negation_differs", Outcome.DROPPED
+    PLACES_DIFFER = "places_differ", Outcome.DROPPED
+    OBJECTS_DIFFER = "objects_differ", Outcome.DROPPED
+    ATTRIBUTES_DIFFER = "attributes_differ", Outcome.DROPPED
+    RELATIONS_DIFFER = "relations_differ", Outcome.DROPPED
+    DISSIMILAR = "dissimilar", Outcome.DROPPED
+    NEAR_POSITIVE = "near_positive", Outcome.DROPPED
+    SURPLUS = "surplus", Outcome.DROPPED
 
 
 REASONS = list(Reason)
 _POSITION = {reason: position for position, reason in enumerate(REASONS)}
-EXCLUSIONS = frozenset({Reason.EXCLUDED, Reason.IMAGE_NOT_HELD, Reason.NO_CAPTION})
-GUARDS = frozenset({
-    Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN,
-    Reason.REPEATED_TEXT, Reason.SYNONYM, Reason.HYPERNYM, Reason.HYPONYM, Reason.IN_SIBLING, Reason.IN_LABELS,
-    Reason.LIKELY_TRUE, Reason.AMBIGUOUS, Reason.CANDIDATE_FAILED, Reason.GARBLED, Reason.UNCHANGED, Reason.NUMBERS_DIFFER,
-    Reason.COLOURS_DIFFER,
-    Reason.NEGATION_DIFFERS, Reason.PLACES_DIFFER, Reason.OBJECTS_DIFFER, Reason.ATTRIBUTES_DIFFER, Reason.RELATIONS_DIFFER,
-    Reason.DISSIMILAR, Reason.NEAR_POSITIVE, Reason.SURPLUS,
-})
 _DICTIONARY = pa.array([reason.value for reason in REASONS])
 
 
@@ -145,17 +155,12 @@ class RejectLog:
         order = pc.sort_indices(keys, [("id", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
         return table.take(order)
 
-    def shares(self) -> tuple[int, int, int]:
-        """Rows (rejected, excluded, dropped) so far."""
-        rejected = excluded = dropped = 0
+    def outcomes(self) -> Counter[Outcome]:
+        """Rows so far, by what becomes of them."""
+        found: Counter[Outcome] = Counter()
         for reason, count in self.counts.items():
-            if Reason(reason) in GUARDS:
-                dropped += count
-            elif Reason(reason) in EXCLUSIONS:
-                excluded += count
-            else:
-                rejected += count
-        return rejected, excluded, dropped
+            found[Reason(reason).outcome] += count
+        return found
 
 
 def reason_position(reason: Reason) -> int:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import BATCH_ROWS, EXAMPLES
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 
 _NEGATIVES = EXAMPLES.field("negatives").type
 _POSITIVES = EXAMPLES.field("positives").type

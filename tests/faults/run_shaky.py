@@ -7,13 +7,13 @@ import sys
 from pipelines.runners import open_engine
 from schemas.corpus import Corpus
 from tests.faults.stages import PARTITIONS, Shaky
-from transforms.core.beam import RunContext, RunStage
+from transforms.core.beam import RunContext, RunStage, StageFingerprint
 
 
 def main(url: str, bad: str, fuse: str, workers: str) -> None:
     """Runs it once."""
     stage = Shaky(bad=int(bad), fuse=fuse)
-    context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: {"fingerprint": "f", "ingredients": {}}})
+    context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: StageFingerprint("f", {})})
     with open_engine("local", int(workers), []) as pipeline:
         pipeline | RunStage(context, stage, [])
         pipeline.run().wait_until_finish()

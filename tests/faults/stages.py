@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import TEXTS
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 
 ROWS, PARTITIONS = 50, 6
 

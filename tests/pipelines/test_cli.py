@@ -31,7 +31,7 @@ def test_the_package_installs_the_command():
 def test_run_says_what_was_made_and_what_stood(job, capsys):
     assert main(["run", str(job), "--set", "tfidf.k=3", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "stood: pairs, images, texts, tfidf_counts, tfidf_vocabulary, tfidf_vectors" in out
+    assert "up to date: pairs, images, texts, tfidf_counts, tfidf_vocabulary, tfidf_vectors" in out
     assert main(["run", str(job), "--quiet"]) == 0
 
 

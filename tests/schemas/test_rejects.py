@@ -1,9 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.rejects import EXCLUSIONS, GUARDS, REASONS, Reason, RejectLog, reason_position, reject_batch
+from schemas.rejects import REASONS, Outcome, Reason, RejectLog, reason_position, reject_batch
 
 entries = st.lists(st.tuples(st.text(max_size=4), st.sampled_from(REASONS), st.text(max_size=6)), max_size=20)
 
@@ -30,11 +32,10 @@ def test_counts_tell_rejected_excluded_and_dropped_apart(rows):
     rest = rows[half:]
     log.add_batch(pa.array([row[0] for row in rest], pa.string()),
                   np.array([reason_position(row[1]) for row in rest], np.int8), pa.array([row[2] for row in rest], pa.string()))
-    rejected, excluded, dropped = log.shares()
+    outcomes = log.outcomes()
     reasons = [row[1] for row in rows]
-    assert excluded == sum(reason in EXCLUSIONS for reason in reasons)
-    assert dropped == sum(reason in GUARDS for reason in reasons)
-    assert rejected + excluded + dropped == len(rows) == log.table().num_rows
+    assert outcomes == Counter(reason.outcome for reason in reasons)
+    assert outcomes.total() == len(rows) == log.table().num_rows
     assert sorted(log.table()["reason"].to_pylist()) == sorted(reason.value for reason in reasons)
 
 
@@ -47,3 +48,11 @@ def test_a_hostile_detail_is_cut():
 def test_stored_codes_of_reasons_stay():
     assert [reason_position(Reason.EMPTY), reason_position(Reason.IMAGE_BROKEN), reason_position(Reason.SAME_IMAGE)] == [0, 7, 19]
     assert reject_batch("s", ["a"], np.array([19]), ["d"])["reason"].to_pylist() == ["same_image"]
+
+
+def test_every_reason_says_what_becomes_of_its_rows():
+    by_outcome = {outcome: {reason.value for reason in REASONS if reason.outcome is outcome} for outcome in Outcome}
+    assert by_outcome[Outcome.EXCLUDED] == {"excluded", "image_not_held", "no_caption"}
+    assert {"image_broken", "regions_missing", "engine_failed"} <= by_outcome[Outcome.REJECTED]
+    assert {"same_image", "likely_true", "surplus"} <= by_outcome[Outcome.DROPPED]
+    assert Reason("empty") is Reason.EMPTY

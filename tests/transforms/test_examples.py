@@ -12,7 +12,7 @@ from schemas.corpus import Corpus
 from schemas.store import TableWriter
 from schemas.tables import EXAMPLES, IMAGES, LABEL, PAIRS, REWRITES
 from transforms.core.beam import RunContext, run_task
-from transforms.core.stage import Task
+from transforms.core.task import Task
 from transforms.examples import Join, RewriteCursor
 
 

@@ -16,7 +16,8 @@ from transforms.back_translation.choose import Choice, choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import no_caption, prepared, restored
 from transforms.core.gc_pause import uncollected
-from transforms.core.stage import Input, Stage, Task, cancelled
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task, cancelled
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fingerprint
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
@@ -25,7 +26,7 @@ from transforms.english.wordnet import lexicon
 REVISION = 3
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
-_ASIDE = {"parser", "encoder", "pivots"}  # fingerprints stand for these
+_NOT_FINGERPRINTED = {"parser", "encoder", "pivots"}  # fingerprints stand for these
 
 
 def _instructions() -> str:
@@ -66,7 +67,7 @@ class BackTranslate(Stage):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Settings, the code's revision, and every engine by its fingerprint; where a model lies is not among them."""
-        own = self.how.model_dump(mode="json", exclude=_ASIDE)
+        own = self.how.model_dump(mode="json", exclude=_NOT_FINGERPRINTED)
         origins = [origin_of(way, self.how) for way in self.how.ways()]  # rows hold them
         return {"how": own, "code": REVISION, "translators": [list(way) for way in fingerprints(self.how)], "origins": origins,
                 "encoder": encoder_fingerprint(self.how.encoder, self.how.threads), "parser": spec_fingerprint(self.how.parser),

@@ -1,7 +1,7 @@
 """Runs stages through Beam: tasks and small summaries cross it, rows do not.
 
 A stage becomes: wait for the stages that it reads -> one element a partition -> Reshuffle -> run the task -> combine the
-records -> commit the manifest. A task whose record stands under its key is skipped in the worker, so one pipeline can hold every
+records -> commit the manifest. A task whose record can be reused is skipped in the worker, so one pipeline can hold every
 stage, be killed anywhere, and be run again.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,32 @@ from apache_beam.pvalue import AsSingleton
 from schemas import files
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
-from transforms.core.stage import Stage, SummaryStage, Task
+from transforms.core.stage import Stage, SummaryStage
+from transforms.core.task import Task
+
+
+@dataclass(frozen=True)
+class StageFingerprint:
+    """The fingerprint of a stage (32 hex digits), and the JSON-able ingredients that it hashes."""
+
+    digest: str
+    ingredients: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The record of a task; `ran`: this run did it, rather than reusing an earlier one's."""
+
+    record: TaskRecord
+    ran: bool
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage that is through; not `ok` when one before it failed, or when it rejected too many rows: what reads it then does nothing."""
+
+    stage: str
+    ok: bool
 
 
 @dataclass(frozen=True)
@@ -30,7 +55,7 @@ class RunContext:
     corpus: Corpus
     seed: int
     max_rejected: float  # share of a stage's rows
-    fingerprints: dict[str, dict[str, Any]]  # by stage: {"fingerprint", "ingredients"}
+    fingerprints: Mapping[str, StageFingerprint]  # by stage
     # By stage: Beam resource hints. Empty but where a runner heeds them: every set of hints costs workers of its own.
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -39,20 +64,19 @@ class RunContext:
         return transform.with_resource_hints(**self.resources.get(stage.name, {}))
 
 
-def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None,
-             payload_digest: str = "") -> tuple[TaskRecord, bool]:
-    """Does one task unless it stands; returns its record, and whether it was done now."""
+def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None, payload_digest: str = "") -> TaskResult:
+    """Does one task, unless a record of it can be reused."""
     corpus = context.corpus
     key = stage.key(corpus, partition, context.seed, payload_digest)
-    standing = stage.standing(corpus, partition, key)
-    if standing:
-        return standing, False
+    reusable = stage.reusable_record(corpus, partition, key)
+    if reusable:
+        return TaskResult(reusable, ran=False)
     start = time.perf_counter()
     task = Task(corpus, stage, partition, context.seed)
     written = task.run(payload)
     record = TaskRecord(stage.name, partition, key, written, task.counts, round((time.perf_counter() - start) * 1000), task.extra)
     files.write_json(corpus.record_url(stage.name, partition), record.to_json())
-    return record, True
+    return TaskResult(record, ran=True)
 
 
 class _Task(beam.DoFn):
@@ -62,18 +86,18 @@ class _Task(beam.DoFn):
         self._context = context
         self._stage = stage
 
-    def process(self, element: Any) -> Iterator[dict[str, Any]]:
+    def process(self, element: Any) -> Iterator[TaskResult]:
         partition, payload, digest = element
-        record, ran = run_task(self._context, self._stage, partition, payload, digest)
-        self._count(record, ran)
-        yield {"record": record.to_json(), "ran": ran}
+        result = run_task(self._context, self._stage, partition, payload, digest)
+        self._count(result)
+        yield result
 
-    def _count(self, record: TaskRecord, ran: bool) -> None:
+    def _count(self, result: TaskResult) -> None:
         name = self._stage.name
-        Metrics.counter(name, "tasks_done" if ran else "tasks_standing").inc()
-        if not ran:
+        Metrics.counter(name, "tasks_done" if result.ran else "tasks_reused").inc()
+        if not result.ran:
             return
-        counts = record.counts
+        record, counts = result.record, result.record.counts
         Metrics.counter(name, "rows_in").inc(counts.rows_in)
         Metrics.counter(name, "engine_ms").inc(counts.engine_ms)
         Metrics.counter(name, "wall_ms").inc(record.wall_ms)
@@ -81,23 +105,6 @@ class _Task(beam.DoFn):
             Metrics.counter(name, f"rows_out.{table}").inc(rows)
         for reason, rows in counts.reasons.items():
             Metrics.counter(name, f"not_kept.{reason}").inc(rows)
-
-
-class _Gather(beam.CombineFn):
-    """The records of all tasks as one list."""
-
-    def create_accumulator(self) -> list[Any]:
-        return []
-
-    def add_input(self, accumulator: list[Any], element: Any) -> list[Any]:
-        accumulator.append(element)
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[list[Any]]) -> list[Any]:
-        return [element for accumulator in accumulators for element in accumulator]
-
-    def extract_output(self, accumulator: list[Any]) -> list[Any]:
-        return accumulator
 
 
 class _Combine(beam.CombineFn):
@@ -130,20 +137,20 @@ class _Summarise(beam.DoFn):
     def process(self, partition: int) -> Iterator[Any]:
         context, stage = self._context, self._stage
         key = stage.key(context.corpus, WHOLE, context.seed)
-        if stage.standing(context.corpus, WHOLE, key):
-            return  # nothing to sum up: the artefact stands
+        if stage.reusable_record(context.corpus, WHOLE, key):
+            return  # nothing to sum up: the artefact is up to date
         yield stage.summarise(Task(context.corpus, stage, partition, context.seed))
 
 
-def commit(context: RunContext, stage: Stage, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> StageResult:
     """Writes a stage's manifest, once all of its tasks are done, and clears away what it no longer names.
 
-    Returns {"stage", "ok"}; not ok when an earlier stage failed (no results), or when more rows were rejected than the limit
-    allows: stages that read this one then do nothing, and the driver raises RejectLimitError.
+    The result is not ok when an earlier stage failed (no results), or when more rows were rejected than the limit allows: stages that
+    read this one then do nothing, and the driver raises RejectLimitError.
     """
     if not results:
-        return {"stage": stage.name, "ok": False}
-    records = sorted((TaskRecord.from_json(result["record"]) for result in results), key=lambda record: record.partition)
+        return StageResult(stage.name, ok=False)
+    records = sorted((result.record for result in results), key=lambda record: record.partition)
     counts = Counts()
     extra: dict[str, Any] = {}
     for record in records:
@@ -156,22 +163,22 @@ def commit(context: RunContext, stage: Stage, results: Sequence[dict[str, Any]])
                   f"more than max_rejected allows ({context.max_rejected:.1%})")
     known = context.fingerprints[stage.name]
     manifest = StageManifest(
-        stage=stage.name, fingerprint=known["fingerprint"], ingredients=known["ingredients"],
+        stage=stage.name, fingerprint=known.digest, ingredients=dict(known.ingredients),
         partitions=context.corpus.partitions, seed=context.seed, counts=counts,
         files=[file for record in records for file in record.files], contents=table_contents(records),
         versions=library_versions(), wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
-        ran=sum(result["ran"] for result in results),
+        ran=sum(result.ran for result in results),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
     files.write_json(context.corpus.manifest_url(stage.name), manifest.to_json())
     kept = {file.name for file in manifest.files} | {"manifest.json"}
     kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
     folder = context.corpus.folder(stage.name)
     files.remove(folder, [name for name in files.listing(folder) if name not in kept and not name.startswith(files.TEMPORARY)])
-    return {"stage": stage.name, "ok": failed is None}
+    return StageResult(stage.name, ok=failed is None)
 
 
 class RunStage(beam.PTransform):
-    """Runs one stage; its output is one element, {"stage", "ok"}, once the manifest is written.
+    """Runs one stage; its output is one element, a StageResult, once the manifest is written.
 
     Args:
         context: what the run's tasks have in common.
@@ -214,9 +221,9 @@ def finish(tasks: beam.PCollection, context: RunContext, stage: Stage) -> beam.P
     return (
         tasks
         | "Run" >> context.hinted(stage, beam.ParDo(_Task(context, stage)))
-        | "Gather" >> beam.CombineGlobally(_Gather())
+        | "Gather" >> beam.combiners.ToList()
         | "Commit" >> beam.Map(lambda results: commit(context, stage, results)))
 
 
-def _all_ok(done: Sequence[dict[str, Any]]) -> bool:
-    return all(upstream["ok"] for upstream in done)
+def _all_ok(done: Sequence[StageResult]) -> bool:
+    return all(upstream.ok for upstream in done)

@@ -5,11 +5,8 @@ A stage knows nothing of Beam. `transforms/core/beam.py` runs any stage on any r
 
 from __future__ import annotations
 
-import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -18,11 +15,8 @@ import pyarrow as pa
 from schemas import files
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import Counts, TaskRecord, fingerprint
-from schemas.rejects import RejectLog
-from schemas.store import FileInfo, TableFile, TableWriter
-from schemas.tables import REJECTS, check_schema, name_of, version_of
-
-cancelled = threading.Event()  # set in this process when a run is interrupted
+from schemas.tables import name_of, version_of
+from transforms.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -36,84 +30,6 @@ class Input:
     stage: str
     table: str
     scope: Literal["partition", "corpus"] = "partition"
-
-
-class Task:
-    """One partition of one stage at work: what to read, where to write, and the books of what went in and out."""
-
-    def __init__(self, corpus: Corpus, stage: Stage, partition: int, seed: int):
-        self.corpus = corpus
-        self.stage = stage
-        self.partition = partition
-        self.seed = seed
-        self.counts = Counts()
-        self.rejects = RejectLog(stage.name)
-        self.extra: dict[str, Any] = {}
-        self._writers: dict[str, TableWriter] = {}
-        self._engine_s = 0.0
-
-    def open(self, stage: str, table: str, partition: int | None = None) -> TableFile:
-        """Opens a table of an earlier stage; by default the partition that this task makes."""
-        return self.corpus.open(stage, table, self.partition if partition is None else partition)
-
-    def read(self, stage: str, table: str, partition: int | None = None) -> pa.Table:
-        """A whole partition of a small table, as views of its memory map when local."""
-        with self.open(stage, table, partition) as file:
-            return file.read()
-
-    def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
-        """Appends rows to a table that the stage says it writes.
-
-        The file takes the schema of the first rows, whose metadata may say more than the declared one (widths, number of documents).
-        Raises KeyError for other tables, SchemaError for other columns, InterruptedError once the run is interrupted.
-        """
-        if cancelled.is_set():
-            raise InterruptedError("the run was interrupted")
-        if table not in self._writers:
-            self._open(table, rows.schema)
-        self._writers[table].write(rows)
-
-    def _open(self, table: str, schema: pa.Schema) -> None:
-        declared = REJECTS if table == "rejects" else self.stage.writes[table]
-        check_schema(schema, table, f"stage {self.stage.name}", declared)
-        writer = TableWriter(self.corpus.table_url(self.stage.name, table, self.partition), schema, compression=self.stage.compression)
-        writer.__enter__()
-        self._writers[table] = writer
-
-    @contextmanager
-    def engine(self) -> Iterator[None]:
-        """Counts the time of the block as time in the engine (model, matrix product, decoder)."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._engine_s += time.perf_counter() - start
-
-    def run(self, payload: Any = None) -> list[FileInfo]:
-        """Runs the stage on this partition and commits its files; on an exception none appears."""
-        error: BaseException | None = None
-        try:
-            self.stage.process(self, payload)
-            self.write("rejects", self.rejects.table())
-            for table, schema in self.stage.writes.items():
-                if table not in self._writers:
-                    self._open(table, schema)
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            for writer in self._writers.values():
-                writer.__exit__(type(error) if error else None, error, None)
-        infos = [writer.info for writer in self._writers.values() if writer.info]
-        self._close_books(infos)
-        return infos
-
-    def _close_books(self, infos: list[FileInfo]) -> None:
-        counts = self.counts
-        counts.rows_out = {info.table: info.rows for info in infos if info.table != "rejects"}
-        counts.rejected, counts.excluded, counts.dropped = self.rejects.shares()
-        counts.reasons = dict(sorted(self.rejects.counts.items()))
-        counts.engine_ms = round(self._engine_s * 1000)
 
 
 @dataclass(frozen=True)
@@ -192,7 +108,7 @@ class Stage(ABC):
                 reads[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
         return fingerprint([self.identity, seed, corpus.partitions, partition, reads, payload_digest])
 
-    def standing(self, corpus: Corpus, partition: int, key: str) -> TaskRecord | None:
+    def reusable_record(self, corpus: Corpus, partition: int, key: str) -> TaskRecord | None:
         """The record of this task when it has been done under this key and its files are there, else None."""
         record = corpus.record(self.name, partition)
         if record is None or record.key != key:
@@ -215,7 +131,7 @@ class SummaryStage(Stage):
 
     @abstractmethod
     def combine(self, summaries: Sequence[Any]) -> Any:
-        """One summary out of one or more."""
+        """One summary out of one or more. It may change the first one in place, which is then its own, and must not change the others."""
 
 
 def index_entry(stage: Stage) -> dict[str, Any]:

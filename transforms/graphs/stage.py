@@ -13,7 +13,8 @@ import pyarrow as pa
 from schemas.rejects import Reason
 from schemas.tables import GRAPHS
 from transforms.core.gc_pause import uncollected
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
 

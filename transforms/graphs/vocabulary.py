@@ -31,7 +31,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import TABLE_KEY, VERSION_KEY
-from transforms.core.stage import Input, SummaryStage, Task
+from transforms.core.stage import Input, SummaryStage
+from transforms.core.task import Task
 from transforms.graphs.stage import read_graphs
 from transforms.scene_graph.nodes import Graph
 
@@ -212,9 +213,9 @@ class CountVocabulary(SummaryStage):
         return summarise(pairs["image_id"].to_pylist(), pairs["caption"].to_pylist(), list(read_graphs(graphs)))
 
     def combine(self, summaries: Sequence[Counter[Key]]) -> Counter[Key]:
-        """Sums."""
-        total: Counter[Key] = Counter()
-        for summary in summaries:
+        """Sums, added to the first in place: copying it would copy the whole vocabulary once a partition."""
+        total = summaries[0]
+        for summary in summaries[1:]:
             total.update(summary)
         return total
 

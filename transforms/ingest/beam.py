@@ -19,7 +19,7 @@ _FLUSH_ROWS = 65_536  # rows held back before they are cut by partition: fewer, 
 
 
 class RunIngest(beam.PTransform):
-    """Runs one ingestion stage; its output is one element, {"stage", "ok"}, once the manifest is written."""
+    """Runs one ingestion stage; its output is one element, a StageResult, once the manifest is written."""
 
     def __init__(self, context: RunContext, stage: Ingest):
         super().__init__(label=stage.name)

@@ -21,7 +21,8 @@ from schemas.corpus_hash import hash_batches
 from schemas.raw import RAW_PAIRS
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import IMAGES, PAIRS, TEXTS
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.clean import KEPT, CleanRules, clean_captions
 from transforms.ingest.exclusions import ExclusionRules, Exclusions

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.store import TableFile
-from transforms.core.stage import Input, Stage, Task, cancelled
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task, cancelled
 from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared, Regions
 from transforms.engines.detectors.load import describe, detector
 from transforms.engines.detectors.settings import DetectorSettings

@@ -17,7 +17,8 @@ from schemas.ids import counter_rng
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE
 from transforms.core.gc_pause import uncollected
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
 from transforms.graphs.stage import read_graphs
 from transforms.graphs.vocabulary import VOCABULARY, aligned, images_of, read_vocabulary

@@ -23,7 +23,8 @@ from schemas.errors import CorpusError
 from schemas.manifest import Counts, fingerprint
 from schemas.tables import REWRITES
 from schemas.tfidf import TFIDF_CHAMPIONS, TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECTORS, vocabulary_schema
-from transforms.core.stage import Input, Stage, SummaryStage, Task
+from transforms.core.stage import Input, Stage, SummaryStage
+from transforms.core.task import Task
 from transforms.tfidf.bounded import BoundedSearch
 from transforms.tfidf.champions import champions_of, cuts_of, merge_champions
 from transforms.tfidf.corpus import Corpus

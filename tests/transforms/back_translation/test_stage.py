@@ -22,7 +22,8 @@ from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stage import BackTranslate
 from transforms.back_translation.texts import change, words_of
 from transforms.core.beam import RunContext, run_task
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.engines.translators import load
 
 PIVOTS = ("de", "fr")

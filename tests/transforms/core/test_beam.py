@@ -14,8 +14,9 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.errors import SchemaError
 from schemas.rejects import Reason
 from schemas.tables import PAIRS, TEXTS
-from transforms.core.beam import RunContext, RunStage, run_task
-from transforms.core.stage import Input, Stage, SummaryStage, Task
+from transforms.core.beam import RunContext, RunStage, StageFingerprint, run_task
+from transforms.core.stage import Input, Stage, SummaryStage
+from transforms.core.task import Task
 
 PARTITIONS = 5
 
@@ -102,7 +103,7 @@ class Copy(Stage):
 
 
 def run(corpus, *stages, limit=0.05):
-    context = RunContext(corpus, 0, limit, {stage.name: {"fingerprint": "f", "ingredients": {}} for stage in stages})
+    context = RunContext(corpus, 0, limit, {stage.name: StageFingerprint("f", {}) for stage in stages})
     done = {}
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         for stage in stages:
@@ -237,8 +238,9 @@ def test_engine_time_and_rejects_reach_the_books(corpus):
                 time.sleep(0.05)
             super().process(task, payload)
 
-    record, ran = run_task(RunContext(corpus, 0, 0.05, {}), Slow(bad=3), 0)
-    assert ran and record.counts.engine_ms >= 50
+    result = run_task(RunContext(corpus, 0, 0.05, {}), Slow(bad=3), 0)
+    record = result.record
+    assert result.ran and record.counts.engine_ms >= 50
     assert (record.counts.rejected, record.counts.reasons, record.counts.rows_out) == (3, {"empty": 3}, {"texts": 7})
     with corpus.open("slow", "rejects", 0) as file:
         assert file.read().to_pylist() == [{"stage": "slow", "id": str(n), "reason": "empty", "detail": "made bad"} for n in range(3)]

@@ -15,7 +15,7 @@ from PIL import Image
 from schemas.corpus import Corpus
 from schemas.corpus_hash import hash_table
 from schemas.ids import image_id, pair_id, partition_of, placements
-from transforms.core.beam import RunContext
+from transforms.core.beam import RunContext, StageFingerprint
 from transforms.images.probe import ImageLimits
 from transforms.ingest.beam import RunIngest
 from transforms.ingest.clean import CleanRules
@@ -30,7 +30,7 @@ from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts
 
 def ingest(stage, place, partitions=3):
     corpus = Corpus(str(place), partitions)
-    context = RunContext(corpus, 0, 1.0, {stage.name: {"fingerprint": "f", "ingredients": {}}})
+    context = RunContext(corpus, 0, 1.0, {stage.name: StageFingerprint("f", {})})
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         pipeline | RunIngest(context, stage)
     return corpus

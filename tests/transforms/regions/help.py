@@ -17,8 +17,9 @@ from PIL import Image
 from schemas import ids
 from schemas.corpus import Corpus
 from schemas.tables import IMAGES
-from transforms.core.beam import RunContext, RunStage
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.beam import RunContext, RunStage, StageFingerprint
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.images.probe import ImageLimits, Probe, probe
 
 SEED = 7
@@ -77,7 +78,7 @@ def images_table(paths: Sequence[str], sizes: Sequence[tuple[int, int]], partiti
 def run(folder: Path, partitions: int, *stages: Stage, workers: int = 1, limit: float = 1.0) -> Corpus:
     """The stages, through Beam's local runner, one after another."""
     corpus = Corpus(str(folder), partitions)
-    context = RunContext(corpus, SEED, limit, {stage.name: {"fingerprint": "f", "ingredients": {}} for stage in stages})
+    context = RunContext(corpus, SEED, limit, {stage.name: StageFingerprint("f", {}) for stage in stages})
     if workers == 1:
         pipeline = beam.Pipeline(runner=FnApiRunner())
     else:

@@ -15,8 +15,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from schemas import ids
 from schemas.corpus import Corpus
 from schemas.tables import PAIRS
-from transforms.core.beam import RunContext, RunStage
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.beam import RunContext, RunStage, StageFingerprint
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.scenes.language import captions
 from transforms.scenes.layout import sample_scene
 
@@ -67,7 +68,7 @@ class MadePairs(Stage):
 def run(url: Path, stages: Sequence[Stage], workers: int = 1, partitions: int = 4, seed: int = 3) -> Corpus:
     """Runs stages one after another through Beam's local runner with this many worker processes."""
     corpus = Corpus(str(url), partitions)
-    known = {stage.name: {"fingerprint": stage.name, "ingredients": {}} for stage in stages}
+    known = {stage.name: StageFingerprint(stage.name, {}) for stage in stages}
     context = RunContext(corpus, seed, 0.05, known)
     mode = "multi_processing" if workers > 1 else "in_memory"
     options = PipelineOptions(direct_num_workers=workers, direct_running_mode=mode, save_main_session=False)

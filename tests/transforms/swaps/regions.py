@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from schemas import ids
 from schemas.tables import regions_schema
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.scenes.layout import sample_scene
 from transforms.scenes.world import KINDS
 

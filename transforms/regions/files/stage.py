@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.rejects import Reason
 from schemas.tables import BATCH_ROWS
-from transforms.core.stage import Input, Stage, Task
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
 from transforms.engines.detectors.base import Regions
 from transforms.regions.columns import named_schema, regions_batch
 from transforms.regions.files.base import RegionFileError, RegionStore, check_template, key_of, to_regions

@@ -1,0 +1,115 @@
+"""One partition of one stage at work: its inputs, its outputs, and the books of what went in and out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from schemas.corpus import Corpus
+from schemas.manifest import Counts
+from schemas.rejects import Outcome, RejectLog
+from schemas.store import FileInfo, TableFile, TableWriter
+from schemas.tables import REJECTS, check_schema
+
+cancelled = threading.Event()  # set in this process when a run is interrupted
+
+
+class Worker(Protocol):
+    """What a task wants of the stage that it runs; `transforms.core.stage.Stage` says what each means."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]: ...  # noqa: D102
+
+    @property
+    def compression(self) -> str | None: ...  # noqa: D102
+
+    def process(self, task: Task, payload: Any) -> None: ...  # noqa: D102
+
+
+class Task:
+    """One partition of one stage at work: what to read, where to write, and the books of what went in and out."""
+
+    def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int):
+        self.corpus = corpus
+        self.stage = stage
+        self.partition = partition
+        self.seed = seed
+        self.counts = Counts()
+        self.rejects = RejectLog(stage.name)
+        self.extra: dict[str, Any] = {}
+        self._writers: dict[str, TableWriter] = {}
+        self._engine_s = 0.0
+
+    def open(self, stage: str, table: str, partition: int | None = None) -> TableFile:
+        """Opens a table of an earlier stage; by default the partition that this task makes."""
+        return self.corpus.open(stage, table, self.partition if partition is None else partition)
+
+    def read(self, stage: str, table: str, partition: int | None = None) -> pa.Table:
+        """A whole partition of a small table, as views of its memory map when local."""
+        with self.open(stage, table, partition) as file:
+            return file.read()
+
+    def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
+        """Appends rows to a table that the stage says it writes.
+
+        The file takes the schema of the first rows, whose metadata may say more than the declared one (widths, number of documents).
+        Raises KeyError for other tables, SchemaError for other columns, InterruptedError once the run is interrupted.
+        """
+        if cancelled.is_set():
+            raise InterruptedError("the run was interrupted")
+        if table not in self._writers:
+            self._open(table, rows.schema)
+        self._writers[table].write(rows)
+
+    def _open(self, table: str, schema: pa.Schema) -> None:
+        declared = REJECTS if table == "rejects" else self.stage.writes[table]
+        check_schema(schema, table, f"stage {self.stage.name}", declared)
+        writer = TableWriter(self.corpus.table_url(self.stage.name, table, self.partition), schema, compression=self.stage.compression)
+        writer.__enter__()
+        self._writers[table] = writer
+
+    @contextmanager
+    def engine(self) -> Iterator[None]:
+        """Counts the time of the block as time in the engine (model, matrix product, decoder)."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._engine_s += time.perf_counter() - start
+
+    def run(self, payload: Any = None) -> list[FileInfo]:
+        """Runs the stage on this partition and commits its files; on an exception none appears."""
+        error: BaseException | None = None
+        try:
+            self.stage.process(self, payload)
+            self.write("rejects", self.rejects.table())
+            for table, schema in self.stage.writes.items():
+                if table not in self._writers:
+                    self._open(table, schema)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            for writer in self._writers.values():
+                writer.__exit__(type(error) if error else None, error, None)
+        infos = [writer.info for writer in self._writers.values() if writer.info]
+        self._close_books(infos)
+        return infos
+
+    def _close_books(self, infos: list[FileInfo]) -> None:
+        counts = self.counts
+        counts.rows_out = {info.table: info.rows for info in infos if info.table != "rejects"}
+        outcomes = self.rejects.outcomes()
+        counts.rejected, counts.excluded, counts.dropped = (
+            outcomes[kind] for kind in (Outcome.REJECTED, Outcome.EXCLUDED, Outcome.DROPPED))
+        counts.merged += outcomes[Outcome.MERGED]  # beside those that the stage counted without a row
+        counts.reasons = dict(sorted(self.rejects.counts.items()))
+        counts.engine_ms = round(self._engine_s * 1000)
