@@ -26,20 +26,20 @@ from sparse_dot_topn import sp_matmul_topn  # noqa: E402
 
 from benchmarks.corpora import coco_captions, partitions_of, repeat_and_perturb  # noqa: E402
 from transforms.tfidf.bounded import BoundedSearch  # noqa: E402
+from transforms.tfidf.captions import Captions  # noqa: E402
 from transforms.tfidf.champions import champions_of, cuts_of, merge_champions  # noqa: E402
-from transforms.tfidf.corpus import Corpus  # noqa: E402
 from transforms.tfidf.counts import count_terms  # noqa: E402
-from transforms.tfidf.negatives import Search, Stats, hard_negatives  # noqa: E402
-from transforms.tfidf.recall import Recall, recall_of  # noqa: E402
-from transforms.tfidf.settings import TfidfSettings  # noqa: E402
-from transforms.tfidf.vectors import read_vectors, vector_batch  # noqa: E402
-from transforms.tfidf.vocabulary import (  # noqa: E402
+from transforms.tfidf.document_frequencies import (  # noqa: E402
     Vocabulary,
     frequencies_of,
     merge_frequencies,
     read_vocabulary,
     vocabulary_batch,
 )
+from transforms.tfidf.negatives import Search, Stats, hard_negatives  # noqa: E402
+from transforms.tfidf.recall import Recall, recall_of  # noqa: E402
+from transforms.tfidf.settings import TfidfSettings  # noqa: E402
+from transforms.tfidf.vectors import read_vectors, vector_batch  # noqa: E402
 
 PARTITION_ROWS = 6_250
 
@@ -51,15 +51,15 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def prepared(tables: list[pa.Table], settings: TfidfSettings) -> tuple[Corpus, Vocabulary]:
+def prepared(tables: list[pa.Table], settings: TfidfSettings) -> tuple[Captions, Vocabulary]:
     """The stages before the search."""
     counts = [count_terms(table, None, settings) for table in tables]
     vocabulary = read_vocabulary(vocabulary_batch(merge_frequencies([frequencies_of(part) for part in counts]), settings))
-    return Corpus([read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
+    return Captions([read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
                    for part in counts]), vocabulary
 
 
-def negatives(corpus: Corpus, parts: range, settings: TfidfSettings, search: Search | None = None) -> Stats:
+def negatives(corpus: Captions, parts: range, settings: TfidfSettings, search: Search | None = None) -> Stats:
     """Makes the output of some parts and drops it."""
     stats = Stats()
     for part in parts:

@@ -77,6 +77,12 @@ GRAPHS = _table("graphs", 1, [
     _field("counts", pa.list_(pa.struct([("object", _OBJECT), *_WORDS, ("value", pa.int32())]))),  # value 0: not exact (several)
 ])
 
+# What a corpus talks about, as one artefact: counts of up to three words (`transforms/graphs/vocabulary.py` says of which).
+VOCABULARY = _table("vocabulary", 1, [
+    *(_field(name, pa.string()) for name in ("kind", "first", "second", "third")),
+    _field("count", pa.int64()),
+])
+
 SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
 
 REWRITES = _table("rewrites", 1, [

@@ -30,18 +30,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.tables import TABLE_KEY, VERSION_KEY
+from schemas.tables import VOCABULARY
 from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
 from transforms.graphs.stage import read_graphs
 from transforms.scene_graph.nodes import Graph
 
 Key = tuple[str, str, str, str]
-VOCABULARY = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("kind", "first", "second", "third")]
-    + [pa.field("count", pa.int64(), nullable=False)],
-    metadata={TABLE_KEY.decode(): "vocabulary", VERSION_KEY.decode(): "1"},
-)
 _ARTICLES = frozenset({"a", "an"})
 
 

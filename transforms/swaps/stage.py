@@ -15,13 +15,13 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.rejects import Reason, reason_position
-from schemas.tables import REWRITES, SCORE
+from schemas.tables import REWRITES, SCORE, VOCABULARY
 from transforms.core.gc_pause import uncollected
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
 from transforms.graphs.stage import read_graphs
-from transforms.graphs.vocabulary import VOCABULARY, aligned, images_of, read_vocabulary
+from transforms.graphs.vocabulary import aligned, images_of, read_vocabulary
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives

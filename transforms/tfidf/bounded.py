@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from transforms.tfidf.captions import Captions, invert
 from transforms.tfidf.champions import Cuts
-from transforms.tfidf.corpus import Corpus, invert
 from transforms.tfidf.pairwise import pair_cosines
 from transforms.tfidf.search import PADDING, ExactSearch, Hits, make_keys, ranks_of, scores_of
 
@@ -21,13 +21,13 @@ _ROWS = 256  # captions re-scored at a time
 _BLOCK = 32_768  # captions of one block of postings: accumulators of a product that fit the processor's cache
 
 
-class CutCorpus(Corpus):
+class CutCaptions(Captions):
     """A corpus whose postings are cut: the same captions, seen by `inverted` and `sample` with the words left by `cuts` only.
 
     The inverted blocks are kept: at most 12 bytes a posting, or about 80 a caption. Make it once a process.
     """
 
-    def __init__(self, corpus: Corpus, cuts: pa.RecordBatch | pa.Table):
+    def __init__(self, corpus: Captions, cuts: pa.RecordBatch | pa.Table):
         """Cuts the postings of `corpus`, whose other arrays are shared."""
         self.__dict__.update({name: value for name, value in corpus.__dict__.items() if name != "_samples"})
         limits = Cuts(cuts, corpus.columns)
@@ -49,10 +49,10 @@ class CutCorpus(Corpus):
 class BoundedSearch:
     """Finds candidates through `cuts` (the artefact of `champions.cuts_of`) and scores the `rescore` best of each row in full."""
 
-    def __init__(self, corpus: Corpus, cuts: pa.RecordBatch | pa.Table, rescore: int):
+    def __init__(self, corpus: Captions, cuts: pa.RecordBatch | pa.Table, rescore: int):
         """Cuts the postings of `corpus`; `rescore`: candidates of a caption at least, a bound on memory and time."""
         self.corpus, self.rescore = corpus, rescore
-        self.partial = ExactSearch(CutCorpus(corpus, cuts), _BLOCK)
+        self.partial = ExactSearch(CutCaptions(corpus, cuts), _BLOCK)
 
     def find(self, rows: csr_matrix, depth: int, certain: bool) -> Hits:
         """The candidates of each row, CSR [q, words]: the max(`rescore`, `depth`) best by the words that brought them in.

@@ -13,8 +13,8 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from schemas.tfidf import TFIDF_CHAMPIONS
+from transforms.tfidf.document_frequencies import Vocabulary
 from transforms.tfidf.vectors import Vectors
-from transforms.tfidf.vocabulary import Vocabulary
 
 
 def order_keys(vectors: Vectors) -> np.ndarray:

@@ -23,14 +23,14 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that its powers stay invertible
 
 
 @dataclass(frozen=True)
-class Counts:
+class TermCounts:
     """The words of one partition: `rows` (schema TFIDF_COUNTS, a row a caption), `terms` (schema TFIDF_TERMS, a row a word)."""
 
     rows: pa.RecordBatch
     terms: pa.RecordBatch
 
 
-def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, settings: TfidfSettings) -> Counts:
+def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, settings: TfidfSettings) -> TermCounts:
     """Counts the words of a partition's captions.
 
     pairs: columns pair_id, image_id, caption, n rows. sha256: binary(32) [n], null where the image's bytes are not known, or None
@@ -62,7 +62,7 @@ def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, sett
         pa.ListArray.from_arrays(indptr, pa.array(counts), type=schema.field("counts").type),
     ], schema=schema)
     frequencies = pa.array(np.bincount(columns, minlength=len(terms)).astype(np.int64))
-    return Counts(batch, pa.RecordBatch.from_arrays([terms, frequencies], schema=TFIDF_TERMS))
+    return TermCounts(batch, pa.RecordBatch.from_arrays([terms, frequencies], schema=TFIDF_TERMS))
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from schemas.rejects import Reason, reason_position
-from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.pairwise import pair_cosines
 from transforms.tfidf.search import PADDING, UNIT, Hits, millionths, ranks_of, scores_of
 from transforms.tfidf.settings import TfidfSettings
@@ -56,7 +56,7 @@ class Verdicts:
     settled: np.ndarray
 
 
-def make_queries(corpus: Corpus, rows: csr_matrix, numbers: np.ndarray, settings: TfidfSettings) -> Queries:
+def make_queries(corpus: Captions, rows: csr_matrix, numbers: np.ndarray, settings: TfidfSettings) -> Queries:
     """The queries of captions `numbers` int64 [q] with vectors `rows` CSR [q, words]; captions of an image stand together."""
     image = corpus.image[numbers]
     group = np.cumsum(np.concatenate([[0], image[1:] != image[:-1]])) if len(image) else np.zeros(0, np.int64)
@@ -81,7 +81,7 @@ def own_similarity(rows: csr_matrix, group: np.ndarray) -> np.ndarray:
     return own
 
 
-def judge(corpus: Corpus, queries: Queries, hits: Hits, settings: TfidfSettings) -> Verdicts:
+def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSettings) -> Verdicts:
     """Applies the guards to `hits`, and keeps the k first candidates of each caption that none of them refuses."""
     score = scores_of(hits.keys).astype(np.int32)
     present = (hits.keys != PADDING) & (score > np.maximum(hits.floor, 0)[:, None])
@@ -109,7 +109,7 @@ def _write(verdict: np.ndarray, where: np.ndarray, reason: Reason) -> None:
     verdict[where] = reason_position(reason)
 
 
-def _near_texts(corpus: Corpus, queries: Queries, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray,
+def _near_texts(corpus: Captions, queries: Queries, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray,
                 present: np.ndarray, settings: TfidfSettings) -> None:
     """Marks candidates that are nearly the same text as a caption of the image, and those that are the same."""
     row, place = np.nonzero(present & (score >= millionths(settings.near_text)))
@@ -144,7 +144,7 @@ def _bucket(packed: np.ndarray) -> np.ndarray:
     return (packed * np.uint64(0x9E3779B97F4A7C15)) >> (np.uint64(64) - _BUCKETS)
 
 
-def _repeated_texts(corpus: Corpus, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> None:
+def _repeated_texts(corpus: Captions, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> None:
     """Marks kept candidates whose text stands, with the same score and a lower id, before them in the row."""
     tied = (score[:, 1:] == score[:, :-1])
     edge = np.zeros((len(score), 1), bool)

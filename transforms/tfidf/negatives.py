@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import LABEL, REWRITES, SCORE
-from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.guards import ABSENT, KEPT, Queries, Verdicts, judge, make_queries
 from transforms.tfidf.search import PADDING, UNIT, ExactSearch, Hits
 from transforms.tfidf.settings import TfidfSettings
@@ -78,7 +78,7 @@ class Negatives:
     drop_details: pa.Array
 
 
-def hard_negatives(corpus: Corpus, part: int, settings: TfidfSettings, stats: Stats, search: Search | None = None,
+def hard_negatives(corpus: Captions, part: int, settings: TfidfSettings, stats: Stats, search: Search | None = None,
                    ) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
@@ -107,7 +107,7 @@ def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]
         low = high
 
 
-def find(corpus: Corpus, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats) -> Found:
+def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats) -> Found:
     """The judged candidates of captions `numbers` int64 [q], ascending and of whole images; refused ones up to the k-th kept."""
     rows = corpus.gather(numbers)
     queries = make_queries(corpus, rows, numbers, settings)
@@ -118,7 +118,7 @@ def find(corpus: Corpus, numbers: np.ndarray, settings: TfidfSettings, search: S
     return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
 
 
-def _settled(corpus: Corpus, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
+def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
              ) -> Iterator[Found]:
     """Searches, judges, and looks deeper for images with a caption that is not settled, until all are."""
     limit = min(settings.max_depth, len(corpus))
@@ -169,7 +169,7 @@ def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
                  queries.limit[row].astype(np.int32), verdicts.verdict[chosen])
 
 
-def _output(corpus: Corpus, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
+def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
     """The record batch and the drops of judged candidates; counts them."""
     is_kept = found.verdict == KEPT
     kept, dropped = found.where(is_kept), found.where(~is_kept)
@@ -185,7 +185,7 @@ def _output(corpus: Corpus, found: Found, numbers: np.ndarray, settings: TfidfSe
     return Negatives(rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0), ids, noted.verdict, details)
 
 
-def _strings(corpus: Corpus, candidates: np.ndarray, column: str) -> pa.Array:
+def _strings(corpus: Captions, candidates: np.ndarray, column: str) -> pa.Array:
     """`pair_id` or `caption` of caption numbers in any order."""
     used = np.zeros(len(corpus), bool)
     used[candidates] = True
@@ -213,7 +213,7 @@ def _decimals(score: np.ndarray) -> pa.Array:
     return pa.array([f"{value / UNIT:.6f}" for value in table.tolist()], pa.string()).take(pa.array(codes))
 
 
-def rewrites(corpus: Corpus, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:
+def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:
     """The `rewrites` rows of kept candidates: polarity negative, level sentence, kind tfidf.
 
     scores: the cosine, the similarity to the image's other captions (`own`, left out where there are none), and the limit that

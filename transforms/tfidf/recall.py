@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import mix
-from transforms.tfidf.corpus import Corpus
 from transforms.tfidf.guards import KEPT
 from transforms.tfidf.negatives import Found, Search, Stats, find
 from transforms.tfidf.search import ExactSearch
@@ -43,7 +43,7 @@ def sampled(image: np.ndarray, captions: int, size: int, seed: int) -> np.ndarra
     return (mix(image ^ salt) >> np.uint64(11)).astype(np.float64) * 2.0**-53 < size / captions
 
 
-def recall_of(corpus: Corpus, part: int, settings: TfidfSettings, seed: int, bounded: Search) -> Recall:
+def recall_of(corpus: Captions, part: int, settings: TfidfSettings, seed: int, bounded: Search) -> Recall:
     """The counts of the sampled captions of one part; those of all parts are added."""
     first, last = corpus.span(part)
     numbers = first + np.flatnonzero(sampled(corpus.image[first:last], len(corpus), settings.recall_sample, seed))
@@ -54,7 +54,7 @@ def recall_of(corpus: Corpus, part: int, settings: TfidfSettings, seed: int, bou
     return Recall(len(numbers), len(wanted), len(np.intersect1d(wanted, found, assume_unique=True)))
 
 
-def _kept(corpus: Corpus, found: Found) -> np.ndarray:
+def _kept(corpus: Captions, found: Found) -> np.ndarray:
     """The kept (caption, candidate) as single numbers int64 [m]."""
     kept = found.verdict == KEPT
     return found.query[kept].astype(np.int64) * len(corpus) + found.candidate[kept]

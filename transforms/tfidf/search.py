@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sparse_dot_topn import sp_matmul_topn
 
-from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.captions import Captions
 
 UNIT = 1_000_000  # cosines are compared in millionths
 PADDING = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -59,7 +59,7 @@ def ranks_of(keys: np.ndarray) -> np.ndarray:
 class ExactSearch:
     """Finds the most similar captions of a corpus, at most `block_rows` of which are held inverted at a time."""
 
-    def __init__(self, corpus: Corpus, block_rows: int):
+    def __init__(self, corpus: Captions, block_rows: int):
         """Searches in `corpus`."""
         self.corpus, self.block_rows = corpus, block_rows
 

@@ -17,8 +17,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.corpus import WHOLE
-from schemas.corpus import Corpus as CorpusFiles
+from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.manifest import Counts, fingerprint
 from schemas.tables import REWRITES
@@ -26,15 +25,21 @@ from schemas.tfidf import TFIDF_CHAMPIONS, TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECT
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
 from transforms.tfidf.bounded import BoundedSearch
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import champions_of, cuts_of, merge_champions
-from transforms.tfidf.corpus import Corpus
-from transforms.tfidf.counts import Counts as TermCounts
-from transforms.tfidf.counts import count_terms
+from transforms.tfidf.counts import TermCounts, count_terms
+from transforms.tfidf.document_frequencies import (
+    Frequencies,
+    Vocabulary,
+    frequencies_of,
+    merge_frequencies,
+    read_vocabulary,
+    vocabulary_batch,
+)
 from transforms.tfidf.negatives import Stats, hard_negatives
 from transforms.tfidf.recall import recall_of
 from transforms.tfidf.settings import TfidfSettings
 from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
-from transforms.tfidf.vocabulary import Frequencies, Vocabulary, frequencies_of, merge_frequencies, read_vocabulary, vocabulary_batch
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,7 @@ class TfidfNegatives(_Tfidf):
 
     def process(self, task: Task, payload: Any) -> None:
         """Finds the negatives of one partition's captions among all."""
-        captions = _corpus(task.corpus)
+        captions = _captions(task.corpus)
         search = _bounded(task.corpus, self.tfidf.rescore) if self.tfidf.bound else None
         stats = Stats()
         for found in hard_negatives(captions, task.partition, self.tfidf, stats, search):
@@ -243,46 +248,46 @@ def _one(table: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def _content(files: CorpusFiles, stage: str) -> str:
+def _content(corpus: Corpus, stage: str) -> str:
     """A hash of what a stage made, the key of what is cached of it: a later run in this process must not see an earlier one's."""
-    manifest = files.manifest(stage)
+    manifest = corpus.manifest(stage)
     if manifest is None:
-        raise CorpusError(f"{files.url}: stage {stage} is not there")
+        raise CorpusError(f"{corpus.url}: stage {stage} is not there")
     return fingerprint(manifest.contents)
 
 
 @lru_cache(maxsize=1)
-def _vocabulary_at(files: CorpusFiles, content: str) -> Vocabulary:
-    with files.open("tfidf_vocabulary", "tfidf_vocabulary", WHOLE) as file:
+def _vocabulary_at(corpus: Corpus, content: str) -> Vocabulary:
+    with corpus.open("tfidf_vocabulary", "tfidf_vocabulary", WHOLE) as file:
         return read_vocabulary(file.read())
 
 
-def _vocabulary(files: CorpusFiles) -> Vocabulary:
-    return _vocabulary_at(files, _content(files, "tfidf_vocabulary"))
+def _vocabulary(corpus: Corpus) -> Vocabulary:
+    return _vocabulary_at(corpus, _content(corpus, "tfidf_vocabulary"))
 
 
-def _vectors(files: CorpusFiles, partition: int, vocabulary: Vocabulary) -> Vectors:
-    with files.open("tfidf_vectors", "tfidf_vectors", partition) as file:
+def _vectors(corpus: Corpus, partition: int, vocabulary: Vocabulary) -> Vectors:
+    with corpus.open("tfidf_vectors", "tfidf_vectors", partition) as file:
         return read_vectors(_one(file.read()), len(vocabulary.terms))
 
 
 @lru_cache(maxsize=1)
-def _corpus_at(files: CorpusFiles, content: str) -> Corpus:
-    vocabulary = _vocabulary(files)
-    return Corpus([_vectors(files, partition, vocabulary) for partition in range(files.partitions)])
+def _captions_at(corpus: Corpus, content: str) -> Captions:
+    vocabulary = _vocabulary(corpus)
+    return Captions([_vectors(corpus, partition, vocabulary) for partition in range(corpus.partitions)])
 
 
-def _corpus(files: CorpusFiles) -> Corpus:
+def _captions(corpus: Corpus) -> Captions:
     """The vectors of all partitions, once a process."""
-    return _corpus_at(files, _content(files, "tfidf_vectors"))
+    return _captions_at(corpus, _content(corpus, "tfidf_vectors"))
 
 
 @lru_cache(maxsize=1)
-def _bounded_at(files: CorpusFiles, content: str, rescore: int) -> BoundedSearch:
-    with files.open("tfidf_champions", "tfidf_champions", WHOLE) as file:
-        return BoundedSearch(_corpus(files), file.read(), rescore)
+def _bounded_at(corpus: Corpus, content: str, rescore: int) -> BoundedSearch:
+    with corpus.open("tfidf_champions", "tfidf_champions", WHOLE) as file:
+        return BoundedSearch(_captions(corpus), file.read(), rescore)
 
 
-def _bounded(files: CorpusFiles, rescore: int) -> BoundedSearch:
+def _bounded(corpus: Corpus, rescore: int) -> BoundedSearch:
     """The cut postings of all partitions, once a process."""
-    return _bounded_at(files, _content(files, "tfidf_vectors") + _content(files, "tfidf_champions"), rescore)
+    return _bounded_at(corpus, _content(corpus, "tfidf_vectors") + _content(corpus, "tfidf_champions"), rescore)

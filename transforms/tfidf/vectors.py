@@ -9,8 +9,8 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from schemas.tfidf import TFIDF_VECTORS
+from transforms.tfidf.document_frequencies import Vocabulary, kept_columns
 from transforms.tfidf.settings import TfidfSettings
-from transforms.tfidf.vocabulary import Vocabulary, kept_columns
 
 
 @dataclass(frozen=True)

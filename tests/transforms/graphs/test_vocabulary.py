@@ -7,10 +7,10 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.tables import VOCABULARY
 from tests.transforms.swaps.corpus import scene_pairs
 from transforms.engines.parsers.load import caption_parser
 from transforms.graphs.vocabulary import (
-    VOCABULARY,
     CountVocabulary,
     determiner_of,
     prune,

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from schemas.corpus import WHOLE
-from schemas.tables import GRAPHS, REWRITES
+from schemas.tables import GRAPHS, REWRITES, VOCABULARY
 from tests.transforms.swaps.corpus import MadePairs, run
 from transforms.graphs.stage import ParseCaptions
-from transforms.graphs.vocabulary import VOCABULARY, CountVocabulary
+from transforms.graphs.vocabulary import CountVocabulary
 from transforms.swaps.edits import apply_edits
 from transforms.swaps.settings import SwapSettings
 from transforms.swaps.stage import SwapNegatives

@@ -11,11 +11,11 @@ import pyarrow as pa
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from schemas.ids import partition_of, placement
-from transforms.tfidf.corpus import Corpus
-from transforms.tfidf.counts import Counts, count_terms
+from transforms.tfidf.captions import Captions
+from transforms.tfidf.counts import TermCounts, count_terms
+from transforms.tfidf.document_frequencies import Vocabulary, frequencies_of, merge_frequencies, read_vocabulary, vocabulary_batch
 from transforms.tfidf.settings import TfidfSettings
 from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
-from transforms.tfidf.vocabulary import Vocabulary, frequencies_of, merge_frequencies, read_vocabulary, vocabulary_batch
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
     return out
 
 
-def counts_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> list[Counts]:
+def counts_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> list[TermCounts]:
     """The counts of each partition of `rows`, placed and sorted as a corpus is."""
     ordered = sorted(rows, key=lambda row: (placement(row.image_id), row.image_id, row.pair_id))
     homes = partition_of(np.array([placement(row.image_id) for row in ordered], np.int64), partitions)
@@ -93,18 +93,18 @@ def counts_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> 
     return out
 
 
-def vocabulary_of(counts: Sequence[Counts], settings: TfidfSettings) -> Vocabulary:
+def vocabulary_of(counts: Sequence[TermCounts], settings: TfidfSettings) -> Vocabulary:
     """The vocabulary of all partitions."""
     return read_vocabulary(vocabulary_batch(merge_frequencies([frequencies_of(part) for part in counts]), settings))
 
 
-def vectors_of(counts: Sequence[Counts], vocabulary: Vocabulary, settings: TfidfSettings) -> list[Vectors]:
+def vectors_of(counts: Sequence[TermCounts], vocabulary: Vocabulary, settings: TfidfSettings) -> list[Vectors]:
     """The vectors of each partition."""
     return [read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
             for part in counts]
 
 
-def corpus_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> Corpus:
+def corpus_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> Captions:
     """The corpus that the stages before the search make of `rows`."""
     counts = counts_of(rows, partitions, settings)
-    return Corpus(vectors_of(counts, vocabulary_of(counts, settings), settings))
+    return Captions(vectors_of(counts, vocabulary_of(counts, settings), settings))

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from tests.transforms.tfidf.reference import Row, counts_of, vectors_of, vocabulary_of
 from tests.transforms.tfidf.test_negatives import CORPUS, assert_law, coco_rows, make_rows, run
 from transforms.tfidf.bounded import BoundedSearch
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import Cuts, champions_of, cuts_of, merge_champions, no_champions
-from transforms.tfidf.corpus import Corpus
 from transforms.tfidf.recall import Recall, recall_of, sampled
 from transforms.tfidf.settings import TfidfSettings
 
 
-def summaries(rows: list[Row], partitions: int, options: TfidfSettings, bound: int) -> tuple[Corpus, list[pa.RecordBatch]]:
+def summaries(rows: list[Row], partitions: int, options: TfidfSettings, bound: int) -> tuple[Captions, list[pa.RecordBatch]]:
     """The corpus of `rows`, and each partition's champions."""
     counts = counts_of(rows, partitions, options)
     vocabulary = vocabulary_of(counts, options)
     vectors = vectors_of(counts, vocabulary, options)
-    return Corpus(vectors), [champions_of(part, vocabulary, bound) for part in vectors]
+    return Captions(vectors), [champions_of(part, vocabulary, bound) for part in vectors]
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ from schemas.ids import counter_rng, image_id, pair_id
 from schemas.rejects import REASONS
 from schemas.tables import REWRITES
 from tests.transforms.tfidf.reference import Row, brute_force, corpus_of
-from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.negatives import Negatives, Stats, hard_negatives
 from transforms.tfidf.settings import TfidfSettings
 
@@ -26,13 +26,13 @@ CAPTIONS = DATA / "coco_val2017" / "captions_val2017.json"
 WORDS = ["cat", "dog", "red", "on", "a", "Cat,", "bus"]
 
 
-def run(corpus: Corpus, options: TfidfSettings, search=None) -> tuple[list[Negatives], Stats]:
+def run(corpus: Captions, options: TfidfSettings, search=None) -> tuple[list[Negatives], Stats]:
     """The output of all partitions."""
     stats = Stats()
     return [out for part in range(len(corpus.parts)) for out in hard_negatives(corpus, part, options, stats, search)], stats
 
 
-def by_pair(outputs: list[Negatives], corpus: Corpus) -> dict[str, tuple[list, list]]:
+def by_pair(outputs: list[Negatives], corpus: Captions) -> dict[str, tuple[list, list]]:
     """Output in the shape of `brute_force`, without captions of the same image."""
     found: dict[str, tuple[list, list]] = {pid: ([], []) for part in corpus.parts for pid in part.pair_id.to_pylist()}
     for out in outputs:

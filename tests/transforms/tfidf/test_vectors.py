@@ -17,11 +17,11 @@ from schemas.ids import pair_id
 from schemas.tables import check_schema
 from schemas.tfidf import TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECTORS, documents_of, vocabulary_schema
 from tests.transforms.tfidf.reference import Row, corpus_of, counts_of, vectors_of, vocabulary_of
-from transforms.tfidf.corpus import Corpus
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.counts import count_terms
+from transforms.tfidf.document_frequencies import frequencies_of, merge_frequencies, no_frequencies, vocabulary_batch
 from transforms.tfidf.settings import TfidfSettings
 from transforms.tfidf.vectors import read_vectors, vector_batch
-from transforms.tfidf.vocabulary import frequencies_of, merge_frequencies, no_frequencies, vocabulary_batch
 
 TEXTS = st.lists(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(["ΟΔΟΣ", "İx", "cat", "a", "cat's", "\n", "日本"]),
                                                          max_size=6).map(" ".join)), min_size=1, max_size=12)
@@ -40,7 +40,7 @@ def test_vectors_are_those_of_scikit_learn(texts, partitions, ngrams, sublinear,
     options = TfidfSettings(ngrams=ngrams, sublinear_tf=sublinear, max_df=max_df, min_df=min_df)
     counts = counts_of(rows, partitions, options)
     vocabulary = vocabulary_of(counts, options)
-    corpus = Corpus(vectors_of(counts, vocabulary, options))
+    corpus = Captions(vectors_of(counts, vocabulary, options))
     reference = TfidfVectorizer(ngram_range=ngrams, sublinear_tf=sublinear, max_df=max_df, min_df=min_df)
     captions = [text for part in corpus.parts for text in part.caption.to_pylist()]
     try:
@@ -118,7 +118,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="sha256 has 1 rows, pairs has 0"):
         count_terms(pa.table({"pair_id": [], "image_id": [], "caption": []}), pa.array([b"x" * 32]), TfidfSettings())
     with pytest.raises(ValueError, match="one vocabulary"):
-        Corpus([])
+        Captions([])
     with pytest.raises(pydantic.ValidationError, match="ngrams"):
         TfidfSettings(ngrams=(2, 1))
     with pytest.raises(pydantic.ValidationError, match="rescore"):

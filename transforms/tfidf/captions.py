@@ -19,7 +19,7 @@ from transforms.tfidf.vectors import Vectors
 _SIGNATURE = 16  # words, the most frequent ones, by which the captions of a block are ordered
 
 
-class Corpus:
+class Captions:
     """N captions in `parts`.
 
     starts: int64 [parts + 1], the number of each part's first caption. image, content, text: uint64 [N] keys. rank: int32 [N],

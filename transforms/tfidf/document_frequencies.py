@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tfidf import TFIDF_TERMS, documents_of, vocabulary_schema
-from transforms.tfidf.counts import Counts
+from transforms.tfidf.counts import TermCounts
 from transforms.tfidf.settings import TfidfSettings
 
 
@@ -39,7 +39,7 @@ class Vocabulary:
     df: np.ndarray
 
 
-def frequencies_of(counts: Counts) -> Frequencies:
+def frequencies_of(counts: TermCounts) -> Frequencies:
     """The document frequencies of one partition."""
     return Frequencies(counts.rows.num_rows, counts.terms)
 
