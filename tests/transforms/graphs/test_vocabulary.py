@@ -47,7 +47,10 @@ def test_combining_partitions_in_any_order_is_counting_them_at_once(cuts: list[i
     edges = [0, *(5 * cut for cut in sorted(cuts)), len(ROWS)]
     parts = [counts(slice(start, end)) for start, end in zip(edges, edges[1:], strict=False)]
     stage = CountVocabulary()
-    assert stage.combine(parts[::-1]) == stage.combine([stage.combine(parts[:2]), *parts[2:]]) == counts(slice(None))
+    first, *others = copies = [part.copy() for part in parts]
+    assert stage.combine(copies) is first and others == parts[1:]  # adds to the first in place, leaves the others alone
+    assert first == stage.combine([part.copy() for part in reversed(parts)]) == counts(slice(None))
+    assert stage.combine([stage.combine([part.copy() for part in parts[:2]]), *parts[2:]]) == first
 
 
 def test_pruning_keeps_keys_whole() -> None:
