@@ -186,7 +186,7 @@ def _dataflow_options(given: Sequence[str]) -> list[str]:
     filled = ["--runner=DataflowRunner"]
     own = any(_value(given, name) for name in ("setup_file", "requirements_file", "sdk_container_image"))
     if not own and (ROOT / "setup.py").is_file():
-        needs = Path(__file__).parent / "engines" / "dataflow-requirements.txt"
+        needs = Path(__file__).parent / "job_servers" / "dataflow-requirements.txt"
         filled += [f"--setup_file={ROOT / 'setup.py'}", f"--requirements_file={needs}", "--requirements_cache=skip"]
     return filled
 

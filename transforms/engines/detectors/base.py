@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from schemas.errors import CmclError
+from transforms.engines.registry import EngineError
 
 ENGINES = ("embedded", "torchvision", "detectron2")
 _FORMS = "embedded, torchvision:MODEL[@WEIGHTS], detectron2:CONFIG@WEIGHTS"
 
 
-class DetectorError(CmclError, ValueError):
+class DetectorError(EngineError):
     """A detector that cannot be had: the text says what is missing and which command or file supplies it."""
 
 

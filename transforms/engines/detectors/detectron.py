@@ -19,10 +19,11 @@ from torch import Tensor
 
 from transforms.engines.detectors.base import DetectorError, DetectorInfo, Prepared, Regions, Spec
 from transforms.engines.detectors.engine import Engine, as_array, check_widths, device_of
-from transforms.engines.detectors.identity import file_digest, identify
+from transforms.engines.detectors.identity import identify
 from transforms.engines.detectors.select import select
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.detectors.weights import read_weights
+from transforms.engines.registry import file_digest
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
 _CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # stored by some versions of detectron2 and not by others

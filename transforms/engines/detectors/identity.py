@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from schemas.manifest import fingerprint
@@ -38,12 +36,3 @@ def versions(spec: str, packages: Sequence[str] = PACKAGES) -> list[str]:
 def needs(spec: str, error: ImportError) -> DetectorError:
     """That a specification needs a package which is not there, and the command that brings it."""
     return DetectorError(f"detector {spec!r} needs {' and '.join(PACKAGES)} ({error}): run `{INSTALL}`")
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file."""
-    digest = sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
 from transforms.engines.detectors.base import Detector, DetectorError, DetectorInfo, Spec, is_file_name, parse_spec
-from transforms.engines.detectors.identity import file_digest, identify, needs, versions
+from transforms.engines.detectors.identity import identify, needs, versions
 from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.registry import file_digest, loaded_once
 
 EMBEDDED = Path(__file__).parent / "embedded"
 # torchvision's COCO_V1 weights of fasterrcnn_resnet50_fpn, which it runs without an epsilon in the normalisation.
 _NO_EPSILON = "258fb6c6"
-_lock = threading.Lock()
-_loaded: dict[str, Detector] = {}
 
 
+@loaded_once
 def detector(settings: DetectorSettings) -> Detector:
     """The detector of these settings; the same object for the same settings throughout a process.
 
     Raises DetectorError, naming what is missing and how to get it, when it cannot be had.
     """
-    key = settings.model_dump_json()
-    with _lock:  # two tasks must not load one model twice
-        if key not in _loaded:
-            _loaded[key] = _load(settings)
-        return _loaded[key]
-
-
-def describe(settings: DetectorSettings) -> DetectorInfo:
-    """What is known of the detector of these settings. Raises as `detector` does.
-
-    Nothing is loaded, nor torch imported, for the embedded one, whose files cannot be of another model; but it is where a GPU is asked
-    for, to see whether there is one, and for every other, to see that weights and model fit before there is work to be lost.
-    """
-    if parse_spec(settings.detector).engine == "embedded" and settings.device != "cuda":
-        return embedded_info(settings)
-    return detector(settings).info
-
-
-def forget() -> None:
-    """Drops the loaded detectors, for tests and benchmarks."""
-    with _lock:
-        _loaded.clear()
-
-
-def _load(settings: DetectorSettings) -> Detector:
     spec = parse_spec(settings.detector)
     try:
         import torch  # noqa: F401
@@ -63,6 +37,17 @@ def _load(settings: DetectorSettings) -> Detector:
     from transforms.engines.detectors.detectron import load_detectron2
 
     return load_detectron2(spec, settings)
+
+
+def describe(settings: DetectorSettings) -> DetectorInfo:
+    """What is known of the detector of these settings. Raises as `detector` does.
+
+    Nothing is loaded, nor torch imported, for the embedded one, whose files cannot be of another model; but it is where a GPU is asked
+    for, to see whether there is one, and for every other, to see that weights and model fit before there is work to be lost.
+    """
+    if parse_spec(settings.detector).engine == "embedded" and settings.device != "cuda":
+        return embedded_info(settings)
+    return detector(settings).info
 
 
 def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> DetectorInfo:

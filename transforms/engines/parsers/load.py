@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from schemas.manifest import fingerprint
+from transforms.engines.registry import EngineError, folder_digest, loaded_once, require
 from transforms.scene_graph import extract as rules
 from transforms.scene_graph.nodes import Graph
 
@@ -28,6 +28,10 @@ EMBEDDED = Path(__file__).parent / "embedded"
 BATCH = 256  # captions that the network sees at once
 _LABELS = frozenset({"dobj", "pobj", "prep", "nsubj"})
 _COMMAND = "pip install SceneGraphParser==0.1.0"
+
+
+class ParserError(EngineError):
+    """A parser that cannot be had: the text says what is missing and what supplies it."""
 
 
 class CaptionParser(Protocol):
@@ -51,26 +55,26 @@ def _model_path(name: str) -> str:
 def load_pipeline(name: str) -> Language:
     """The spaCy pipeline of a package name, a folder, or "embedded".
 
-    Raises ValueError when it is absent (with the command that supplies it) or its labels are not ClearNLP's.
+    Raises ParserError when it is absent (with the command that supplies it) or its labels are not ClearNLP's.
     """
     path = _model_path(name)
     try:
         nlp = spacy.load(path, exclude=["ner", "senter"])
     except OSError as error:
         if name == "embedded":
-            raise ValueError(
+            raise ParserError(
                 f"the embedded parser is missing ({EMBEDDED}): reinstall the package, or make it with "
                 "`python -m transforms.training.parser.make`"
             ) from error
-        raise ValueError(
+        raise ParserError(
             f"there is no spaCy pipeline {name!r}: give a folder, or run `python -m spacy download {name}` "
             "where that host can be reached, or use the parser `embedded`"
         ) from error
     if "parser" not in nlp.pipe_names:
-        raise ValueError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
+        raise ParserError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
     missing = _LABELS - set(nlp.get_pipe("parser").labels)
     if missing:
-        raise ValueError(
+        raise ParserError(
             f"the spaCy pipeline {name!r} has no labels {sorted(missing)}: it must be trained with ClearNLP-style "
             "labels, as en_core_web_sm is; labels of Universal Dependencies do not do"
         )
@@ -104,14 +108,13 @@ class SpacyParser:
 class SngParser(SpacyParser):
     """spaCy's trees in batches, the rules of sng-parser as published. Its relations and attributes get the spans of their words.
 
-    Raises ValueError when SceneGraphParser is not installed.
+    Raises ParserError when SceneGraphParser is not installed.
     """
 
     rules = "sng-0.1.0"
 
     def __init__(self, name: str):
-        if importlib.util.find_spec("sng_parser") is None:
-            raise ValueError(f"the parser sng:{name} needs the package SceneGraphParser: run `{_COMMAND}`")
+        require("sng_parser", f"the parser sng:{name}", _COMMAND, ParserError)
         super().__init__(name)
         import sng_parser
         import sng_parser.backends  # fills the registry
@@ -142,7 +145,7 @@ def _fingerprint(engine: str, name: str) -> str:
 
 
 def spec_fingerprint(spec: str) -> str:
-    """The fingerprint of the parser of a spec, without loading it. Raises ValueError as `check_spec` does."""
+    """The fingerprint of the parser of a spec, without loading it. Raises ParserError as `check_spec` does."""
     check_spec(spec)
     engine, _, name = spec.partition(":")
     return _fingerprint(SngParser.rules if engine == "sng" else SpacyParser.rules, name or spec)
@@ -155,19 +158,15 @@ def model_digest(name: str) -> str:
     if not path.is_dir():
         module: Any = importlib.import_module(name)
         path = Path(module.__file__).parent
-    sums = {
-        str(file.relative_to(path)): sha256(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and "__pycache__" not in file.parts
-    }
-    return fingerprint(sums)
+    files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return folder_digest(path, [str(file.relative_to(path)) for file in files])
 
 
-@cache
+@loaded_once
 def caption_parser(spec: str) -> SpacyParser:
     """The parser of a spec, loaded once in a process.
 
-    Raises ValueError for a spec that is none, and when a model or package is missing.
+    Raises ParserError for a spec that is none, and when a model or package is missing.
     """
     engine, _, name = spec.partition(":")
     if spec == "embedded":
@@ -176,20 +175,20 @@ def caption_parser(spec: str) -> SpacyParser:
         return SpacyParser(name)
     if engine == "sng" and name:
         return SngParser(name)
-    raise ValueError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+    raise ParserError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
 
 
 def check_spec(spec: str) -> None:
-    """Raises ValueError when `spec` names no parser that can be had here, without loading it."""
+    """Raises ParserError when `spec` names no parser that can be had here, without loading it."""
     engine, _, name = spec.partition(":")
     if spec != "embedded" and (engine not in ("spacy", "sng") or not name):
-        raise ValueError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
-    if engine == "sng" and importlib.util.find_spec("sng_parser") is None:
-        raise ValueError(f"the parser {spec} needs the package SceneGraphParser: run `{_COMMAND}`")
+        raise ParserError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+    if engine == "sng":
+        require("sng_parser", f"the parser {spec}", _COMMAND, ParserError)
     path = _model_path(name or spec)
     installed = path.isidentifier() and importlib.util.find_spec(path) is not None
     if not installed and not (Path(path) / "meta.json").exists():
-        raise ValueError(
+        raise ParserError(
             f"parser {spec!r}: there is no spaCy pipeline {path!r}; give a folder, run "
             f"`python -m spacy download {path}` where that host can be reached, or use the parser `embedded`"
         )

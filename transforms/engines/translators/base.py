@@ -10,17 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from schemas.manifest import fingerprint
+from transforms.engines.registry import EngineError
 
 ENGINES = ("embedded", "ctranslate2", "fairseq")
 
 
-class TranslatorError(ValueError):
+class TranslatorError(EngineError):
     """A translator that cannot be had, with what is missing and the command that supplies it; or one that fails on a text."""
 
 
@@ -95,9 +92,3 @@ def parse_spec(spec: str) -> Spec:
     if mark and not (source and target):
         raise TranslatorError(f"translator {spec!r}: languages are named as #SRC:TGT, such as #eng_Latn:deu_Latn")
     return Spec(engine, place, source, target)
-
-
-@cache
-def folder_digest(folder: Path, names: tuple[str, ...]) -> str:
-    """A hash of these files of a folder, read once in a process."""
-    return fingerprint({name: sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)})

@@ -9,13 +9,13 @@ import importlib.util
 import re
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.manifest import fingerprint
-from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError, folder_digest
+from transforms.engines.registry import folder_digest, loaded_once
+from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError
 from transforms.engines.translators.subwords import SIDECAR, check_subwords, read_json, sidecar, subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[translate]'"
@@ -115,15 +115,16 @@ def folder_fingerprint(folder: Path, source: str, target: str, compute_type: str
     return fingerprint(["ctranslate2", version("ctranslate2"), folder_digest(folder, model_files(folder)), source, target, compute_type])
 
 
-@lru_cache(maxsize=8)
-def _model(folder: Path, compute_type: str, threads: int) -> Any:
-    """The loaded network, one for all the directions that a multilingual model serves."""
+def _load(folder: Path, compute_type: str, threads: int) -> Any:
     import ctranslate2
 
     try:
         return ctranslate2.Translator(str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads)
     except Exception as error:
         raise TranslatorError(f"{folder}: CTranslate2 cannot load it (compute_type {compute_type!r}): {error}") from error
+
+
+_shared = loaded_once(_load)  # one network for all the directions that a multilingual model serves
 
 
 class CTranslate2Translator:
@@ -140,7 +141,7 @@ class CTranslate2Translator:
         self._compute_type, self._threads = compute_type, threads
         self.fingerprint = folder_fingerprint(folder, source, target, compute_type)
         self._subwords = subwords_of(folder, source or noted.get("source", ""), target or noted.get("target", ""))
-        self._translator = _model(folder, compute_type, threads)
+        self._translator = _shared(folder, compute_type, threads)
         self._lock = threading.Lock()
 
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
@@ -171,4 +172,4 @@ class CTranslate2Translator:
         import ctranslate2
 
         ctranslate2.set_random_seed(seed)
-        return _model.__wrapped__(self._folder, self._compute_type, self._threads)
+        return _load(self._folder, self._compute_type, self._threads)

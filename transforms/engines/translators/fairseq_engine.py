@@ -21,7 +21,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 from schemas.manifest import fingerprint
-from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError, folder_digest
+from transforms.engines.registry import folder_digest
+from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError
 from transforms.engines.translators.subwords import subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[fairseq]' && pip install --no-deps fairseq-fixed==0.12.3.1"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
+from transforms.engines.registry import loaded_once
 from transforms.engines.translators.base import Spec, Translator, TranslatorError, parse_spec
 from transforms.engines.translators.ctranslate import CTranslate2Translator, check_folder, folder_fingerprint
 
 EMBEDDED = Path(__file__).parent / "embedded"
-_lock = threading.Lock()
-_loaded: dict[tuple[str, str, int], Translator] = {}
 
 
 def embedded_pairs() -> list[str]:
@@ -66,19 +64,12 @@ def name_of(text: str) -> str:
     return f"{spec.engine}:{Path(spec.path).name}{pair}"
 
 
+@loaded_once
 def translator(text: str, compute_type: str = "default", threads: int = 1) -> Translator:
     """The translator of a specification; the same object for the same arguments throughout a process.
 
     Raises TranslatorError, naming what is missing and how to get it, when it cannot be had.
     """
-    key = text, compute_type, threads
-    with _lock:  # two tasks must not load one model twice
-        if key not in _loaded:
-            _loaded[key] = _load(text, compute_type, threads)
-        return _loaded[key]
-
-
-def _load(text: str, compute_type: str, threads: int) -> Translator:
     spec = parse_spec(text)
     folder = _folder(spec)
     if spec.engine == "fairseq":

@@ -13,15 +13,16 @@ import pytest
 from pydantic import ValidationError
 
 from transforms.engines.detectors.base import DetectorError, Spec, parse_spec
-from transforms.engines.detectors.load import EMBEDDED, describe, detector, embedded_info, forget
+from transforms.engines.detectors.load import EMBEDDED, describe, detector, embedded_info
 from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.registry import forget_engines
 
 
 @pytest.fixture(autouse=True)
 def nothing_loaded():
-    forget()
+    forget_engines()
     yield
-    forget()
+    forget_engines()
 
 
 def test_specs_have_three_forms(tmp_path):

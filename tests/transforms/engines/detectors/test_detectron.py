@@ -17,8 +17,9 @@ from PIL import Image  # noqa: E402
 from schemas.rejects import Reason  # noqa: E402
 from transforms.engines.detectors.base import DetectorError, DetectorInfo  # noqa: E402
 from transforms.engines.detectors.detectron import Detectron2Detector, attributes_of  # noqa: E402
-from transforms.engines.detectors.load import detector, forget  # noqa: E402
+from transforms.engines.detectors.load import detector  # noqa: E402
 from transforms.engines.detectors.settings import DetectorSettings  # noqa: E402
+from transforms.engines.registry import forget_engines  # noqa: E402
 from transforms.images.fetch import ImageError  # noqa: E402
 
 FEATURES, CLASSES, ATTRIBUTES = 6, 5, 6
@@ -121,9 +122,9 @@ def package(monkeypatch):
     whole.__version__ = "0.6"
     for name, part in {"detectron2": whole, **{f"detectron2.{name}": part for name, part in parts.items()}}.items():
         monkeypatch.setitem(sys.modules, name, part)
-    forget()
+    forget_engines()
     yield
-    forget()
+    forget_engines()
 
 
 def config(form):
@@ -188,11 +189,11 @@ def files(folder, text="MODEL: {}", **more):
 def test_config_and_weights_make_a_detector_and_its_fingerprint(package, tmp_path):
     plain = detector(files(tmp_path)).info
     assert (plain.features, plain.classes, plain.attributes) == (FEATURES, CLASSES, 0)
-    forget()
+    forget_engines()
     assert detector(files(tmp_path, text="MODEL:   {}")).info == plain  # the same settings
     seen = {plain.fingerprint}
     for change in ({"text": "MODEL: {DEPTH: 101}"}, {"roi_heads.box_predictor.cls_score.bias": torch.ones(CLASSES)}):
-        forget()
+        forget_engines()
         seen.add(detector(files(tmp_path, **change)).info.fingerprint)
     assert len(seen) == 3
 
@@ -201,14 +202,14 @@ def test_constants_may_be_stored_or_not_but_every_weight_must_be(package, tmp_pa
     detector(files(tmp_path, **{"pixel_mean": torch.zeros(3), "proposal_generator.anchor_generator.cell_anchors.0": torch.zeros(3, 4)}))
     name = "roi_heads.box_predictor.cls_score.weight"
     for change in ({name: None}, {"backbone.stem.weight": torch.zeros(3)}, {name: torch.zeros(7, FEATURES)}):
-        forget()
+        forget_engines()
         with pytest.raises(DetectorError, match="does not fit"):
             detector(files(tmp_path, **change))
 
 
 def test_a_config_is_read_and_not_run(package, tmp_path, capsys):
     for text in ("!!python/object/apply:builtins.print ['a config ran code']", "a: [", "- !!python/name:os.system"):
-        forget()
+        forget_engines()
         with pytest.raises(DetectorError, match="no config"):
             detector(files(tmp_path, text=text))
     assert "ran code" not in capsys.readouterr().out

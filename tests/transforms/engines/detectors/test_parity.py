@@ -13,8 +13,9 @@ from PIL import Image, ImageOps  # noqa: E402
 from torchvision.models import get_model_builder  # noqa: E402
 from torchvision.ops import clip_boxes_to_image  # noqa: E402
 
-from transforms.engines.detectors.load import detector, forget  # noqa: E402
+from transforms.engines.detectors.load import detector  # noqa: E402
 from transforms.engines.detectors.settings import DetectorSettings  # noqa: E402
+from transforms.engines.registry import forget_engines  # noqa: E402
 from transforms.images.probe import open_image  # noqa: E402
 
 CLASSES = 12
@@ -62,7 +63,7 @@ def made(tmp_path_factory):
         return path
 
     yield make
-    forget()
+    forget_engines()
 
 
 def load(made, name, **settings):
