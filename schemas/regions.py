@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from schemas.files import is_local
-from schemas.store import TableFile
-from schemas.tables import check_schema
+from schemas.store import RowFile
 
 NAMES_KEY = b"class_names"
-_REMOTE_BATCHES = 2
+COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are kept at hand
 IMG_BOX_5 = np.array([0, 0, 1, 1, 1], np.float32)  # the location of `[IMG]` as UNIMO has it
 IMG_BOX_7 = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # the same for UNITER's seven
 
@@ -70,75 +69,89 @@ class ImageRegions:
         return self.boxes / np.array([self.width, self.height, self.width, self.height], np.float32)
 
 
-class RegionFile:
-    """A partition of the `regions` table with access to any row in constant time; no row is copied where the file is local.
+class RegionFile(RowFile):
+    """A partition of the `regions` table, one image at a time; no row is copied where the file is local and not compressed.
 
-    Raises as `TableFile` does. `names`: of the soft labels' columns, None where the corpus does not know them.
+    Raises as `RowFile` does. `names`: of the soft labels' columns, None where the corpus does not know them.
     """
 
     def __init__(self, url: str):
-        self._file = TableFile(url, "regions")
-        schema = self._file.schema
-        check_schema(schema, "regions", url)
-        self.features: int = schema.field("features").type.value_type.list_size
-        self.classes: int = schema.field("soft_labels").type.value_type.list_size
-        held = (schema.metadata or {}).get(NAMES_KEY)
+        super().__init__(url, "regions")
+        self.features: int = self.schema.field("features").type.value_type.list_size
+        self.classes: int = self.schema.field("soft_labels").type.value_type.list_size
+        held = (self.schema.metadata or {}).get(NAMES_KEY)
         self.names: list[str] | None = json.loads(held) if held else None
-        # Batches of a local file are views of its memory map and cost nothing to keep; others are megabytes in memory.
-        self._batch = lru_cache(None if is_local(url) else _REMOTE_BATCHES)(self._file.batch)
-        count = self._file.num_batches
-        self._rows = self._batch(0).num_rows if count else 0  # of every batch but the last
-        self._length = (count - 1) * self._rows + self._batch(count - 1).num_rows if count else 0
+        self._columns = lru_cache(COLUMNS_HELD if self.mapped else 1)(self._columns_of)
 
-    def __len__(self) -> int:
-        return self._length
+    def _columns_of(self, index: int) -> _Columns:
+        batch = self.batch(index)
+        return _Columns(batch["image_id"], batch["width"].to_numpy(), batch["height"].to_numpy(),
+                        *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
 
     def __getitem__(self, row: int) -> ImageRegions:
         """The regions in row `row`. Raises IndexError outside of [0, len)."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)}")
-        return _row(self._batch(row // self._rows), row % self._rows)
+        index, at = self.locate(row)
+        held = self._columns(index)
+        boxes, features = held.boxes[at], held.features[at]
+        assert boxes is not None and features is not None
+        return ImageRegions(held.image_ids[at].as_py(), int(held.width[at]), int(held.height[at]), boxes, features,
+                            held.confidence[at], held.soft_labels[at], held.classes[at], held.attributes[at])
 
     def image_ids(self) -> list[str]:
         """The image of each row."""
-        return [image_id for number in range(self._file.num_batches) for image_id in self._batch(number)["image_id"].to_pylist()]
+        return list(self.read(["image_id"])["image_id"].to_pylist())
 
-    def close(self) -> None:
-        """Closes the file; regions already handed out stay valid."""
-        self._file.close()
+    def counts(self) -> np.ndarray:
+        """How many regions each image has, int32 [rows]; no feature is read."""
+        return np.asarray(pc.list_value_length(self.read(["boxes"])["boxes"]).to_numpy())
 
-    def __enter__(self) -> RegionFile:
-        return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+class _List(NamedTuple):
+    """A list column of a record batch as arrays: row i is `values[starts[i]:starts[i + 1]]`, values [N] or [N, width].
+
+    valid: bool [rows], or None where no row is null. holes: bool [N], the items that are null, or None.
+    """
+
+    starts: np.ndarray
+    values: np.ndarray
+    valid: np.ndarray | None
+    holes: np.ndarray | None
+
+    @classmethod
+    def of(cls, column: pa.ListArray) -> _List:
+        items, width = column.values, None
+        if pa.types.is_fixed_size_list(items.type):
+            items, width = items.flatten(), items.type.list_size
+        holes = None if width or not items.null_count else items.is_null().to_numpy(zero_copy_only=False)
+        values = items.to_numpy(zero_copy_only=holes is None)
+        valid = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else None
+        return cls(column.offsets.to_numpy(), values.reshape(-1, width) if width else values, valid, holes)
+
+    def __getitem__(self, row: int) -> np.ndarray | None:  # type: ignore[override]
+        """The row's values; None when it is null, or any of its items is."""
+        if self.valid is not None and not self.valid[row]:
+            return None
+        start, end = self.starts[row], self.starts[row + 1]
+        return None if self.holes is not None and self.holes[start:end].any() else self.values[start:end]
+
+
+class _Columns(NamedTuple):
+    """A record batch of regions as arrays."""
+
+    image_ids: pa.StringArray
+    width: np.ndarray
+    height: np.ndarray
+    boxes: _List
+    features: _List
+    confidence: _List
+    soft_labels: _List
+    classes: _List
+    attributes: _List
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:
     """Bytes that the values of one image take: 4 x 4 a box, 4 a confidence and a class, 2 a feature and a soft label each."""
     return regions * (16 + 4 + 4 + 2 * features + (2 * classes if soft_labels else 0) + (4 if attributes else 0))
-
-
-def _row(batch: pa.RecordBatch, row: int) -> ImageRegions:
-    boxes, features = _values(batch["boxes"], row), _values(batch["features"], row)
-    assert boxes is not None and features is not None
-    return ImageRegions(
-        batch["image_id"][row].as_py(), batch["width"][row].as_py(), batch["height"][row].as_py(), boxes, features,
-        _values(batch["confidence"], row), _values(batch["soft_labels"], row), _values(batch["class"], row),
-        _values(batch["attributes"], row))
-
-
-def _values(column: pa.ListArray, row: int) -> np.ndarray | None:
-    """One row of a list column, float or int [n] or [n, width]; None when it is null, or all its values are."""
-    if not column[row].is_valid:
-        return None
-    items = column[row].values
-    if pa.types.is_fixed_size_list(items.type):
-        width = items.type.list_size
-        return items.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-    if items.null_count:
-        return None
-    return items.to_numpy(zero_copy_only=True)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ import pyarrow as pa
 from schemas import files
 from schemas.errors import CorpusError
 from schemas.tables import BATCH_ROWS, check_schema, name_of
+
+_MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,16 @@ class TableFile:
         check_schema(self.schema, table, url, schema)
         self.num_batches: int = self._reader.num_record_batches
 
+    @property
+    def mapped(self) -> bool:
+        """Whether record batches are views of a memory map: the file is local and not compressed."""
+        if not isinstance(self._source, pa.MemoryMappedFile) or not self.num_batches:
+            return False
+        whole = self._source.read_buffer(self._source.size())
+        self._source.seek(0)
+        held = (held for column in self._reader.get_batch(0).columns for held in _addresses(column))
+        return all(whole.address <= address < whole.address + whole.size for address in held)
+
     def batch(self, index: int) -> pa.RecordBatch:
         """The record batch at `index`."""
         return self._reader.get_batch(index)
@@ -130,9 +143,21 @@ class TableFile:
         for index in range(self.num_batches):
             yield self.batch(index)
 
-    def read(self) -> pa.Table:
-        """The whole table; its columns are views of the memory map when local."""
-        return self._reader.read_all()
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table, or some of its columns; they are views of the memory map when local.
+
+        Raises CorpusError when a record batch is damaged.
+        """
+        try:
+            if columns is None:
+                return self._reader.read_all()
+            chosen = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in columns])
+            table = pa.ipc.open_file(self._source, options=chosen).read_all()
+            table.validate(full=True)
+            return table.select(columns)
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{self.url} is damaged ({error}); `cmcl verify` names every damaged file, and `cmcl run` makes it again"
+                              ) from error
 
     @property
     def rows(self) -> int:
@@ -148,6 +173,48 @@ class TableFile:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _addresses(column: pa.Array) -> Iterator[int]:
+    """Where the buffers of a column lie that are not empty."""
+    return (buffer.address for buffer in column.buffers() if buffer is not None and buffer.size)
+
+
+class RowFile(TableFile):
+    """A table file with access to any row in constant time, for files whose batches, but the last, all have as many rows.
+
+    Batches are checked when they are first read (offsets, lengths, UTF-8). Those of a memory map cost nothing to keep; of others,
+    which lie in memory, few are kept. Raises as `TableFile` does, and CorpusError, naming the file, for a damaged record batch.
+    """
+
+    def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
+        super().__init__(url, table, schema)
+        self._checked = lru_cache(_MAPPED_BATCHES if self.mapped else _HELD_BATCHES)(self._check)
+        self.batch_rows = self._checked(0).num_rows if self.num_batches else 0
+        last = self.num_batches - 1
+        self._length = last * self.batch_rows + self._checked(last).num_rows if self.num_batches else 0
+
+    def _check(self, index: int) -> pa.RecordBatch:
+        try:
+            batch = super().batch(index)
+            batch.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` names every damaged file, and "
+                              "`cmcl run` makes it again") from error
+        return batch
+
+    def batch(self, index: int) -> pa.RecordBatch:
+        """The record batch at `index`, checked."""
+        return self._checked(index)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """The record batch that holds row `row`, and the row's index there. Raises IndexError outside of [0, len)."""
+        if not 0 <= row < self._length:
+            raise IndexError(f"row {row} of {self._length} in {self.url}")
+        return divmod(row, self.batch_rows)
 
 
 def _remote(url: str) -> pa.PythonFile:
