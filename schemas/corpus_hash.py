@@ -68,6 +68,8 @@ class TableHash:
             values = array.drop_null()
             width = kind.byte_width
             self._stream(name, memoryview(values.buffers()[1] or b"")[values.offset * width:(values.offset + len(values)) * width])
+        elif not pa.types.is_primitive(kind):  # NumPy would give pointers, which differ from run to run
+            raise TypeError(f"{name}: columns of {kind} cannot be hashed")
         else:
             self._stream(name, np.ascontiguousarray(array.drop_null().to_numpy(zero_copy_only=False)))
         return None

@@ -24,7 +24,7 @@ from schemas import files
 from schemas.store import FileInfo
 
 _LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy", "torch",
-              "torchvision", "ctranslate2", "sentencepiece", "transformers", "sentence-transformers")
+              "torchvision", "ctranslate2", "sentencepiece", "tokenizers", "transformers", "sentence-transformers")
 
 
 def fingerprint(value: Any) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -168,7 +168,7 @@ class TableFile:
         """Closes the file; arrays already handed out stay valid."""
         self._source.close()
 
-    def __enter__(self) -> TableFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:

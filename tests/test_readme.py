@@ -11,6 +11,7 @@ from transforms.back_translation.settings import BackTranslationSettings
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
+from transforms.tokens.settings import TokenSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -26,7 +27,7 @@ def rows():
 def test_every_setting_is_explained():
     named = {name for names, _ in rows() for name in names}
     assert set(Config.model_fields) <= named
-    for settings in (TfidfSettings, SwapSettings, DetectorSettings, BackTranslationSettings):
+    for settings in (TfidfSettings, SwapSettings, DetectorSettings, BackTranslationSettings, TokenSettings):
         assert set(settings.model_fields) <= named
 
 

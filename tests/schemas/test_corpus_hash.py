@@ -1,8 +1,9 @@
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.corpus_hash import hash_batches
+from schemas.corpus_hash import TableHash, hash_batches
 from schemas.tables import LABEL, LAYOUT, SCORE
 
 SCHEMA = pa.schema([
@@ -53,3 +54,9 @@ def test_order_shows():
 
 def test_a_boundary_between_strings_shows():
     assert digest([[{"id": "ab"}, {"id": "c"}]]) != digest([[{"id": "a"}, {"id": "bc"}]])
+
+
+def test_columns_that_numpy_has_no_numbers_for_are_refused():
+    batch = pa.record_batch({"data": pa.array([b"x"], pa.large_binary())})
+    with pytest.raises(TypeError, match="large_binary"):
+        TableHash(batch.schema).update(batch)

@@ -1,0 +1,62 @@
+"""What training reads in place of text: token ids, lengths, and where the companions of a row lie, all in constant time.
+
+Ids are without special tokens. Images and texts are referred to by the placement of their id (`schemas/ids.py`), which tells the
+partition and, as rows are sorted by it, the row.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+
+import pyarrow as pa
+
+from schemas.tables import LAYOUT, TABLE_KEY, VERSION_KEY
+
+# Kinds of hard negatives; `negative_kinds` holds positions in this list. Append new ones at the end: the position is stored.
+NEGATIVE_KINDS = ("tfidf", "object", "attribute", "relation", "count", "order", "negation")
+_WORDS = re.compile(r"\w+")
+
+
+def _list(kind: pa.DataType) -> pa.ListType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+def _table(name: str, *fields: tuple[str, pa.DataType]) -> pa.Schema:
+    columns = [pa.field(column, kind, nullable=column == "region_row", metadata=LAYOUT if column == "region_row" else None)
+               for column, kind in fields]
+    return pa.schema(columns, metadata={TABLE_KEY: name, VERSION_KEY: "1"})
+
+
+_IDS, _KEYS = _list(pa.int32()), _list(pa.int64())
+
+# An image: placement of its id; `content_key`; its row in the `regions` of the partition (null: none were extracted), how many it has.
+_IMAGE = (("image", pa.int64()), ("image_key", pa.int64()), ("region_row", pa.int64()), ("regions", pa.int32()))
+
+# A pair, row for row as in `examples`. Keys are those of `text_key`; negative_scores the first score of the rewrite, NaN without one.
+TOKENS = _table(
+    "tokens", ("pair_id", pa.string()), *_IMAGE, ("caption", _IDS), ("length", pa.int32()), ("caption_key", pa.int64()),
+    ("positives", _list(_IDS)), ("positive_keys", _KEYS),
+    ("negatives", _list(_IDS)), ("negative_keys", _KEYS), ("negative_kinds", _list(pa.int8())), ("negative_scores", _list(pa.float32())),
+    ("matched_images", _KEYS), ("matched_texts", _KEYS))
+
+# A sentence of the text collections, row for row as in `texts`.
+TEXT_TOKENS = _table(
+    "text_tokens", ("text_id", pa.string()), ("placement", pa.int64()), ("tokens", _IDS), ("length", pa.int32()), ("key", pa.int64()))
+
+# An image of the collections without captions, row for row as in the `regions` of the stage `image_regions`.
+IMAGE_INDEX = _table("image_index", *_IMAGE)
+
+# The files of the corpus' tokenizer (`schemas/tokenizer.py`): name and bytes.
+TOKENIZER = _table("tokenizer", ("file", pa.string()), ("data", pa.binary()))
+
+
+def text_key(text: str) -> int:
+    """A hash, int64, of a text's words in order, without case and punctuation; of the whole text where it has no words."""
+    words = " ".join(_WORDS.findall(text.casefold())) or text
+    return int.from_bytes(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
+
+
+def content_key(sha256: bytes | None, placement: int) -> int:
+    """A hash, int64, of what an image shows: of its bytes where they are known, so that copies agree, else of its id."""
+    return placement if sha256 is None else int.from_bytes(sha256[:8], "little", signed=True)

@@ -1,0 +1,1 @@
+"""Tokens: the corpus' tokenizer, and the ids of all of its texts."""

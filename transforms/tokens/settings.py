@@ -1,0 +1,39 @@
+"""The settings of the tokenizer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TokenSettings(BaseModel):
+    """Which tokenizer a corpus has.
+
+    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["sentencepiece", "byte_bpe", "wordpiece"] = Field(
+        "sentencepiece", description="SentencePiece (unigram), RoBERTa's byte-level BPE, or BERT's WordPiece")
+    vocabulary: str | None = Field(
+        None, description="byte_bpe: encoder.json or vocab.json; wordpiece: vocab.txt; sentencepiece: a .model, null trains one")
+    merges: str | None = Field(None, description="byte_bpe: vocab.bpe or merges.txt")
+    order: str | None = Field(
+        None, description="byte_bpe: what numbers the pieces of encoder.json anew, fairseq's dict.txt or UNIMO's vocab.txt")
+    lowercase: bool = Field(True, description="wordpiece: an uncased vocabulary")
+    size: int = Field(8000, ge=16, le=1_000_000, description="sentencepiece: pieces at most")
+    coverage: float = Field(0.9999, gt=0.9, le=1, description="sentencepiece: share of the sample's characters that have pieces")
+    sample: int = Field(200_000, ge=1, description="sentencepiece: captions and sentences that it is trained on at most")
+
+    @model_validator(mode="after")
+    def _files(self) -> TokenSettings:
+        needed = {"byte_bpe": ("vocabulary", "merges"), "wordpiece": ("vocabulary",), "sentencepiece": ()}[self.kind]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"{self.kind} requires {name}, the path of a file")
+        for name in ("merges", "order"):
+            if self.kind != "byte_bpe" and getattr(self, name) is not None:
+                raise ValueError(f"{name} belongs to byte_bpe, not to {self.kind}")
+        return self

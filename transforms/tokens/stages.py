@@ -1,0 +1,175 @@
+"""Tokens as stages: the tokenizer, trained or taken, then the ids of every text.
+
+    tokenizer   corpus-wide  a seeded sample of captions and sentences; SentencePiece trained on it, or a published vocabulary
+    tokens      row-local    ids of captions, positives, negatives and sentences, and where their images and matches lie
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.corpus import WHOLE, Corpus
+from schemas.errors import CorpusError
+from schemas.tokenizer import Tokenizer
+from schemas.tokens import IMAGE_INDEX, TEXT_TOKENS, TOKENIZER, TOKENS
+from transforms.core.stage import Input, Stage, SummaryStage, Task
+from transforms.tokens.rows import ImageRows, pair_rows, text_rows
+from transforms.tokens.settings import TokenSettings
+from transforms.tokens.vocabularies import read_vocabulary, train_sentencepiece
+
+_SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("text", pa.string())])
+
+
+@dataclass(frozen=True)
+class MakeTokenizer(SummaryStage):
+    """Writes the `tokenizer`: of the sampled rows, those with the lowest hash of seed and id, or out of published files.
+
+    texts: whether the corpus has text collections. held: the published files, which `of` reads.
+    """
+
+    name: ClassVar[str] = "tokenizer"
+
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    texts: bool = False
+    held: tuple[tuple[str, bytes], ...] = ()
+
+    @classmethod
+    def of(cls, settings: TokenSettings, texts: bool, compression: str | None = None) -> MakeTokenizer:
+        """The stage of these settings. Raises ValueError when a file is missing, damaged or lacks special tokens."""
+        held = read_vocabulary(settings)
+        if held:
+            try:
+                Tokenizer(held)
+            except CorpusError as error:
+                raise ValueError(f"{settings.vocabulary}: {error}") from None
+        return cls(settings, texts, tuple(sorted(held.items())), compression=compression)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """All captions and sentences; nothing where the vocabulary is a published one."""
+        if self.held:
+            return []
+        return [Input("pairs", "pairs", "corpus"), *([Input("texts", "texts", "corpus")] if self.texts else [])]
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """The tokenizer's files."""
+        return {"tokenizer": TOKENIZER}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The files' content, or what training is told."""
+        if self.held:
+            return {name: sha256(data).hexdigest() for name, data in self.held}
+        return {"size": self.tokens.size, "sample": self.tokens.sample, "coverage": self.tokens.coverage}
+
+    def summarise(self, task: Task) -> pa.Table:
+        """The rows of one partition that the sample of the corpus may hold."""
+        columns = [("pairs", "pair_id", "caption"), *([("texts", "text_id", "text")] if self.texts else [])]
+        found = _SAMPLE.empty_table()
+        for table, row_id, text in columns if not self.held else ():
+            with task.open(table, table) as file:
+                for batch in file.batches():
+                    drawn = [_draw(task.seed, name) for name in batch[row_id].to_pylist()]
+                    rows = [pa.array(drawn, pa.uint64()), batch[row_id], batch[text]]
+                    found = self.combine([found, pa.Table.from_arrays(rows, schema=_SAMPLE)])
+        return found
+
+    def combine(self, summaries: Sequence[pa.Table]) -> pa.Table:
+        """The rows with the lowest hashes, in that order."""
+        both = pa.concat_tables(summaries)
+        order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
+        return both.take(order[:self.tokens.sample]).combine_chunks()
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Trains, where there are no files, and writes."""
+        held = dict(self.held)
+        if not held:
+            texts = payload["text"].to_pylist()
+            with task.engine():
+                held = {"sentencepiece.model": train_sentencepiece(texts, self.tokens.size, self.tokens.coverage)}
+            task.counts.numbers["texts_sampled"] = len(texts)
+        tokenizer = Tokenizer(held)
+        task.counts.numbers["pieces"] = tokenizer.size
+        task.write("tokenizer", tokenizer.table())
+
+
+@dataclass(frozen=True)
+class Tokenise(Stage):
+    """Writes `tokens` for the examples, `text_tokens` for the sentences and `image_index` for the images without captions.
+
+    texts: whether the corpus has text collections. regions, image_regions: names of the stages that wrote the `regions` of the pairs'
+    images and of the images alone, None when there are none.
+    """
+
+    name: ClassVar[str] = "tokens"
+    main_table: ClassVar[str] = "tokens"
+
+    texts: bool = False
+    regions: str | None = None
+    image_regions: str | None = None
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Examples, and what tells copies of an image and how many regions it has."""
+        found = [Input("tokenizer", "tokenizer", "corpus"), Input("examples", "examples"), Input("pairs", "images")]
+        found += [Input("texts", "texts")] if self.texts else []
+        found += [Input(self.regions, "regions")] if self.regions else []
+        return found + ([Input(self.image_regions, "regions"), Input("images", "images")] if self.image_regions else [])
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """Tokens, and what there is beside pairs."""
+        return {"tokens": TOKENS, **({"text_tokens": TEXT_TOKENS} if self.texts else {}),
+                **({"image_index": IMAGE_INDEX} if self.image_regions else {})}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What there is."""
+        return {"texts": self.texts, "regions": self.regions, "image_regions": self.image_regions}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition, a batch of rows at a time."""
+        tokenizer = _tokenizer(task.corpus)
+        images = ImageRows.of(task, "pairs", self.regions)
+        for batch in _batches(task, "examples", "examples"):
+            task.counts.rows_in += batch.num_rows
+            with task.engine():
+                task.write("tokens", pair_rows(batch, images, tokenizer))
+        for batch in _batches(task, "texts", "texts") if self.texts else ():
+            with task.engine():
+                task.write("text_tokens", text_rows(batch, tokenizer))
+        if self.image_regions:
+            task.write("image_index", ImageRows.of(task, "images", self.image_regions).with_regions())
+
+
+def _draw(seed: int, row_id: str) -> int:
+    """A hash of seed and id: the rows with the lowest ones are the sample."""
+    return int.from_bytes(blake2b(f"{seed}\0tokenizer\0{row_id}".encode(), digest_size=8).digest(), "big")
+
+
+def _batches(task: Task, stage: str, table: str) -> Iterator[pa.RecordBatch]:
+    with task.open(stage, table) as file:
+        yield from file.batches()
+
+
+def _tokenizer(corpus: Corpus) -> Tokenizer:
+    """The corpus' tokenizer, once a process."""
+    manifest = corpus.manifest("tokenizer")
+    if manifest is None:
+        raise CorpusError(f"{corpus.url}: stage tokenizer is not there")
+    return _tokenizer_at(corpus, manifest.contents["tokenizer"])
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_at(corpus: Corpus, content: str) -> Tokenizer:
+    """`content`: a hash of the files, so that a later run in this process does not see an earlier one's."""
+    with corpus.open("tokenizer", "tokenizer", WHOLE, TOKENIZER) as file:
+        return Tokenizer.of(file.read())
