@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines import scenes
-from schemas.errors import CmclError, RejectLimitError
+from schemas.errors import CmclError, RejectLimitError, text_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cmcl: error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"cmcl: error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        print(f"cmcl: error: {text_of(error)}", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get("CMCL_DEBUG"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from pipelines.plan import StageState, plan
 from pipelines.stages import stages_of
 from schemas import files
 from schemas.corpus import Corpus, open_corpus, read_index, write_index
-from schemas.errors import CmclError, ConfigError, CorpusError, RejectLimitError
+from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
 from transforms.core.stage import Stage, index_entry
 
@@ -108,7 +106,7 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
                 return True
             result.wait_until_finish()
         except RuntimeError as error:
-            raise _readable(error) from error
+            raise from_text(str(error)) or error from error
     return False
 
 
@@ -134,20 +132,6 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
         yield
     finally:
         sweep()
-
-
-def _readable(error: RuntimeError) -> Exception:
-    """The project's own error, or that of the operating system, inside of a runner's traceback text; else the runner's error."""
-    text = re.sub(r"\s*\[while running[^\]]*\]", "", str(error))
-    for kind in CmclError.__subclasses__():
-        marker = f"{kind.__name__}: "
-        if marker in text:
-            return kind(text.rpartition(marker)[2].strip().splitlines()[0])
-    if found := re.findall(r"^(\w*(?:Error|Exception)): (.*)$", text, re.MULTILINE):
-        name, said = found[-1]
-        if issubclass(getattr(builtins, name, Exception), OSError):
-            return CorpusError(f"{name}: {said}")
-    return error
 
 
 def corpus_of(config_or_url: str) -> tuple[Corpus, dict]:

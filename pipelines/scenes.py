@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import from_text
 from transforms.scenes.collections import ShardTask, clear_stale, finished, shard_tasks
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +76,10 @@ def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> N
 
     with open_engine("local", workers, beam_options) as pipeline, interruptible(end_workers):
         _ = pipeline | RunScenes(tasks)
-        pipeline.run().wait_until_finish()
+        try:
+            pipeline.run().wait_until_finish()
+        except RuntimeError as error:
+            raise from_text(str(error)) or error from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

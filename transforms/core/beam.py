@@ -19,6 +19,7 @@ from apache_beam.pvalue import AsSingleton
 
 from schemas import files
 from schemas.corpus import WHOLE, Corpus
+from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
@@ -88,7 +89,8 @@ class _Task(beam.DoFn):
 
     def process(self, element: Any) -> Iterator[TaskResult]:
         partition, payload, digest = element
-        result = run_task(self._context, self._stage, partition, payload, digest)
+        with carried():
+            result = run_task(self._context, self._stage, partition, payload, digest)
         self._count(result)
         yield result
 
@@ -136,12 +138,15 @@ class _Summarise(beam.DoFn):
 
     def process(self, partition: int) -> Iterator[Any]:
         context, stage = self._context, self._stage
-        key = stage.key(context.corpus, WHOLE, context.seed)
-        if stage.reusable_record(context.corpus, WHOLE, key):
-            return  # nothing to sum up: the artefact is up to date
-        yield stage.summarise(Task(context.corpus, stage, partition, context.seed))
+        with carried():
+            key = stage.key(context.corpus, WHOLE, context.seed)
+            if stage.reusable_record(context.corpus, WHOLE, key):
+                return  # nothing to sum up: the artefact is up to date
+            summary = stage.summarise(Task(context.corpus, stage, partition, context.seed))
+        yield summary
 
 
+@carried()
 def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> StageResult:
     """Writes a stage's manifest, once all of its tasks are done, and clears away what it no longer names.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
+from schemas.errors import carried
 from schemas.ids import partition_of
 from transforms.core.beam import RunContext, finish
 from transforms.ingest.sources.base import Split
@@ -55,13 +56,14 @@ class _Read(beam.DoFn):
         held: list[pa.RecordBatch] = []
         places: list[np.ndarray] = []
         rows = 0
-        for batch, where in self._stage.read(*element):
-            held.append(batch)
-            places.append(where)
-            rows += batch.num_rows
-            if rows >= _FLUSH_ROWS:
-                yield from self._cut(held, places)
-                held, places, rows = [], [], 0
+        with carried():
+            for batch, where in self._stage.read(*element):
+                held.append(batch)
+                places.append(where)
+                rows += batch.num_rows
+                if rows >= _FLUSH_ROWS:
+                    yield from self._cut(held, places)
+                    held, places, rows = [], [], 0
         yield from self._cut(held, places)
 
     def _cut(self, held: list[pa.RecordBatch], places: list[np.ndarray]) -> Iterator[tuple[int, bytes]]:

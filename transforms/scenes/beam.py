@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from schemas.errors import carried
 from transforms.scenes.collections import ShardTask, write_shard
 
 _COUNTED = ("scenes", "captions", "texts", "skipped", "milliseconds")
@@ -29,7 +30,8 @@ class _MakeShard(beam.DoFn):
     """Writes the files of one shard; counts scenes, captions, texts, shards skipped and milliseconds."""
 
     def process(self, element: ShardTask) -> Iterator[dict[str, Any]]:
-        summary = write_shard(element)
+        with carried():
+            summary = write_shard(element)
         for name in _COUNTED:
             Metrics.counter("scenes", name).inc(int(summary[name]))
         yield summary
