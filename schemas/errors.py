@@ -90,3 +90,11 @@ def _kinds(base: type[CmclError]) -> Iterator[type[CmclError]]:
     yield base
     for kind in base.__subclasses__():
         yield from _kinds(kind)
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error tells of the machine, short of memory or with a disk or store that fails, and not of the data that was read.
+
+    Decoders raise OSError for bad data too, but without the number that the system gives its own.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)

@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -144,12 +145,22 @@ def _replace(fs: fsspec.AbstractFileSystem, temporary: str, path: str) -> None:
 def open_read(url: str, compression: str | None = None) -> IO[bytes]:
     """Opens a file for reading; one on a remote store survives errors that may pass.
 
-    compression: a name that fsspec knows, or "infer": by the name of the file. Raises FileNotFoundError when it is absent.
+    compression: a name that fsspec knows, or "infer": by the name of the file. Raises FileNotFoundError when it is absent, OSError when
+    it is a pipe or a device, which might never end or never begin.
     """
     fs, path = filesystem(url)
-    file: Any = fs.open(path, "rb") if is_local_filesystem(fs) else RetryingReader(fs, path)
+    file: Any = open_regular(path) if is_local_filesystem(fs) else RetryingReader(fs, path)
     packing = get_compression(path, compression)
     return compr[packing](file, mode="rb") if packing else file
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Opens a local file for reading. Raises OSError, without waiting, for a folder, a pipe, a socket or a device."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL,
+                      "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, socket or device, not a file", path)
+    return open(path, "rb")
 
 
 def write_json(url: str, value: Any) -> None:

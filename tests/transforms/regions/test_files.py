@@ -16,7 +16,7 @@ from schemas.rejects import Reason
 from tests.transforms.regions.help import ListImages, ListPlainImages, rejects, run
 from transforms.regions.files.base import Imported, RegionFileError, check_template, key_of, to_regions
 from transforms.regions.files.export import export_npz
-from transforms.regions.files.stage import ImportImageRegions, ImportRegions, RegionFileSettings, open_store, widths
+from transforms.regions.files.stage import ImportImageRegions, ImportRegions, RegionFileSettings, widths
 from transforms.regions.files.uniter import read_npz
 
 WIDTH, HEIGHT, FEATURES, CLASSES = 640, 480, 2048, 1601
@@ -238,9 +238,8 @@ def test_damaged_lines_are_rejected_and_the_others_taken(tmp_path):
         assert rejects(corpus, "regions") == {f"c/{NAMES[1]}": Reason.BAD_ROW}, what
         assert len(table(corpus)) == 2
     path.write_text("\n".join([good[0], good[0], good[1]]))
-    open_store.cache_clear()
     corpus = run(tmp_path / "twice", 1, listed(tmp_path / "i"), ImportRegions.of(settings))
-    assert rejects(corpus, "regions") == {f"c/{NAMES[0]}": Reason.DUPLICATE_ID, f"c/{NAMES[2]}": Reason.REGIONS_MISSING}
+    assert rejects(corpus, "regions") == {f"c/{NAMES[2]}": Reason.REGIONS_MISSING}
 
 
 def test_objects_and_bombs_in_npz_files_are_refused(tmp_path):

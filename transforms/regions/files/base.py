@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from schemas.rejects import Reason
 from transforms.engines.detectors.base import Regions
 
 MAX_BOXES = 1000
+MAX_BYTES = 64 << 20  # 1000 regions of 2048 numbers in base64 are 11 MB
 _HALF = 65504.0  # the largest finite float16
 _SLACK = 0.02  # of a side: half precision and rounding put boxes a little outside
 _FIELDS = ("key", "name", "stem", "number")
+
+Dtype = Literal["float16", "float32", "float64"]
 
 
 class RegionFileError(CmclError):
@@ -30,11 +33,20 @@ class RegionFileError(CmclError):
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What an entry may hold: bytes (packed and unpacked), boxes; `dtype`: of features and probabilities, None: that of the boxes."""
+
+    max_bytes: int = MAX_BYTES
+    max_boxes: int = MAX_BOXES
+    dtype: Dtype | None = None
+
+
+@dataclass(frozen=True)
 class Imported:
     """An entry as its file has it; None: the format or the file lacks it.
 
     boxes: float [n, 4], xyxy, in pixels of an image of `width` x `height`, or, where these are None, in shares of its sides.
-    features float [n, D], confidence float [n], soft_labels float [n, C] (column 0 the background).
+    features float [n, D], confidence float [n], soft_labels float [n, C] and classes int [n] (0 the background), attributes int [n].
     """
 
     boxes: np.ndarray
@@ -43,14 +55,12 @@ class Imported:
     soft_labels: np.ndarray | None = None
     width: int | None = None
     height: int | None = None
+    classes: np.ndarray | None = None
+    attributes: np.ndarray | None = None
 
 
 class RegionStore(Protocol):
     """Entries by key."""
-
-    @property
-    def stamp(self) -> object:
-        """A JSON-able value that changes when the files do."""
 
     def keys(self) -> Iterator[str]:
         """Every key, in the order of the files."""
@@ -61,10 +71,16 @@ class RegionStore(Protocol):
 
 def check_template(template: str) -> str:
     """The template, unless it asks for other fields than key, name, stem and number; raises ValueError then."""
-    for _, name, _, conversion in string.Formatter().parse(template):
+    for _, name, spec, conversion in string.Formatter().parse(template):
         if name is not None and (name not in _FIELDS or conversion):
             raise ValueError(f"the key {template!r} may hold {{{'}, {'.join(_FIELDS)}}} and nothing else in braces")
+        if spec and not _is_width(name or "", spec):
+            raise ValueError(f"the key {template!r} may tell {{number}} digits, as {{number:012d}}, up to 99, and no other format")
     return template
+
+
+def _is_width(name: str, spec: str) -> bool:
+    return name == "number" and spec.isascii() and spec.removesuffix("d").isdigit() and len(spec.removesuffix("d").lstrip("0")) <= 2
 
 
 def key_of(image_id: str, template: str) -> str:
@@ -83,7 +99,7 @@ def key_of(image_id: str, template: str) -> str:
 
 
 def to_regions(entry: Imported, width: int, height: int, features: int, classes: int) -> Regions:
-    """The entry as regions of an image of `width` x `height` px, checked.
+    """The entry as regions of an image of `width` x `height` px, checked. No boxes are no regions, whatever the widths say.
 
     Raises RegionFileError (BAD_ROW) for other widths than `features` and `classes`, lengths that differ, numbers that are not finite or
     do not fit half precision, boxes outside of the image, and an entry made from an image of another size.
@@ -91,25 +107,59 @@ def to_regions(entry: Imported, width: int, height: int, features: int, classes:
     if entry.width is not None and (entry.width, entry.height) != (width, height):
         raise RegionFileError(Reason.BAD_ROW, f"made from an image of {entry.width} x {entry.height} pixels, this one has "
                               f"{width} x {height}")
+    if not count_of(entry):
+        return _none(entry, width, height, features, classes)
     count = len(entry.boxes)
-    _check_shape("boxes", entry.boxes, (count, 4))
-    _check_shape("features", entry.features, (count, features))
+    _check_floats("boxes", entry.boxes, (count, 4))
+    _check_floats("features", entry.features, (count, features))
     if entry.confidence is not None:
-        _check_shape("confidence", entry.confidence, (count,))
+        _check_floats("confidence", entry.confidence, (count,))
     if entry.soft_labels is not None:
-        _check_shape("soft labels", entry.soft_labels, (count, classes))
+        _check_floats("soft labels", entry.soft_labels, (count, classes))
     sides = np.array([width, height, width, height], np.float64)
     shares = np.asarray(entry.boxes, np.float64) / (sides if entry.width is not None else 1.0)
-    if (shares < -_SLACK).any() or (shares > 1 + _SLACK).any() or (shares[:, 2:] < shares[:, :2]).any():
+    if not are_shares(shares):
         raise RegionFileError(Reason.BAD_ROW, "a box lies outside of the image, or ends before it begins")
     boxes = entry.boxes if entry.width is not None else shares * sides
     return Regions(
         width, height, np.asarray(boxes, np.float32), entry.features.astype(np.float16),
         confidence=None if entry.confidence is None else entry.confidence.astype(np.float32),
-        soft_labels=None if entry.soft_labels is None else entry.soft_labels.astype(np.float16))
+        soft_labels=None if entry.soft_labels is None else entry.soft_labels.astype(np.float16),
+        classes=None if entry.classes is None else _numbers("classes", entry.classes, count),
+        attributes=None if entry.attributes is None else _numbers("attributes", entry.attributes, count))
 
 
-def _check_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+def count_of(entry: Imported) -> int:
+    """How many regions an entry holds. Raises RegionFileError when boxes and features tell different counts."""
+    boxes, features = entry.boxes, entry.features
+    if not boxes.size and not features.size and (not boxes.ndim or not len(boxes)) and (not features.ndim or not len(features)):
+        return 0
+    if boxes.ndim != 2 or features.ndim != 2 or not features.shape[1]:
+        raise RegionFileError(Reason.BAD_ROW, f"boxes have the shape {boxes.shape} and features {features.shape}, not [n, 4] and [n, D]")
+    return len(boxes)
+
+
+def are_shares(boxes: np.ndarray) -> bool:
+    """Whether boxes [n, 4] (xyxy) lie in the unit square, up to rounding, and end where they begin or after."""
+    return bool(((boxes >= -_SLACK) & (boxes <= 1 + _SLACK)).all() and (boxes[:, 2:] >= boxes[:, :2]).all())
+
+
+def _none(entry: Imported, width: int, height: int, features: int, classes: int) -> Regions:
+    return Regions(
+        width, height, np.zeros((0, 4), np.float32), np.zeros((0, features), np.float16),
+        confidence=None if entry.confidence is None else np.zeros(0, np.float32),
+        soft_labels=None if entry.soft_labels is None else np.zeros((0, classes), np.float16),
+        classes=None if entry.classes is None else np.zeros(0, np.int32),
+        attributes=None if entry.attributes is None else np.zeros(0, np.int32))
+
+
+def _numbers(name: str, values: np.ndarray, count: int) -> np.ndarray:
+    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= 1 << 31:
+        raise RegionFileError(Reason.BAD_ROW, f"{name} are no {count} whole numbers of 0 to 2^31 - 1")
+    return values.astype(np.int32)
+
+
+def _check_floats(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
     if values.shape != shape:
         raise RegionFileError(Reason.BAD_ROW, f"{name} have the shape {values.shape}, not {shape}")
     if values.dtype.kind != "f":

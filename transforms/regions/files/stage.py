@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from schemas.errors import is_of_machine
+from schemas.files import local_path
 from schemas.rejects import Reason
 from schemas.tables import BATCH_ROWS
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.detectors.base import Regions
+from transforms.ingest.sources.base import expand, list_folder, listing_stamp
 from transforms.regions.columns import named_schema, regions_batch
-from transforms.regions.files.base import RegionFileError, RegionStore, check_template, key_of, to_regions
-from transforms.regions.files.tsv import PARSERS, TsvStore
+from transforms.regions.files.base import (
+    MAX_BOXES,
+    MAX_BYTES,
+    Bounds,
+    Dtype,
+    RegionFileError,
+    RegionStore,
+    check_template,
+    count_of,
+    key_of,
+    to_regions,
+)
+from transforms.regions.files.layouts import PARSERS
+from transforms.regions.files.lmdb_pages import data_file
+from transforms.regions.files.tsv import TsvStore
 from transforms.regions.files.uniter import LmdbStore, NpzStore
 
-Format = Literal["bottom_up", "vinvl", "unimo", "uniter_npz", "uniter_lmdb"]
+Format = Literal["bottom_up", "vinvl", "oscar", "lxmert", "unimo", "uniter_npz", "uniter_lmdb"]
+_TRIED = 1000  # entries that may be damaged or without regions before one tells the widths
 
 
 class RegionFileSettings(BaseModel):
@@ -32,13 +51,24 @@ class RegionFileSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Format = Field(description="bottom_up, vinvl, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a folder on this machine")
-    files: tuple[str, ...] = Field(min_length=1, description="the TSV files, or the folder")
+    format: Format = Field(description="bottom_up, vinvl, oscar, lxmert, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a folder on "
+                           "this machine")
+    files: tuple[str, ...] = Field(min_length=1, description="the TSV files (globs too), or the folder")
     key: str = Field(default="{key}", description="an image's key in them: {key}, {name}, {stem}, {number:012d} and text around")
     threshold: float | None = Field(
         default=None, ge=0, le=1, description="keep regions more confident than this (files with a confidence); null keeps all")
     min_regions: int = Field(default=10, ge=0, description="the most confident ones kept below the threshold too")
     max_regions: int = Field(default=100, ge=1, description="regions of an image at most, when there is a threshold")
+
+    dtype: Dtype | None = Field(
+        default=None, description="what TSV files' features and probabilities are: float16, float32, float64; null: what the boxes are")
+    max_entry_bytes: int = Field(default=MAX_BYTES, ge=1, description="bytes of one image's entry, packed and unpacked")
+    max_boxes: int = Field(default=MAX_BOXES, ge=1, description="regions that an entry may hold")
+
+    @property
+    def bounds(self) -> Bounds:
+        """What an entry may hold."""
+        return Bounds(self.max_entry_bytes, self.max_boxes, self.dtype)
 
     @field_validator("key")
     @classmethod
@@ -46,37 +76,65 @@ class RegionFileSettings(BaseModel):
         return check_template(value)
 
 
-@lru_cache(maxsize=4)
-def open_store(settings: RegionFileSettings) -> RegionStore:
-    """The files, opened (TSV: read through) once in a process.
-
-    Raises ValueError when a package is missing or there is no such folder, FileNotFoundError for a TSV file that is absent.
-    """
+def stamp_of_files(settings: RegionFileSettings) -> list[list[str]]:
+    """Name and stamp (ETag, or size and time) of every file; changes when one does. Raises SourceError when one is missing."""
     if settings.format in PARSERS:
-        return TsvStore(settings.files, PARSERS[settings.format])
+        return [[found.url, found.stamp] for found in expand(list(settings.files))]
     if len(settings.files) != 1:
         raise ValueError(f"{settings.format} takes one folder, not {len(settings.files)}")
-    return NpzStore(settings.files[0]) if settings.format == "uniter_npz" else LmdbStore(settings.files[0])
+    folder = settings.files[0]
+    if settings.format == "uniter_npz":
+        return [[folder, listing_stamp(list_folder(folder))]]
+    return [[found.url, found.stamp] for found in expand(str(data_file(local_path(folder))))]
+
+
+@lru_cache(maxsize=4)
+def _opened(settings: RegionFileSettings, _: str) -> RegionStore:
+    if settings.format in PARSERS:
+        return TsvStore([found.url for found in expand(list(settings.files))], PARSERS[settings.format], settings.bounds)
+    return (NpzStore if settings.format == "uniter_npz" else LmdbStore)(settings.files[0], settings.bounds)
+
+
+def open_store(settings: RegionFileSettings) -> RegionStore:
+    """The files, opened (TSV: read through) once in a process, and again when they have changed.
+
+    Raises ValueError when a package is missing or an LMDB is damaged, SourceError when a file or folder is absent or cannot be read.
+    """
+    return _opened(settings, json.dumps(stamp_of_files(settings)))
 
 
 def widths(settings: RegionFileSettings) -> tuple[int, int]:
-    """Width of the features and of the soft labels (1: the files have none), by the first sound entry; raises ValueError without one."""
+    """Width of the features and of the soft labels (1: the files have none), by the first sound entry that has regions.
+
+    Raises ValueError without one, saying what is wrong with the first entry.
+    """
     store = open_store(settings)
-    for key in store.keys():
+    place = ", ".join(settings.files)
+    fault, empty = "", False
+    for key in islice(store.keys(), _TRIED):
         try:
             entry = store.get(key)
-        except RegionFileError:
-            continue
-        if entry is not None:
-            return entry.features.shape[1], entry.soft_labels.shape[1] if entry.soft_labels is not None else 1
-    raise ValueError(f"no entry of {', '.join(settings.files)} can be read as {settings.format}")
+            if entry is None:
+                continue
+            if count_of(entry):
+                return entry.features.shape[1], entry.soft_labels.shape[1] if entry.soft_labels is not None else 1
+            empty = True
+        except RegionFileError as error:
+            fault = fault or error.detail
+    if fault:
+        raise ValueError(f"no entry of {place} can be read as {settings.format}: {fault}")
+    if empty:
+        raise ValueError(f"no entry of {place} has regions, so nothing tells how wide features are")
+    raise ValueError(f"{place} holds no entry: no line has a key and a tab after it" if settings.format in PARSERS else
+                     f"{place} holds no entry")
 
 
 @dataclass(frozen=True)
 class ImportRegions(Stage):
     """Writes `regions` for the `images` of the stage `pairs` out of files. Rows in are images: each is written or rejected.
 
-    What a format lacks (class and attributes always; confidence and soft labels of some) is absent in the table.
+    What a format lacks (confidence, soft labels, class and attributes of some) is absent in the table. `stamp`: of the files, when the
+    stage was made.
     """
 
     name: ClassVar[str] = "regions"
@@ -86,12 +144,14 @@ class ImportRegions(Stage):
     files: RegionFileSettings
     features: int
     classes: int
+    stamp: str = ""
 
     @classmethod
     def of(cls, settings: RegionFileSettings, compression: str | None = None) -> ImportRegions:
         """The stage of these settings; raises as `open_store` and `widths` do, before any work."""
+        stamp = json.dumps(stamp_of_files(settings))
         features, classes = widths(settings)
-        return cls(files=settings, features=features, classes=classes, compression=compression)
+        return cls(files=settings, features=features, classes=classes, stamp=stamp, compression=compression)
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -106,8 +166,7 @@ class ImportRegions(Stage):
     @property
     def settings(self) -> Mapping[str, Any]:
         """All settings, and the stamps of the files: other files make other regions."""
-        return {"files": self.files.model_dump(mode="json"), "stamp": open_store(self.files).stamp,
-                "widths": [self.features, self.classes]}
+        return {"files": self.files.model_dump(mode="json"), "stamp": self.stamp, "widths": [self.features, self.classes]}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a record batch of regions at a time."""
@@ -136,7 +195,11 @@ class ImportRegions(Stage):
             return self._kept(to_regions(entry, width, height, self.features, self.classes))
         except RegionFileError as error:
             task.rejects.add(image_id, error.reason, error.detail)
-            return None
+        except Exception as error:  # whatever else an entry brings up
+            if is_of_machine(error):
+                raise
+            task.rejects.add(image_id, Reason.BAD_ROW, f"{type(error).__name__}: {error}")
+        return None
 
     def _kept(self, regions: Regions) -> Regions:
         """The regions by UNITER's rule, when a threshold is set and they have a confidence."""
@@ -145,9 +208,8 @@ class ImportRegions(Stage):
         confident = int((regions.confidence > self.files.threshold).sum())
         count = min(self.files.max_regions, max(self.files.min_regions, confident))
         order = np.argsort(-regions.confidence, kind="stable")[:count]
-        labels = regions.soft_labels
-        return regions._replace(boxes=regions.boxes[order], features=regions.features[order], confidence=regions.confidence[order],
-                                soft_labels=None if labels is None else labels[order])
+        rows: dict[str, Any] = {name: values[order] for name, values in regions._asdict().items() if isinstance(values, np.ndarray)}
+        return regions._replace(**rows)
 
 
 @dataclass(frozen=True)

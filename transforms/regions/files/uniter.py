@@ -2,41 +2,36 @@
 
 An entry holds `norm_bb` [n, 6] (x1, y1, x2, y2, w, h in shares of the image's sides), `features` [n, D], and, where its maker kept
 them, `conf` [n] and `soft_labels` [n, C]. The LMDB is keyed by the names of the npz files; its values are msgpack as msgpack-numpy
-writes it, or compressed npz. Its own decoder is not used: of arrays of objects it would run the pickles.
+writes it, or compressed npz. Of arrays only plain numbers are read, and no more of them than the bytes hold: no pickle is ever run.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from schemas import files
+from schemas.errors import is_of_machine
 from schemas.rejects import Reason
-from transforms.regions.files.base import Imported, RegionFileError
+from transforms.ingest.sources.base import list_folder
+from transforms.regions.files.base import MAX_BYTES, Bounds, Imported, RegionFileError
+from transforms.regions.files.lmdb_pages import LmdbFile
 
-MAX_BYTES = 64 << 20  # unpacked, of one entry
 _NAMES = ("norm_bb", "features", "conf", "soft_labels")
 _KEYS = "__keys__"
 
 
 class NpzStore:
-    """A folder of npz files; the key is the file's name."""
+    """A folder of npz files; the key is the file's name, with the folders below that one. Raises SourceError when there is none."""
 
-    def __init__(self, url: str):
-        self._url = url
-        self._names = {name: size for name, size in sorted(files.listing(url).items()) if name.endswith(".npz")}
-
-    @property
-    def stamp(self) -> object:
-        """Names and sizes of the files."""
-        return [self._url, self._names]
+    def __init__(self, url: str, bounds: Bounds | None = None):
+        self._bounds = bounds or Bounds()
+        self._names = {name: found.url for name, found in list_folder(url).items() if name.endswith(".npz")}
 
     def keys(self) -> Iterator[str]:
         """Names, sorted."""
@@ -46,65 +41,70 @@ class NpzStore:
         """The entry of a file; raises RegionFileError when it is damaged."""
         if key not in self._names:
             return None
-        if self._names[key] > MAX_BYTES:
-            raise RegionFileError(Reason.BAD_ROW, f"{key} has {self._names[key]} bytes, {MAX_BYTES} are allowed")
-        fs, path = files.filesystem(files.join(self._url, key))
-        with fs.open(path, "rb") as file:
-            return _entry(key, read_npz(key, file.read()))
+        limit = self._bounds.max_bytes
+        with files.open_read(self._names[key]) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise RegionFileError(Reason.BAD_ROW, f"{key} has more than {limit} bytes (max_entry_bytes)")
+        return _entry(key, read_npz(key, data, self._bounds), self._bounds)
 
 
 class LmdbStore:
-    """An LMDB folder, compressed or not. Raises ValueError when it is not there or lmdb or msgpack are not installed."""
+    """An LMDB folder, compressed or not. Raises ValueError when it is not there or damaged, or msgpack is not installed."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, bounds: Bounds | None = None):
         try:
-            import lmdb
             import msgpack  # noqa: F401
         except ImportError as error:
-            raise ValueError(f"reading {path} needs a package ({error}): pip install lmdb msgpack") from error
-        if not (Path(path) / "data.mdb").is_file():
-            raise ValueError(f"there is no LMDB in {path}: a folder with data.mdb is wanted, on this machine")
-        self._path = path
-        self._env = lmdb.open(path, readonly=True, lock=False, create=False, readahead=False, max_readers=126)
-
-    @property
-    def stamp(self) -> object:
-        """Path, size and time of the data file."""
-        stat = (Path(self._path) / "data.mdb").stat()
-        return [self._path, stat.st_size, stat.st_mtime_ns]
+            raise ValueError(f"reading {path} needs a package ({error}): pip install msgpack") from error
+        self._file = LmdbFile(files.local_path(path) if "://" in path else path)
+        self._bounds = bounds or Bounds()
 
     def keys(self) -> Iterator[str]:
         """Keys, sorted, without the list of keys that UNITER puts beside them."""
-        with self._env.begin(buffers=False) as view:
-            for key in view.cursor().iternext(values=False):
-                if (name := bytes(key).decode("utf-8", "replace")) != _KEYS:
-                    yield name
+        for key in self._file.keys():
+            if (name := key.decode("utf-8", "replace")) != _KEYS:
+                yield name
 
     def get(self, key: str) -> Imported | None:
         """The entry of a key; raises RegionFileError when it is damaged."""
-        with self._env.begin() as view:
-            data = view.get(key.encode())
+        try:
+            data = self._file.get(key.encode("utf-8", "replace"), self._bounds.max_bytes)
+        except ValueError as error:
+            raise RegionFileError(Reason.BAD_ROW, f"{key}: {error}") from error
         if data is None:
             return None
-        if len(data) > MAX_BYTES:
-            raise RegionFileError(Reason.BAD_ROW, f"{key} has {len(data)} bytes, {MAX_BYTES} are allowed")
-        return _entry(key, read_npz(key, data) if data[:2] == b"PK" else read_msgpack(key, data))
+        return _entry(key, (read_npz if data[:2] == b"PK" else read_msgpack)(key, data, self._bounds), self._bounds)
 
 
-def read_npz(key: str, data: bytes) -> dict[str, np.ndarray]:
+def read_npz(key: str, data: bytes, bounds: Bounds | None = None) -> dict[str, np.ndarray]:
     """The known arrays of an npz file; raises RegionFileError when it is damaged, unpacks to too much, or holds objects."""
+    limit = bounds.max_bytes if bounds else MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_BYTES:
-                raise RegionFileError(Reason.BAD_ROW, f"{key} unpacks to {size} bytes, {MAX_BYTES} are allowed")
-        with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            return {name: held[name] for name in _NAMES if name in held.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise RegionFileError(Reason.BAD_ROW, f"{key} is no sound npz file: {error}") from error
+            members = {name: archive.getinfo(f"{name}.npy") for name in _NAMES if f"{name}.npy" in archive.NameToInfo}
+            size = sum(member.file_size for member in members.values())
+            if size > limit:
+                raise ValueError(f"it unpacks to {size} bytes, {limit} are allowed (max_entry_bytes)")
+            return {name: _npy(name, archive.read(member)) for name, member in members.items()}
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        raise RegionFileError(Reason.BAD_ROW, f"{key} is no sound npz file: {str(error) or type(error).__name__}") from error
 
 
-def read_msgpack(key: str, data: bytes) -> dict[str, np.ndarray]:
+def _npy(name: str, data: bytes) -> np.ndarray:
+    """One array of floating point numbers in NumPy's format, held by bytes that are there; raises ValueError and what its header raises."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject or dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise ValueError(f"{name} holds {dtype}, not floating point numbers; objects would need allow_pickle, which would run them")
+    return _shaped(name, data[stream.tell():], dtype, shape, "F" if fortran else "C")
+
+
+def read_msgpack(key: str, data: bytes, bounds: Bounds | None = None) -> dict[str, np.ndarray]:
     """The known arrays of a msgpack value; raises RegionFileError when it is damaged or holds objects."""
     import msgpack
 
@@ -112,32 +112,42 @@ def read_msgpack(key: str, data: bytes) -> dict[str, np.ndarray]:
         held = msgpack.unpackb(data, raw=False, strict_map_key=False)
         if not isinstance(held, dict):
             raise ValueError("it holds no mapping")
-        return {name: _array(held[name]) for name in _NAMES if name in held}
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise RegionFileError(Reason.BAD_ROW, f"{key} is no sound msgpack value: {error}") from error
+        return {name: _array(name, held[name]) for name in _NAMES if name in held}
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        raise RegionFileError(Reason.BAD_ROW, f"{key} is no sound msgpack value: {str(error) or type(error).__name__}") from error
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(name: str, value: Any) -> np.ndarray:
     """An array as msgpack-numpy writes it: {nd: True, type, kind, shape, data}; numbers only."""
     if not isinstance(value, dict):
         raise ValueError("an array is no mapping")
     said = {name.decode() if isinstance(name, bytes) else name: held for name, held in value.items()}
-    kind = said["type"]
-    if said.get("nd") is not True or not isinstance(kind, str) or kind[1:] not in ("f2", "f4", "f8"):
+    kind, data, shape = said.get("type"), said.get("data"), said.get("shape")
+    if said.get("nd") is not True or not isinstance(kind, str) or kind[:1] not in "<>=|" or kind[1:] not in ("f2", "f4", "f8"):
         raise ValueError(f"an array of {kind!r}, not of floating point numbers")
-    return np.frombuffer(said["data"], np.dtype(kind)).reshape([int(side) for side in said["shape"]])
+    if not isinstance(data, bytes) or not isinstance(shape, list | tuple):
+        raise ValueError(f"{name} has no data or no shape")
+    return _shaped(name, data, np.dtype(kind), shape, "C")
 
 
-def _entry(key: str, arrays: dict[str, np.ndarray]) -> Imported:
+def _shaped(name: str, data: bytes, dtype: np.dtype[Any], shape: Any, order: Any) -> np.ndarray:
+    if not all(type(side) is int and side >= 0 for side in shape) or prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{name} is said to have the shape {str(tuple(shape))[:60]} of {dtype}, which its {len(data)} bytes do not hold")
+    return np.frombuffer(data, dtype).reshape(shape, order=order)
+
+
+def _entry(key: str, arrays: dict[str, np.ndarray], bounds: Bounds) -> Imported:
     for name in ("norm_bb", "features"):
         if name not in arrays:
             raise RegionFileError(Reason.BAD_ROW, f"{key} holds no {name}")
-    boxes = arrays["norm_bb"]
-    if boxes.ndim != 2 or boxes.shape[1] not in (4, 6, 7):
+    boxes, features = arrays["norm_bb"], arrays["features"]
+    if not boxes.size and not features.size and 0 in (boxes.shape[:1] or (0,)) and 0 in (features.shape[:1] or (0,)):
+        boxes, features = boxes.reshape(0, 4), features.reshape(0, features.shape[1] if features.ndim == 2 else 0)
+    elif boxes.ndim != 2 or boxes.shape[1] not in (4, 6, 7):
         raise RegionFileError(Reason.BAD_ROW, f"{key}: norm_bb has the shape {boxes.shape}, not [n, 6]")
-    return Imported(boxes[:, :4], arrays["features"], arrays.get("conf"), arrays.get("soft_labels"))
+    if len(boxes) > bounds.max_boxes:
+        raise RegionFileError(Reason.BAD_ROW, f"{key}: {len(boxes)} boxes, {bounds.max_boxes} are allowed (max_boxes)")
+    return Imported(boxes[:, :4], features, arrays.get("conf"), arrays.get("soft_labels"))
 
-
-def key_list(names: list[str]) -> bytes:
-    """The value that UNITER keeps under `__keys__`."""
-    return json.dumps(names).encode()

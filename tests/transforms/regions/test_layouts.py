@@ -1,0 +1,229 @@
+"""Every published layout of region files, and what goes wrong in them: types of numbers, lines that repeat, break off or are empty."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigError, SourceError
+from schemas.rejects import Reason
+from tests.cases import case, made, rows
+from transforms.regions.files.base import Bounds, RegionFileError, check_template, to_regions
+from transforms.regions.files.layouts import PARSERS
+from transforms.regions.files.stage import ImportRegions, RegionFileSettings, open_store, widths
+from transforms.regions.files.tsv import TsvStore
+
+WIDTH, HEIGHT, FEATURES = 64, 48, 16
+RNG = np.random.default_rng(5)
+BOXES = np.float32([[1, 2, 30, 40], [0, 0, 64, 48], [10.5, 20, 11, 20.25]])
+VALUES = np.maximum(RNG.normal(0.5, 1, (3, FEATURES)), 0).astype(np.float16)
+SHARES = BOXES / np.float32([WIDTH, HEIGHT] * 2)
+GEOMETRY = np.concatenate([SHARES, SHARES[:, 2:] - SHARES[:, :2]], 1)
+
+
+def b64(values, dtype="<f4") -> bytes:
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes())
+
+
+def line(key, *fields) -> bytes:
+    return b"\t".join(field if isinstance(field, bytes) else str(field).encode() for field in (key, *fields)) + b"\n"
+
+
+def bottom_up(key="1", boxes="<f4", features="<f4", count=3, extra=()) -> bytes:
+    return line(key, WIDTH, HEIGHT, count, b64(BOXES[:count], boxes), b64(VALUES[:count], features), *extra)
+
+
+def lxmert(key="1", ids="<i8", boxes="<f4", features="<f4") -> bytes:
+    return line(key, HEIGHT, WIDTH, b64([4, 0, 1599], ids), b64([0.9, 0.5, 0.25], boxes), b64([399, 0, 7], ids), b64([1, 1, 1], boxes), 3,
+                b64(BOXES, boxes), b64(VALUES, features))
+
+
+def vinvl(key="1", dtype="<f4", layout="json") -> bytes:
+    numbers = b64(np.concatenate([VALUES.astype(np.float32), GEOMETRY], 1), dtype)
+    if layout == "json":
+        return line(key, json.dumps({"num_boxes": 3, "features": numbers.decode()}))
+    return line(key, 3, numbers) if layout == "counts" else line(key, 3, WIDTH, HEIGHT, numbers)
+
+
+def store(tmp_path: Path, layout: str, *lines: bytes, **bounds) -> TsvStore:
+    path = tmp_path / f"{len(os.listdir(tmp_path))}.tsv"
+    path.write_bytes(b"".join(lines))
+    return TsvStore([str(path)], PARSERS[layout], Bounds(**bounds))
+
+
+def fault(held: TsvStore, key: str = "1") -> str:
+    with pytest.raises(RegionFileError) as caught:
+        held.get(key)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("layout", "data"), [
+    ("bottom_up", bottom_up()), ("bottom_up", bottom_up(boxes="<f2", features="<f2")), ("bottom_up", bottom_up(boxes="<f8", features="<f8")),
+    ("bottom_up", bottom_up().replace(b"\n", b"\r\n")), ("bottom_up", b"\xef\xbb\xbf" + bottom_up()),
+    ("bottom_up", bottom_up(extra=[b64(np.full((3, 5), 0.2))])), ("unimo", bottom_up(extra=[b64(np.full((3, 5), 0.2))])),
+    ("unimo", bottom_up(boxes="<f2", features="<f2", extra=[b64(np.full((3, 5), 0.2), "<f2")])),
+    ("lxmert", lxmert()), ("lxmert", lxmert(boxes="<f2", features="<f2")), ("lxmert", lxmert(ids="<i4")),
+    *[(name, vinvl(dtype=dtype, layout=layout)) for name in ("vinvl", "oscar") for dtype in ("<f4", "<f2", "<f8")
+      for layout in ("json", "counts", "columns between")],
+])
+def test_every_layout_in_every_type_of_number(layout, data, tmp_path):
+    entry = store(tmp_path, layout, data).get("1")
+    found = to_regions(entry, WIDTH, HEIGHT, FEATURES, 5)
+    np.testing.assert_allclose(found.boxes, BOXES, atol=0.05)
+    np.testing.assert_array_equal(found.features, VALUES)
+    if layout == "lxmert":
+        assert found.classes.tolist() == [5, 1, 1600] and found.attributes.tolist() == [399, 0, 7]
+        np.testing.assert_allclose(found.confidence, [0.9, 0.5, 0.25], atol=1e-3)
+    else:
+        assert found.confidence is None and found.classes is None
+    assert (found.soft_labels is not None) == (layout == "unimo" or data.count(b"\t") == 6 and layout == "bottom_up")
+
+
+@pytest.mark.parametrize(("layout", "data"), [
+    ("bottom_up", bottom_up(features="<f2")), ("lxmert", lxmert(features="<f2")),
+    ("unimo", bottom_up(features="<f2", extra=[b64(np.full((3, 5), 0.2))])),
+])
+def test_halves_beside_single_boxes_are_never_taken_for_single(layout, data, tmp_path):
+    assert "set dtype: float16" in fault(store(tmp_path, layout, data))
+    if layout != "unimo":
+        np.testing.assert_array_equal(store(tmp_path, layout, data, dtype="float16").get("1").features, VALUES)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["normal", "relu", "unit", "tenths", "widened", "constant", "bfloat"]),
+       st.integers(1, 12), st.integers(1, 64))
+def test_single_numbers_are_never_taken_for_halves(seed, kind, count, width):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 2, (count, width)).astype(np.float32)
+    if kind == "relu":
+        values = np.maximum(values, 0)
+    elif kind == "unit":
+        values /= np.linalg.norm(values, axis=1, keepdims=True) + 1e-6
+    elif kind == "tenths":
+        values = (np.arange(count * width, dtype=np.float32) / np.float32(10)).reshape(count, width)
+    elif kind == "widened":
+        values = values.astype(np.float16).astype(np.float32)
+    elif kind == "constant":
+        values = np.full((count, width), rng.normal(), np.float32)
+    elif kind == "bfloat":
+        values = (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    boxes = np.tile(np.float32([1, 2, 3, 4]), (count, 1))
+    fields = [str(WIDTH).encode(), str(HEIGHT).encode(), str(count).encode(), b64(boxes), b64(values)]
+    np.testing.assert_array_equal(PARSERS["bottom_up"](fields, Bounds()).features, values)
+
+
+@pytest.mark.parametrize(("data", "text"), [
+    (lxmert(), "LXMERT's TSV has as many (format: lxmert)"),
+    (line("1", WIDTH, HEIGHT, 3, repr(b64(BOXES)), repr(b64(VALUES))), "Python's repr of bytes"),
+    (bottom_up()[:-40], "no whole base64"), (bottom_up()[:-1] + bottom_up("2"), "has run into the next one"),
+    (line("1", WIDTH, HEIGHT, "three", b64(BOXES), b64(VALUES)), "the number of boxes is 'three'"),
+    (line("1", WIDTH, HEIGHT, 2.5, b64(BOXES), b64(VALUES)), "the number of boxes is '2.5'"),
+    (line("1", WIDTH, HEIGHT, 3000, b64(BOXES), b64(VALUES)), "max_boxes"), (line("1", 0, HEIGHT, 3, b64(BOXES), b64(VALUES)), "sides"),
+    (line("1", "9" * 5000, HEIGHT, 3, b64(BOXES), b64(VALUES)), "a side of the image"),
+    (line("1", WIDTH, HEIGHT, 3, b64(BOXES)[:-4], b64(VALUES)), "not 4 numbers of 2, 4 or 8 bytes"),
+    (line("1", WIDTH, HEIGHT, 0, b"", b64(VALUES)), "for 0 regions"), (line("1", WIDTH, HEIGHT, 3, b"", b""), "boxes have 0 bytes"),
+    (vinvl(), "format: vinvl"), (line("1"), "holds no entry"), (b"\n\n", "holds no entry"), (b"", "holds no entry"),
+])
+def test_an_unreadable_file_says_what_is_wrong_with_its_first_entry(data, text, tmp_path):
+    (tmp_path / "f.tsv").write_bytes(data)
+    with pytest.raises(ValueError, match="f.tsv") as caught:
+        widths(RegionFileSettings(format="bottom_up", files=(str(tmp_path / "f.tsv"),)))
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("others", [
+    [bottom_up()[:60] + b"\n"], [line("1", WIDTH, HEIGHT, 0, b"", b"")], [line("1", "", "", "", "", "")], [bottom_up()],
+    [b"1\t\n", bottom_up()[:-9] + b"\n", bottom_up()],
+])
+def test_of_lines_that_repeat_the_sound_one_is_taken(others, tmp_path):
+    for lines in ([*others, bottom_up()], [bottom_up(), *others]):
+        np.testing.assert_array_equal(store(tmp_path, "bottom_up", *lines).get("1").features, VALUES)
+
+
+def test_lines_that_contradict_each_other_are_refused(tmp_path):
+    assert "hold different regions" in fault(store(tmp_path, "bottom_up", bottom_up(), bottom_up(count=2)))
+    assert "none sound" in fault(store(tmp_path, "bottom_up", line("1", 1), line("1", 2)))
+
+
+@pytest.mark.parametrize(("layout", "data"), [
+    ("bottom_up", line("1", WIDTH, HEIGHT, 0, b"", b"")), ("unimo", line("1", WIDTH, HEIGHT, 0, b"", b"", b"")),
+    ("lxmert", line("1", HEIGHT, WIDTH, b"", b"", b"", b"", 0, b"", b"")),
+    ("vinvl", line("1", json.dumps({"num_boxes": 0, "features": ""}))), ("vinvl", line("1", 0, b"")),
+])
+def test_no_regions_are_no_regions(layout, data, tmp_path):
+    found = to_regions(store(tmp_path, layout, data).get("1"), WIDTH, HEIGHT, FEATURES, 7)
+    assert found.boxes.shape == (0, 4) and found.features.shape == (0, FEATURES)
+    assert layout != "unimo" or found.soft_labels.shape == (0, 7)
+
+
+def test_a_file_that_changes_at_the_same_size_is_noticed(tmp_path):
+    path = tmp_path / "f.tsv"
+    path.write_bytes(bottom_up("1") + bottom_up("2"))
+    settings = RegionFileSettings(format="bottom_up", files=(str(path),))
+    first = ImportRegions.of(settings)
+    held = open_store(settings)
+    assert open_store(settings) is held and ImportRegions.of(settings).settings == first.settings
+    time.sleep(0.01)
+    unread = TsvStore([str(path)], PARSERS["bottom_up"])
+    rest = path.stat().st_size - len(bottom_up("1", count=2)) - 2
+    path.write_bytes(bottom_up("1", count=2) + line("x" * rest, ""))
+    assert ImportRegions.of(settings).settings != first.settings
+    assert len(open_store(settings).get("1").boxes) == 2
+    assert "is no longer where it was" in fault(unread, "2")
+
+
+@pytest.mark.parametrize("template", ["{number:0999999999d}", "{number:{key}}", "{stem:>99999999}", "{number:,}", "{number:1000d}"])
+def test_keys_that_would_grow_without_bound_are_refused(template):
+    with pytest.raises(ValueError):
+        check_template(template)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises((ValueError, SourceError, OSError)):
+            widths(RegionFileSettings(format="bottom_up", files=(str(place),)))
+
+
+def test_case_07_three_columns(tmp_path):
+    found = rows(made(case("07", tmp_path) / "c.yaml"), "regions", "regions")
+    assert [(len(row["boxes"]), {len(vector) for vector in row["features"]}) for row in found] == [(3, {16})] * 3
+
+
+def test_case_08_half_precision(tmp_path):
+    folder = case("08", tmp_path)
+    with pytest.raises(ConfigError, match="no float32.*set dtype: float16"):
+        made(folder / "c.yaml")
+    told = (folder / "c.yaml").read_text().replace("region_files:\n", "region_files:\n  dtype: float16\n")
+    (folder / "told.yaml").write_text(told.replace("corpus: corpus", "corpus: told"))
+    written = np.load(folder / "features_written.npy")
+    for name in ("told", "c2"):
+        found = {row["image_id"]: row for row in rows(made(folder / f"{name}.yaml"), "regions", "regions")}
+        assert len(found) == 3
+        for number in range(3):
+            np.testing.assert_array_equal(np.float16(found[f"x/{number + 1}"]["features"]), written[number])
+
+
+def test_case_23_lxmert_and_why_not(tmp_path):
+    folder = case("23", tmp_path)
+    with pytest.raises(ConfigError, match="9 fields after the key.*LXMERT"):
+        made(folder / "c.yaml")
+    with pytest.raises(ConfigError, match="repr of bytes"):
+        made(folder / "c2.yaml")
+    (folder / "c.yaml").write_text((folder / "c.yaml").read_text().replace("bottom_up", "lxmert"))
+    found = rows(made(folder / "c.yaml"), "regions", "regions")
+    assert [(len(row["boxes"]), row["class"], row["width"]) for row in found] == [(3, [1, 2, 3], 64)] * 3
+
+
+def test_case_24_images_without_regions(tmp_path):
+    corpus = made(case("24", tmp_path) / "c.yaml")
+    assert sorted(len(row["boxes"]) for row in rows(corpus, "regions", "regions")) == [0, 3, 3]
+    assert rows(corpus, "regions", "rejects") == []
+    assert Reason.BAD_ROW not in corpus.manifest("regions").counts.reasons
