@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from pipelines import scenes
+from pipelines.process_state import log_level, sigterm_interrupts
 from schemas.errors import CmclError, RejectLimitError, text_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 well, 1 a named error or damage found, 2 wrong usage, 130 interrupted."""
-    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of packages that nobody asked for
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cmcl: error: {args.command} takes no options for Beam after --", file=sys.stderr)
         return 2
     try:
-        return int(args.main(args) or 0)
+        with log_level(logging.ERROR), sigterm_interrupts():  # Beam warns of packages that nobody asked for
+            return int(args.main(args) or 0)
     except CmclError as error:
         print(f"cmcl: error: {error}", file=sys.stderr)
         return 1

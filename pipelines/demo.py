@@ -13,6 +13,7 @@ import time
 import yaml
 
 from pipelines.config import load_config
+from pipelines.process_state import log_level
 from pipelines.run import corpus_of, run
 from pipelines.scenes import make_scenes
 from pipelines.show import show
@@ -25,7 +26,6 @@ SCENES, SEED = 200, 7
 
 def main(folder: str) -> int:
     """Makes everything below `folder`; returns 0 when the corpus verifies, 1 when it does not."""
-    logging.getLogger().setLevel(logging.ERROR)
     start = time.perf_counter()
     os.makedirs(folder, exist_ok=True)
     print(f"rendering {SCENES} scenes with captions, {SCENES} without, and a text collection ...")
@@ -35,7 +35,8 @@ def main(folder: str) -> int:
     with open(path, "w", encoding="utf-8") as file:
         yaml.safe_dump(settings(), file, sort_keys=False)
     config = load_config(path)
-    print_report(run(config, progress=sys.stderr.isatty()))
+    with log_level(logging.ERROR):
+        print_report(run(config, progress=sys.stderr.isatty()))
 
     corpus, index = corpus_of(config.corpus)
     findings = verify(corpus, index)

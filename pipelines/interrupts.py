@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from schemas.errors import CmclError
-from transforms.core.task import cancelled
+from transforms.core.task import allow_tasks, cancel_tasks, tasks_cancelled
 
 
 @contextmanager
@@ -19,10 +19,11 @@ def interruptible(end_workers: Callable[[], None]) -> Iterator[None]:
 
     A runner may wrap or swallow the exception that a signal raises somewhere inside of it; whatever comes out then, it is an interrupt.
     """
-    cancelled.clear()
+    allow_tasks()
+    hook, disabled = threading.excepthook, logging.root.manager.disable
 
     def interrupt(*_: Any) -> None:
-        cancelled.set()  # tasks inside this process stop at their next write
+        cancel_tasks()  # those inside this process stop at their next write
         logging.disable(logging.CRITICAL)  # the runner would log the interrupt as a failure of whatever it hit
         threading.excepthook = lambda _: None  # the runner's threads complain of the workers that they lost
         raise KeyboardInterrupt
@@ -33,13 +34,15 @@ def interruptible(end_workers: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not cancelled.is_set():
+        if not tasks_cancelled():
             raise
         end_workers()
         if isinstance(error, CmclError):  # the engine ended the run in this way, and says why
             raise
         raise KeyboardInterrupt from error
     finally:
-        logging.disable(logging.NOTSET)
+        if not tasks_cancelled():  # else threads of the runner still complain of the workers that they lost
+            threading.excepthook = hook
+        logging.disable(disabled)
         for number, handler in before.items():
             signal.signal(number, handler)

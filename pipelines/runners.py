@@ -26,6 +26,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipelines.job_servers.cache import EngineError
 from pipelines.job_servers.service import ROOT, Service
 from pipelines.local_worker import DRIVER
+from pipelines.process_state import environment, log_level, thread_failures
 from schemas.errors import ConfigError
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -45,20 +46,22 @@ def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
 
     Raises EngineError when something that the engine needs is missing or does not start.
     """
-    # A failing task's error comes with the job's end, in one line; its traceback only for who asks.
-    logging.getLogger("apache_beam").setLevel(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL)
-    # Work is parallel by partition; threads inside of kernels would fight over the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(beam_options)
-    if runner == "local":
-        with _noticing_lost_workers():
+    with ExitStack() as state:
+        # A failing task's error comes with the job's end, in one line; its traceback only for who asks.
+        state.enter_context(log_level(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL, "apache_beam"))
+        # Work is parallel by partition; threads inside of kernels would fight over the cores.
+        state.enter_context(environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), **{DRIVER: str(os.getpid())}))
+        if runner == "local":
+            state.enter_context(_noticing_lost_workers())
             yield _pipeline(given) if _value(given, "runner") else _local_pipeline(workers, given)
-    elif runner == "dataflow":
-        yield _pipeline([*given, *_dataflow_options(given)])
-    else:
-        _hush_workers()
-        with ExitStack() as services:
-            filled = _portable_options(runner, workers, given, services)
+        elif runner == "dataflow":
+            yield _pipeline([*given, *_dataflow_options(given)])
+        else:
+            # Workers inside this process complain, at length, when their runner ends before them; failures come with the job's state.
+            state.enter_context(log_level(logging.CRITICAL, "apache_beam.runners.worker"))
+            state.enter_context(thread_failures(_of_a_worker))
+            filled = _portable_options(runner, workers, given, state)
             yield _pipeline([*given, "--runner=PortableRunner", *filled])
 
 
@@ -67,18 +70,18 @@ def _noticing_lost_workers() -> Iterator[None]:
     """Ends the block with EngineError when a worker process dies: Beam's local runner would wait for one that never came up."""
     lost: list[str] = []
     ended = threading.Event()
-    before = threading.excepthook
 
-    def hook(failure: threading.ExceptHookArgs) -> None:
+    def handled(failure: threading.ExceptHookArgs) -> bool:
         if not str(failure.exc_value).startswith("Worker subprocess exited"):
-            before(failure)
-        elif not lost:
+            return False
+        if not lost:
             lost.append(str(failure.exc_value))
             threading.Thread(target=_interrupt_until, args=(ended,), daemon=True).start()
+        return True
 
-    threading.excepthook = hook
     try:
-        yield
+        with thread_failures(handled):
+            yield
     except BaseException as error:
         ended.set()
         if lost:
@@ -86,7 +89,6 @@ def _noticing_lost_workers() -> Iterator[None]:
         raise
     finally:
         ended.set()
-        threading.excepthook = before
 
 
 def _interrupt_until(ended: threading.Event) -> None:
@@ -111,7 +113,6 @@ def _local_pipeline(workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     options = PipelineOptions([*beam_options, f"--direct_num_workers={workers}"])
     if workers == 1:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
-    os.environ[DRIVER] = str(os.getpid())
     # -P: nothing is imported from the folder that the user happens to be in; the last place on the path is where this project lies.
     code = f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.local_worker import main; main()"
     environment = SubprocessSDKEnvironment(command_string=f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}")
@@ -148,16 +149,8 @@ def _portable_options(runner: str, workers: int, given: Sequence[str], services:
     return filled
 
 
-def _hush_workers() -> None:
-    """Workers inside this process complain, at length, when their runner ends before them; failures come with the job's state."""
-    logging.getLogger("apache_beam.runners.worker").setLevel(logging.CRITICAL)
-    before = threading.excepthook
-
-    def hook(failure: threading.ExceptHookArgs) -> None:
-        if not failure.thread or not failure.thread.name.startswith(("run_worker", "read_grpc_client_inputs", "beam_control")):
-            before(failure)
-
-    threading.excepthook = hook
+def _of_a_worker(failure: threading.ExceptHookArgs) -> bool:
+    return bool(failure.thread and failure.thread.name.startswith(("run_worker", "read_grpc_client_inputs", "beam_control")))
 
 
 def process_environment() -> str:

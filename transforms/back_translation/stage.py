@@ -17,7 +17,7 @@ from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import no_caption, prepared, restored
 from transforms.core.gc_pause import uncollected
 from transforms.core.stage import Input, Stage
-from transforms.core.task import Task, cancelled
+from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fingerprint
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
@@ -101,8 +101,7 @@ class BackTranslate(Stage):
         found: dict[str, Choice] = {}
         with task.engine(), uncollected():
             for start in range(0, len(texts), WINDOW):
-                if cancelled.is_set():
-                    raise InterruptedError("the run was interrupted")
+                task.check_cancelled()
                 window = texts[start:start + WINDOW]
                 translations = back_translate(window, self.how, task.seed)
                 made = choose({text: own.candidates for text, own in translations.items()}, caption_parser(self.how.parser),

@@ -16,7 +16,22 @@ from schemas.rejects import Outcome, RejectLog
 from schemas.store import FileInfo, TableFile, TableWriter
 from schemas.tables import REJECTS, check_schema
 
-cancelled = threading.Event()  # set in this process when a run is interrupted
+_cancelled = threading.Event()
+
+
+def cancel_tasks() -> None:
+    """Makes every task of this process stop at its next check. Holds until `allow_tasks`."""
+    _cancelled.set()
+
+
+def allow_tasks() -> None:
+    """Lets tasks of this process run again."""
+    _cancelled.clear()
+
+
+def tasks_cancelled() -> bool:
+    """Whether `cancel_tasks` holds."""
+    return _cancelled.is_set()
 
 
 class Worker(Protocol):
@@ -63,11 +78,15 @@ class Task:
         The file takes the schema of the first rows, whose metadata may say more than the declared one (widths, number of documents).
         Raises KeyError for other tables, SchemaError for other columns, InterruptedError once the run is interrupted.
         """
-        if cancelled.is_set():
-            raise InterruptedError("the run was interrupted")
+        self.check_cancelled()
         if table not in self._writers:
             self._open(table, rows.schema)
         self._writers[table].write(rows)
+
+    def check_cancelled(self) -> None:
+        """Raises InterruptedError once the run is interrupted; call it where the next write may be long in coming."""
+        if _cancelled.is_set():
+            raise InterruptedError("the run was interrupted")
 
     def _open(self, table: str, schema: pa.Schema) -> None:
         declared = REJECTS if table == "rejects" else self.stage.writes[table]

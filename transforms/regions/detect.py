@@ -17,7 +17,7 @@ import pyarrow as pa
 from schemas.rejects import Reason
 from schemas.store import TableFile
 from transforms.core.stage import Input, Stage
-from transforms.core.task import Task, cancelled
+from transforms.core.task import Task
 from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared, Regions
 from transforms.engines.detectors.load import describe, detector
 from transforms.engines.detectors.settings import DetectorSettings
@@ -95,8 +95,7 @@ class DetectRegions(Stage):
         with task.open(self.source, "images") as images, ThreadPoolExecutor(self.detector.readers) as pool:
             try:
                 for batch, waiting in self._decoded(pool, model, self._batches(task, model, images)):
-                    if cancelled.is_set():
-                        raise InterruptedError("the run was interrupted")
+                    task.check_cancelled()
                     ready = _sound(task, batch, waiting)
                     for (row, _), found in zip(ready, self._detect(task, model, ready), strict=True):
                         if found is not None:

@@ -20,19 +20,19 @@ _BOTH = 0.12  # share of the rarer of two attributes' mentions at which they no 
 
 def scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.ndarray]:
     """Attributes that contradict one and can be said of an object, with scores float32 [n]."""
-    key = attribute, lemma
-    known = index.contrasts.get(key)
-    if known is None:
-        place = index.place.get(lemma, -1)
-        words, scores = [], []
-        for word in contrasting_attributes(attribute, tuple(word for word, _ in index.attributes_of.get(lemma, ()))):
-            seen, common = index.has.get(word, {}).get(place, 0), index.attribute_count.get(word, 0)
-            # An adjective that the corpus never gives this object reads oddly, unless it is a mere colour.
-            if seen or (common and word in _PLAIN_COLOURS):
-                words.append(word)
-                scores.append(np.log1p(seen) + 0.3 * np.log1p(common))
-        known = index.contrasts[key] = words, np.array(scores, dtype=np.float32)
-    return known
+    return index.remembered("contrasts", (attribute, lemma), lambda: _scored(index, attribute, lemma))
+
+
+def _scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.ndarray]:
+    place = index.place.get(lemma, -1)
+    words, scores = [], []
+    for word in contrasting_attributes(attribute, tuple(word for word, _ in index.attributes_of.get(lemma, ()))):
+        seen, common = index.has.get(word, {}).get(place, 0), index.attribute_count.get(word, 0)
+        # An adjective that the corpus never gives this object reads oddly, unless it is a mere colour.
+        if seen or (common and word in _PLAIN_COLOURS):
+            words.append(word)
+            scores.append(np.log1p(seen) + 0.3 * np.log1p(common))
+    return words, np.array(scores, dtype=np.float32)
 
 
 def choices(draft: Draft, attribute: AttributeNode) -> list[tuple[str, float]]:

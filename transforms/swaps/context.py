@@ -106,13 +106,13 @@ class ImageContext:
 
 def _detectable(index: Index, labels: tuple[str, ...]) -> np.ndarray:
     """Places of the objects that a detector of these labels could find."""
-    found = index.detectable.get(labels)
-    if found is None:
+    def make() -> np.ndarray:
         lexicon = index.lexicon
         places = [
             place
             for place, name in enumerate(index.names)
             if any(lexicon.synonyms(label, name) or lexicon.hypernym(label, name) for label in labels)
         ]
-        found = index.detectable[labels] = np.array(places, dtype=np.int64)
-    return found
+        return np.array(places, dtype=np.int64)
+
+    return index.remembered("detectable", labels, make)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from transforms.english.wordnet import Lexicon
 from transforms.graphs.vocabulary import Key
 from transforms.swaps.vague import VAGUE
 
+T = TypeVar("T")
 OK, SYNONYM, HYPERNYM, HYPONYM = range(4)
 _KEPT_ROWS = 3000
 _ANCHORS = ("clothing", "conveyance", "room", "building", "furniture", "way")
@@ -80,12 +82,16 @@ class Index:
         self._by_head: dict[str, list[int]] = defaultdict(list)
         for place, name in enumerate(self.names):
             self._by_head[name.rsplit(" ", 1)[-1]].append(place)
-        self.phrases: dict[tuple[str, str], list[tuple[str, int, int]]] = {}  # these two are filled by `relations.py`
-        self.contrasts: dict[tuple[str, str], tuple[list[str], np.ndarray]] = {}  # filled by `attributes.py`
-        self.detectable: dict[tuple[str, ...], np.ndarray] = {}  # filled by `context.py`
-        self.verbs: dict[tuple[str, str, int, int], list[tuple[str, float]]] = {}
+        self._remembered: dict[tuple[str, Hashable], Any] = {}
         self._candidates: dict[str, Candidates] = {}
         self._related: dict[str, frozenset[int]] = {}
+
+    def remembered(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, worked out once for a key: for answers that hang on the vocabulary alone."""
+        found: T | None = self._remembered.get((what, key))
+        if found is None:
+            found = self._remembered[what, key] = make()
+        return found
 
     def _presence(self, by_kind: Mapping[str, list[tuple[str, str, str, int]]]) -> np.ndarray:
         images = max(1, sum(row[3] for row in by_kind["image"]))

@@ -132,16 +132,16 @@ def verbs_for(index: Index, verb: str, rest: str, subject: ObjectNode, thing: Ob
     """Relations that exclude a verb, before the same preposition, that the corpus has with both ends; with scores."""
     place = index.place.get(thing.lemma, index.place.get(thing.head, -1))
     agent = index.place.get(subject.lemma, index.place.get(subject.head, -1))
-    key = verb, rest, agent, place
-    found = index.verbs.get(key)
-    if found is None:
+
+    def make() -> list[tuple[str, float]]:
         found, broad = [], index.lexnames[agent] if agent >= 0 else ""
         for other, with_object in index.frames.get((place, rest), ()):
             with_subject = index.does.get(other, {}).get(agent, 0)
             if with_subject and exclusive_for(broad, verb, other.partition(" ")[0]):
                 found.append((other, float(np.log1p(with_object) + 0.5 * np.log1p(with_subject))))
-        index.verbs[key] = found
-    return found
+        return found
+
+    return index.remembered("verbs", (verb, rest, agent, place), make)
 
 
 def _verb(draft: Draft, relation: RelationNode) -> None:
@@ -176,9 +176,7 @@ def _only_verb(draft: Draft, relation: RelationNode) -> bool:
 
 def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int]]:
     """Verbs in a form that the corpus gives a subject, each with the objects that it gives the verb: (relation, place, count)."""
-    key = subject, tag
-    found = index.phrases.get(key)
-    if found is None:
+    def make() -> list[tuple[str, int, int]]:
         found = []
         for relation, count in index.relations_of.get(subject, ())[:60]:
             verb = relation.partition(" ")[0]
@@ -188,8 +186,9 @@ def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int
                 place = index.place.get(lemma, -1)
                 if many >= 2 and place >= 0 and index.usable[place]:
                     found.append((relation, place, count + many))
-        index.phrases[key] = found
-    return found
+        return found
+
+    return index.remembered("phrases", (subject, tag), make)
 
 
 def _phrase(draft: Draft, relation: RelationNode) -> None:

@@ -1,0 +1,69 @@
+"""`pipelines.process_state` and `pipelines.interrupts`: what a run changes of its process is put back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.interrupts import interruptible
+from pipelines.process_state import environment, log_level, sigterm_interrupts, thread_failures
+from pipelines.runners import open_engine
+from transforms.core.task import tasks_cancelled
+
+
+def state() -> tuple[object, ...]:
+    return (threading.excepthook, logging.getLogger().level, logging.getLogger("apache_beam").level, logging.root.manager.disable, dict(os.environ),
+            signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+def test_an_engine_leaves_the_process_as_it_was():
+    before = state()
+    with interruptible(lambda: None), open_engine("local", 2, []):
+        assert state() != before
+    assert state() == before and not tasks_cancelled()
+
+
+@pytest.mark.parametrize("change", [lambda: log_level(logging.CRITICAL), lambda: environment(CMCL_TEST="1", PATH="/nowhere"),
+                                    lambda: thread_failures(lambda failure: True), sigterm_interrupts])
+def test_each_change_is_undone_when_the_block_fails(change):
+    before = state()
+    with pytest.raises(ZeroDivisionError), change():
+        assert state() != before
+        raise ZeroDivisionError
+    assert state() == before
+
+
+def test_failures_of_threads_that_are_not_ours_go_where_they_went():
+    seen: list[str] = []
+    before = threading.excepthook
+    threading.excepthook = lambda failure: seen.append(str(failure.exc_value))
+    try:
+        with thread_failures(lambda failure: str(failure.exc_value) == "ours"):
+            for text in ("ours", "theirs"):
+                thread = threading.Thread(target=lambda text=text: (_ for _ in ()).throw(ValueError(text)).__next__())
+                thread.start()
+                thread.join()
+    finally:
+        threading.excepthook = before
+    assert seen == ["theirs"]
+
+
+_EARLY = """
+import os, signal, sys
+from pipelines import cli, status
+import pipelines.config as config
+config.load_config = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(cli.main(["run", "c.yaml"]))
+"""
+
+
+def test_sigterm_before_the_pipeline_stands_is_an_interrupt():
+    found = subprocess.run([sys.executable, "-c", _EARLY], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 130 and "Traceback" not in found.stderr and "run again to resume" in found.stderr
