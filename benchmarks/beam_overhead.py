@@ -84,9 +84,9 @@ def in_pool(context: RunContext, stage: Stage) -> None:
 
 def through_beam(runner: str, context: RunContext, stage: Stage) -> None:
     """The same tasks as one pipeline."""
-    from pipelines.runners import open_engine
+    from pipelines.runners import open_runner
 
-    with open_engine(runner, WORKERS, []) as pipeline:
+    with open_runner(runner, WORKERS, []) as pipeline:
         pipeline | RunStage(context, stage, [])
         pipeline.run().wait_until_finish()
 

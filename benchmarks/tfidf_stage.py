@@ -25,7 +25,7 @@ from sparse_dot_topn import sp_matmul_topn
 from pipelines.config import Config, parse_config
 from pipelines.plan import plan
 from pipelines.run import run
-from pipelines.runners import open_engine
+from pipelines.runners import open_runner
 from pipelines.stages import stages_of
 from schemas.corpus import Corpus
 from transforms.core.beam import RunContext, RunStage, StageFingerprint
@@ -53,7 +53,7 @@ def pipeline(config: Config) -> None:
     states = plan(corpus, stages, config.seed)
     context = RunContext(corpus, config.seed, 1.0, {
         state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states})
-    with open_engine("local", 1, []) as beam_pipeline:
+    with open_runner("local", 1, []) as beam_pipeline:
         done: dict[str, object] = {}
         for stage in stages:
             if stage.name in STAGES:

@@ -49,7 +49,7 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
         beam_options: passed to Beam.
         workers: processes that run tasks, in place of the configured number.
         progress: show a bar a stage on standard error.
-        runner: the engine, as `pipelines.runners.open_engine` knows it.
+        runner: the engine, as `pipelines.runners.open_runner` knows it.
 
     Raises:
         RejectLimitError: a stage rejected more rows than `max_rejected` allows; its manifest and rejects are written.
@@ -84,7 +84,7 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
                   engine: tuple[str, int, Sequence[str]]) -> bool:
     """Runs what is to be done; returns True when the job was written as a template instead."""
     from pipelines.progress import progress_bars  # Beam takes a second to import: only when there is work
-    from pipelines.runners import end_workers, open_engine
+    from pipelines.runners import end_workers, open_runner
     from transforms.core.beam import RunContext, RunStage, StageFingerprint
     from transforms.ingest.beam import RunIngest
     from transforms.ingest.stages import Ingest
@@ -94,7 +94,7 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
         {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states},
         _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {})
     todo = [state.stage for state in states if state.must_run]
-    with progress_bars(corpus, todo, progress), interruptible(end_workers), open_engine(*engine) as pipeline:
+    with progress_bars(corpus, todo, progress), interruptible(end_workers), open_runner(*engine) as pipeline:
         done: dict[str, Any] = {}
         for stage in todo:
             after = [done[name] for name in sorted({source.stage for source in stage.inputs}) if name in done]

@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipelines.job_servers.cache import EngineError
+from pipelines.job_servers.cache import RunnerError
 from pipelines.job_servers.service import ROOT, Service
 from pipelines.local_worker import DRIVER
 from pipelines.process_state import environment, log_level, thread_failures
@@ -35,7 +35,7 @@ _KEEP_WORKERS_MS = 600_000  # else Spark and Flink start a fresh worker for ever
 
 
 @contextmanager
-def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Iterator[beam.Pipeline]:
+def open_runner(runner: str, workers: int, beam_options: Sequence[str]) -> Iterator[beam.Pipeline]:
     """A pipeline on an engine; servers that were started for it end with the block.
 
     Args:
@@ -44,7 +44,7 @@ def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
         beam_options: passed to Beam, and looked at for what is given already: `--job_endpoint`, `--environment_type`,
             `--spark_master_url`, `--flink_master`.
 
-    Raises EngineError when something that the engine needs is missing or does not start.
+    Raises RunnerError when something that the engine needs is missing or does not start.
     """
     given = list(beam_options)
     with ExitStack() as state:
@@ -67,7 +67,7 @@ def open_engine(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
 
 @contextmanager
 def _noticing_lost_workers() -> Iterator[None]:
-    """Ends the block with EngineError when a worker process dies: Beam's local runner would wait for one that never came up."""
+    """Ends the block with RunnerError when a worker process dies: Beam's local runner would wait for one that never came up."""
     lost: list[str] = []
     ended = threading.Event()
 
@@ -85,7 +85,7 @@ def _noticing_lost_workers() -> Iterator[None]:
     except BaseException as error:
         ended.set()
         if lost:
-            raise EngineError(f"a worker of the local runner is lost ({lost[0]}); completed tasks are kept; run again to resume") from error
+            raise RunnerError(f"a worker of the local runner is lost ({lost[0]}); completed tasks are kept; run again to resume") from error
         raise
     finally:
         ended.set()
@@ -154,7 +154,7 @@ def _of_a_worker(failure: threading.ExceptHookArgs) -> bool:
 
 
 def process_environment() -> str:
-    """What `--environment_type=PROCESS` takes: Beam's boot program, which runs this interpreter. Raises EngineError without Go."""
+    """What `--environment_type=PROCESS` takes: Beam's boot program, which runs this interpreter. Raises RunnerError without Go."""
     from pipelines.job_servers.cache import boot
     from pipelines.job_servers.service import python_environment
 
@@ -175,7 +175,7 @@ def _dataflow_options(given: Sequence[str]) -> list[str]:
     try:
         import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401
     except ImportError as error:
-        raise EngineError(f"the Dataflow runner lacks a package ({error}): pip install 'cmcl[gcp]'") from None
+        raise RunnerError(f"the Dataflow runner lacks a package ({error}): pip install 'cmcl[gcp]'") from None
     filled = ["--runner=DataflowRunner"]
     own = any(_value(given, name) for name in ("setup_file", "requirements_file", "sdk_container_image"))
     if not own and (ROOT / "setup.py").is_file():

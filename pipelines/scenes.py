@@ -71,10 +71,10 @@ def make_scenes(
 
 def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> None:
     from pipelines.interrupts import interruptible
-    from pipelines.runners import end_workers, open_engine  # Beam takes a second to import: only when there is work
+    from pipelines.runners import end_workers, open_runner  # Beam takes a second to import: only when there is work
     from transforms.scenes.beam import RunScenes
 
-    with open_engine("local", workers, beam_options) as pipeline, interruptible(end_workers):
+    with open_runner("local", workers, beam_options) as pipeline, interruptible(end_workers):
         _ = pipeline | RunScenes(tasks)
         try:
             pipeline.run().wait_until_finish()

@@ -25,7 +25,7 @@ BEAM_GO = "github.com/apache/beam/sdks/v2"
 _INSTALL_S = 1800  # a first `go install` compiles a few hundred packages
 
 
-class EngineError(CmclError):
+class RunnerError(CmclError):
     """An engine's program is missing, or a server of an engine does not come up."""
 
 
@@ -35,23 +35,23 @@ def cache_folder() -> Path:
 
 
 def java() -> str:
-    """The Java program: `JAVA_HOME`'s, else the one on the path. Raises EngineError when there is none."""
+    """The Java program: `JAVA_HOME`'s, else the one on the path. Raises RunnerError when there is none."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=os.path.join(home, "bin")) if home else shutil.which("java")
     if not found:
-        raise EngineError("Java is not there, which this engine runs on: install a Java 17 runtime, or set JAVA_HOME")
+        raise RunnerError("Java not found; this runner requires it: install a Java 17 runtime, or set JAVA_HOME")
     return found
 
 
 def jvm_home(engine: str) -> Path:
     """The folder whose `jars/` hold everything that the job server of `spark` or `flink` needs.
 
-    Raises EngineError when it is neither named nor made yet and Maven is not there or fails.
+    Raises RunnerError when it is neither named nor made yet and Maven is not there or fails.
     """
     variable = f"CMCL_{engine.upper()}_HOME"
     if named := os.environ.get(variable):
         if not any(Path(named, "jars").glob("*.jar")):
-            raise EngineError(f"{variable}={named} holds no jars/*.jar")
+            raise RunnerError(f"{variable}={named} holds no jars/*.jar")
         return Path(named)
     pom = Path(__file__).with_name(f"{engine}.pom.xml")
     home = cache_folder() / f"{engine}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
@@ -59,7 +59,7 @@ def jvm_home(engine: str) -> Path:
         if not home.is_dir():
             maven = shutil.which("mvn")
             if not maven:
-                raise EngineError(f"Maven is not there, which fetches the jars of {engine}: install it, or set {variable} to a folder "
+                raise RunnerError(f"Maven not found; it fetches the jars of {engine}: install it, or set {variable} to a folder "
                                   f"whose jars/ holds the runtime dependencies of {pom}")
             with _made_whole(home) as folder:
                 shutil.copy(pom, folder / "pom.xml")  # Maven writes beside the file that it reads
@@ -69,24 +69,24 @@ def jvm_home(engine: str) -> Path:
 
 
 def prism() -> str:
-    """Beam's Prism runner, of this Beam's version. Raises EngineError when it cannot be had."""
+    """Beam's Prism runner, of this Beam's version. Raises RunnerError when it cannot be had."""
     return os.environ.get("CMCL_PRISM") or go_program(f"{BEAM_GO}/go/cmd/prism", f"v{version('apache-beam')}")
 
 
 def boot() -> str:
-    """Beam's boot program of a Python worker, of this Beam's version. Raises EngineError when it cannot be had."""
+    """Beam's boot program of a Python worker, of this Beam's version. Raises RunnerError when it cannot be had."""
     return os.environ.get("CMCL_BOOT") or go_program(f"{BEAM_GO}/python/container", f"v{version('apache-beam')}")
 
 
 def go_program(module: str, release: str) -> str:
-    """The program of a Go module, installed into the cache on first use. Raises EngineError when Go is not there or fails."""
+    """The program of a Go module, installed into the cache on first use. Raises RunnerError when Go is not there or fails."""
     name = module.rpartition("/")[2]
     place = cache_folder() / f"{name}-{release}"
     with _one_at_a_time(place.name):
         if not place.is_dir():
             go = shutil.which("go")
             if not go:
-                raise EngineError(f"Go is not there, which builds {name}: install it, or put `go install {module}@{release}` elsewhere "
+                raise RunnerError(f"Go not found; it builds {name}: install it, or put `go install {module}@{release}` elsewhere "
                                   "and name the program by an environment variable")
             with _made_whole(place) as folder:
                 _call([go, "install", f"{module}@{release}"], f"building {name}", {"GOBIN": str(folder)})
@@ -97,9 +97,9 @@ def _call(command: Sequence[str], what: str, environment: dict[str, str] | None 
     try:
         done = subprocess.run(command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=_INSTALL_S)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{what} took more than {_INSTALL_S} s: {' '.join(command)}") from None
+        raise RunnerError(f"{what} took more than {_INSTALL_S} s: {' '.join(command)}") from None
     if done.returncode:
-        raise EngineError(f"{what} failed ({' '.join(command)}): {(done.stderr or done.stdout)[-2000:]}")
+        raise RunnerError(f"{what} failed ({' '.join(command)}): {(done.stderr or done.stdout)[-2000:]}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ JOB_SERVED = r"JobService started on (\S+:\d+)"
 
 
 def jvm(engine: str, heap: str) -> list[str]:
-    """The Java command up to the main class, for the class path of `spark` or `flink`. Raises EngineError."""
+    """The Java command up to the main class, for the class path of `spark` or `flink`. Raises RunnerError."""
     log = "-Dorg.slf4j.simpleLogger"
     return [java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-Djava.io.tmpdir={scratch}", f"{log}.defaultLogLevel=warn",
             f"{log}.log.org.apache.beam.runners.jobsubmission=info", f"{log}.log.org.apache.spark.deploy=info",
@@ -36,7 +36,7 @@ def spark_job_server(master: str, heap: str = "1g", properties: Sequence[str] = 
         heap: of the JVM, which holds the executors too when the master is local.
         properties: Spark's own, `spark.name=value`.
 
-    Raises EngineError when it cannot be started.
+    Raises RunnerError when it cannot be started.
     """
     command = jvm("spark", heap)
     set_ = ["-Dspark.ui.enabled=false", "-Dspark.driver.host=127.0.0.1", "-Dspark.driver.bindAddress=127.0.0.1",
@@ -46,13 +46,13 @@ def spark_job_server(master: str, heap: str = "1g", properties: Sequence[str] = 
 
 
 def flink_job_server(master: str, heap: str = "1g") -> tuple[Service, str]:
-    """A Flink job server and its endpoint; `master` is [local] or host:port. Raises EngineError when it cannot be started."""
+    """A Flink job server and its endpoint; `master` is [local] or host:port. Raises RunnerError when it cannot be started."""
     return _serve("flink-job-server", [*jvm("flink", heap), "org.apache.beam.runners.flink.FlinkJobServerDriver", *_ports(),
                                        f"--flink-master={master}"])
 
 
 def prism_job_server() -> tuple[Service, str]:
-    """A Prism process and its endpoint. Raises EngineError when it cannot be started."""
+    """A Prism process and its endpoint. Raises RunnerError when it cannot be started."""
     service = Service("prism", [prism(), "--job_port=0", "--serve_http=false", "--log_kind=text"])
     return service, _endpoint(service, r"endpoint=(\S+:\d+)")
 

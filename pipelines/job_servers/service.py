@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.job_servers import guard
-from pipelines.job_servers.cache import EngineError
+from pipelines.job_servers.cache import RunnerError
 
 ROOT = Path(__file__).parents[2]  # where the project's packages are imported from
 _POLL_S = 0.05
@@ -51,7 +51,7 @@ class Service:
             return ""
 
     def await_line(self, pattern: str, timeout_s: float = _START_S) -> re.Match[str]:
-        """Waits for a line of the log. Raises EngineError, with the log's end, when the server ends or does not say it in time."""
+        """Waits for a line of the log. Raises RunnerError, with the log's end, when the server ends or does not say it in time."""
         end = time.monotonic() + timeout_s
         said = ""
         while time.monotonic() < end:
@@ -60,9 +60,9 @@ class Service:
             if found := re.search(pattern, said):
                 return found
             if ended:
-                raise EngineError(f"{self.name} ended before it served: {said[-2000:]}")
+                raise RunnerError(f"{self.name} ended before it served: {said[-2000:]}")
             time.sleep(_POLL_S)
-        raise EngineError(f"{self.name} does not serve after {timeout_s:.0f} s: {said[-2000:]}")
+        raise RunnerError(f"{self.name} does not serve after {timeout_s:.0f} s: {said[-2000:]}")
 
     def stop(self) -> None:
         """Ends the server and everything that it started; returns when all of it is gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.runners import open_engine
+from pipelines.runners import open_runner
 from schemas.corpus import Corpus
 from tests.faults.stages import PARTITIONS, Shaky
 from transforms.core.beam import RunContext, RunStage, StageFingerprint
@@ -14,7 +14,7 @@ def main(url: str, bad: str, fuse: str, workers: str) -> None:
     """Runs it once."""
     stage = Shaky(bad=int(bad), fuse=fuse)
     context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: StageFingerprint("f", {})})
-    with open_engine("local", int(workers), []) as pipeline:
+    with open_runner("local", int(workers), []) as pipeline:
         pipeline | RunStage(context, stage, [])
         pipeline.run().wait_until_finish()
 

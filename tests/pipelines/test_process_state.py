@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.interrupts import interruptible
 from pipelines.process_state import environment, log_level, sigterm_interrupts, thread_failures
-from pipelines.runners import open_engine
+from pipelines.runners import open_runner
 from transforms.core.task import tasks_cancelled
 
 
@@ -25,7 +25,7 @@ def state() -> tuple[object, ...]:
 
 def test_an_engine_leaves_the_process_as_it_was():
     before = state()
-    with interruptible(lambda: None), open_engine("local", 2, []):
+    with interruptible(lambda: None), open_runner("local", 2, []):
         assert state() != before
     assert state() == before and not tasks_cancelled()
 
