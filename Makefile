@@ -47,5 +47,7 @@ lint: $(BIN)/.installed
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.tfidf_stage $(CAPTIONS)
 
+# What these variables name on the command line may be anybody's folder: only the defaults, and what is a virtual environment, go.
 clean:
-	rm -rf $(VENV) $(TOOLS) $(DEMO) build *.egg-info
+	rm -rf $(if $(filter file,$(origin DEMO)),demo) build *.egg-info
+	for folder in "$(VENV)" "$(TOOLS)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done

@@ -132,6 +132,8 @@ def _verify(args: argparse.Namespace) -> int:
     if findings:
         if args.repair:
             print(f"{forget(corpus, findings)} tasks are forgotten: `cmcl run` makes them again")
+            if any(finding.foreign for finding in findings):
+                print("what is not in a manifest is left alone: move it out of the corpus")
         print(f"{corpus.url}: {len(findings)} faults found", file=sys.stderr)
         return 1
     print(f"{corpus.url}: every file is whole, every schema right, every reference held")

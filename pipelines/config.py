@@ -93,7 +93,8 @@ class Config(BaseModel):
 
 
 # Settings of sources, lists and vocabularies that hold paths.
-_PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "vocabulary", "merges", "order"})
+PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "vocabulary", "merges", "order"})
+WITH_PLACES = ("exclude", "region_files", "tokens")  # settings, beside those of collections, that have some of these
 
 
 class _Loader(yaml.SafeLoader):
@@ -145,6 +146,8 @@ def parse_config(value: dict[str, Any], base: str, where: str = "the configurati
     """Validates settings; relative paths are taken from `base`. Raises ConfigError, naming `where`, the key and what is allowed."""
     try:
         return Config.model_validate(_placed(value, base))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     except ValidationError as error:
         lines = [_explain(dict(problem)) for problem in error.errors()]
         raise ConfigError(f"{where}: " + "\n".join(lines)) from None
@@ -158,17 +161,21 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
         if not isinstance(given, str) or not given or "://" in given or os.path.isabs(given):
             return given
         if given.startswith("~"):
-            return os.path.expanduser(given)
+            home = os.path.expanduser(given)
+            if home.startswith("~"):
+                user = given.partition("/")[0]
+                raise ConfigError(f"{given}: there is no home folder of {user}: write the path out, or ./{user} for a name that starts so")
+            return home
         return os.path.normpath(os.path.join(base, given)) if "://" not in base else files.join(base, given)
 
     def within(settings: Any) -> Any:
-        return {key: place(held) if key in _PLACES else held for key, held in settings.items()} if isinstance(settings, dict) else settings
+        return {key: place(held) if key in PLACES else held for key, held in settings.items()} if isinstance(settings, dict) else settings
 
     placed = dict(value)
     for kind in ("pairs", "images", "texts"):
         if isinstance(value.get(kind), list):
             placed[kind] = [within(source) for source in value[kind]]
-    for name in ("exclude", "region_files", "tokens"):
+    for name in WITH_PLACES:
         if name in value:
             placed[name] = within(value[name])
     if "corpus" in value:

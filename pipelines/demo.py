@@ -20,20 +20,22 @@ from pipelines.show import show
 from pipelines.status import print_report
 from pipelines.verify import corpus_hash, verify
 from schemas.corpus import Corpus
+from schemas.errors import CmclError, ConfigError
+from schemas.own_folder import check_apart_from_corpora
 
 SCENES, SEED = 200, 7
 
 
 def main(folder: str) -> int:
-    """Makes everything below `folder`; returns 0 when the corpus verifies, 1 when it does not."""
+    """Makes everything below `folder`; returns 0 when the corpus verifies, 1 when it does not.
+
+    Raises ConfigError when files in `folder` are not those of a demo.
+    """
     start = time.perf_counter()
-    os.makedirs(folder, exist_ok=True)
+    path = write_settings(folder)
     print(f"rendering {SCENES} scenes with captions, {SCENES} without, and a text collection ...")
     make_scenes(os.path.join(folder, "scenes"), SCENES, SEED, texts=1000)
     make_scenes(os.path.join(folder, "photos"), SCENES, SEED + 1, captions=False)
-    path = os.path.join(folder, "config.yaml")
-    with open(path, "w", encoding="utf-8") as file:
-        yaml.safe_dump(settings(), file, sort_keys=False)
     config = load_config(path)
     with log_level(logging.ERROR):
         print_report(run(config, progress=sys.stderr.isatty()))
@@ -52,6 +54,19 @@ def main(folder: str) -> int:
         print(f"    {line}")
     print(f"the photos and their truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
     return 1 if findings else 0
+
+
+def write_settings(folder: str) -> str:
+    """Writes the demo's configuration into its folder; returns its path. Raises ConfigError when another file stands there."""
+    check_apart_from_corpora(folder)
+    os.makedirs(folder, exist_ok=True)
+    path, content = os.path.join(folder, "config.yaml"), yaml.safe_dump(settings(), sort_keys=False)
+    if not os.path.lexists(path):
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(content)
+    elif os.path.islink(path) or not os.path.isfile(path) or open(path, "rb").read() != content.encode():
+        raise ConfigError(f"{path} is not what this demo writes: name another folder (`make demo DEMO=FOLDER`), or move it away")
+    return path
 
 
 def with_positives(corpus: Corpus) -> str | None:
@@ -81,4 +96,7 @@ def settings() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+    try:
+        sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+    except CmclError as error:
+        sys.exit(f"cmcl demo: error: {error}")

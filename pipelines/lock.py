@@ -2,43 +2,112 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pipelines.lease import has_exclusive_create, leased
 from schemas import files
+from schemas.corpus import LOCK
 from schemas.errors import CorpusError
+
+_NO_LOCK_ON_FOLDERS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EISDIR})
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @contextmanager
-def corpus_lock(url: str) -> Iterator[None]:
-    """Holds the corpus at a URL for this process.
+def corpus_lock(url: str) -> Iterator[OSError | None]:
+    """Holds the corpus at a URL for this process; makes its folder. Yields the error that keeps this process from writing there, or None.
 
-    On a disk the lock goes with the process, however it ends. In S3 and Google's store it is a lease (`pipelines/lease.py`). On other
-    remote stores nothing is held: two runs there write the same bytes under the same names.
+    On a disk two locks are held, and both go with the process, however it ends. One is on the folder itself: nothing that is removed
+    from the folder, `.lock` no less, lets a second run in. The other is on `.lock`, which names the holder; where a file system has no
+    locks on folders (NFS), it is the only one, and whoever removes `.lock` there lets a second run in.
 
-    Raises CorpusError, naming the holder, when another run holds it.
+    In S3 and Google's store the lock is a lease (`pipelines/lease.py`). On other remote stores nothing is held: two runs there write the
+    same bytes under the same names.
+
+    Raises CorpusError, naming the holder, when another run holds it, and when `.lock` is a link, or a file that has other names.
     """
     if has_exclusive_create(url):
         with leased(url):
-            yield
+            yield None
         return
     if not files.is_local(url):
-        yield
+        yield None
         return
     folder = files.local_path(url)
-    os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise CorpusError(f"{folder}: the folder cannot be made ({error.strerror}): name one that you may write to") from error
+    with ExitStack() as held:
+        _hold_folder(folder, url, held)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise CorpusError(f"another run (process {holder}) is working on {url}: wait for it, or end it") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+            _hold_file(folder, url, held)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            yield error
+        else:
+            yield None
+
+
+def _hold_folder(folder: str, url: str, held: ExitStack) -> None:
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _refusal(folder, url) from None
+            except OSError as error:
+                if error.errno not in _NO_LOCK_ON_FOLDERS:
+                    raise
+                return
+            if _is_still(folder, descriptor):
+                held.push(opened.pop_all())
+                return
+
+
+def _hold_file(folder: str, url: str, held: ExitStack) -> None:
+    path = os.path.join(folder, LOCK)
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise CorpusError(f"{path} is a link, where the corpus has a file: remove it") from None
+            raise
+        with ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            if os.fstat(descriptor).st_nlink > 1:
+                raise CorpusError(f"{path} is a file that has other names too (a hard link), which a run would write to: remove it")
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _refusal(folder, url) from None
+            if _is_still(path, descriptor):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"cmcl {os.getpid()}\n".encode(), 0)
+                held.push(opened.pop_all())
+                return
+
+
+def _is_still(path: str, descriptor: int) -> bool:
+    """Whether what was opened still stands at its path: it may have been replaced before it was locked."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=True), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _refusal(folder: str, url: str) -> CorpusError:
+    try:
+        with open(os.path.join(folder, LOCK), "rb") as file:
+            holder = file.read(32).decode(errors="replace").removeprefix("cmcl ").strip()
+    except OSError:
+        holder = ""
+    return CorpusError(f"another run (process {holder or 'unknown'}) is working on {url}: wait for it, or end it")

@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pipelines.config import Config
 from pipelines.interrupts import interruptible
 from pipelines.lock import corpus_lock
+from pipelines.place import check_place, check_stages
 from pipelines.plan import StageState, plan
 from pipelines.stages import stages_of
 from schemas import files
-from schemas.corpus import Corpus, open_corpus, read_index, write_index
+from schemas.corpus import INDEX, MANIFEST, Corpus, is_own_name, open_corpus, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
 from transforms.core.stage import Stage, index_entry
@@ -32,10 +34,15 @@ class RunReport:
 
 
 def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
-    """The corpus of a configuration and the state of its stages. Raises ConfigError, SourceError or CorpusError."""
-    corpus = Corpus(config.corpus, config.partitions)
-    read_index(config.corpus)
-    return corpus, plan(corpus, stages_of(config), config.seed)
+    """The corpus of a configuration and the state of its stages; nothing is written. Raises ConfigError, SourceError or CorpusError."""
+    check_place(config)
+    return _planned(config)
+
+
+def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
+    corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
+    check_stages(corpus, stages)
+    return corpus, plan(corpus, stages, config.seed)
 
 
 def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
@@ -53,20 +60,24 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
 
     Raises:
         RejectLimitError: a stage rejected more rows than `max_rejected` allows; its manifest and rejects are written.
-        CorpusError: another run holds the corpus, or the corpus is of another format.
+        CorpusError: another run holds the corpus, the corpus is of another format, or its place is not its own (`pipelines/place.py`).
+        OSError: there is work to do where this process may not write.
     """
     start = time.perf_counter()
     if config.corpus.startswith("memory://") and (runner != "local" or (workers or config.workers) > 1):
         raise ConfigError(f"corpus: {config.corpus} lives in one process: take one worker and the local runner, or another place")
-    with corpus_lock(config.corpus):
-        corpus, states = plan_of(config)
+    check_place(config)
+    with corpus_lock(config.corpus) as barred:
+        corpus, states = _planned(config)
         todo = [state for state in states if state.must_run]
         template = False
+        if barred and todo:
+            raise barred
         write_index(corpus, config.seed, [index_entry(state.stage) for state in states])
         if todo:
             for state in todo:
                 if state.manifest:  # it would vouch for files that are about to be replaced
-                    files.remove(corpus.folder(state.stage.name), ["manifest.json"])
+                    files.remove(corpus.folder(state.stage.name), [MANIFEST])
             with _swept(corpus, [state.stage for state in todo]):
                 template = _run_pipeline(corpus, config, states, progress, (runner, workers or config.workers, beam_options))
         manifests = {state.stage.name: corpus.manifest(state.stage.name) for state in todo}
@@ -124,8 +135,8 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
     """Temporary files, of an earlier run or of this one, are gone before and after."""
     def sweep() -> None:
         for stage in stages:
-            files.sweep_temporaries(corpus.folder(stage.name))
-        files.sweep_temporaries(corpus.url)
+            files.sweep_temporaries(corpus.folder(stage.name), partial(is_own_name, tables=list(stage.writes)))
+        files.sweep_temporaries(corpus.url, INDEX.__eq__)
 
     sweep()
     try:

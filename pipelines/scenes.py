@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import from_text
-from transforms.scenes.collections import ShardTask, clear_stale, finished, shard_tasks
+from transforms.scenes.collections import ShardTask, check_replaceable, claim, clear_stale, finished, shard_tasks
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,10 @@ def make_scenes(
     a scene depend on `seed` and its index alone. `beam_options` are passed to Beam; with `workers` above 1 the
     local runner uses that many processes. Returns scenes, captions, texts, shards, skipped shards and seconds.
 
-    Raises ValueError when a number is out of range, before any work; RuntimeError when a shard is not whole at the end.
+    `out` must be absent, empty, or a folder of scenes that was made before.
+
+    Raises ValueError when a number is out of range, ConfigError or CorpusError when `out` holds what was not written by this, before any
+    work; RuntimeError when a shard is not whole at the end.
     """
     limits = (("count", count, 0), ("shard_size", shard_size, 1), ("texts", texts, 0), ("start_index", start_index, 0),
               ("workers", workers, 1))
@@ -46,7 +49,7 @@ def make_scenes(
             raise ValueError(f"{name} must be at least {least}, not {value}")
     begun = time.monotonic()
     folder = str(Path(out).absolute())
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    claim(folder)
     stale = clear_stale(folder)
     if stale:
         LOG.info("removed %d half-written files of an earlier run", stale)
@@ -55,6 +58,8 @@ def make_scenes(
     stand = [finished(task) for task in tasks]
     standing = [summary for summary in stand if summary is not None]
     waiting = [task for task, summary in zip(tasks, stand, strict=True) if summary is None]
+    for task in waiting:
+        check_replaceable(task)
     LOG.info("%d shards to make, %d stand with the same settings and are skipped", len(waiting), len(standing))
     if waiting:
         try:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.place import check_links
 from schemas import files, ids
-from schemas.corpus import WHOLE, Corpus
+from schemas.corpus import MANIFEST, WHOLE, Corpus, is_own_name
 from schemas.corpus_hash import hash_table
 from schemas.errors import CmclError
 from schemas.manifest import StageManifest, fingerprint
@@ -21,23 +22,30 @@ from schemas.store import FileInfo
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: the stage and partition (None: the stage as a whole) where it lies, and a sentence."""
+    """One fault: the stage and partition (None: the stage as a whole) where it lies, and a sentence.
+
+    foreign: it is something that the corpus did not write, which making the stage again would not change.
+    """
 
     stage: str
     partition: int | None
     text: str
+    foreign: bool = False
 
 
 def verify(corpus: Corpus, index: dict[str, Any]) -> list[Finding]:
     """Every fault of a corpus, stage by stage. Memory: the pair ids (8 bytes each) and one partition of a table."""
     findings: list[Finding] = []
     names = [entry["stage"] for entry in index["stages"]]
+    below = set(files.folders(corpus.url))
     for entry in index["stages"]:
         manifest = corpus.manifest(entry["stage"])
         if manifest is None:
             findings.append(Finding(entry["stage"], None, f"{entry['stage']}: no manifest: the stage never finished"))
             continue
         findings += _stage_faults(corpus, manifest, entry.get("main"))
+        if entry["stage"] not in below:
+            findings.append(Finding(entry["stage"], None, f"{entry['stage']}: its folder is a link", foreign=True))
     damaged = {(finding.stage, finding.partition) for finding in findings}
     if "pairs" in names and corpus.manifest("pairs"):
         findings += _reference_faults(corpus, index, damaged)
@@ -52,14 +60,17 @@ def _stage_faults(corpus: Corpus, manifest: StageManifest, main: str | None) -> 
     if main and counts.rows_in != counts.rows_out.get(main, 0) + counts.rejected + counts.excluded + counts.merged:
         yield Finding(stage, None, f"{stage}: {counts.rows_in} rows in, but {counts.rows_out.get(main, 0)} out + {counts.rejected} "
                                    f"rejected + {counts.excluded} excluded + {counts.merged} merged")
-    found = files.listing(corpus.folder(stage))
+    held = {entry.name: entry for entry in files.entries(corpus.folder(stage))}
+    found = {name: entry.size for name, entry in held.items() if entry.kind == "file"}
     for file in manifest.files:
         for text in _file_faults(corpus, stage, file, found.get(file.name)):
             yield Finding(stage, _partition_of_name(file.name), f"{stage}/{file.name}: {text}")
-    known = {file.name for file in manifest.files} | {"manifest.json", "task.json"}
-    for name in sorted(set(found) - known):
-        if not re.fullmatch(r"task-\d{5,}\.json", name):
-            yield Finding(stage, None, f"{stage}/{name}: not in the manifest")
+    known = {file.name for file in manifest.files} | {MANIFEST, "task.json"}
+    for name, entry in held.items():
+        if entry.kind == "link" and (name in known or is_own_name(name, [])):
+            yield Finding(stage, None, f"{stage}/{name}: is a link, where the corpus has a file", foreign=True)
+        elif name not in known and not (entry.kind == "file" and re.fullmatch(r"task-\d{5,}\.json", name)):
+            yield Finding(stage, None, f"{stage}/{name}: not in the manifest", foreign=True)
 
 
 def _file_faults(corpus: Corpus, stage: str, file: FileInfo, size: int | None) -> Iterator[str]:
@@ -159,8 +170,12 @@ def _rewrite_faults(rewrites: pa.Table, pairs: pa.Table, everyone: np.ndarray) -
 
 
 def forget(corpus: Corpus, findings: list[Finding]) -> int:
-    """Removes the records of the tasks where faults lie, so that the next run does them again; returns how many."""
-    tasks = {(finding.stage, partition) for finding in findings for partition in
+    """Removes the records of the tasks where faults lie, so that the next run does them again; returns how many.
+
+    What the corpus did not write is left alone. Raises CorpusError when a file or folder of the corpus is a link.
+    """
+    check_links(corpus, {finding.stage: [] for finding in findings})
+    tasks = {(finding.stage, partition) for finding in findings if not finding.foreign for partition in
              ([finding.partition] if finding.partition is not None else [WHOLE, *range(corpus.partitions)])}
     gone = 0
     for stage, partition in sorted(tasks):
@@ -169,8 +184,8 @@ def forget(corpus: Corpus, findings: list[Finding]) -> int:
             files.remove(corpus.folder(stage), [name])
             gone += 1
     for stage in {stage for stage, _ in tasks}:
-        if "manifest.json" in files.listing(corpus.folder(stage)):
-            files.remove(corpus.folder(stage), ["manifest.json"])
+        if MANIFEST in files.listing(corpus.folder(stage)):
+            files.remove(corpus.folder(stage), [MANIFEST])
     return gone
 
 

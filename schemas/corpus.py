@@ -7,11 +7,16 @@
       <stage>/rejects-00003-of-00016.arrow           rows that partition 3 of the stage did not keep
       <stage>/task-00003.json                        the record that commits the files of a task
       <stage>/manifest.json                          the record that commits the stage
+      .lock                                          who is at work on it
+
+Nothing else in that folder belongs to the corpus, and nothing else is ever changed or removed.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,10 +26,15 @@ import pyarrow as pa
 from schemas import files
 from schemas.errors import CorpusError
 from schemas.manifest import StageManifest, TaskRecord, read_manifest, read_record
-from schemas.store import TableFile
+from schemas.store import TableFile, table_of
 
 FORMAT = 1
 WHOLE = -1  # the partition number of a corpus-wide task
+INDEX, LOCK, MANIFEST = "corpus.json", ".lock", "manifest.json"
+MAX_PARTITIONS = 2**20
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RECORD_NAME = re.compile(r"task(-\d{5,})?\.json")
+_TABLE_NAME = re.compile(r"([a-z][a-z0-9_]*?)(-\d{5,}-of-\d{5,})?\.arrow")
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Corpus:
 
     def manifest_url(self, stage: str) -> str:
         """Where the manifest of a stage stands."""
-        return files.join(self.url, stage, "manifest.json")
+        return files.join(self.url, stage, MANIFEST)
 
     def manifest(self, stage: str) -> StageManifest | None:
         """The manifest of a finished stage, None when there is none."""
@@ -94,15 +104,69 @@ def _manifest_at(url: str, *stamp: int) -> StageManifest | None:
     return read_manifest(url)
 
 
+def is_own_name(name: str, tables: Iterable[str]) -> bool:
+    """Whether a stage that writes `tables` gives this name to files in its folder; `rejects` goes without saying."""
+    if name == MANIFEST or _RECORD_NAME.fullmatch(name):
+        return True
+    found = _TABLE_NAME.fullmatch(name)
+    return found is not None and found[1] in {"rejects", *tables}
+
+
+def remove_stale(corpus: Corpus, stage: str, tables: Iterable[str], kept: set[str]) -> None:
+    """Removes a stage's own files that are not in `kept`, such as those of another number of partitions.
+
+    Own is what bears such a name and holds what the name says: a whole table with that name in it, or a record of this stage.
+    """
+    folder = corpus.folder(stage)
+    names = [name for name in files.listing(folder) if name not in kept and is_own_name(name, tables)]
+    files.remove(folder, [name for name in names if _holds_what_it_says(files.join(folder, name), stage)])
+
+
+def _holds_what_it_says(url: str, stage: str) -> bool:
+    name = url.rpartition("/")[2]
+    if name == MANIFEST or _RECORD_NAME.fullmatch(name):
+        held = read_manifest(url) if name == MANIFEST else read_record(url)
+        return held is not None and held.stage == stage
+    found = _TABLE_NAME.fullmatch(name)
+    return found is not None and table_of(url) == found[1]
+
+
+def holds_stage(folder: str) -> bool:
+    """Whether a folder holds a manifest or a record of the stage that it is named after."""
+    stage = folder.rstrip("/").rpartition("/")[2]
+    names = [name for name in files.listing(folder) if name == MANIFEST or _RECORD_NAME.fullmatch(name)]
+    return any(_holds_what_it_says(files.join(folder, name), stage) for name in sorted(names))
+
+
 def read_index(url: str) -> dict[str, Any] | None:
     """The content of a corpus' `corpus.json`, None when there is none or it is damaged: a run writes it again.
 
     Raises CorpusError when it was written in a format that this release does not read.
     """
-    index = files.read_json(files.join(url, "corpus.json"))
-    if isinstance(index, dict) and index.get("format", FORMAT) != FORMAT:
-        raise CorpusError(f"{url} is a corpus of format {index['format']}; this release reads format {FORMAT}")
-    return index if isinstance(index, dict) and {"format", "partitions", "stages"} <= set(index) else None
+    index = files.read_json(files.join(url, INDEX))
+    if isinstance(index, dict) and {"format", "partitions", "stages"} <= set(index) and index["format"] != FORMAT:
+        raise CorpusError(f"{url} is a corpus of format {str(index['format'])[:40]}; this release reads format {FORMAT}")
+    return index if _is_index(index) else None
+
+
+def _is_index(index: Any) -> bool:
+    """Whether this is what `write_index` writes. Its names become paths: a stage called `..` would lead out of the corpus."""
+    if not isinstance(index, dict) or not isinstance(index.get("stages"), list):
+        return False
+    partitions = index.get("partitions")
+    return (index.get("format") == FORMAT and type(partitions) is int and 1 <= partitions <= MAX_PARTITIONS
+            and all(map(_is_index_entry, index["stages"])))
+
+
+def _is_index_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    names = [entry.get("stage"), *([entry["main"]] if entry.get("main") is not None else [])]
+    for key in ("tables", "hashed"):
+        if not isinstance(entry.get(key), list):
+            return False
+        names += entry[key]
+    return all(isinstance(name, str) and _STAGE_NAME.fullmatch(name) for name in names)
 
 
 def open_corpus(url: str) -> tuple[Corpus, dict[str, Any]]:
@@ -118,6 +182,6 @@ def write_index(corpus: Corpus, seed: int, stages: list[dict[str, Any]]) -> None
     tables, the table whose rows answer to the rows that came in (or null), and the tables that the corpus hash covers.
     """
     value = {"format": FORMAT, "partitions": corpus.partitions, "seed": seed, "stages": stages}
-    url = files.join(corpus.url, "corpus.json")
+    url = files.join(corpus.url, INDEX)
     if files.read_json(url) != value:
         files.write_json(url, value)

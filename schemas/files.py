@@ -15,13 +15,15 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import fsspec
 from fsspec.compression import compr
@@ -31,6 +33,7 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas.retries import RetryingReader, is_local_filesystem, is_web, retried
 
 TEMPORARY = ".tmp-"
+_TEMPORARY_NAME = re.compile(r"\.tmp-(.+)-[0-9a-f]{12}", re.DOTALL)
 _PUT_IS_COMMIT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 
 
@@ -106,7 +109,7 @@ def atomic_write(url: str) -> Iterator[HashingSink]:
     temporary = f"{folder}/{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
     os.makedirs(folder, exist_ok=True)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:  # never through a link
             yield HashingSink(file)
         os.replace(temporary, path)
     except BaseException:
@@ -178,25 +181,57 @@ def read_json(url: str) -> Any:
         return None
 
 
-def listing(url: str) -> dict[str, int]:
-    """Name and size (bytes) of each file directly below a folder; empty when there is none."""
+@dataclass(frozen=True)
+class Entry:
+    """One name in a folder; `size` in bytes, 0 for what is not a file. A link is never followed: it is a link, whatever it leads to."""
+
+    name: str
+    kind: Literal["file", "folder", "link", "other"]
+    size: int
+
+
+def entries(url: str) -> list[Entry]:
+    """What stands directly below a folder, sorted by name; empty when there is no such folder."""
     fs, path = filesystem(url)
+    if is_local_filesystem(fs):
+        return _local_entries(path)
     fs.invalidate_cache(path)
     try:
-        entries = retried(fs, lambda: fs.ls(path, detail=True))
+        found = retried(fs, lambda: fs.ls(path, detail=True))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {entry["name"].rstrip("/").rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
+        return []
+    below = [entry for entry in found if entry["name"].strip("/") != path.strip("/")]  # stores list a marker of the folder itself
+    made = (Entry(entry["name"].rstrip("/").rpartition("/")[2], *(("file", entry["size"]) if entry["type"] == "file" else ("folder", 0)))
+            for entry in below)
+    return sorted(made, key=lambda entry: entry.name)
+
+
+def _local_entries(path: str) -> list[Entry]:
+    try:
+        with os.scandir(path) as found:
+            return sorted(map(_local_entry, found), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _local_entry(entry: os.DirEntry[str]) -> Entry:
+    if entry.is_symlink():
+        return Entry(entry.name, "link", 0)
+    if entry.is_dir(follow_symlinks=False):
+        return Entry(entry.name, "folder", 0)
+    if entry.is_file(follow_symlinks=False):
+        return Entry(entry.name, "file", entry.stat(follow_symlinks=False).st_size)
+    return Entry(entry.name, "other", 0)
+
+
+def listing(url: str) -> dict[str, int]:
+    """Name and size (bytes) of each file directly below a folder, links left out; empty when there is none."""
+    return {entry.name: entry.size for entry in entries(url) if entry.kind == "file"}
 
 
 def folders(url: str) -> list[str]:
-    """Names of the folders directly below a folder; none when it is absent."""
-    fs, path = filesystem(url)
-    try:
-        entries = fs.ls(path, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory")
+    """Names of the folders directly below a folder, links left out; none when it is absent."""
+    return [entry.name for entry in entries(url) if entry.kind == "folder"]
 
 
 def size_of(url: str) -> int | None:
@@ -224,9 +259,15 @@ def _remove_one(fs: fsspec.AbstractFileSystem, path: str) -> None:
             raise  # elsewhere an earlier try may have done it, and only its answer was lost
 
 
-def sweep_temporaries(url: str) -> list[str]:
-    """Removes the temporary files that a killed writer left in a folder; returns their names."""
-    left = [name for name in listing(url) if name.startswith(TEMPORARY)]
+def is_temporary(name: str, is_own: Callable[[str], bool]) -> bool:
+    """Whether `name` is one that `atomic_write` writes under before the file of a name that `is_own` takes is whole."""
+    found = _TEMPORARY_NAME.fullmatch(name)
+    return found is not None and is_own(found[1])
+
+
+def sweep_temporaries(url: str, is_own: Callable[[str], bool]) -> list[str]:
+    """Removes what a killed writer of the files that `is_own` takes by name left in a folder; returns the names removed."""
+    left = [name for name in listing(url) if is_temporary(name, is_own)]
     remove(url, left)
     return left
 

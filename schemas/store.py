@@ -15,7 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from schemas import files
-from schemas.errors import CorpusError
+from schemas.errors import CorpusError, SchemaError
 from schemas.tables import BATCH_ROWS, check_schema, name_of
 
 _MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
@@ -114,7 +114,7 @@ class TableFile:
     def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
         self.url = url
         try:
-            self._source = pa.memory_map(files.local_path(url)) if files.is_local(url) else _remote(url)
+            self._source = _source(url)
             self._reader = pa.ipc.open_file(self._source)
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "no such file", url) from None
@@ -217,5 +217,14 @@ class RowFile(TableFile):
         return divmod(row, self.batch_rows)
 
 
-def _remote(url: str) -> pa.PythonFile:
-    return pa.PythonFile(files.open_read(url), mode="r")
+def _source(url: str) -> pa.NativeFile:
+    return pa.memory_map(files.local_path(url)) if files.is_local(url) else pa.PythonFile(files.open_read(url), mode="r")
+
+
+def table_of(url: str) -> str | None:
+    """The table that a file says it holds; None when it is absent, no whole Arrow file, or says nothing."""
+    try:
+        with _source(url) as source:
+            return name_of(pa.ipc.open_file(source).schema)
+    except (OSError, ValueError, SchemaError, pa.ArrowException):
+        return None

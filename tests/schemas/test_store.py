@@ -139,10 +139,12 @@ def test_an_unwritable_place_is_an_os_error():
 
 
 def test_temporaries_of_a_killed_writer_are_swept(tmp_path):
-    (tmp_path / ".tmp-texts.arrow-0123").write_bytes(b"half")
+    ours, mine = ".tmp-texts.arrow-0123456789ab", [".tmp-notes.arrow-0123456789ab", ".tmp-texts.arrow-0123", ".tmp-x"]
+    for name in (ours, *mine):
+        (tmp_path / name).write_bytes(b"half")
     (tmp_path / "texts.arrow").write_bytes(b"whole")
-    assert files.sweep_temporaries(str(tmp_path)) == [".tmp-texts.arrow-0123"]
-    assert os.listdir(tmp_path) == ["texts.arrow"]
+    assert files.sweep_temporaries(str(tmp_path), "texts.arrow".__eq__) == [ours]
+    assert sorted(os.listdir(tmp_path)) == [*mine, "texts.arrow"]
 
 
 def test_every_table_has_a_name_and_a_version():

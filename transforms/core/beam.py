@@ -18,7 +18,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton
 
 from schemas import files
-from schemas.corpus import WHOLE, Corpus
+from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
 from transforms.core.stage import Stage, SummaryStage
@@ -175,10 +175,9 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         ran=sum(result.ran for result in results),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
     files.write_json(context.corpus.manifest_url(stage.name), manifest.to_json())
-    kept = {file.name for file in manifest.files} | {"manifest.json"}
+    kept = {file.name for file in manifest.files} | {MANIFEST}
     kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
-    folder = context.corpus.folder(stage.name)
-    files.remove(folder, [name for name in files.listing(folder) if name not in kept and not name.startswith(files.TEMPORARY)])
+    remove_stale(context.corpus, stage.name, stage.writes, kept)
     return StageResult(stage.name, ok=failed is None)
 
 

@@ -8,6 +8,7 @@ Layout under the output folder, SHARD being five or more digits and SCENE nine:
     truth-SHARD.jsonl          a scene a line: `Scene.to_json`, its file name, and its captions with their graphs
     texts-SHARD.txt            sentences that belong to no scene, one a line
     done-SHARD.json, texts-done-SHARD.json   what a finished shard holds, written last; a shard without it is made again
+    .made-by-cmcl              says that the folder is one of `cmcl scenes`, which writes into no other that holds something
 
 An image's id is its scene's index; a caption's is 5 x index + 1 and on; an object's is 8 x index + 1 and on.
 """
@@ -16,13 +17,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas import files
+from schemas.errors import ConfigError
+from schemas.own_folder import claim_folder
 from transforms.scenes.draw import encode, render
 from transforms.scenes.language import CAPTIONS, captions
 from transforms.scenes.layout import Scene, sample_scene
@@ -31,6 +36,10 @@ from transforms.scenes.world import KINDS
 
 FORMAT = 1  # raise when the same seed comes to give other bytes, so that finished shards are made again
 TEMPORARY = ".making-"
+_SHARD = re.compile(r"\d{5,}")
+_PICTURE = re.compile(r"\d{9,}\.jpg")
+_OWN_NAME = re.compile(r"(?:texts-)?done-\d{5,}\.json|texts-\d{5,}\.txt|truth-\d{5,}\.jsonl|(?:captions|instances)-\d{5,}\.json")
+_HALF = re.compile(re.escape(TEMPORARY) + r"(.+)-\d+-\d+", re.DOTALL)  # as `_aside` names it
 CATEGORY = {name: at for at, name in enumerate(KINDS, start=1)}
 _INFO = {"description": "synthetic scenes with known truth", "version": str(FORMAT), "contributor": "cmcl"}
 _LICENCES = [{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}]
@@ -99,12 +108,65 @@ def finished(task: ShardTask) -> dict[str, Any] | None:
         return None  # no marker, a torn one or a missing file: the shard is simply made again
 
 
+def claim(out: str) -> None:
+    """Makes `out` a folder of scenes, unless it is one. Raises ConfigError when it holds what `cmcl scenes` did not write."""
+    claim_folder(out, "cmcl scenes", _was_made)
+
+
+def _was_made(out: Path) -> bool:
+    """Whether an earlier release made this collection: it holds the record of a finished shard."""
+    for path in sorted(out.glob("*done-*.json")):
+        if _OWN_NAME.fullmatch(path.name) and not path.is_symlink():
+            try:
+                return set(json.loads(path.read_text("utf-8"))) == {"settings", "summary", "files"}
+            except (OSError, ValueError, TypeError):
+                continue
+    return False
+
+
+def check_replaceable(task: ShardTask) -> None:
+    """Raises ConfigError when a file of the shard would be written over something else: a link, a folder, pictures of somebody's own."""
+    out = Path(task.out)
+    names = [f"texts-{task.name}.txt"] if task.kind == "texts" else [
+        f"{kind}-{task.name}.{end}" for kind, end in (("truth", "jsonl"), ("instances", "json"), ("captions", "json"))]
+    for path in (task.marker, *(out / name for name in names)):
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise ConfigError(f"{path} is no plain file, where `cmcl scenes` has one: remove it")
+    for folder in (out / "images", out / "images" / task.name):
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+            raise ConfigError(f"{folder} is no folder, where `cmcl scenes` has one: remove it")
+    foreign = [entry.name for entry in files.entries(str(out / "images" / task.name)) if not _is_picture(entry)]
+    if foreign:
+        raise ConfigError(f"{out / 'images' / task.name / foreign[0]} was not written by `cmcl scenes`, which makes that folder anew: "
+                          "move it away")
+
+
+def _is_picture(entry: files.Entry) -> bool:
+    return entry.kind == "file" and bool(_PICTURE.fullmatch(entry.name))
+
+
+def _remove_pictures(folder: Path) -> None:
+    """Removes a folder of pictures; what is none of ours stays, and the folder with it."""
+    for entry in files.entries(str(folder)):
+        if _is_picture(entry):
+            (folder / entry.name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def clear_stale(out: str) -> int:
     """Remove what killed runs left half written; the number of things removed. Not for use while another run writes there."""
     removed = 0
-    for folder in (Path(out), Path(out) / "images"):
-        for path in folder.glob(f"{TEMPORARY}*") if folder.is_dir() else ():
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for entry in files.entries(out):
+        found = _HALF.fullmatch(entry.name)
+        if entry.kind == "file" and found and _OWN_NAME.fullmatch(found[1]):
+            Path(out, entry.name).unlink(missing_ok=True)
+            removed += 1
+    images = Path(out, "images")
+    for entry in files.entries(str(images)) if not images.is_symlink() else ():
+        found = _HALF.fullmatch(entry.name)
+        if entry.kind == "folder" and found and _SHARD.fullmatch(found[1]):
+            _remove_pictures(images / entry.name)
             removed += 1
     return removed
 
@@ -180,7 +242,7 @@ def _write_scenes(task: ShardTask) -> tuple[list[str], dict[str, int]]:
             _move_folder(folder, out / "images" / task.name)
             files += [f"images/{image['file_name']}" for image in images]
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_pictures(folder)
     head = {"info": _INFO, "licenses": _LICENCES, "images": images}
     _dump(out / files[1], {**head, "annotations": found, "categories": _categories()})
     if task.captions:
@@ -202,7 +264,7 @@ def _move_folder(folder: Path, target: Path) -> None:
             if attempt == 4:
                 raise
         finally:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove_pictures(old)
 
 
 def _categories() -> list[dict[str, Any]]:

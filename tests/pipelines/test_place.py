@@ -1,0 +1,450 @@
+"""No file that stood before a command, anywhere, is changed or gone after it, but for the corpus' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as law
+from hypothesis import strategies as st
+
+from pipelines.cli import main
+from pipelines.demo import write_settings
+from pipelines.lock import corpus_lock
+from pipelines.verify import verify
+from schemas.corpus import open_corpus
+from schemas.errors import CmclError, ConfigError, CorpusError
+from tests.pipelines.conftest import hash_of
+
+REPOSITORY = Path(__file__).parents[2]
+CAPTIONS = "image,caption\n" + "".join(f"{n}.jpg,a {colour} dog {verb} near the {place}\n" for n, (colour, verb, place) in enumerate(
+    (c, v, p) for c in ("red", "old") for v in ("runs", "sits") for p in ("lake", "road")))
+
+
+def config(base: Path, corpus: Path | str, **changes: Any) -> str:
+    """A configuration of captions alone, in a file of its own."""
+    (base / "in").mkdir(exist_ok=True)
+    captions = base / "in/captions.csv"
+    if not captions.exists():
+        captions.write_text(CAPTIONS)
+    values = {"corpus": str(corpus), "partitions": 2, "pixels": False, "tfidf": {"k": 2},
+              "pairs": [{"format": "csv", "name": "n", "captions": str(captions)}], **changes}
+    path = base / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def snapshot(*folders: Path) -> dict[str, tuple[Any, ...]]:
+    """Everything below folders: kind, inode and content or target; of files also when they were changed."""
+    return {str(path): _state(path) for folder in folders for path in [folder, *_below(folder)]}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, names, found in os.walk(folder):
+        yield from (Path(root, name) for name in (*names, *found))
+
+
+def _state(path: Path) -> tuple[Any, ...]:
+    stat = path.lstat()
+    if path.is_symlink():
+        return "link", stat.st_ino, os.readlink(path)
+    if path.is_dir():
+        return "folder", stat.st_ino
+    if not path.is_file():
+        return "other", stat.st_ino
+    content = path.read_bytes()
+    if path.name == ".lock" and content.startswith(b"cmcl "):
+        return "lock", stat.st_ino  # a corpus' own, which every run writes its process to
+    return "file", stat.st_ino, stat.st_mtime_ns, content
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus in two partitions, in a folder with its inputs."""
+    base = tmp_path_factory.mktemp("place")
+    assert main(["run", config(base, base / "c"), "--quiet"]) == 0
+    return base
+
+
+@pytest.fixture
+def corpus(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that the test may change; `tmp_path/config.yaml` is its configuration."""
+    shutil.copytree(made / "in", tmp_path / "in", copy_function=shutil.copy2)
+    config(tmp_path, tmp_path / "c")
+    return Path(shutil.copytree(made / "c", tmp_path / "c"))
+
+
+# Names that a corpus uses itself, and names near them.
+FOLDERS = ("", "images/", "texts/", "pairs/", "tfidf/", "examples/", "photos/")
+NAMES = ("corpus.json", ".lock", ".tmp-x", ".tmp-corpus.json-x", ".tmp-pairs-00000-of-00004.arrow-0123", "task-00001.json", "manifest.json",
+         "pairs-00000-of-00004.arrow", "rejects-00001-of-00002.arrow", "a.jpg", "captions-00000.json", "done-00000.json", "config.yaml")
+CONTENTS = (b"", b"mine", b"{}", b"[]", b"12345\n", b'{"format": 1}', b'{"stage": "pairs"}')
+# Beside the files of a real corpus: what bears none of its names.
+STRAY = ("notes.txt", ".tmp-x", ".tmp-pairs-00000-of-00002.arrow-xyz", "task-00001.json.bak", "pairs-00000-of-00099.arrow",
+         "task-00077.json", "data-00000-of-00004.arrow", "photo.jpg", "manifest.json~", ".making-00000-1-1")
+TREES = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from(CONTENTS), st.booleans()),
+                 min_size=1, max_size=6)
+STRAYS = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(STRAY), st.sampled_from(CONTENTS), st.booleans()), max_size=5)
+
+
+def plant(root: Path, tree: list[tuple[str, str, bytes, bool]], outside: Path) -> None:
+    """Puts files into a folder; some are links to a file elsewhere."""
+    for folder, name, content, link in tree:
+        path = root / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            continue
+        if link:
+            path.symlink_to(outside / "precious.txt")
+        else:
+            path.write_bytes(content)
+
+
+def elsewhere(base: Path) -> Path:
+    outside = base / "outside"
+    outside.mkdir()
+    (outside / "precious.txt").write_text("precious")
+    return outside
+
+
+@given(tree=TREES, command=st.sampled_from(["run", "status", "repair", "scenes", "demo"]), below=st.sampled_from(["", "images", "pairs"]))
+@law(max_examples=60)
+def test_a_folder_that_is_not_a_corpus_is_left_as_it_is(tree: list[tuple[str, str, bytes, bool]], command: str, below: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        outside, root = elsewhere(base), base / "mine"
+        plant(root / below, tree, outside)
+        path = config(base, root)
+        before = snapshot(base)
+        if command == "demo":
+            if (root / "config.yaml").exists():
+                with pytest.raises(ConfigError):
+                    write_settings(str(root))
+                assert snapshot(base) == before
+            return
+        arguments = {"run": ["run", path, "--quiet"], "status": ["status", path], "repair": ["verify", str(root), "--repair"],
+                     "scenes": ["scenes", str(root), "--count", "2", "--seed", "1", "--no-pixels"]}[command]
+        assert main(arguments) == 1
+        assert snapshot(base) == before
+
+
+def strewn(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool) -> None:
+    """Plants files in a copy of a corpus, works on it, and looks whether they are all as they were."""
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        outside = elsewhere(base)
+        root = Path(shutil.copytree(made / "c", base / "c"))
+        own = set(snapshot(root))
+        plant(root, strays, outside)
+        path = config(base, root, partitions=partitions, tfidf=k and {"k": k})
+        before = {path: state for path, state in snapshot(base).items() if path not in own}
+        if repair:
+            damaged = root / "pairs/pairs-00000-of-00002.arrow"
+            damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+            assert main(["verify", str(root), "--repair"]) == 1
+        assert main(["run", path, "--quiet"]) == 0
+        after = snapshot(base)
+        assert {path: after.get(path) for path in before} == before
+        findings = verify(*open_corpus(str(root)))
+        assert all(finding.foreign for finding in findings), findings
+        inside = {f"{folder}{name}" for folder, name, _, _ in strays if folder.strip("/") in ("pairs", "examples")}
+        assert inside - {"pairs/task-00077.json", "examples/task-00077.json"} <= {finding.text.partition(": ")[0] for finding in findings}
+
+
+SIZES = {"partitions": st.sampled_from([1, 2, 3]), "k": st.sampled_from([None, 1, 2]), "repair": st.booleans()}
+
+
+@given(strays=STRAYS, **SIZES)
+@law(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_what_was_put_into_a_corpus_stays_as_it_is(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None,
+                                                   repair: bool) -> None:
+    strewn(made, strays, partitions, k, repair)
+
+
+@pytest.mark.slow
+@given(strays=STRAYS, **SIZES)
+@law(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_what_was_put_into_a_corpus_stays_as_it_is_at_length(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int,
+                                                             k: int | None, repair: bool) -> None:
+    strewn(made, strays, partitions, k, repair)
+
+
+def refused(base: Path, capsys: pytest.CaptureFixture[str], *said: str, path: str | None = None) -> None:
+    """A run is refused in one line that says so, and changes nothing."""
+    before = snapshot(base)
+    assert main(["run", path or str(base / "config.yaml"), "--quiet"]) == 1
+    assert snapshot(base) == before
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(text in error for text in said), error
+
+
+@pytest.mark.parametrize("name", ["corpus.json", ".lock", "pairs", "tfidf", "pairs/manifest.json", "pairs/task-00000.json",
+                                  "pairs/pairs-00000-of-00002.arrow", "examples/rejects-00001-of-00002.arrow"])
+@pytest.mark.parametrize("leads", ["elsewhere", "nowhere"])
+def test_links_are_named_and_not_followed(corpus: Path, name: str, leads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = corpus.parent / "moved"
+    shutil.move(corpus / name, moved)
+    (corpus / name).symlink_to(moved if leads == "elsewhere" else corpus.parent / "nowhere")
+    config(corpus.parent, corpus, tfidf={"k": 1}, seed=4)
+    refused(corpus.parent, capsys, str(corpus / name), "is a link")
+    if leads == "elsewhere" and name.startswith("pairs"):
+        kept = snapshot(moved)
+        assert main(["verify", str(corpus), "--repair"]) == 1
+        assert snapshot(moved) == kept
+
+
+def test_a_lock_that_has_another_name_is_not_written_to(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (corpus / ".lock").unlink()
+    (corpus.parent / "mine.txt").write_text("mine")
+    os.link(corpus.parent / "mine.txt", corpus / ".lock")
+    refused(corpus.parent, capsys, str(corpus / ".lock"), "hard link")
+
+
+def test_a_linked_folder_of_a_corpus_is_where_it_leads(corpus: Path) -> None:
+    link = corpus.parent / "link"
+    link.symlink_to(corpus)
+    assert main(["run", config(corpus.parent, link), "--quiet"]) == 0
+    assert link.is_symlink() and verify(*open_corpus(str(corpus))) == []
+
+
+def test_a_stage_does_not_take_a_folder_of_yours(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (corpus / "texts").mkdir()
+    (corpus / "texts/diary.txt").write_text("dear diary")
+    (corpus.parent / "in/story.txt").write_text("Once upon a time there was a dog.\n")
+    texts = [{"format": "text", "name": "stories", "files": str(corpus.parent / "in/story.txt")}]
+    config(corpus.parent, corpus, texts=texts)
+    refused(corpus.parent, capsys, str(corpus / "texts/diary.txt"), "stage texts")
+    (corpus / "texts/diary.txt").unlink()
+    assert main(["run", str(corpus.parent / "config.yaml"), "--quiet"]) == 0
+    for held in ([], texts):  # left out and taken up again, the stage has its folder back, though the index had forgotten it
+        assert main(["run", config(corpus.parent, corpus, texts=held), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("names", [["../outside"], ["/outside"], [""], ["pairs", 3], "pairs"])
+def test_an_index_that_leads_out_of_the_corpus_is_none(corpus: Path, names: Any) -> None:
+    outside = corpus.parent / "outside"
+    shutil.copytree(corpus / "pairs", outside)
+    stages = [{"stage": name, "tables": ["pairs"], "main": "pairs", "hashed": []} for name in names]
+    (corpus / "corpus.json").write_text(yaml.safe_dump({"format": 1, "partitions": 2, "seed": 0, "stages": stages}, default_flow_style=True))
+    before = snapshot(outside)
+    assert main(["verify", str(corpus), "--repair"]) == 1
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize(("place", "captions"), [
+    ("data/c", "data/c/captions.csv"), ("data/c", "data/c/pairs/*.csv"), ("data/c", "data/**/*.json"), ("data/c", "data/*/corpus.json"),
+    ("data/c", "data/**"), ("data/c", "link/c/captions.csv"), ("link/c", "data/c/captions.csv"), ("data/c/", "data/x/../c/captions.csv"),
+    ("data/c", ["in/captions.csv", "data/*/*/manifest.json"]), ("data/c", "file://{base}/data/c/captions.csv"),
+    ("file://{base}/data/c", "{base}/data/c/captions.csv"), ("data/c", "zip://*.csv::file://{base}/data/c/x.zip"),
+    ("memory://bucket/c", "memory://bucket/c/captions.csv"), ("memory://bucket/c/", "memory://bucket//c/in/*.csv"),
+    ("memory://bucket/c", "memory://bucket/**/*.json"),
+])
+def test_inputs_in_the_corpus_are_refused(tmp_path: Path, place: str, captions: str | list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data/x").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    given = [name.format(base=tmp_path) for name in ([captions] if isinstance(captions, str) else captions)]
+    path = config(tmp_path, place.format(base=tmp_path), pairs=[{"format": "csv", "name": "n", "captions": given}])
+    refused(tmp_path, capsys, "pairs.0.captions", "lies inside of", path=path)
+
+
+@pytest.mark.parametrize("place", ["data/c", "data/deep/er/c", "data", "link/c", "data/x/../c"])
+@pytest.mark.parametrize("key", ["pairs", "images", "region_files"])
+def test_a_corpus_in_a_folder_that_is_read_is_refused(tmp_path: Path, place: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data/x").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    pairs = {"format": "csv", "name": "n", "captions": "in/captions.csv"}
+    changes: dict[str, Any] = {"pairs": {"pairs": [{**pairs, "images": "data"}]}, "region_files": {"region_files": {
+        "format": "uniter_npz", "files": ["data/"], "key": "{key}"}}, "images": {"images": [
+            {"format": "folder", "name": "photos", "images": "data/"}]}}[key]
+    if place == "data":
+        (tmp_path / "data/x").rmdir()
+    config(tmp_path, place, **changes)
+    refused(tmp_path, capsys, key, "lies inside of")
+
+
+def test_exclusion_lists_count_as_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config(tmp_path, "c", exclude={"files": ["c/ids.txt"]})
+    refused(tmp_path, capsys, "exclude.files", "lies inside of")
+
+
+@pytest.mark.parametrize("place", ["c/sub", "c/pairs/sub", "c/pairs", "link/deep/er", "c/x/../pairs"])
+@pytest.mark.parametrize("index", [True, False])
+def test_a_corpus_in_another_is_refused(corpus: Path, place: str, index: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    (corpus.parent / "link").symlink_to(corpus / "pairs")
+    if not index:
+        if place == "c/sub":
+            pytest.skip("nothing says that this is a corpus")
+        (corpus / "corpus.json").unlink()
+    config(corpus.parent, place)
+    refused(corpus.parent, capsys)
+    before = snapshot(corpus)
+    assert main(["scenes", str(corpus.parent / place), "--count", "1", "--seed", "1"]) == 1
+    assert snapshot(corpus) == before
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/x", "/dev/full", "/proc", "/proc/nowhere", "/", "x" * 300, "file", "file/x", "fifo",
+                                   "dangling", "loop", "loop/x", "~nosuchuser/x", "~nosuchuser", "zip://x", "http://localhost:1/x"])
+def test_places_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    if place == "fifo":
+        os.mkfifo(tmp_path / "fifo")
+    path = config(tmp_path, place)
+    before = snapshot(tmp_path)
+    assert main(["run", path, "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and place in error, error
+    assert any(cure in error for cure in ("name another folder", "name one", "write the path", "input alone")), error
+    assert snapshot(tmp_path) == before
+
+
+def test_removing_the_lock_lets_nobody_in(corpus: Path) -> None:
+    with corpus_lock(str(corpus)):
+        for _ in range(2):
+            (corpus / ".lock").unlink(missing_ok=True)
+            with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
+                pass
+        (corpus / ".lock").write_text("cmcl 1\n")
+        with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
+            pass
+    with corpus_lock(str(corpus)) as barred:
+        assert barred is None
+
+
+def test_a_lock_of_an_earlier_release_holds(corpus: Path) -> None:
+    import fcntl
+
+    with open(corpus / ".lock", "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
+            pass
+
+
+def test_where_folders_have_no_locks_the_file_is_one(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import fcntl
+
+    real = fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "as on NFS")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with corpus_lock(str(corpus)), pytest.raises(CorpusError, match=f"process {os.getpid()}"), corpus_lock(str(corpus)):
+        pass
+
+
+def without_rights(*commands: list[str]) -> tuple[list[int], str, str]:
+    """Runs commands as one who may write only where the modes of files allow it: exit statuses, output, errors."""
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root writes everywhere, and there is no setpriv to give that up")
+        caps = "-dac_override,-dac_read_search,-fowner"
+        prefix = ["setpriv", "--bounding-set", caps, "--inh-caps", caps]
+    code = "import json, sys; from pipelines.cli import main; print(json.dumps([main(given) for given in json.loads(sys.argv[1])]))"
+    done = subprocess.run([*prefix, sys.executable, "-c", code, json.dumps(commands)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stdout, done.stderr
+
+
+def test_a_corpus_that_may_not_be_written_to_can_be_read(corpus: Path) -> None:
+    path, seed = str(corpus.parent / "config.yaml"), ["--set", "seed=1"]
+    assert main(["run", path, "--quiet"]) == 0  # the settings say where the inputs lie, which is elsewhere than those of the copy
+    before = snapshot(corpus)
+    everything = [corpus, *_below(corpus)]
+    try:
+        for place in everything:
+            place.chmod(0o555 if place.is_dir() else 0o444)
+        status, said, errors = without_rights(["run", path, "--quiet"], ["status", path], ["verify", path], ["show", path], ["hash", path],
+                                              ["run", path, *seed, "--quiet"])
+        assert status == [0, 0, 0, 0, 0, 1] and "nothing to do" in said, (said, errors)
+        assert errors.count("\n") == 1 and f"{corpus}" in errors and "Permission denied" in errors, errors
+        assert snapshot(corpus) == before
+    finally:
+        for place in everything:
+            place.chmod(0o755 if place.is_dir() else 0o644)
+
+
+def test_a_lost_index_is_made_again_and_a_foreign_one_is_not(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = hash_of(corpus)
+    (corpus / "corpus.json").write_text("{")
+    (corpus / "notes.txt").write_text("mine")
+    refused(corpus.parent, capsys, str(corpus / "notes.txt"))
+    (corpus / "notes.txt").unlink()
+    assert main(["run", str(corpus.parent / "config.yaml"), "--quiet"]) == 0
+    assert hash_of(corpus) == before
+
+
+def test_another_number_of_partitions_leaves_none_of_the_old_files(corpus: Path) -> None:
+    assert main(["run", config(corpus.parent, corpus, partitions=3), "--quiet"]) == 0
+    assert verify(*open_corpus(str(corpus))) == []
+    assert not list(corpus.glob("*/*-of-00002.arrow")) and len(list(corpus.glob("pairs/task-*.json"))) == 3
+    assert main(["run", config(corpus.parent, corpus, partitions=1), "--quiet"]) == 0
+    assert verify(*open_corpus(str(corpus))) == [] and len(list(corpus.glob("pairs/task-*.json"))) == 1
+
+
+@pytest.mark.parametrize("change", ["picture", "link", "folder", "mark"])
+def test_scenes_replace_nothing_of_yours(tmp_path: Path, change: str) -> None:
+    out = tmp_path / "scenes"
+    arguments = ["scenes", str(out), "--count", "3", "--seed", "1", "--shard-size", "2"]
+    assert main(arguments) == 0 and main(arguments) == 0
+    (tmp_path / "precious.txt").write_text("precious")
+    (out / "notes.txt").write_text("mine")
+    if change == "picture":
+        (out / "images/00000/me.jpg").write_bytes(b"me")
+    elif change == "link":
+        (out / "captions-00000.json").unlink()
+        (out / "captions-00000.json").symlink_to(tmp_path / "precious.txt")
+    elif change == "folder":
+        shutil.move(out / "images", tmp_path / "elsewhere")
+        (out / "images").symlink_to(tmp_path / "elsewhere")
+    else:
+        (out / ".made-by-cmcl").write_text("somebody else\n")
+    before = snapshot(tmp_path)
+    with pytest.raises(CmclError):
+        from pipelines.scenes import make_scenes
+
+        make_scenes(out, 3, 2, shard_size=2)
+    assert snapshot(tmp_path) == before
+
+
+def test_scenes_of_an_earlier_release_are_gone_on_with(tmp_path: Path) -> None:
+    arguments = ["scenes", str(tmp_path / "s"), "--count", "3", "--seed", "1", "--no-pixels"]
+    assert main(arguments) == 0
+    (tmp_path / "s/.made-by-cmcl").unlink()
+    assert main(arguments) == 0 and (tmp_path / "s/.made-by-cmcl").is_file()
+
+
+def test_the_demo_keeps_a_configuration_of_yours(tmp_path: Path) -> None:
+    path = Path(write_settings(str(tmp_path / "demo")))
+    assert write_settings(str(tmp_path / "demo")) == str(path)
+    path.write_text(path.read_text() + "# mine\n")
+    with pytest.raises(ConfigError, match="config.yaml"):
+        write_settings(str(tmp_path / "demo"))
+    assert path.read_text().endswith("# mine\n")
+
+
+def test_cleaning_up_removes_no_folder_that_was_named(tmp_path: Path) -> None:
+    if not shutil.which("make"):
+        pytest.skip("there is no make")
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    for name in ("mine", "demo", "tools"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    subprocess.run(["make", "clean", "DEMO=mine", "VENV=tools", f"TOOLS={tmp_path / 'mine'}"], cwd=tmp_path, check=True, capture_output=True)
+    assert all((tmp_path / name / "a.txt").exists() for name in ("mine", "demo", "tools"))
