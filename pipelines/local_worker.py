@@ -8,6 +8,9 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
+
+from pipelines.process_state import no_worker_tracebacks
 
 DRIVER = "CMCL_DRIVER"  # process id of the driver, in the environment
 _INTERVAL_S = 0.2
@@ -22,7 +25,8 @@ def main() -> None:
     _die_with(int(os.environ[DRIVER]))
     from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main(sys.argv)
+    with nullcontext() if os.environ.get("CMCL_DEBUG") else no_worker_tracebacks():
+        sdk_worker_main.main(sys.argv)
 
 
 def _die_with(driver: int) -> None:

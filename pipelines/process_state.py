@@ -64,3 +64,15 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def no_worker_tracebacks() -> Iterator[None]:
+    """Beam's workers in this process do not print the traceback of each failed instruction, which their runner gets as well."""
+    from apache_beam.runners.worker import sdk_worker
+
+    vars(sdk_worker)["print"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        vars(sdk_worker).pop("print", None)

@@ -26,7 +26,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipelines.job_servers.cache import RunnerError
 from pipelines.job_servers.service import ROOT, Service
 from pipelines.local_worker import DRIVER
-from pipelines.process_state import environment, log_level, thread_failures
+from pipelines.process_state import environment, log_level, no_worker_tracebacks, thread_failures
 from schemas.errors import ConfigError
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -48,8 +48,9 @@ def open_runner(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
     """
     given = list(beam_options)
     with ExitStack() as state:
-        # A failing task's error comes with the job's end, in one line; its traceback only for who asks.
-        state.enter_context(log_level(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL, "apache_beam"))
+        if not os.environ.get("CMCL_DEBUG"):  # a failing task's error comes with the job's end, in one line
+            state.enter_context(log_level(logging.CRITICAL, "apache_beam"))
+            state.enter_context(no_worker_tracebacks())
         # Work is parallel by partition; threads inside of kernels would fight over the cores.
         state.enter_context(environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), **{DRIVER: str(os.getpid())}))
         if runner == "local":

@@ -67,3 +67,13 @@ sys.exit(cli.main(["run", "c.yaml"]))
 def test_sigterm_before_the_pipeline_stands_is_an_interrupt():
     found = subprocess.run([sys.executable, "-c", _EARLY], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
     assert found.returncode == 130 and "Traceback" not in found.stderr and "run again to resume" in found.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_failing_task_is_one_line(workers: str, tmp_path: Path):
+    (tmp_path / "bad.json").write_text('{"images": 3}')
+    (tmp_path / "c.yaml").write_text("corpus: c\npixels: false\npartitions: 2\npairs: [{format: coco, name: a, captions: bad.json}]\n")
+    found = subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(tmp_path / "c.yaml"), "--workers", workers, "--quiet"],
+                           cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 1
+    assert found.stderr.startswith("cmcl: error: ") and "bad.json" in found.stderr and found.stderr.count("\n") == 1
