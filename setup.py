@@ -41,6 +41,7 @@ setup(
         "pillow>=11,<13",
         "sentencex>=1,<2",
         "markdown-it-py>=3,<5",
+        "mdit-py-plugins>=0.5,<0.8",
         "fsspec>=2024.6",
         "pydantic>=2.8,<3",
         "spacy>=3.8,<3.9",

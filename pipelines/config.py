@@ -24,6 +24,7 @@ from transforms.engines.detectors.settings import DetectorSettings
 from transforms.images.probe import ImageLimits
 from transforms.ingest.clean import CleanRules
 from transforms.ingest.exclusions import ExclusionRules
+from transforms.ingest.limits import Limits
 from transforms.ingest.sources import PairSource, TextSource
 from transforms.regions.files.stage import RegionFileSettings
 from transforms.swaps.settings import SwapSettings
@@ -55,6 +56,7 @@ class Config(BaseModel):
     captions: CleanRules = Field(default_factory=CleanRules, description="cleaning of captions")
     sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
+    limits: Limits = Field(default_factory=Limits, description="bounds on what one input may cost")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
     regions: DetectorSettings | None = Field(
@@ -93,7 +95,7 @@ class Config(BaseModel):
 
 
 # Settings of sources, lists and vocabularies that hold paths.
-PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "vocabulary", "merges", "order"})
+PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order"})
 WITH_PLACES = ("exclude", "region_files", "tokens")  # settings, beside those of collections, that have some of these
 
 
@@ -158,6 +160,8 @@ def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     def place(given: Any) -> Any:
         if isinstance(given, list):
             return [place(one) for one in given]
+        if isinstance(given, dict):
+            return within(given)
         if not isinstance(given, str) or not given or "://" in given or os.path.isabs(given):
             return given
         if given.startswith("~"):

@@ -174,8 +174,8 @@ def _inputs(config: Config) -> Iterator[tuple[str, str]]:
     for key, holder in holders:
         for name in sorted(PLACES):
             value = getattr(holder, name, None)
-            for url in [value] if isinstance(value, str) else value or []:
-                yield f"{key}.{name}", url
+            for given in [value] if isinstance(value, str) else value or []:
+                yield f"{key}.{name}", given if isinstance(given, str) else given.file
 
 
 # A place: which store it is in ("" for this machine), and its path there, links resolved, without an end slash.

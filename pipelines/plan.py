@@ -34,17 +34,21 @@ def ingredients_of(stage: Stage, seed: int, partitions: int, inputs: Mapping[str
     return {**stage.identity, "seed": seed, "partitions": partitions, "sources": dict(stage.sources), "inputs": dict(inputs)}
 
 
-def plan(corpus: Corpus, stages: Sequence[Stage], seed: int) -> list[StageState]:
-    """The state of each stage, in the order given, in which every stage must come after those that it reads."""
+def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0) -> list[StageState]:
+    """The state of each stage, in the order given, in which every stage must come after those that it reads.
+
+    max_rejected: share of a stage's rows; a stage that has rejected more has failed, whatever was allowed when it ran.
+    """
     states: dict[str, StageState] = {}
     for stage in stages:
         reads = sorted({source.stage for source in stage.inputs})
         ingredients = ingredients_of(stage, seed, corpus.partitions, {name: states[name].fingerprint for name in reads})
-        states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads])
+        states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected)
     return list(states.values())
 
 
-def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Sequence[StageState]) -> StageState:
+def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Sequence[StageState],
+           max_rejected: float) -> StageState:
     wanted = fingerprint(ingredients)
     manifest = corpus.manifest(stage.name)
     state: Literal["current", "stale", "missing", "failed"] = "current"
@@ -55,6 +59,8 @@ def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Seq
         why.append("never finished" if recorded else "not made yet")
     elif manifest.failed:
         state, why = "failed", [manifest.failed]
+    elif too_many := manifest.counts.too_many_rejected(max_rejected):
+        state, why = "failed", [too_many]
     else:
         if manifest.fingerprint != wanted:
             why += changes(manifest.ingredients, ingredients)

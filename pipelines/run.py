@@ -42,7 +42,7 @@ def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
 def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     check_stages(corpus, stages)
-    return corpus, plan(corpus, stages, config.seed)
+    return corpus, plan(corpus, stages, config.seed, config.max_rejected)
 
 
 def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
@@ -59,7 +59,8 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
         runner: the engine, as `pipelines.runners.open_runner` knows it.
 
     Raises:
-        RejectLimitError: a stage rejected more rows than `max_rejected` allows; its manifest and rejects are written.
+        RejectLimitError: a stage rejected more rows than `max_rejected` allows, or a list of exclusions matched nothing; manifests and
+            rejects are written.
         CorpusError: another run holds the corpus, the corpus is of another format, or its place is not its own (`pipelines/place.py`).
         OSError: there is work to do where this process may not write.
     """
@@ -88,7 +89,17 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
         if manifest.failed:
             text = f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}"
             raise RejectLimitError(text, report)
+    if not template and not config.exclude.allow_unmatched and (lost := _unmatched(corpus, config)):
+        raise RejectLimitError(f"the corpus is made, but {lost}", report)
     return report
+
+
+def _unmatched(corpus: Corpus, config: Config) -> str | None:
+    """What is wrong when a list of exclusions matched neither an image of the pairs nor one without captions."""
+    from transforms.ingest.exclusions import unmatched
+
+    manifests = [corpus.manifest(name) for name in (("pairs", "images") if config.images else ("pairs",))]
+    return unmatched([manifest.extra.get("exclusions", {}) for manifest in manifests if manifest])
 
 
 def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool,

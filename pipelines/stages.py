@@ -16,12 +16,13 @@ def stages_of(config: Config) -> list[Stage]:
     """The stages of a corpus, each after those that it reads."""
     packed = config.compression
     stages: list[Stage] = [IngestPairs(collections=tuple(config.pairs), pixels=config.pixels, rules=config.captions,
-                                       limits=config.image_limits, exclude=config.exclude, compression=packed)]
+                                       limits=config.image_limits, bounds=config.limits, exclude=config.exclude,
+                                       alone=not config.images, compression=packed)]
     if config.images:
         stages.append(IngestImages(collections=tuple(config.images), pixels=config.pixels, limits=config.image_limits,
-                                   exclude=config.exclude, compression=packed))
+                                   bounds=config.limits, exclude=config.exclude, compression=packed))
     if config.texts:
-        stages.append(IngestTexts(collections=tuple(config.texts), rules=config.sentences, compression=packed))
+        stages.append(IngestTexts(collections=tuple(config.texts), bounds=config.limits, rules=config.sentences, compression=packed))
     regions = _regions(config)
     stages += regions
     rewrites: list[str] = []

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.plan import StageState
 from pipelines.run import RunReport
 from schemas.manifest import Counts, StageManifest
+from schemas.text import quoted
 
 _WORTH_SAYING = {"short": "captions with fewer negatives than asked for", "wordless": "captions without a word that counts",
                  "images_rejected": "images rejected"}
@@ -27,13 +28,24 @@ def print_status(states: Sequence[StageState]) -> None:
             print(f"    {why}")
         if state.state == "missing" and state.tasks_recorded:
             print(f"    {state.tasks_recorded} tasks are already complete")
-        for name, value in (state.manifest.extra if state.manifest else {}).items():
-            print(f"    {name} {value}")
+        for line in _extra(state.manifest.extra if state.manifest else {}):
+            print(f"    {line}")
         for reason, count in counts.reasons.items():
             print(f"    {count:>10,}  {reason}")
         for name, what in _WORTH_SAYING.items():
             if counts.numbers.get(name):
                 print(f"    {int(counts.numbers[name]):>10,}  {what}")
+
+
+def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
+    """What a manifest says beside its counts, a line each; of lists of exclusions how many of their entries matched."""
+    for name, value in extra.items():
+        if name != "exclusions":
+            yield quoted(f"{name} {value}", 1000)
+            continue
+        for listing, book in value.items():
+            yield (f"exclusions {quoted(listing)}: {book['matched']:,} of {book['entries']:,} entries matched, "
+                   f"{book['images']:,} images left out")
 
 
 def print_why(states: Sequence[StageState]) -> None:
@@ -79,6 +91,8 @@ def print_report(report: RunReport) -> None:
     """Prints what a run did."""
     for manifest in report.ran:
         print(_line(manifest))
+        for line in _extra({"exclusions": manifest.extra.get("exclusions", {})}):
+            print(f"    {line}")
     if report.leftover:
         print(f"not in the configuration any more, and left alone: {', '.join(report.leftover)}")
     if report.skipped:

@@ -38,7 +38,8 @@ class SourceError(CmclError):
 
 
 class RejectLimitError(CmclError):
-    """More rows of a stage were rejected than the configured share allows. `report`: what the run did all the same."""
+    """A stage ended, but not as it should: more rows were rejected than the configured share allows, or a list of exclusions matched
+    nothing. `report`: what the run did all the same."""
 
     report: object = None
 

@@ -59,6 +59,13 @@ class Counts:
     numbers: dict[str, float] = field(default_factory=dict)  # what else a stage counts; added up
     engine_ms: int = 0
 
+    def too_many_rejected(self, allowed: float) -> str | None:
+        """What is wrong when a greater share of the rows than `allowed` was rejected; None: nothing is."""
+        if not self.rows_in or self.rejected / self.rows_in <= allowed:
+            return None
+        return (f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejected / self.rows_in:.1%}), "
+                f"more than max_rejected allows ({allowed:.1%})")
+
     def add(self, other: Counts) -> None:
         """Adds another task's rows to these."""
         for name in ("rows_in", "rejected", "excluded", "merged", "dropped", "engine_ms"):

@@ -8,6 +8,7 @@ import pyarrow as pa
 # itself found to be bad (`reason` set, a `Reason` value; then only `where` and `detail` need be there).
 RAW_PAIRS = pa.schema([
     ("key", pa.string()),  # the image's key in its collection; with the source's name it makes the image id
+    ("name", pa.string()),  # the image's file name as the source gives it, for exclusion lists; null when it gives none
     ("caption", pa.binary()),  # bytes as found: cleaning decodes them
     ("uri", pa.string()),  # null: not known (captions alone)
     ("offset", pa.int64()),  # null: the whole file

@@ -157,15 +157,10 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         return StageResult(stage.name, ok=False)
     records = sorted((result.record for result in results), key=lambda record: record.partition)
     counts = Counts()
-    extra: dict[str, Any] = {}
     for record in records:
         counts.add(record.counts)
-        extra.update(record.extra)
-    extra.update(stage.conclude(counts))
-    failed = None
-    if counts.rows_in and counts.rejected / counts.rows_in > context.max_rejected:
-        failed = (f"{counts.rejected} of {counts.rows_in} rows were rejected ({counts.rejected / counts.rows_in:.1%}), "
-                  f"more than max_rejected allows ({context.max_rejected:.1%})")
+    extra = stage.conclude(counts, [record.extra for record in records])
+    failed = counts.too_many_rejected(context.max_rejected) or stage.failure(extra)
     known = context.fingerprints[stage.name]
     manifest = StageManifest(
         stage=stage.name, fingerprint=known.digest, ingredients=dict(known.ingredients),

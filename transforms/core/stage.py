@@ -70,9 +70,13 @@ class Stage(ABC):
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition: reads and writes through `task`. `payload` is what a combine or a shuffle brought, else None."""
 
-    def conclude(self, counts: Counts) -> dict[str, Any]:
-        """What the stage's manifest says beside the counts of all its tasks, such as a measured quality."""
-        return {}
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the stage's manifest says beside the counts of all its tasks, such as a measured quality. `extras`: those of its tasks."""
+        return {name: value for extra in extras for name, value in extra.items()}
+
+    def failure(self, extra: Mapping[str, Any]) -> str | None:
+        """Why a stage whose tasks are all done has failed all the same; None: it has not. `extra`: what its manifest says."""
+        return None
 
     @property
     def sources(self) -> Mapping[str, Any]:

@@ -220,4 +220,5 @@ def _scan(parquet: pq.ParquetFile, group: int, column: str, row: int) -> pa.Scal
 
 
 def _member(values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
-    return pc.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values
+    values = pc.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values
+    return values if pa.types.is_binary(values.type) else values.cast(pa.large_binary())  # dictionaries, views

@@ -1,29 +1,34 @@
-"""Lists of images to leave out, such as the test images of later benchmarks, and how images are matched against them."""
+"""Images to leave out, such as the test images of later benchmarks, and how images are matched against the lists of them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import posixpath
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas import files
-from schemas.errors import SourceError
+from schemas.text import quoted
+from transforms.ingest.exclusion_lists import ExclusionList, Listing, read_list
+from transforms.ingest.limits import Limits
 
 _FLICKR_URL = re.compile(r"/(\d+)_[0-9a-f]+")
 _FLICKR_PAGE = re.compile(r"flickr\.com/photos/[^/]+/(\d+)")
 _FLICKR_FILE = re.compile(r"(?:^|/)(\d+)_[0-9a-f]{6,}(?:_[a-z0-9])?(?:\.[A-Za-z]+)?$")
+# Flickr30k's names are bare photo numbers. Twelve digits are COCO's names, and zeros in front no number of a photo.
+_FLICKR30K_FILE = re.compile(r"(?:^|/)([1-9]\d{4,10})\.[A-Za-z]+$")
+_COCO_FILE = re.compile(r"(?:^|/)(?:COCO_[a-z]+20\d\d_)?(\d{12})(?:\.[A-Za-z]+)?$")
+_COCO_SITE = re.compile(r"^[a-z]+://[^/]*(?:cocodataset|mscoco)|/COCO_[a-z]+20\d\d_\d{12}")
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|avif)$", re.IGNORECASE)
-_ID_COLUMNS = ("image_id", "id", "key", "image", "file_name")
-_URL_COLUMNS = ("url", "coco_url", "flickr_url")
+
+Hit = tuple[int, int]  # a list and an entry of it
 
 
 def normal_url(url: str) -> str:
@@ -39,8 +44,9 @@ def normal_url(url: str) -> str:
 
 
 def normal_key(key: str) -> str:
-    """`key` in one of the ways to write it: without an image's extension, whole numbers without leading zeros."""
-    folder, slash, stem = _EXTENSION.sub("", key.strip()).rpartition("/")
+    """`key` in one of the ways to write it: NFC, forward slashes, no image's extension, whole numbers without leading zeros."""
+    path = unicodedata.normalize("NFC", key.strip().replace("\\", "/")).removeprefix("./")
+    folder, slash, stem = _EXTENSION.sub("", path).rpartition("/")
     if stem.isascii() and stem.isdigit():
         stem = stem.lstrip("0") or "0"
     return folder + slash + stem
@@ -54,107 +60,171 @@ def flickr_photo(url: str) -> str | None:
     return match.group(1) if match else None
 
 
+def coco_number(name: str) -> str | None:
+    """The number of a COCO image by its file name of 2014 (`COCO_val2014_000000391895.jpg`) or 2017 (`000000391895.jpg`)."""
+    match = _COCO_FILE.search(name.strip().replace("\\", "/"))
+    return None if match is None else match.group(1).lstrip("0") or "0"
+
+
 class ExclusionRules(BaseModel):
     """Lists of images to leave out, such as the test images of later benchmarks; in files (.txt, .csv, .tsv, .json) or inline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    files: list[str] = Field(default_factory=list, description="files of ids, keys or URLs")
-    ids: list[str] = Field(default_factory=list, description="keys, or ids with the collection before them (coco/139)")
+    files: list[str | ExclusionList] = Field(
+        default_factory=list, description="files of keys, file names or URLs, or {file, split, column} for a part of one")
+    ids: list[str] = Field(default_factory=list, description="keys, file names, or ids with the collection before them (coco/139)")
     urls: list[str] = Field(default_factory=list, description="URLs")
-    flickr_files: list[str] = Field(default_factory=list, description="files of Flickr photo numbers or file names (Flickr30k's)")
+    flickr_files: list[str | ExclusionList] = Field(
+        default_factory=list, description="files of Flickr photo numbers or file names (Flickr8k's, Flickr30k's)")
     flickr_ids: list[str] = Field(default_factory=list, description="Flickr photo numbers")
+    allow_unmatched: bool = Field(default=False, description="take it that a list matches no image at all; otherwise that is an error")
 
 
 class Exclusions:
-    """Images to leave out, matched by key or id, by URL, or by the Flickr photo that a URL or file name tells.
+    """Images to leave out, matched by key or id, by file name, by COCO's number, by URL, or by Flickr photo.
 
-    UNITER removed Flickr30k's photos from COCO in the last of these ways. Build one with `from_rules`.
+    A file name matches with its folder or without: one path must end in the other. COCO's names of 2014 and 2017 stand for the
+    image's number, which is its key in COCO's files. UNITER removed Flickr30k's photos from COCO by the last. Build one with
+    `from_rules`.
     """
 
-    def __init__(self, ids: Iterable[str] = (), urls: Iterable[str] = (), flickr: Iterable[str] = ()):
-        self.ids: frozenset[str] = frozenset(normal_key(entry) for entry in ids if entry.strip())
-        urls = [url for url in urls if url.strip()]
-        self.urls: frozenset[str] = frozenset(normal_url(url) for url in urls)
-        photos = {photo for photo in (flickr_photo(url) for url in urls) if photo is not None}
-        self.photos: frozenset[str] = frozenset(photos | {_photo_entry(entry) for entry in flickr if entry.strip()})
+    def __init__(self, ids: Iterable[str] = (), urls: Iterable[str] = (), flickr: Iterable[str] = (), lists: Sequence[Listing] = ()):
+        inline = [Listing("exclude.ids", [(one,) for one in ids if one.strip()]),
+                  Listing("exclude.urls", [(one,) for one in urls if one.strip()]),
+                  Listing("exclude.flickr_ids", [(one,) for one in flickr if one.strip()], flickr=True)]
+        self.lists = [*lists, *(listing for listing in inline if listing.entries)]
+        self._keys: defaultdict[str, list[Hit]] = defaultdict(list)
+        self._names: defaultdict[str, list[tuple[tuple[str, ...], bool, Hit]]] = defaultdict(list)
+        self._urls: defaultdict[str, list[Hit]] = defaultdict(list)
+        self._photos: defaultdict[str, list[Hit]] = defaultdict(list)
+        for number, listing in enumerate(self.lists):
+            for place, entry in enumerate(listing.entries):
+                for value in entry:
+                    self._add(value.strip(), (number, place), listing.flickr)
 
     @classmethod
-    def from_rules(cls, rules: ExclusionRules) -> Exclusions:
-        """Reads the lists. Raises SourceError naming a file that is missing or holds no list of ids or URLs."""
-        entries = [*rules.ids, *(entry for file in rules.files for entry in read_entries(file))]
-        flickr = [*rules.flickr_ids, *(entry for file in rules.flickr_files for entry in read_entries(file))]
-        urls = [*rules.urls, *(entry for entry in entries if "://" in entry)]
-        return cls([entry for entry in entries if "://" not in entry], urls, flickr)
+    def from_rules(cls, rules: ExclusionRules, limits: Limits | None = None) -> Exclusions:
+        """Reads the lists. Raises SourceError naming a file that is missing or holds no list of images."""
+        return cls(rules.ids, rules.urls, rules.flickr_ids, [
+            *(read_list(file, limits) for file in rules.files), *(read_list(file, limits, flickr=True) for file in rules.flickr_files)])
+
+    def _add(self, value: str, hit: Hit, flickr: bool) -> None:
+        if "://" in value:
+            self._urls[normal_url(value)].append(hit)
+            if (photo := flickr_photo(value)) is not None:
+                self._photos[photo].append(hit)
+            if _COCO_SITE.search(value) and (number := coco_number(urlsplit(value).path)) is not None:
+                self._keys[number].append(hit)
+        elif flickr:
+            self._photos[re.split(r"[_.]", value.rpartition("/")[2], maxsplit=1)[0]].append(hit)
+        else:
+            key = normal_key(value)
+            self._keys[key].append(hit)
+            folder, _, stem = key.rpartition("/")
+            if folder or _EXTENSION.search(value):
+                self._names[stem].append((tuple(folder.split("/")) if folder else (), bool(_EXTENSION.search(value)), hit))
+            number = coco_number(value)
+            if number is not None and number != key:
+                self._keys[number].append(hit)
 
     def __len__(self) -> int:
-        return len(self.ids) + len(self.urls) + len(self.photos)
+        return sum(len(listing.entries) for listing in self.lists)
 
     @property
     def fingerprint(self) -> str:
         """Changes when the lists match something else."""
-        parts = [sorted(self.ids), sorted(self.urls), sorted(self.photos)]
+        names = sorted({f"{'/'.join(folder)}\0{stem}\0{named}" for stem, held in self._names.items() for folder, named, _ in held})
+        parts = [sorted(self._keys), names, sorted(self._urls), sorted(self._photos)]
         return blake2b(json.dumps(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
-    def match(self, source: str, keys: pa.Array, urls: pa.Array) -> np.ndarray:
-        """Which rows to leave out, bool [n].
+    def match(self, source: str, keys: pa.Array, names: pa.Array, urls: pa.Array) -> list[list[Hit]]:
+        """The entries that each row is on, [n]; of a row to be kept none.
 
-        `keys` string [n] of collection `source`; `urls` string [n], each null, one URL, or several, one a line.
+        `keys` string [n] of collection `source`; `names` string [n], the file names that the source gives, or null; `urls` string
+        [n], each null, one URL, or several, one a line.
         """
-        if not len(self):
-            return np.zeros(len(keys), dtype=bool)
-        pairs = zip(keys.to_pylist(), urls.to_pylist(), strict=True)
-        return np.fromiter((self._matches(source, key, url) for key, url in pairs), dtype=bool, count=len(keys))
+        if not self.lists:
+            return [[] for _ in range(len(keys))]
+        rows = zip(keys.to_pylist(), names.to_pylist(), urls.to_pylist(), strict=True)
+        return [sorted(set(self._hits(source, *row))) for row in rows]
 
-    def _matches(self, source: str, key: str | None, urls: str | None) -> bool:
-        if key is not None and self.ids and (normal_key(key) in self.ids or normal_key(f"{source}/{key}") in self.ids):
-            return True
-        if key is not None and self.photos and (named := _FLICKR_FILE.search(key)) and named.group(1) in self.photos:
-            return True
+    def _hits(self, source: str, key: str | None, name: str | None, urls: str | None) -> Iterator[Hit]:
+        for text in {text for text in (key, name) if text}:
+            normal = normal_key(text)
+            numbers = {normal, normal.rpartition("/")[2], coco_number(text) or normal}
+            for one in numbers:
+                yield from self._keys.get(one, ())
+                yield from self._keys.get(f"{source}/{one}", ())
+            yield from self._named(text, normal)
+            if self._photos:
+                photo = _FLICKR_FILE.search(text) or (_FLICKR30K_FILE.search(text) if text == (name or key) else None)
+                yield from self._photos.get(photo.group(1), ()) if photo else ()
+        if key and self._photos and name is None and key.isdigit() and len(key) > 6 and key[0] != "0":
+            yield from self._photos.get(key, ())
         for url in (urls or "").split("\n"):
-            if url and (normal_url(url) in self.urls or (self.photos and flickr_photo(url) in self.photos)):
-                return True
-        return False
+            if url:
+                yield from self._urls.get(normal_url(url), ())
+                yield from self._photos.get(flickr_photo(url) or "", ())
+                if _COCO_SITE.search(url) and (number := coco_number(_path(url))) is not None:
+                    yield from self._keys.get(number, ())
+
+    def _named(self, text: str, normal: str) -> Iterator[Hit]:
+        """Entries that are file names, or have a folder, and end as `text` does. A bare number is an id and no file's name."""
+        if normal.isdigit() and not _EXTENSION.search(text):
+            return
+        folder, _, stem = normal.rpartition("/")
+        here = tuple(folder.split("/")) if folder else ()
+        for there, is_file, hit in self._names.get(stem, ()):
+            if here[len(here) - len(there):] == there if len(here) >= len(there) else is_file and there[len(there) - len(here):] == here:
+                yield hit
+
+    def why(self, hits: Sequence[Hit]) -> str:
+        """The detail of a row that is left out: its first list and entry."""
+        number, place = hits[0]
+        listing = self.lists[number]
+        return f"on the list {posixpath.basename(listing.name)}: {quoted(', '.join(listing.entries[place]))}"
+
+    def books(self, matched: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+        """By list: its entries, how many matched, and how many images they left out. `matched`: what `matched_by` gave, by task."""
+        entries: dict[int, set[int]] = defaultdict(set)
+        images: dict[int, int] = defaultdict(int)
+        for task in matched:
+            for number, found in task.items():
+                entries[int(number)] |= set(found["entries"])
+                images[int(number)] += found["images"]
+        return {listing.name: {"entries": len(listing.entries), "matched": len(entries[number]), "images": images[number]}
+                for number, listing in enumerate(self.lists)}
 
 
-def _photo_entry(entry: str) -> str:
-    entry = entry.strip()
-    return flickr_photo(entry) or re.split(r"[_.]", entry.rpartition("/")[2], maxsplit=1)[0]
-
-
-def read_entries(url: str) -> list[str]:
-    """The ids and URLs that a file lists.
-
-    .txt: one a line, `#` begins a comment line. .csv, .tsv: the columns image_id, id, key, image, file_name, url, coco_url and
-    flickr_url that there are, or all of a file without any of them. .json: a list of strings, numbers or objects with such
-    fields, or an object with such a list in `images` (COCO). Raises SourceError otherwise.
-    """
+def _path(url: str) -> str:
     try:
-        with files.open_read(url, "infer") as handle:
-            text = handle.read().decode("utf-8-sig")
-        if ".json" in url.rpartition("/")[2]:
-            return _json_entries(url, json.loads(text))
-    except (OSError, ImportError, ValueError) as error:
-        raise SourceError(f"{url}: the list of exclusions cannot be read: {type(error).__name__}: {error}") from error
-    name = url.rpartition("/")[2]
-    if ".csv" in name or ".tsv" in name:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t" if ".tsv" in name else ",") if row]
-        wanted = [i for i, column in enumerate(rows[0]) if column.strip() in (*_ID_COLUMNS, *_URL_COLUMNS)] if rows else []
-        cells = [row[i] for row in rows[1:] for i in wanted if i < len(row)] if wanted else [cell for row in rows for cell in row]
-        return [cell.strip() for cell in cells if cell.strip()]
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
-def _json_entries(url: str, found: Any) -> list[str]:
-    if isinstance(found, dict):
-        found = found.get("images")
-    if not isinstance(found, list):
-        raise SourceError(f"{url} holds no list of ids or URLs, nor an object with such a list in 'images'")
-    entries: list[str] = []
-    for entry in found:
-        values = [entry.get(name) for name in (*_ID_COLUMNS, *_URL_COLUMNS)] if isinstance(entry, dict) else [entry]
-        known = [str(value) for value in values if isinstance(value, (str, int)) and not isinstance(value, bool)]
-        if not known:
-            raise SourceError(f"{url}: an entry is no id, URL or object with one: {str(entry)[:100]}")
-        entries.extend(known)
-    return entries
+def matched_by(hits: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What a task notes of its rows that are left out, given as (image id, hits as `encode` wrote them): by list, JSON-able."""
+    entries: dict[int, set[int]] = defaultdict(set)
+    images: dict[int, set[str]] = defaultdict(set)
+    for image_id, text in hits:
+        for one in text.split():
+            number, _, place = one.partition(":")
+            entries[int(number)].add(int(place))
+            images[int(number)].add(image_id)
+    return {str(number): {"entries": sorted(found), "images": len(images[number])} for number, found in sorted(entries.items())}
+
+
+def encode(hits: Sequence[Hit]) -> str | None:
+    """Hits as the text that crosses the shuffle; None: there are none."""
+    return " ".join(f"{number}:{place}" for number, place in hits) or None
+
+
+def unmatched(books: Sequence[Mapping[str, Mapping[str, int]]]) -> str | None:
+    """What is wrong when a list matched no image in any of the stages whose `books` these are; None: nothing is."""
+    lost = [name for name in (books[0] if books else {}) if not any(book.get(name, {}).get("matched") for book in books)]
+    if not lost:
+        return None
+    return (f"the list of exclusions {lost[0]} matches no image: are its names those of these collections? "
+            "(exclude.allow_unmatched: true if that is as it should be)")

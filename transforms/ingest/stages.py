@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from schemas import ids
 from schemas.corpus_hash import hash_batches
+from schemas.manifest import Counts
 from schemas.raw import RAW_PAIRS
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import IMAGES, PAIRS, TEXTS
@@ -25,12 +26,14 @@ from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.clean import KEPT, CleanRules, clean_captions
-from transforms.ingest.exclusions import ExclusionRules, Exclusions
+from transforms.ingest.exclusions import ExclusionRules, Exclusions, encode, matched_by, unmatched
+from transforms.ingest.limits import Limits
 from transforms.ingest.sentences import split_sentences
 from transforms.ingest.sources import Source, Split
 
 # Raw rows with their ids, on the way to their partition.
-PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), *RAW_PAIRS])
+PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), ("excluded_by", pa.string()),
+                          *(field for field in RAW_PAIRS if field.name != "name")])
 PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
                           ("reason", pa.string()), ("detail", pa.string())])
 _NO_PLACE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false for a run on captions alone")
@@ -50,6 +53,11 @@ class Ingest(Stage):
     order: ClassVar[tuple[str, ...]]  # the columns by which a partition's payload is sorted
 
     collections: tuple[Source, ...] = ()
+    bounds: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Puts the bounds on every collection."""
+        object.__setattr__(self, "collections", tuple(collection.within(self.bounds) for collection in self.collections))
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -63,7 +71,10 @@ class Ingest(Stage):
 
     @property
     def sources(self) -> Mapping[str, Any]:
-        """Settings of each collection and stamps of its files, by name."""
+        """Settings of each collection and stamps of its files, by name, and the bounds on what is read."""
+        return {"": {"limits": self.bounds.model_dump(mode="json")}, **self._collections()}
+
+    def _collections(self) -> dict[str, Any]:
         return {collection.name: {"settings": collection.model_dump(mode="json"),
                                   "files": {split.url: split.stamp for split in collection.splits()},
                                   "beside": collection.extra_inputs()} for collection in self.collections}
@@ -102,6 +113,7 @@ class IngestPairs(Ingest):
     rules: CleanRules = field(default_factory=CleanRules)
     limits: ImageLimits = field(default_factory=ImageLimits)
     exclude: ExclusionRules = field(default_factory=ExclusionRules)
+    alone: bool = False  # no other stage reads images, so that a list that matches none here matches none at all
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
@@ -113,27 +125,27 @@ class IngestPairs(Ingest):
         """How rows are cleaned, which images are taken, which are left out (by the content of the lists)."""
         return {"pixels": self.pixels, "captions": self.rules.model_dump(mode="json"),
                 "image_limits": self.limits.model_dump(mode="json") if self.pixels else None,
-                "exclude": Exclusions.from_rules(self.exclude).fingerprint}
+                "exclude": Exclusions.from_rules(self.exclude, self.bounds).fingerprint}
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Raw rows with image ids; a bad row without a key is placed by where it was found. Rows on an exclusion list are marked."""
         collection = self.collections[number]
-        lists = Exclusions.from_rules(self.exclude)
+        lists = Exclusions.from_rules(self.exclude, self.bounds)
         for batch in collection.read(split):
             keys = [key if key is not None else f"?{where}" for key, where in
                     zip(batch["key"].to_pylist(), batch["where"].to_pylist(), strict=True)]
             image_ids = [ids.image_id(collection.name, key) for key in keys]
-            reason = pc.if_else(pa.array(lists.match(collection.name, batch["key"], batch["url"])), Reason.EXCLUDED.value,
-                                batch["reason"])
-            batch = batch.set_column(RAW_PAIRS.get_field_index("reason"), "reason", reason)
+            batch, excluded_by = _marked(batch, collection.name, lists)
             source = pa.array([collection.name] * len(keys), pa.string())
-            yield (pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, *batch.columns], schema=PLACED_PAIRS),
+            yield (pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, excluded_by, *batch.columns], schema=PLACED_PAIRS),
                    ids.placements(image_ids))
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition of both tables out of its placed rows."""
         rows: pa.Table = payload
         task.counts.rows_in = rows.num_rows
+        on_lists = rows.filter(rows["excluded_by"].is_valid())
+        task.extra["exclusions"] = matched_by(zip(on_lists["image_id"].to_pylist(), on_lists["excluded_by"].to_pylist(), strict=True))
         rows = self._without_bad(task, rows)
         rows = self._cleaned(task, rows)
         rows = _one_place_an_image(task, rows)
@@ -144,6 +156,16 @@ class IngestPairs(Ingest):
             task.counts.merged += rows.num_rows - images.num_rows
         task.write("images", _in_order(images, ["image_id"]))
         task.counts.numbers["images_with_rows"] = images.num_rows
+
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How many entries of each list of exclusions matched, and how many images they left out."""
+        books = Exclusions.from_rules(self.exclude, self.bounds).books(extra.get("exclusions", {}) for extra in extras)
+        return {"exclusions": books} if books else {}
+
+    def failure(self, extra: Mapping[str, Any]) -> str | None:
+        """A list of exclusions of which nothing matched."""
+        strict = self.alone and not self.exclude.allow_unmatched
+        return unmatched([extra.get("exclusions", {})]) if strict else None
 
     def _without_bad(self, task: Task, rows: pa.Table) -> pa.Table:
         bad = rows["reason"].is_valid()
@@ -250,6 +272,16 @@ class IngestTexts(Ingest):
         first = _first_of_each(rows["text_id"])
         task.counts.merged += rows.num_rows - len(first)
         task.write("texts", _in_order(rows.take(pa.array(first)).cast(TEXTS), ["text_id"]))
+
+
+def _marked(batch: pa.RecordBatch, source: str, lists: Exclusions) -> tuple[pa.RecordBatch, pa.Array]:
+    """Rows without `name`, those on a list of exclusions with that as their reason; and the entries that they are on."""
+    hits = lists.match(source, batch["key"], batch["name"], batch["url"])
+    on_list = pa.array([bool(one) for one in hits], pa.bool_())
+    details = pa.array([lists.why(one) if one else None for one in hits], pa.string())
+    for name, values in (("reason", pa.scalar(Reason.EXCLUDED.value)), ("detail", details)):
+        batch = batch.set_column(batch.schema.get_field_index(name), name, pc.if_else(on_list, values, batch[name]))
+    return batch.drop_columns(["name"]), pa.array([encode(one) for one in hits], pa.string())
 
 
 def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:

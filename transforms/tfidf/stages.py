@@ -235,7 +235,7 @@ class TfidfNegatives(_Tfidf):
             task.counts.numbers |= {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
 
 
-    def conclude(self, counts: Counts) -> dict[str, Any]:
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Recall of the bounded search: the share of the exact search's negatives that it finds, on the sampled captions."""
         wanted = counts.numbers.get("recall_wanted")
         return {"recall_at_k": round(counts.numbers["recall_found"] / wanted, 6), "recall_captions": counts.numbers["recall_captions"],

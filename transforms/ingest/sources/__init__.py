@@ -11,11 +11,13 @@ from transforms.ingest.sources.base import Source, Split
 from transforms.ingest.sources.coco import CocoSource
 from transforms.ingest.sources.delimited import DelimitedSource
 from transforms.ingest.sources.folder import FolderSource
+from transforms.ingest.sources.json_captions import BlipSource, KarpathySource, SbuSource
 from transforms.ingest.sources.parquet import ParquetSource
 from transforms.ingest.sources.webdataset import WebDatasetSource
 
 PairSource = Annotated[
-    CocoSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource, Field(discriminator="format")]
+    CocoSource | KarpathySource | BlipSource | SbuSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource,
+    Field(discriminator="format")]
 TextSource = Annotated[
     texts.TextSource | texts.MarkdownSource | texts.JsonLinesSource | texts.ParquetTextSource, Field(discriminator="format")]
 

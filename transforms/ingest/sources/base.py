@@ -1,4 +1,4 @@
-"""What every reader of people's collections shares: settings, splits, file listings, rows of record batches.
+"""What every reader of people's collections shares: settings, splits, rows of record batches, and the guard around each entry.
 
 A source is a frozen pydantic settings object. `splits()` lists what there is to read (cheap, sorted), `read(split)` streams one
 split as record batches of at most `BATCH` rows. A bad row is a row with `reason`, `detail` and `where` set; a file that cannot be
@@ -7,34 +7,21 @@ read as a whole raises SourceError. All paths are local paths or fsspec URLs, wi
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import os
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
-from hashlib import blake2b
-from typing import IO, Annotated, Any
+from typing import Annotated, Any, Self
 
-import fsspec
 import pyarrow as pa
-from fsspec.implementations.local import LocalFileSystem
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from schemas import files as store
-from schemas.errors import SourceError
 from schemas.raw import RAW_PAIRS, RAW_TEXTS
 from schemas.rejects import Reason
-from schemas.retries import is_there, retried, strict
+from schemas.text import quoted
+from transforms.ingest.limits import Limits
+from transforms.ingest.sources.listing import Found
+from transforms.ingest.sources.opening import is_grave
 
 BATCH = 4096  # rows of a record batch
-LINE_LIMIT = 4 << 20  # bytes of one line: beyond it the line becomes a reject instead of filling memory
-_CHUNK = 1 << 20
-_COMPRESSION_ERRORS = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-
-Urls = str | list[str]
 
 
 @dataclass(frozen=True)
@@ -53,21 +40,25 @@ class Split:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Found:
-    """One file of a listing: its absolute path or URL, bytes (-1: the store does not tell) and stamp."""
-
-    url: str
-    size: int
-    stamp: str
-
-
 class Source(BaseModel):
     """Settings that all sources share, and the protocol they follow: `splits`, `read`, `extra_inputs`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[^\s/]+$", description="name of the collection, the first part of its ids")]
+
+    _limits: Limits = PrivateAttr(default_factory=Limits)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds that hold for this source."""
+        return self._limits
+
+    def within(self, limits: Limits) -> Self:
+        """The same source under other bounds."""
+        other = self.model_copy()
+        other._limits = limits
+        return other
 
     def splits(self) -> list[Split]:
         """What there is to read, sorted by URL. Raises SourceError naming the path where a file, or every match, is missing."""
@@ -85,149 +76,12 @@ class Source(BaseModel):
         return []
 
 
-@contextmanager
-def naming(url: str) -> Iterator[None]:
-    """Turns what goes wrong with the file or store behind `url` into a SourceError that names it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise SourceError(f"{url}: no such file") from error
-    except IsADirectoryError as error:
-        raise SourceError(f"{url} is a folder, not a file") from error
-    except _COMPRESSION_ERRORS as error:
-        raise SourceError(f"{url}: the compressed data is damaged or breaks off ({error})") from error
-    except (OSError, ImportError) as error:
-        raise SourceError(f"{url}: {type(error).__name__}: {error}") from error
-    except ValueError as error:
-        if "rotocol" not in str(error):  # fsspec tells an unknown protocol by a ValueError alone
-            raise
-        raise SourceError(f"{url}: {error}") from error
-
-
-def stamp_of(info: dict[str, Any]) -> str:
-    """The stamp of one fsspec listing entry: its ETag, else "size:time"; "" when the store tells neither size nor time."""
-    for name in ("ETag", "etag", "md5Hash", "checksum"):
-        if info.get(name):
-            return str(info[name]).strip('"')
-    when = next((info[name] for name in ("mtime", "last_modified", "LastModified", "Last-Modified", "updated", "created")
-                 if info.get(name) is not None), "")
-    if isinstance(when, float):  # seconds: local files. The nearest microsecond is what a float still tells apart
-        when = round(when * 1_000_000) * 1000
-    size = info.get("size")
-    return f"{size if size is not None else ''}:{when}" if size is not None or when else ""
-
-
-def _found(fs: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Found:
-    local = "file" in fs.protocol if not isinstance(fs.protocol, str) else fs.protocol == "file"
-    if local and info.get("islink"):
-        info = fs.info(info["name"])
-    url = info["name"] if local else fs.unstrip_protocol(info["name"])
-    size = info.get("size")
-    return Found(url, -1 if size is None else int(size), stamp_of(info))
-
-
-def _is_file(info: dict[str, Any]) -> bool:
-    return info["type"] == "file" or (bool(info.get("islink")) and os.path.isfile(info["name"]))
-
-
-def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The filesystem of a path or URL, and the path in it. In a path "::" is part of a name, in a URL it chains filesystems."""
-    return fsspec.core.url_to_fs(url) if "://" in url else (LocalFileSystem(), LocalFileSystem._strip_protocol(url))
-
-
-def expand(urls: Urls) -> list[Found]:
-    """The files that `urls` (paths or URLs, with globs) name, sorted, each once.
-
-    Raises SourceError naming the first that is missing, is a folder, or matches nothing.
-    """
-    found: dict[str, Found] = {}
-    for url in [urls] if isinstance(urls, str) else urls:
-        with naming(url):
-            fs, path = _filesystem(url)
-            magic = "*[" if url.startswith(("http://", "https://")) else "*[?"  # a URL's query is no pattern
-            if any(character in path for character in magic) and not fs.exists(path):
-                files = [info for info in retried(fs, partial(fs.glob, path, detail=True, **strict(fs))).values() if _is_file(info)]
-                if not files:
-                    raise SourceError(f"{url} matches no file")
-            else:
-                info = retried(fs, partial(fs.info, path))
-                if info["type"] == "directory":
-                    raise SourceError(f"{url} is a folder, not a file; for the files in it write {url.rstrip('/')}/*")
-                files = [info]
-            for info in files:
-                one = _found(fs, info)
-                found[one.url] = one
-    if not found:
-        raise SourceError("no file is given")
-    return [found[url] for url in sorted(found)]
-
-
-def list_folder(url: str) -> dict[str, Found]:
-    """All files below the folder `url`, by path relative to it, sorted; one listing, no look-up a file.
-
-    Names that start with a dot are left out. Links to files are followed, links to folders are not.
-    Raises SourceError when there is no such folder.
-    """
-    with naming(url):
-        fs, path = _filesystem(url)
-        if not is_there(fs, partial(fs.isdir, path)):
-            raise SourceError(f"{url}: no such folder" if not fs.exists(path) else f"{url} is a file, not a folder")
-        files = retried(fs, partial(fs.find, path, detail=True, **strict(fs)))
-        start = len(path.rstrip("/")) + 1
-        names = {name[start:]: info for name, info in sorted(files.items())}
-        return {name: _found(fs, info) for name, info in names.items()
-                if _is_file(info) and not any(part.startswith(".") for part in name.split("/"))}
-
-
-def listing_stamp(files: dict[str, Found]) -> str:
-    """One stamp for a folder's listing: changes when a file is added, removed, renamed or rewritten."""
-    digest = blake2b(digest_size=16)
-    for name, file in files.items():
-        digest.update(f"{name}\0{file.size}\0{file.stamp}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-@contextmanager
-def open_binary(url: str, compression: str | None = "infer") -> Iterator[IO[bytes]]:
-    """Opens `url` for reading bytes, unpacking .gz, .bz2, .xz and .zip by name; errors become a SourceError that names it."""
-    with naming(url):
-        with store.open_read(url, compression) if "://" in url else LocalFileSystem().open(url, "rb", compression=compression) as handle:
-            yield handle
-
-
-def read_lines(handle: IO[bytes], limit: int = LINE_LIMIT) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of `handle` with their numbers from 1, without line ends; None for a line of more than `limit` bytes.
-
-    A UTF-8 byte order mark at the start is dropped. Raises SourceError for UTF-16, which would pass for lines of garbage.
-    """
-    number, rest, overflow, first = 1, b"", False, True
-    while chunk := handle.read(_CHUNK):
-        if first:
-            first = False
-            if chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise SourceError(f"{getattr(handle, 'name', 'the file')} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
-            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield number, None if overflow or len(line) > limit else line.removesuffix(b"\r")
-            number, overflow = number + 1, False
-        if len(rest) > limit:
-            rest, overflow = b"", True
-    if rest or overflow:
-        yield number, None if overflow else rest.removesuffix(b"\r")
-
-
 def as_bytes(text: str) -> bytes:
     """The bytes of `text` as found: bytes that were no UTF-8 (kept as surrogates by the decoder) come out as they were."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")  # a lone surrogate from a JSON escape: stays invalid, cleaning rejects it
-
-
-def printable(text: object, limit: int = 200) -> str:
-    """`text` for a detail: cut to `limit` characters, undecodable bytes escaped."""
-    return str(text)[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 class Rows:
@@ -238,14 +92,28 @@ class Rows:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, **values: Any) -> None:
-        """Adds one row; columns that are not named are null. `where` may hold undecodable bytes; they are escaped."""
+        """Adds one row; columns that are not named are null. `where` may hold anything; it is quoted."""
         if "where" in values:
-            values["where"] = printable(values["where"], 1000)
+            values["where"] = quoted(values["where"], 1000)
         self._rows.append(values)
 
     def reject(self, where: str, reason: Reason, detail: str, **values: Any) -> None:
         """Adds one bad row."""
-        self.add(where=where, reason=reason.value, detail=printable(detail, 500), **values)
+        self.add(where=where, reason=reason.value, detail=quoted(detail, 500), **values)
+
+    def attempt(self, where: str, read: Callable[..., None], *arguments: Any) -> None:
+        """Calls `read(*arguments)`, which adds the rows of one entry; whatever it raises makes that entry one reject.
+
+        Only what is none of the entry's goes on: memory, a full disk, an interrupt, and errors that name a whole file.
+        """
+        before = len(self._rows)
+        try:
+            read(*arguments)
+        except Exception as error:
+            if is_grave(error):
+                raise
+            del self._rows[before:]
+            self.reject(where, Reason.BAD_ROW, f"{type(error).__name__}: {quoted(error, 400)}")
 
     def full(self) -> Iterator[pa.RecordBatch]:
         """Yields a batch if one is full: call it after each row."""
@@ -255,8 +123,21 @@ class Rows:
     def rest(self) -> Iterator[pa.RecordBatch]:
         """Yields what there is."""
         for start in range(0, len(self._rows), BATCH):
-            yield pa.RecordBatch.from_pylist(self._rows[start:start + BATCH], schema=self.schema)
+            yield self._batch(self._rows[start:start + BATCH])
         self._rows = []
+
+    def _batch(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        try:
+            return pa.RecordBatch.from_pylist(rows, schema=self.schema)
+        except (pa.ArrowException, ValueError, OverflowError, TypeError):  # a value that its column cannot hold
+            return pa.RecordBatch.from_pylist([self._fitting(row) for row in rows], schema=self.schema)
+
+    def _fitting(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            pa.RecordBatch.from_pylist([row], schema=self.schema)
+        except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+            return {"where": row["where"], "reason": Reason.BAD_ROW.value, "detail": f"{type(error).__name__}: {quoted(error, 400)}"}
+        return row
 
 
 def pair_rows() -> Rows:

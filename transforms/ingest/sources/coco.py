@@ -6,7 +6,7 @@ The file is read whole (order of its parts is free), but each entry is cut down 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -14,8 +14,11 @@ from pydantic import Field
 
 from schemas.errors import SourceError
 from schemas.rejects import Reason
-from transforms.ingest.sources.base import Rows, Split, Urls, as_bytes, expand, open_binary, pair_rows, printable, splits_of
-from transforms.ingest.sources.folder import CaptionSource
+from schemas.text import quoted
+from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, splits_of
+from transforms.ingest.sources.captions import CaptionSource, side
+from transforms.ingest.sources.listing import Urls, expand
+from transforms.ingest.sources.opening import open_parts, read_bounded
 
 
 class _Image(NamedTuple):
@@ -37,7 +40,8 @@ def _shorten(entry: dict[str, Any]) -> Any:
         return _Caption(entry.get("id"), entry["image_id"], entry["caption"])
     if "file_name" in entry and "id" in entry:
         urls = [entry[name] for name in ("coco_url", "flickr_url") if isinstance(entry.get(name), str) and entry[name]]
-        return _Image(entry["id"], entry["file_name"], "\n".join(urls) or None, entry.get("width"), entry.get("height"))
+        url = "\n".join(quoted(url, 2000) for url in urls) or None
+        return _Image(entry["id"], entry["file_name"], url, entry.get("width"), entry.get("height"))
     return entry
 
 
@@ -50,8 +54,14 @@ def _key(value: object) -> str | None:
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
-def _side(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+def parse_json(url: str, data: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The JSON of a captions file. Undecodable bytes stay in their caption, which alone is then rejected. Raises SourceError."""
+    if not data.strip():
+        raise SourceError(f"{quoted(url, 500)} is empty")
+    try:
+        return json.loads(data.decode("utf-8-sig", "surrogateescape"), object_hook=object_hook)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{quoted(url, 500)} is not valid JSON: {error}") from error
 
 
 class CocoSource(CaptionSource):
@@ -72,42 +82,39 @@ class CocoSource(CaptionSource):
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the file: captions, then images without. Raises SourceError when it is no COCO captions file."""
-        images, annotations = self._load(split.url)
         rows = pair_rows()
-        known, claimed = self._images(split.url, images, rows)
+        with open_parts(split.url, self.limits) as parts:
+            for url, handle in parts:
+                yield from self._file(url, read_bounded(url, handle, self.limits), rows)
+        yield from rows.rest()
+
+    def _file(self, url: str, data: bytes, rows: Rows) -> Iterator[pa.RecordBatch]:
+        images, annotations = self._parsed(url, data)
+        known, claimed = self._images(url, images, rows)
         captioned: set[str] = set()
         for number, annotation in enumerate(annotations):
-            where = f"{split.url}: annotation {getattr(annotation, 'id', None) or f'number {number}'}"
-            self._caption(where, annotation, known, claimed, captioned, rows)
+            where = f"{url}: annotation {getattr(annotation, 'id', None) or f'number {number}'}"
+            rows.attempt(where, self._caption, where, annotation, known, claimed, captioned, rows)
             yield from rows.full()
         for key, image in known.items():
             if key not in captioned:
-                where = f"{split.url}: image {key}"
+                where = f"{url}: image {key}"
                 if self.keep_uncaptioned:
-                    self._row(where, key, image, None, rows)
+                    rows.attempt(where, self._row, where, key, image, None, rows)
                 else:
                     rows.reject(where, Reason.CAPTION_MISSING, "no caption is about this image", key=key)
                 yield from rows.full()
-        yield from rows.rest()
 
     @staticmethod
-    def _load(url: str) -> tuple[list[Any], list[Any]]:
-        with open_binary(url) as handle:
-            data = handle.read()
-        if not data.strip():
-            raise SourceError(f"{url} is empty")
-        try:
-            # Undecodable bytes stay in their caption, which alone is then rejected.
-            found = json.loads(data.decode("utf-8-sig", "surrogateescape"), object_hook=_shorten)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{url} is no JSON: {error}") from error
+    def _parsed(url: str, data: bytes) -> tuple[list[Any], list[Any]]:
+        found = parse_json(url, data, _shorten)
         if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in ("images", "annotations")):
-            what = f"an object with the keys {sorted(found)[:10]}" if isinstance(found, dict) else f"a {type(found).__name__}"
+            what = f"an object with the keys {quoted(sorted(found)[:10])}" if isinstance(found, dict) else f"a {type(found).__name__}"
             raise SourceError(f"{url} is no COCO captions file: it holds {what}, not the lists 'images' and 'annotations'")
         annotations = found["annotations"]
         if annotations and not any(isinstance(entry, _Caption) for entry in annotations):
             first = annotations[0]
-            keys = sorted(first) if isinstance(first, dict) else type(first).__name__
+            keys = quoted(sorted(first)) if isinstance(first, dict) else type(first).__name__
             raise SourceError(f"{url} holds no captions: no annotation has 'image_id' and 'caption' (the first has {keys})")
         return found["images"], annotations
 
@@ -120,7 +127,7 @@ class CocoSource(CaptionSource):
             key = _key(image.id) if isinstance(image, _Image) else None
             if key is None or not isinstance(image.file_name, str) or not image.file_name:
                 where = f"{url}: image number {number}"
-                rows.reject(where, Reason.BAD_ROW, f"an image needs an 'id' and a 'file_name': {printable(image)}", key=key)
+                rows.reject(where, Reason.BAD_ROW, f"an image needs an 'id' and a 'file_name': {quoted(image)}", key=key)
             elif key in known and known[key].file_name != image.file_name:
                 claimed.add(key)
                 rows.reject(f"{url}: image {key}", Reason.DUPLICATE_ID,
@@ -132,18 +139,18 @@ class CocoSource(CaptionSource):
     def _caption(self, where: str, annotation: Any, known: dict[str, _Image], claimed: set[str], captioned: set[str],
                  rows: Rows) -> None:
         if not isinstance(annotation, _Caption):
-            rows.reject(where, Reason.BAD_ROW, f"an annotation needs an 'image_id' and a 'caption': {printable(annotation)}")
+            rows.reject(where, Reason.BAD_ROW, f"an annotation needs an 'image_id' and a 'caption': {quoted(annotation)}")
             return
         key = _key(annotation.image)
         if key is None or key not in known:
-            rows.reject(where, Reason.IMAGE_MISSING, f"image_id {printable(annotation.image)} is not among the images", key=key)
+            rows.reject(where, Reason.IMAGE_MISSING, f"image_id {quoted(annotation.image)} is not among the images", key=key)
             return
         captioned.add(key)
         if key in claimed:
             rows.reject(where, Reason.DUPLICATE_ID, f"several images have the id {key}: the caption may be about either", key=key)
         elif not isinstance(annotation.text, str):
             reason = Reason.CAPTION_MISSING if annotation.text is None else Reason.BAD_ROW
-            rows.reject(where, reason, f"the caption is no string: {printable(annotation.text)}", key=key)
+            rows.reject(where, reason, f"the caption is no string: {quoted(annotation.text)}", key=key)
         else:
             self._row(where, key, known[key], as_bytes(annotation.text), rows)
 
@@ -152,5 +159,5 @@ class CocoSource(CaptionSource):
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
-        url = None if image.url is None else printable(image.url, 4000)
-        rows.add(key=key, caption=caption, url=url, width=_side(image.width), height=_side(image.height), where=where, **place)
+        rows.add(key=key, name=image.file_name, caption=caption, url=image.url, width=side(image.width), height=side(image.height),
+                 where=where, **place)

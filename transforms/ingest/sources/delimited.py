@@ -14,11 +14,13 @@ from pydantic import Field, model_validator
 from schemas.errors import SourceError
 from schemas.ids import content_id
 from schemas.rejects import Reason
-from transforms.ingest.sources.base import Rows, Split, Urls, as_bytes, expand, open_binary, pair_rows, read_lines, splits_of
-from transforms.ingest.sources.folder import CaptionSource
+from schemas.text import quoted
+from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, splits_of
+from transforms.ingest.sources.captions import CaptionSource, is_address, without_caption_number
+from transforms.ingest.sources.listing import Urls, expand
+from transforms.ingest.sources.opening import open_parts, read_lines
 
 _ROW_LINES = 100  # lines that one quoted field may run over: beyond it a quote was left open
-_STORES = ("http://", "https://", "s3://", "gs://", "gcs://", "az://", "abfs://", "abfss://", "hdfs://")
 
 
 class _Lines:
@@ -27,8 +29,8 @@ class _Lines:
     A stray quote takes the lines after it into its row: `give_back` lets them be read again, as rows of their own.
     """
 
-    def __init__(self, handle: IO[bytes]):
-        self._lines = read_lines(handle)
+    def __init__(self, handle: IO[bytes], limit: int):
+        self._lines = read_lines(handle, limit)
         self._taken: list[tuple[int, bytes | None]] = []
         self._again: deque[tuple[int, bytes | None]] = deque()
 
@@ -70,11 +72,12 @@ def _decodable(text: str) -> bool:
 class DelimitedSource(CaptionSource):
     """Delimited captions. Key: column `id` where set, else the image's name, else the content id of the URL.
 
-    Files are UTF-8, optionally with a byte order mark, optionally compressed (.gz, .bz2, .xz). Without a folder of images, a URL
-    (in the `url` column, or in the `image` column) becomes the address that the image is read from. Rejected: rows with the wrong
-    number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. Of a row over several lines
-    that is broken or has the wrong number of fields the first line is rejected, and the others are read again. That two rows of
-    one `id` name different images is found where the rows of an image meet, not here.
+    Names with the caption's number (`1.jpg#0`) are the image's name without it. Files are UTF-8, optionally with a byte order mark,
+    optionally compressed (.gz, .bz2, .xz, .zst), or a .zip, of which every file is read; lines end in LF, CR LF or CR. Without a
+    folder of images, a URL (in the `url` column, or in the `image` column) becomes the address that the image is read from. Rejected:
+    rows with the wrong number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. Of a row
+    over several lines that is broken or has the wrong number of fields the first line is rejected, and the others are read again.
+    That two rows of one `id` name different images is found where the rows of an image meet, not here.
     """
 
     format: Literal["csv", "tsv"]
@@ -111,20 +114,25 @@ class DelimitedSource(CaptionSource):
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the file. Raises SourceError when a named column is missing, saying which columns there are."""
         rows = pair_rows()
-        with open_binary(split.url) as handle:
-            lines = _Lines(handle)
-            parsed = self._rows(lines, split.url, rows)
-            columns = self.columns or self._header(split.url, parsed)
-            for values in parsed:
-                if values is not None:
-                    if len(values) != len(columns):  # a quote may have taken good lines into this row
-                        lines.give_back()
-                    self._row(f"{split.url}:{lines.first}", columns, values, rows)
-                yield from rows.full()
+        with open_parts(split.url, self.limits) as parts:
+            for url, handle in parts:
+                yield from self._table(url, handle, rows)
         yield from rows.rest()
 
+    def _table(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[pa.RecordBatch]:
+        lines = _Lines(handle, self.limits.line_bytes)
+        parsed = self._rows(lines, url, rows)
+        columns = self.columns or self._header(url, parsed)
+        for values in parsed:
+            if values is not None:
+                if len(values) != len(columns):  # a quote may have taken good lines into this row
+                    lines.give_back()
+                where = f"{url}:{lines.first}"
+                rows.attempt(where, self._row, where, columns, values, rows)
+            yield from rows.full()
+
     def _rows(self, lines: _Lines, url: str, rows: Rows) -> Iterator[list[str] | None]:
-        """The rows that are not blank; None after one that cannot be parsed, which goes to `rows`."""
+        """The rows that are not blank (no field, or blank ones alone); None after one that cannot be parsed, which goes to `rows`."""
         quoting = self.quoting or ("minimal" if self.format == "csv" else "none")
         delimiter = self.delimiter or ("," if self.format == "csv" else "\t")
         if quoting == "none":
@@ -143,17 +151,17 @@ class DelimitedSource(CaptionSource):
                 lines.give_back()
                 yield None
                 continue
-            if values:
+            if any(value.strip() for value in values):
                 yield values
 
     def _header(self, url: str, parsed: Iterator[list[str] | None]) -> list[str]:
         header = next(parsed, None)
         if header is None:
-            raise SourceError(f"{url} has no header line; for a file without one, name its columns in `columns`")
+            raise SourceError(f"{quoted(url, 500)} has no header line; for a file without one, name its columns in `columns`")
         columns = [name.strip() for name in header]
         missing = [name for name in self._wanted() if columns.count(name) != 1]
         if missing:
-            raise SourceError(f"{url} has no single column {missing[0]!r}; it has {columns} "
+            raise SourceError(f"{quoted(url, 500)} has no single column {missing[0]!r}; it has {quoted(columns)} "
                               "(for a file without a header, name its columns in `columns`)")
         return columns
 
@@ -164,6 +172,8 @@ class DelimitedSource(CaptionSource):
         row = dict(zip(columns, values, strict=True))
         address = {name: row[column].strip() if column is not None else ""
                    for name, column in (("image", self.image), ("url", self.url), ("id", self.id))}
+        for name in ("image", "id"):
+            address[name] = without_caption_number(address[name])
         if not all(_decodable(value) for value in address.values()):
             rows.reject(where, Reason.BAD_ENCODING, "the image, URL or id is no UTF-8")
             return
@@ -177,7 +187,8 @@ class DelimitedSource(CaptionSource):
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
-        rows.add(key=key, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where, **place)
+        rows.add(key=key, name=address["image"] or None, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where,
+                 **place)
 
     def _place(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
         """Where the image is: in the folder, behind its URL, or unknown (captions alone)."""
@@ -186,6 +197,6 @@ class DelimitedSource(CaptionSource):
                 return {}, Reason.BAD_ROW, "the row names no image"
             return self.place(address["image"])
         for value in (address["image"], address["url"]):
-            if value.startswith(_STORES):
+            if is_address(value):
                 return {"uri": value, "stamp": ""}, None, ""
         return {"uri": None, "stamp": ""}, None, ""

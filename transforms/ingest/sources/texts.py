@@ -6,31 +6,23 @@ Nothing here cuts paragraphs into sentences: `transforms.ingest.sentences` does,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import IO, Literal
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from schemas.errors import SourceError
 from schemas.rejects import Reason
-from transforms.ingest.sources.base import (
-    LINE_LIMIT,
-    Rows,
-    Source,
-    Split,
-    Urls,
-    as_bytes,
-    expand,
-    open_binary,
-    printable,
-    read_lines,
-    splits_of,
-    text_rows,
-)
-from transforms.ingest.sources.plain import detokenise, is_tokenised_heading, markdown_paragraphs
+from schemas.text import quoted
+from transforms.ingest.sources.base import Rows, Source, Split, as_bytes, splits_of, text_rows
+from transforms.ingest.sources.columns import is_text, open_table, read_rows
+from transforms.ingest.sources.listing import Urls, expand
+from transforms.ingest.sources.markdown import markdown_paragraphs
+from transforms.ingest.sources.opening import open_parts, read_lines
+from transforms.ingest.sources.tokenised import detokenise, is_tokenised_heading
 
+_FRONT_LINES = 1000  # of front matter, which one block must hold
 _MARKDOWN_BLOCK = 1 << 18  # bytes of Markdown parsed at a time, to the next blank line
 
 
@@ -46,6 +38,23 @@ class TextFilesSource(Source):
         """One split a file."""
         return splits_of(expand(self.files))
 
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the file, of a .zip in that of its members' names. Raises SourceError when it cannot be read."""
+        rows = text_rows()
+        with open_parts(split.url, self.limits) as parts:
+            for url, handle in parts:
+                for where, add, value in self._entries(url, handle, rows):
+                    rows.attempt(where, add, rows, where, value)
+                    yield from rows.full()
+        yield from rows.rest()
+
+    def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
+        """Where each entry of a file stands, what adds its rows, and what that is given."""
+        raise NotImplementedError
+
+    def _too_long(self, rows: Rows, where: str, what: str) -> None:
+        rows.reject(where, Reason.TOO_LONG, f"{what} of more than {self.limits.line_bytes} bytes")
+
     def _add(self, rows: Rows, where: str, text: bytes) -> None:
         """Adds one text, detokenised where that is set; blank ones are no rows, undecodable ones go on as found.
 
@@ -56,30 +65,26 @@ class TextFilesSource(Source):
         if self.detokenise:
             decoded = text.decode("utf-8", "surrogateescape")
             if is_tokenised_heading(decoded):
-                rows.reject(where, Reason.EXCLUDED, f"detokenise leaves headings out: {printable(decoded.strip())}")
+                rows.reject(where, Reason.EXCLUDED, f"detokenise leaves headings out: {quoted(decoded.strip())}")
                 return
             text = as_bytes(detokenise(decoded, self.unknown))
             if not text.strip():
-                rows.reject(where, Reason.EMPTY, f"detokenise leaves nothing: {printable(decoded.strip())}")
+                rows.reject(where, Reason.EMPTY, f"detokenise leaves nothing: {quoted(decoded.strip())}")
                 return
         rows.add(text=text, where=where)
 
     def _add_value(self, rows: Rows, where: str, value: object, what: str) -> None:
         if isinstance(value, (str, bytes)):
-            data = as_bytes(value) if isinstance(value, str) else value
-            if not data.strip():
-                rows.reject(where, Reason.EMPTY, f"{what} is empty")
-            else:
-                self._add(rows, where, data)
-        else:
-            rows.reject(where, Reason.BAD_ROW, f"{what} is no string: {printable(value)}")
+            self._add(rows, where, as_bytes(value) if isinstance(value, str) else value)
+        elif value is not None:  # nothing is a blank row, and no text
+            rows.reject(where, Reason.BAD_ROW, f"{what} is no string: {quoted(value)}")
 
 
-def _paragraphs(handle: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+def _paragraphs(handle: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
     """Runs of lines between blank ones, with the number of their first line; None for one that is too long."""
     start, size, too_long = 0, 0, False
     lines: list[bytes] = []
-    for number, line in read_lines(handle):
+    for number, line in read_lines(handle, limit):
         if line is not None and not line.strip():
             if lines:
                 yield start, None if too_long else b"\n".join(lines)
@@ -87,7 +92,7 @@ def _paragraphs(handle: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
             continue
         start = start if lines else number
         size += len(line or b"") + 1
-        too_long = too_long or line is None or size > LINE_LIMIT
+        too_long = too_long or line is None or size > limit
         if too_long:
             lines = [b""]
         else:
@@ -103,18 +108,13 @@ class TextSource(TextFilesSource):
     unit: Literal["paragraph", "line"] = Field(
         default="paragraph", description="paragraph: blank lines part rows; line: every line is one")
 
-    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file; a paragraph or line of more than 4 MiB is rejected."""
-        rows = text_rows()
-        with open_binary(split.url) as handle:
-            for number, text in read_lines(handle) if self.unit == "line" else _paragraphs(handle):
-                where = f"{split.url}:{number}"
-                if text is None:
-                    rows.reject(where, Reason.TOO_LONG, f"a {self.unit} of more than {LINE_LIMIT} bytes")
-                else:
-                    self._add(rows, where, text)
-                yield from rows.full()
-        yield from rows.rest()
+    def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
+        limit = self.limits.line_bytes
+        for number, text in read_lines(handle, limit) if self.unit == "line" else _paragraphs(handle, limit):
+            if text is None:
+                yield f"{url}:{number}", self._too_long, f"a {self.unit}"
+            else:
+                yield f"{url}:{number}", self._add, text
 
 
 class MarkdownSource(TextFilesSource):
@@ -126,32 +126,31 @@ class MarkdownSource(TextFilesSource):
     format: Literal["markdown"]
     headings: bool = Field(default=False, description="keep headings as texts")
 
-    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file, parsed block by block."""
-        rows = text_rows()
-        with open_binary(split.url) as handle:
-            for first, block in self._blocks(split.url, handle, rows):
-                for offset, text in markdown_paragraphs(block, self.headings):
-                    self._add(rows, f"{split.url}:{first + offset}", as_bytes(text))
-                    yield from rows.full()
-        yield from rows.rest()
+    def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
+        for first, block in self._blocks(url, handle, rows):
+            yield f"{url}:{first}", self._block, (url, first, block)
 
-    @staticmethod
-    def _blocks(url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
+    def _block(self, rows: Rows, where: str, value: tuple[str, int, str]) -> None:
+        """The paragraphs of one stretch of the file."""
+        url, first, block = value
+        for offset, text in markdown_paragraphs(block, self.headings, front_matter=first == 1):
+            self._add(rows, f"{url}:{first + offset}", as_bytes(text))
+
+    def _blocks(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
         """Stretches of the file that end at a blank line outside fenced code, each with the number of its first line."""
         first, lines, size = 1, [], 0
         fence = ""
         front = False
-        for number, line in read_lines(handle):
+        for number, line in read_lines(handle, self.limits.line_bytes):
             if line is None:
-                rows.reject(f"{url}:{number}", Reason.TOO_LONG, f"a line of more than {LINE_LIMIT} bytes")
+                self._too_long(rows, f"{url}:{number}", "a line")
                 line = b""
             text = line.decode("utf-8", "surrogateescape")
             mark = text.strip()
-            if number == 1 and mark == "---":
+            if number == 1 and mark in ("---", "+++"):
                 front = True
             elif front:
-                front = mark not in ("---", "...")
+                front = mark not in ("---", "...", "+++") and number <= _FRONT_LINES
             elif fence:
                 fence = "" if mark.startswith(fence) and not mark.strip(fence[0]) else fence
             elif mark.startswith(("```", "~~~")):
@@ -170,27 +169,21 @@ class JsonLinesSource(TextFilesSource):
     format: Literal["jsonl"]
     field: str = Field(default="text", description="the field that holds the text")
 
-    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file; lines that are no JSON object with a string in the field are rejected."""
-        rows = text_rows()
-        with open_binary(split.url) as handle:
-            for number, line in read_lines(handle):
-                where = f"{split.url}:{number}"
-                if line is None:
-                    rows.reject(where, Reason.TOO_LONG, f"a line of more than {LINE_LIMIT} bytes")
-                elif line.strip():
-                    self._line(rows, where, line)
-                yield from rows.full()
-        yield from rows.rest()
+    def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
+        for number, line in read_lines(handle, self.limits.line_bytes):
+            if line is None:
+                yield f"{url}:{number}", self._too_long, "a line"
+            elif line.strip():
+                yield f"{url}:{number}", self._line, line
 
     def _line(self, rows: Rows, where: str, line: bytes) -> None:
         try:
             value = json.loads(line.decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
-            rows.reject(where, Reason.BAD_ROW, f"no JSON: {error}")
+            rows.reject(where, Reason.BAD_ROW, f"not valid JSON: {error}")
             return
         if not isinstance(value, dict) or self.field not in value:
-            what = f"an object with the fields {sorted(value)[:10]}" if isinstance(value, dict) else f"a {type(value).__name__}"
+            what = f"an object with the fields {quoted(sorted(value)[:10])}" if isinstance(value, dict) else f"a {type(value).__name__}"
             rows.reject(where, Reason.BAD_ROW, f"{what}, without the field {self.field!r}")
             return
         self._add_value(rows, where, value[self.field], f"field {self.field!r}")
@@ -204,22 +197,21 @@ class ParquetTextSource(TextFilesSource):
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the file. Raises SourceError when the column is missing or holds no text."""
-        rows, number = text_rows(), 0
-        with open_binary(split.url, compression=None) as handle:
-            try:
-                file = pq.ParquetFile(handle)
-                kind = file.schema_arrow.field(self.column).type if self.column in file.schema_arrow.names else None
-                if kind is None:
-                    raise SourceError(f"{split.url} has no column {self.column!r}; it has {file.schema_arrow.names}")
-                if not any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary,
-                                                     pa.types.is_large_binary)):
-                    raise SourceError(f"{split.url}: column {self.column!r} holds {kind}, not text")
-                for batch in file.iter_batches(batch_size=1024, columns=[self.column]):
-                    # As bytes: a string column may hold what is no UTF-8, which is for cleaning to reject.
-                    for value in batch.column(0).cast(pa.large_binary()).to_pylist():
-                        self._add_value(rows, f"{split.url}: row {number}", value, f"column {self.column!r}")
-                        number += 1
-                        yield from rows.full()
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise SourceError(f"{split.url} is no readable Parquet file: {error}") from error
+        rows = text_rows()
+        with open_table(split.url, self.limits) as file:
+            kind = file.schema_arrow.field(self.column).type if file.schema_arrow.names.count(self.column) == 1 else None
+            if kind is None:
+                raise SourceError(f"{quoted(split.url, 500)} has no single column {self.column!r}; "
+                                  f"it has {quoted(file.schema_arrow.names)}")
+            if not is_text(kind):
+                raise SourceError(f"{quoted(split.url, 500)}: column {self.column!r} holds {quoted(kind)}, not text")
+            for number, values in enumerate(read_rows(file, [self.column], [self.column], self.limits)):
+                where = f"{split.url}: row {number}"
+                if values is None:
+                    self._too_long(rows, where, "a text")
+                elif isinstance(values, Exception):
+                    rows.reject(where, Reason.BAD_ROW, f"{type(values).__name__}: {values}")
+                else:  # as bytes: a string column may hold what is no UTF-8, which is for cleaning to reject
+                    rows.attempt(where, self._add_value, rows, where, values[self.column], f"column {self.column!r}")
+                yield from rows.full()
         yield from rows.rest()

@@ -18,11 +18,13 @@ from pydantic import Field
 
 from schemas.errors import SourceError
 from schemas.rejects import Reason
-from transforms.ingest.sources.base import Rows, Source, Split, Urls, expand, open_binary, pair_rows, printable
-from transforms.ingest.sources.folder import IMAGE_EXTENSIONS
-from transforms.ingest.sources.parquet import captions_of, side
+from schemas.text import quoted
+from transforms.ingest.sources.base import Rows, Source, Split, as_bytes, pair_rows
+from transforms.ingest.sources.captions import IMAGE_EXTENSIONS, captions_of, side, without_caption_number
+from transforms.ingest.sources.listing import Urls, expand
+from transforms.ingest.sources.opening import open_binary
+from transforms.ingest.sources.tar import BLOCK, Member, members
 
-_TEXT_LIMIT = 1 << 20  # bytes of a .txt or .json member
 _COMPRESSED = {
     b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "zstd -d",
 }
@@ -55,19 +57,24 @@ def is_unsafe(name: str) -> bool:
 class WebDatasetSource(Source):
     """Tar shards. Key: the member's name up to the first dot of its base name, with its folder.
 
-    The caption is the `.txt` member, else field `caption` of the `.json` member, which may be a list of captions; `url`, `width`,
-    `height` and `status` come from the `.json`. Rejected: members that are links or devices or whose names point out of the
-    archive (never followed), samples without image or caption, with two images, or of a key seen before in the shard, unreadable
-    `.json`, a `status` other than "success"; and, as one row, the rest of a shard that breaks off. Passed over, since they are no
-    samples: folders, names that start with a dot, `__names__`, members of other kinds, and what a pattern matches beside the
-    shards (`*.parquet` and `*_stats.json` of img2dataset).
+    The captions are the lines of the `.txt` member, else field `caption` of the `.json` member, which may be a list of captions;
+    `url`, `width`, `height` and `status` come from the `.json`. A shard may be several tars one after another. Rejected: members
+    that are links or devices or whose names point out of the archive (never followed), samples without image or caption, with two
+    images, with sparse files, or of a key seen before in the shard, unreadable `.json`; and, as one row, the rest of a shard that
+    breaks off. Left out: samples with a `status` other than "success". Passed over, since they are no samples: folders, names that
+    start with a dot, `__names__`, members of other kinds, and what a pattern matches beside the shards (`*.parquet` and
+    `*_stats.json` of img2dataset).
     """
 
     format: Literal["webdataset"]
     shards: Urls = Field(description="*.tar, a path, URL or glob, or several")
     caption: str = Field(default="caption", description="field of the .json member")
     caption_from: Literal["auto", "txt", "json"] = Field(default="auto", description="auto: .txt where there is one, else .json")
+    txt: Literal["auto", "lines", "whole"] = Field(
+        default="auto", description="a .txt is one caption a line, or one caption; auto: lines, unless the .json says that it is one")
     url: str = Field(default="url", description="field of the .json member")
+    missing_images: Literal["reject", "exclude"] = Field(
+        default="exclude", description="a sample whose download failed, by its `status`, is a bad row, or left out on purpose")
     image: str | None = Field(default=None, description="extension of the image where samples have several, such as `jpg`")
     keys: Literal["global", "shard"] = Field(
         default="global", description="shard: keys begin anew in every shard, so the shard's name is put before them")
@@ -79,7 +86,8 @@ class WebDatasetSource(Source):
         files = expand(self.shards)
         for file in files:
             if file.url.endswith(_COMPRESSED_NAMES):
-                raise SourceError(f"{file.url} is compressed, so its images have no address: unpack it, with gunzip or zstd -d")
+                raise SourceError(f"{quoted(file.url, 500)} is compressed, so its images have no address: "
+                                  "unpack it, with gunzip or zstd -d")
         shards = [file for file in files if not file.url.endswith((".parquet", ".json"))]
         if not shards:
             raise SourceError(f"{self.shards} matches no tar shard")
@@ -90,40 +98,54 @@ class WebDatasetSource(Source):
         rows = pair_rows()
         seen: set[str] = set()
         with open_binary(split.url, compression=None) as handle:
-            for sample in self._samples(split.url, handle, rows):
-                self._rows(split, sample, seen, rows)
-                yield from rows.full()
+            if _is_tar(split.url, handle, rows):
+                for sample in self._samples(split.url, handle, rows):
+                    where = f"{split.url}: {sample.key}"
+                    rows.attempt(where, self._rows, where, split, sample, seen, rows)
+                    yield from rows.full()
         yield from rows.rest()
 
     def _samples(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[_Sample]:
         sample: _Sample | None = None
-        for member, data in _members(url, handle, rows):
+        for member in members(url, handle, self.limits, rows):
+            if not _is_sample(url, member, rows):
+                continue
             key, extension = split_name(member.name)
             if sample is None or sample.key != key:
                 if sample is not None:
                     yield sample
                 sample = _Sample(key)
-            if extension in sample.texts or any(extension == other for other, _, _ in sample.images):
-                sample.problem = (Reason.DUPLICATE_ID, f"two members are called {member.name}")
-            if extension in ("txt", "json"):
-                if data is None:
-                    sample.problem = (Reason.TOO_LONG, f"{member.name} has {member.size} bytes; {_TEXT_LIMIT} are allowed")
-                sample.texts[extension] = data or b""
-            elif extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
-                if member.issparse():
-                    sample.problem = (Reason.IMAGE_UNREADABLE, f"{member.name} is stored as a sparse file")
-                sample.images.append((extension, member.offset_data, member.size))
-            elif not extension:
+            self._take(sample, member, extension, handle)
+            if not extension:
                 rows.reject(f"{url}: {member.name}", Reason.BAD_ROW, "the member's name has no extension")
         if sample is not None:
             yield sample
 
-    def _rows(self, split: Split, sample: _Sample, seen: set[str], rows: Rows) -> None:
+    def _take(self, sample: _Sample, member: Member, extension: str, handle: IO[bytes]) -> None:
+        """Notes a member in its sample: texts are read, images located."""
+        name = quoted(member.name)
+        is_text, is_image = extension in ("txt", "json"), extension.rpartition(".")[2] in IMAGE_EXTENSIONS
+        if extension in sample.texts or any(extension == other for other, _, _ in sample.images):
+            sample.problem = (Reason.DUPLICATE_ID, f"two members are called {name}")
+        if member.sparse and (is_text or is_image):
+            sample.problem = (Reason.IMAGE_UNREADABLE if is_image else Reason.BAD_ROW, f"{name} is stored as a sparse file")
+        if is_text:
+            allowed = self.limits.member_bytes
+            if member.size > allowed:
+                sample.problem = (Reason.TOO_LONG, f"{name} has {member.size} bytes; {allowed} are allowed")
+                sample.texts[extension] = b""
+                return
+            handle.seek(member.offset)
+            sample.texts[extension] = handle.read(member.size)
+        elif is_image:
+            sample.images.append((extension, member.offset, member.size))
+
+    def _rows(self, where: str, split: Split, sample: _Sample, seen: set[str], rows: Rows) -> None:
         """Adds the rows of one sample: one a caption, or one reject."""
-        where = f"{split.url}: {sample.key}"
         if not sample.images and not sample.texts and sample.problem is None:
             return  # only members of other kinds (.cls, .npy), or a nameless one already rejected
-        key = sample.key if self.keys == "global" else f"{posixpath.basename(split.url).removesuffix('.tar')}/{sample.key}"
+        stem = without_caption_number(sample.key)
+        key = stem if self.keys == "global" else f"{posixpath.basename(split.url).removesuffix('.tar')}/{stem}"
         if not key.isprintable():
             rows.reject(where, Reason.BAD_ENCODING, "the key is not printable UTF-8")
             return
@@ -134,18 +156,19 @@ class WebDatasetSource(Source):
         seen.add(key)
         image, no_image = self._image(sample)
         captions, no_caption = self._captions(sample, facts)
-        problem = problem or no_image or no_caption
+        problem = problem or no_image or (no_caption if not captions else None)
         if problem is not None:
             rows.reject(where, problem[0], problem[1], key=key)
             return
+        if no_caption is not None:
+            rows.reject(where, *no_caption, key=key)
         link = facts.get(self.url)
         for caption in captions or (None,):
-            rows.add(key=key, caption=caption, uri=split.url, offset=image[1], length=image[2], width=side(facts.get("width")),
-                     height=side(facts.get("height")), url=printable(link, 4000) if isinstance(link, str) and link else None,
+            rows.add(key=key, name=stem, caption=caption, uri=split.url, offset=image[1], length=image[2], width=side(facts.get("width")),
+                     height=side(facts.get("height")), url=quoted(link, 4000) if isinstance(link, str) and link else None,
                      stamp=split.stamp, where=where)
 
-    @staticmethod
-    def _facts(sample: _Sample) -> tuple[dict[str, Any], tuple[Reason, str] | None]:
+    def _facts(self, sample: _Sample) -> tuple[dict[str, Any], tuple[Reason, str] | None]:
         """The .json member, and what is wrong with it: without its URL and status a sample cannot be judged."""
         if "json" not in sample.texts or sample.problem is not None:
             return {}, None
@@ -158,7 +181,8 @@ class WebDatasetSource(Source):
             return {}, (Reason.BAD_ROW, f"the .json member holds a {type(facts).__name__}, not an object")
         status = facts.get("status")
         if status is not None and status != "success":
-            return facts, (Reason.IMAGE_MISSING, f"status {status}: {facts.get('error_message')}")
+            reason = Reason.IMAGE_NOT_HELD if self.missing_images == "exclude" else Reason.IMAGE_MISSING
+            return facts, (reason, f"status {quoted(status)}: {quoted(facts.get('error_message'))}")
         return facts, None
 
     def _image(self, sample: _Sample) -> tuple[tuple[str, int, int], tuple[Reason, str] | None]:
@@ -171,70 +195,55 @@ class WebDatasetSource(Source):
         return ("", 0, 0), (Reason.BAD_ROW, f"the sample has several images ({names}): choose one with `image`")
 
     def _captions(self, sample: _Sample, facts: dict[str, Any]) -> tuple[list[bytes], tuple[Reason, str] | None]:
+        """The captions, and what is wrong with others; with none of either, that there is none."""
         if self.caption_from != "json" and "txt" in sample.texts:
-            return [sample.texts["txt"]], None
+            return self._lines(sample.texts["txt"], facts), None
         captions, problem = ([], "") if self.caption_from == "txt" else captions_of(facts.get(self.caption))
         if problem:
-            return [], (Reason.BAD_ROW, problem)
+            return captions, (Reason.BAD_ROW, problem)
         if not captions and not self.keep_uncaptioned:
             return [], (Reason.CAPTION_MISSING, "the sample has no caption")
         return captions, None
 
-
-def _members(url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
-    """The plain files of a tar that are whole, texts with their bytes (None: too long); what is bad goes to `rows`."""
-    size = handle.seek(0, 2)
-    handle.seek(0)
-    start = handle.read(8)
-    command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
-    if command is not None:
-        raise SourceError(f"{url} is compressed, so its images have no address: unpack it, with `{command}`")
-    handle.seek(0)
-    try:
-        tar = tarfile.open(fileobj=handle, mode="r:")
-    except tarfile.TarError as error:
-        if size >= tarfile.BLOCKSIZE:
-            raise SourceError(f"{url} is no tar archive: {error}") from error
-        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive breaks off after {size} bytes, before its first member")
-        return
-    broken = ""
-    while True:
-        try:
-            member = tar.next()
-        except (tarfile.TarError, ValueError) as error:
-            broken = str(error)
-            break
-        tar.members.clear()  # type: ignore[attr-defined]  # else all members of a shard pile up
-        if member is None:
-            handle.seek(tar.offset)
-            if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                broken = "no end mark"
-            break
-        if member.isreg() and member.offset_data + member.size > size:
-            broken = f"{member.name} is cut"
-            break
-        if _is_sample(url, member, rows):
-            text = split_name(member.name)[1] in ("txt", "json")
-            data = None
-            if text and member.size <= _TEXT_LIMIT:
-                handle.seek(member.offset_data)
-                data = handle.read(member.size)
-            yield member, data
-    if broken:
-        detail = f"the archive breaks off or is damaged at byte {tar.offset} of {size} ({broken}); what stands before is kept"
-        rows.reject(url, Reason.ARCHIVE_BROKEN, detail)
+    def _lines(self, text: bytes, facts: dict[str, Any]) -> list[bytes]:
+        """The captions of a .txt: its lines that are not blank, or all of it as one."""
+        lines = [line for line in text.splitlines() if line.strip()]
+        caption = facts.get(self.caption)
+        if self.txt == "auto" and isinstance(caption, str) and as_bytes(caption).split() == text.split():
+            return [text]
+        return lines if self.txt != "whole" and len(lines) > 1 else [text]
 
 
-def _is_sample(url: str, member: tarfile.TarInfo, rows: Rows) -> bool:
-    where = f"{url}: {member.name}"
+def _is_sample(url: str, member: Member, rows: Rows) -> bool:
+    where = f"{url}: {quoted(member.name, 500)}"
+    if member.problem:
+        rows.reject(where, Reason.BAD_ROW, member.problem)
+        return False
     if is_unsafe(member.name):
         rows.reject(where, Reason.UNSAFE_PATH, "the member's name points out of the archive")
         return False
-    if member.isdir():
+    if member.is_folder:
         return False
-    if not member.isreg():
-        kind = "a link" if member.issym() or member.islnk() else "no plain file"
+    if not member.is_file:
+        kind = "a link" if member.is_link else "no plain file"
         rows.reject(where, Reason.UNSAFE_PATH, f"the member is {kind}; it was not followed")
         return False
     base = posixpath.basename(member.name)
     return not (base.startswith(".") or base.startswith("__"))
+
+
+def _is_tar(url: str, handle: IO[bytes], rows: Rows) -> bool:
+    """Whether an open file is a tar, or an empty one; one that breaks off in its first block is a reject. Raises SourceError."""
+    start = handle.read(BLOCK)
+    command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
+    if command is not None:
+        raise SourceError(f"{quoted(url, 500)} is compressed, so its images have no address: unpack it, with `{command}`")
+    if len(start) < BLOCK:
+        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive breaks off after {len(start)} bytes, before its first member")
+        return False
+    try:
+        if start != bytes(BLOCK):
+            tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise SourceError(f"{quoted(url, 500)} is no tar archive: {error}") from error
+    return True

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 
 from schemas.errors import SourceError
 from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, read_all, reasons, text_source
-from transforms.ingest.sources.base import BATCH, Split, expand, list_folder, listing_stamp, read_lines
+from transforms.ingest.sources.base import BATCH, Split
+from transforms.ingest.sources.listing import expand, list_folder, listing_stamp
+from transforms.ingest.sources.opening import read_lines
 
 
 def image(number: Any, name: str | None = None, **more: Any) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def test_a_row_says_all_that_is_known(tmp_path: Path):
     assert len(rows) == 1
     row = rows[0]
     assert row.pop("stamp").startswith(f"{size}:")
-    assert row == {"key": "1", "caption": "café".encode(), "uri": f"{folder}/val/1.jpg", "offset": None, "length": None,
+    assert row == {"key": "1", "name": "1.jpg", "caption": "café".encode(), "uri": f"{folder}/val/1.jpg", "offset": None, "length": None,
                    "width": 40, "height": 30, "url": "http://a/1.jpg\nhttp://f/1_ab.jpg",
                    "where": f"{tmp_path}/captions.json: annotation 7",
                    "reason": None, "detail": None}
@@ -94,10 +96,10 @@ def test_undecodable_bytes_stay_in_their_caption(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"[1, 2]", "holds a list"), (b"{}", "the lists 'images' and 'annotations'"), (b"", "is empty"), (b"{broken", "is no JSON"),
-    (b"[" * 100_000, "is no JSON"), (b'{"images": {}, "annotations": []}', "the lists"),
+    (b"[1, 2]", "holds a list"), (b"{}", "the lists 'images' and 'annotations'"), (b"", "is empty"), (b"{broken", "is not valid JSON"),
+    (b"[" * 100_000, "is not valid JSON"), (b'{"images": {}, "annotations": []}', "the lists"),
     (b'{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}', "holds no captions"),
-    (b"\x89PNG\r\n", "is no JSON"),
+    (b"\x89PNG\r\n", "is not valid JSON"),
 ])
 def test_what_is_no_coco_file_is_named(content: bytes, message: str, tmp_path: Path):
     (tmp_path / "x.json").write_bytes(content)
@@ -243,6 +245,8 @@ def test_a_folder_of_images(tmp_path: Path):
     os.symlink(folder, f"{folder}/loop")
     source = pair_source(format="folder", images=folder)
     rows = read_all(source)
+    assert [bad for bad in reasons(rows)] == ["image_missing"]  # the link to nothing
+    rows = good(rows)
     assert [row["key"] for row in rows] == ["1.JPG", "1.png", "a/1.jpg", "link.png"]
     assert [row["uri"] for row in rows] == [f"{folder}/{row['key']}" for row in rows]
     assert all(row["caption"] is None and row["stamp"] for row in rows)

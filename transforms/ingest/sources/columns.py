@@ -1,0 +1,127 @@
+"""Parquet files as rows of Python values: read within bounds, odd types by cast, a row that cannot be had told apart from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas import files as store
+from schemas.errors import SourceError
+from schemas.text import quoted
+from transforms.ingest.limits import Limits
+from transforms.ingest.sources.opening import naming, open_binary
+
+_ROWS = 1024  # rows read at a time
+_PIECE = 64 << 20  # bytes of text that are made of a dictionary at a time
+_ANY_ROWS = 1_000_000  # rows that any file may declare
+
+
+@contextmanager
+def open_table(url: str, limits: Limits) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file; raises SourceError for one that cannot be read, or declares far more than its bytes can hold."""
+    with open_binary(url, compression=None) as handle, naming(url):
+        try:
+            file = pq.ParquetFile(handle)
+            _check(url, file.metadata, limits)
+            coded = [column.path_in_schema for column in _columns(file.metadata) if column.has_dictionary_page and
+                     column.physical_type == "BYTE_ARRAY" and column.path_in_schema in file.schema_arrow.names]
+            yield pq.ParquetFile(handle, read_dictionary=sorted(set(coded))) if coded else file
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SourceError(f"{quoted(url, 500)} is no readable Parquet file: {quoted(error, 400)}") from error
+
+
+def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            yield metadata.row_group(group).column(column)
+
+
+def _check(url: str, metadata: pq.FileMetaData, limits: Limits) -> None:
+    size = store.size_of(url)
+    if size is not None and metadata.num_rows > max(_ANY_ROWS, size * limits.rows_per_byte):
+        raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which `limits.rows_per_byte` "
+                          "does not allow")
+    for column in _columns(metadata):
+        if column.total_uncompressed_size > max(_PIECE, column.total_compressed_size * limits.inflation):
+            raise SourceError(f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} unpacks to {column.total_uncompressed_size} "
+                              "bytes, which `limits.inflation` does not allow")
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """A type without its dictionary or extension."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    return plain_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether values are bytes, in any of Arrow's layouts."""
+    return any(check(plain_type(kind)) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+                                                     pa.types.is_fixed_size_binary))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are text or bytes, in any of Arrow's layouts."""
+    return is_bytes(kind) or any(check(plain_type(kind)) for check in (pa.types.is_string, pa.types.is_large_string,
+                                                                       pa.types.is_string_view))
+
+
+def as_plain(values: pa.Array) -> pa.Array:
+    """Values without dictionary or extension; text and bytes in any layout as large_binary, since what is called text may be none."""
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    if pa.types.is_dictionary(values.type):
+        values = pa.DictionaryArray.from_arrays(values.indices, as_plain(values.dictionary)).dictionary_decode()
+    return values.cast(pa.large_binary()) if is_text(values.type) else values
+
+
+def read_rows(file: pq.ParquetFile, columns: Sequence[str], as_text: Sequence[str], limits: Limits,
+              ) -> Iterator[dict[str, object] | Exception | None]:
+    """Each row of a file as Python values by column; what it raised where a value is none; None where a text is too long.
+
+    `as_text`: columns that come as bytes when they hold text or bytes. Of the others text is decoded.
+    """
+    for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
+        for piece in _pieces(batch, limits):
+            yield from [None] if piece is None else _values(piece, as_text)
+
+
+def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch | None]:
+    """A batch in pieces whose dictionaries give no more than `_PIECE` bytes of text; None for a row that is too long by itself."""
+    sizes = [pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0) for column in batch.columns
+             if pa.types.is_dictionary(column.type) and is_text(column.type) and len(column.dictionary)]
+    if sum(pc.sum(size).as_py() or 0 for size in sizes) <= _PIECE:
+        yield batch
+        return
+    for row in range(batch.num_rows):
+        yield None if any(size[row].as_py() > limits.line_bytes for size in sizes) else batch.slice(row, 1)
+
+
+def _values(batch: pa.RecordBatch, as_text: Sequence[str]) -> Iterator[dict[str, object] | Exception]:
+    names = batch.schema.names
+    columns = [as_plain(column) for column in batch.columns]
+    columns = [column if name in as_text or not is_text(kind) or is_bytes(kind) else _decoded(column)
+               for name, kind, column in zip(names, batch.schema.types, columns, strict=True)]
+    try:
+        lists = [column.to_pylist() for column in columns]
+    except Exception:  # one value of one row: found below
+        yield from (_row(names, columns, row) for row in range(batch.num_rows))
+        return
+    for values in zip(*lists, strict=True) if lists else [()] * batch.num_rows:
+        yield dict(zip(names, values, strict=True))
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Bytes as text without a look at them: what is no UTF-8 shows when the value is taken."""
+    return pa.Array.from_buffers(pa.large_string(), len(column), column.buffers(), column.null_count, column.offset)
+
+
+def _row(names: Sequence[str], columns: Sequence[pa.Array], row: int) -> dict[str, object] | Exception:
+    try:
+        return {name: column[row].as_py() for name, column in zip(names, columns, strict=True)}
+    except Exception as error:  # whatever a value raises is that row's
+        return error

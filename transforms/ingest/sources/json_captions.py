@@ -1,0 +1,180 @@
+"""Captions in the JSON files that papers publish: Karpathy's splits, BLIP's annotations, SBU's parallel lists."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.errors import SourceError
+from schemas.ids import content_id
+from schemas.rejects import Reason
+from schemas.text import quoted
+from transforms.ingest.sources.base import Rows, Split, pair_rows, splits_of
+from transforms.ingest.sources.captions import CaptionSource, captions_of, is_address, key_text, without_caption_number
+from transforms.ingest.sources.coco import parse_json
+from transforms.ingest.sources.listing import Urls, expand
+from transforms.ingest.sources.opening import open_parts, read_bounded
+
+
+class _JsonSource(CaptionSource):
+    """One JSON value a file, read whole, of which each entry gives the captions of one image."""
+
+    captions: Urls = Field(description="the .json, a path, URL or glob, or several")
+
+    def splits(self) -> list[Split]:
+        """One split a file."""
+        return splits_of(expand(self.captions))
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of the file. Raises SourceError when it is not of this format."""
+        rows = pair_rows()
+        with open_parts(split.url, self.limits) as parts:
+            for url, handle in parts:
+                entries = self._entries(url, parse_json(url, read_bounded(url, handle, self.limits)))
+                for number, entry in enumerate(entries):
+                    where = f"{url}: entry {number}"
+                    rows.attempt(where, self._entry, where, entry, rows)
+                    yield from rows.full()
+        yield from rows.rest()
+
+    def _entries(self, url: str, found: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def _entry(self, where: str, entry: Any, rows: Rows) -> None:
+        raise NotImplementedError
+
+    def _add(self, where: str, key: str, name: str | None, url: str | None, value: object, rows: Rows) -> None:
+        """The rows of one image: a caption each, or one reject; what is no caption among good ones is a reject beside them."""
+        captions, problem = captions_of(value)
+        if problem:
+            rows.reject(where, Reason.BAD_ROW, problem, key=key)
+        elif not captions:
+            rows.reject(where, Reason.CAPTION_MISSING, "the image has no caption", key=key)
+        place: dict[str, Any]
+        if self.images is not None and name is not None:
+            place, reason, detail = self.place(name)
+        elif self.images is not None:
+            place, reason, detail = {}, Reason.BAD_ROW, "the entry names no image"
+        else:
+            place, reason, detail = {"uri": url if is_address(url) else None, "stamp": ""}, None, ""
+        for caption in captions:
+            if reason is not None:
+                rows.reject(where, reason, detail, key=key)
+            else:
+                rows.add(key=key, name=name, caption=caption, url=url, where=where, **place)
+
+
+def _chosen(url: str, entries: list[Any], split: str | tuple[str, ...]) -> list[Any]:
+    """The entries of the splits asked for, or all where none is. Raises SourceError naming the splits when one has no entry."""
+    wanted = (split,) if isinstance(split, str) else split
+    if not wanted:
+        return entries
+    held = {str(entry.get("split")) for entry in entries if isinstance(entry, dict) and entry.get("split") is not None}
+    if missing := [one for one in wanted if one not in held]:
+        raise SourceError(f"{quoted(url, 500)} has no split {missing[0]!r}; it has {quoted(', '.join(sorted(held))) or 'none'}")
+    # An entry that is no object belongs to no split that could be told: it is rejected where it is read.
+    return [entry for entry in entries if not isinstance(entry, dict) or str(entry.get("split")) in wanted]
+
+
+class KarpathySource(_JsonSource):
+    """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json: images with their sentences and split.
+
+    Key: `cocoid` where there is one, as in COCO's own files, else the file's name. Rejected: images without a name or sentence,
+    sentences without text.
+    """
+
+    format: Literal["karpathy"]
+    split: str | tuple[str, ...] = Field(
+        min_length=1, description="splits to read, such as [train, restval]; others are no part of the collection")
+
+    def _entries(self, url: str, found: Any) -> list[Any]:
+        images = found.get("images") if isinstance(found, dict) else None
+        if not isinstance(images, list) or (images and not any(isinstance(one, dict) and "sentences" in one for one in images)):
+            raise SourceError(f"{quoted(url, 500)} is none of Karpathy's files: it holds no list 'images' with 'sentences'")
+        return _chosen(url, images, self.split)
+
+    def _entry(self, where: str, entry: Any, rows: Rows) -> None:
+        if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
+            rows.reject(where, Reason.BAD_ROW, f"an image needs a 'filename': {quoted(entry)}")
+            return
+        name = without_caption_number(entry["filename"])
+        key = key_text(entry["cocoid"]) if entry.get("cocoid") is not None else key_text(name)
+        if key is None:
+            rows.reject(where, Reason.BAD_ROW, f"the image's id is no number or printable text: {quoted(entry)}")
+            return
+        sentences = entry.get("sentences")
+        texts = [_sentence(one) for one in sentences] if isinstance(sentences, list) else sentences
+        folder = entry.get("filepath")
+        if isinstance(folder, str) and folder:
+            full = posixpath.join(folder, name)
+            index = self.index()
+            name = full if index is None or index.find(full)[0] is not None else name
+        self._add(where, key, name, None, texts, rows)
+
+
+def _sentence(value: Any) -> Any:
+    """The text of one of Karpathy's sentences: `raw`, or its tokens where it has none."""
+    if isinstance(value, dict):
+        tokens = value.get("tokens")
+        joined = " ".join(tokens) if isinstance(tokens, list) and all(isinstance(one, str) for one in tokens) else None
+        return value["raw"] if isinstance(value.get("raw"), str) else joined if joined is not None else value
+    return value
+
+
+class BlipSource(_JsonSource):
+    """BLIP's and ALBEF's annotations: a list of objects with `image`, a path, and `caption`, a text or a list of texts.
+
+    Key: the path as it stands there. Of a path that begins elsewhere (`/export/home/...`) its longest end that is in the folder of
+    images counts. `url` is taken where there is one. Rejected: entries without an image or a caption.
+    """
+
+    format: Literal["blip"]
+    split: str | tuple[str, ...] = Field(default=(), description="splits to read, of files whose entries have a `split`; none: all")
+
+    def _entries(self, url: str, found: Any) -> list[Any]:
+        if not isinstance(found, list) or (found and not any(isinstance(one, dict) and "caption" in one for one in found)):
+            raise SourceError(f"{quoted(url, 500)} is none of BLIP's files: it holds no list of objects with 'image' and 'caption'")
+        return _chosen(url, found, self.split)
+
+    def _entry(self, where: str, entry: Any, rows: Rows) -> None:
+        image, link = (entry.get("image"), entry.get("url")) if isinstance(entry, dict) else (None, None)
+        link = link if isinstance(link, str) and link.isprintable() and link else None
+        name = without_caption_number(image) if isinstance(image, str) and image.isprintable() and image else None
+        if name is None and link is None:
+            rows.reject(where, Reason.BAD_ROW, f"an entry needs an 'image' or a 'url': {quoted(entry)}")
+            return
+        index = self.index()
+        if name is not None and index is not None:
+            name = index.ending(name)
+        key = posixpath.normpath(name.replace("\\", "/")).lstrip("/") if name is not None else content_id(link or "")
+        self._add(where, key, name, link, entry.get("caption"), rows)
+
+
+class SbuSource(_JsonSource):
+    """SBU's sbu-captions-all.json: `image_urls` and `captions`, lists of which the n-th of each belong together.
+
+    Key: the content id of the URL, as for `csv` with URLs; with a folder of images the image is the URL's last part. Rejected:
+    entries whose URL or caption is no text.
+    """
+
+    format: Literal["sbu"]
+
+    def _entries(self, url: str, found: Any) -> list[Any]:
+        urls, captions = (found.get("image_urls"), found.get("captions")) if isinstance(found, dict) else (None, None)
+        if not isinstance(urls, list) or not isinstance(captions, list):
+            raise SourceError(f"{quoted(url, 500)} is not SBU's file: it holds no lists 'image_urls' and 'captions'")
+        if len(urls) != len(captions):
+            raise SourceError(f"{quoted(url, 500)} holds {len(urls)} URLs and {len(captions)} captions: which belong together?")
+        return list(zip(urls, captions, strict=True))
+
+    def _entry(self, where: str, entry: Any, rows: Rows) -> None:
+        link, caption = entry
+        if not isinstance(link, str) or not link or not link.isprintable():
+            rows.reject(where, Reason.BAD_ROW, f"the URL is no printable text: {quoted(link)}")
+            return
+        name = posixpath.basename(link.partition("?")[0]) if self.images is not None else None
+        self._add(where, content_id(link), name, link, caption, rows)

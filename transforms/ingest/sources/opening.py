@@ -1,0 +1,184 @@
+"""Opening what people hold: plain and compressed files, the members of zips, and lines, each within bounds."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import posixpath
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas import files as store
+from schemas.errors import CmclError, SourceError
+from schemas.text import quoted
+from transforms.ingest.limits import Limits
+
+_CHUNK = 1 << 20
+_FREE = 64 << 20  # bytes that any file may unpack to, however small it is
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzma", ".zip")
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+def is_grave(error: BaseException) -> bool:
+    """Whether an error is none of the input's: memory, a full disk, an interrupt, or one that has been named already."""
+    return (isinstance(error, (MemoryError, CmclError, InterruptedError)) or not isinstance(error, Exception)
+            or (isinstance(error, OSError) and error.errno in _DISK))
+
+
+@contextmanager
+def naming(url: str) -> Iterator[None]:
+    """Turns whatever goes wrong with the file or store behind `url` into a SourceError that names it."""
+    try:
+        yield
+    except Exception as error:
+        if is_grave(error):
+            raise
+        raise SourceError(f"{quoted(url, 500)}{_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return ": no such file"
+    if isinstance(error, IsADirectoryError):
+        return " is a folder, not a file"
+    if isinstance(error, PermissionError):
+        return ": permission denied"
+    kind = type(error)
+    if isinstance(error, (EOFError, zipfile.BadZipFile)) or "ompress" in f"{kind.__module__}{error}" or kind.__module__ in (
+            "gzip", "zlib", "lzma", "_lzma", "bz2", "_bz2", "zstandard", "compression.zstd", "lz4.frame") or _is_bz2(error):
+        return f": the compressed data is damaged or breaks off ({quoted(error)})"
+    return f": {kind.__name__}: {quoted(error, 400)}"
+
+
+def _is_bz2(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno is None and "nvalid data stream" in str(error)
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """The filesystem of a path or URL, and the path in it. In a path "::" is part of a name, in a URL it chains filesystems."""
+    return store.filesystem(url) if "://" in url else (LocalFileSystem(), LocalFileSystem._strip_protocol(url))
+
+
+def check_is_file(url: str) -> None:
+    """Raises SourceError for a local path that is a pipe, a socket or a device: reading one may never end."""
+    if not store.is_local(url):
+        return
+    path = filesystem_of(url)[1]
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SourceError(f"{quoted(url, 500)} is no file but a pipe, socket or device")
+
+
+class _Bounded(io.RawIOBase):
+    """What a compressed file unpacks to, up to a bound."""
+
+    def __init__(self, inner: Any, url: str, bound: int):
+        self._inner, self._url, self._bound, self._seen = inner, url, bound, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer; raises SourceError beyond the bound."""
+        data = self._inner.read(memoryview(buffer).nbytes)
+        self._seen += len(data)
+        if self._seen > self._bound:
+            raise SourceError(f"{quoted(self._url, 500)} unpacks to more than {self._bound} bytes, which `limits` does not allow")
+        memoryview(buffer).cast("B")[:len(data)] = data
+        return len(data)
+
+
+def _bound(limits: Limits, packed: int | None) -> int:
+    """How many bytes may come out of `packed` compressed ones."""
+    return limits.inflated_bytes if packed is None else min(limits.inflated_bytes, max(_FREE, packed * limits.inflation))
+
+
+@contextmanager
+def open_binary(url: str, compression: str | None = "infer", limits: Limits | None = None) -> Iterator[IO[bytes]]:
+    """Opens `url` for reading bytes, unpacking .gz, .bz2, .xz, .zst and .lz4 by name; errors become a SourceError that names it."""
+    with naming(url):
+        check_is_file(url)
+        packed = compression == "infer" and url.lower().endswith(_PACKED)
+        with store.open_read(url, compression) if "://" in url else LocalFileSystem().open(url, "rb", compression=compression) as handle:
+            if packed:
+                handle = io.BufferedReader(_Bounded(handle, url, _bound(limits or Limits(), store.size_of(url))), _CHUNK)
+            yield handle
+
+
+@contextmanager
+def open_parts(url: str, limits: Limits) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """The files in `url`, each with the name that messages call it: every member of a .zip, sorted by name, else the file itself.
+
+    Folders, `__MACOSX/` and names that start with a dot are no members. Raises SourceError for a zip that cannot be read whole.
+    """
+    if not url.lower().endswith(".zip"):
+        with open_binary(url, limits=limits) as handle:
+            yield iter([(url, handle)])
+        return
+    with open_binary(url, compression=None) as handle, naming(url):
+        yield _members(url, zipfile.ZipFile(handle), limits)
+
+
+def _members(url: str, archive: zipfile.ZipFile, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
+    infos = [info for info in archive.infolist() if not info.is_dir() and not _is_aside(info.filename)]
+    if not infos:
+        raise SourceError(f"{quoted(url, 500)} holds no file")
+    if len(infos) > limits.zip_members:
+        raise SourceError(f"{quoted(url, 500)} holds {len(infos)} files; `limits.zip_members` allows {limits.zip_members}")
+    for info in sorted(infos, key=lambda info: info.filename):
+        name = f"{url}/{info.filename}"
+        with naming(name), archive.open(info) as member:
+            yield name, io.BufferedReader(_Bounded(member, name, _bound(limits, info.compress_size)), _CHUNK)
+
+
+def _is_aside(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return "__MACOSX" in parts or posixpath.basename(name).startswith(".")
+
+
+def read_whole(url: str, limits: Limits) -> bytes:
+    """All bytes of a file, unpacked. Raises SourceError when there are more than `limits.whole_bytes`, or it is a zip of several."""
+    with open_parts(url, limits) as parts:
+        held = [read_bounded(name, handle, limits) for name, handle in parts]
+    if len(held) != 1:
+        raise SourceError(f"{quoted(url, 500)} holds {len(held)} files where one is wanted")
+    return held[0]
+
+
+def read_bounded(name: str, handle: IO[bytes], limits: Limits) -> bytes:
+    """The rest of an open file. Raises SourceError when that is more than `limits.whole_bytes`."""
+    data = handle.read(limits.whole_bytes + 1)
+    if len(data) > limits.whole_bytes:
+        raise SourceError(f"{quoted(name, 500)} has more than {limits.whole_bytes} bytes, which `limits.whole_bytes` allows")
+    return data
+
+
+def read_lines(handle: IO[bytes], limit: int = Limits().line_bytes) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of `handle` with their numbers from 1, without line ends; None for a line of more than `limit` bytes.
+
+    Lines end in LF or CR LF; in CR alone where the first MiB has no LF. A UTF-8 byte order mark at the start is dropped. Raises
+    SourceError for UTF-16, which would pass for lines of garbage.
+    """
+    number, rest, overflow, first, end = 1, b"", False, True, b"\n"
+    while chunk := handle.read(_CHUNK):
+        if first:
+            first = False
+            if chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise SourceError(f"{quoted(getattr(handle, 'name', 'the file'))} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+            end = b"\r" if b"\r" in chunk.rstrip(b"\r") and b"\n" not in chunk else b"\n"
+        *whole, rest = (rest + chunk).split(end)
+        for line in whole:
+            yield number, None if overflow or len(line) > limit else line.removesuffix(b"\r")
+            number, overflow = number + 1, False
+        if len(rest) > limit:
+            rest, overflow = b"", True
+    if rest or overflow:
+        yield number, None if overflow else rest.removesuffix(b"\r")
