@@ -20,7 +20,7 @@ from schemas.tables import BATCH_ROWS
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.detectors.base import Regions
-from transforms.ingest.sources.base import expand, list_folder, listing_stamp
+from transforms.ingest.sources.listing import expand, list_folder, listing_stamp
 from transforms.regions.columns import named_schema, regions_batch
 from transforms.regions.files.base import (
     MAX_BOXES,

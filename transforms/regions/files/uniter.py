@@ -18,7 +18,7 @@ import numpy as np
 from schemas import files
 from schemas.errors import is_of_machine
 from schemas.rejects import Reason
-from transforms.ingest.sources.base import list_folder
+from transforms.ingest.sources.listing import list_folder
 from transforms.regions.files.base import MAX_BYTES, Bounds, Imported, RegionFileError
 from transforms.regions.files.lmdb_pages import LmdbFile
 
