@@ -21,7 +21,7 @@ from benchmarks.corpora import coco_captions
 from transforms.back_translation.candidates import back_translate, windows
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.back_translation.texts import no_caption, prepared
+from transforms.back_translation.texts import prepared, why_not_caption
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
 from transforms.engines.translators.base import Decoding
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = options.parse_args()
     how = BackTranslationSettings(pivots=(arguments.pivot,))
     captions = coco_captions(arguments.annotations)["caption"].to_pylist()
-    texts = sorted({prepared(text) for text in captions[:arguments.captions] if not no_caption(text, how.max_words)})
+    texts = sorted({prepared(text) for text in captions[:arguments.captions] if not why_not_caption(text, how.max_words)})
     way = how.ways()[0]
     there, back = (translator(spec) for spec in (way.forward, way.back))
     assert isinstance(there, CTranslate2Translator) and isinstance(back, CTranslate2Translator)

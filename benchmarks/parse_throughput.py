@@ -18,7 +18,7 @@ from pathlib import Path
 
 from schemas.ids import counter_rng
 from schemas.tables import BATCH_ROWS
-from transforms.core.gc_pause import uncollected
+from transforms.core.gc_pause import gc_paused
 from transforms.engines.parsers.load import BATCH, CaptionParser, SngParser, caption_parser
 from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
@@ -46,14 +46,14 @@ def graphs_of(parser: CaptionParser, texts: list[str]) -> list[Graph]:
     """One graph a caption, a record batch at a time, as the stage does."""
     found: list[Graph] = []
     for start in range(0, len(texts), BATCH_ROWS["graphs"]):
-        with uncollected():
+        with gc_paused():
             found += parser.parse(texts[start:start + BATCH_ROWS["graphs"]])
     return found
 
 
 def swap(image_ids: list[str], texts: list[str], graphs: list[Graph], index: Index, settings: SwapSettings) -> int:
     """All negatives as record batches; returns how many."""
-    with uncollected():  # as the stage does
+    with gc_paused():  # as the stage does
         return _swap(image_ids, texts, graphs, index, settings)
 
 

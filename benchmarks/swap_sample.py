@@ -44,17 +44,17 @@ def main() -> None:
     of_image: dict[str, list[int]] = defaultdict(list)
     for row, (image, _) in enumerate(rows):
         of_image[image].append(row)
-    dice, settings = random.Random(arguments.seed), SwapSettings()
+    rng, settings = random.Random(arguments.seed), SwapSettings()
     found: dict[str, list[tuple[str, Negative]]] = defaultdict(list)
-    for image in dice.sample(sorted(of_image), arguments.images):
+    for image in rng.sample(sorted(of_image), arguments.images):
         own = of_image[image]
         context = ImageContext(index, settings, [rows[row][1] for row in own], [graphs[row] for row in own])
         for row in own:
-            own_dice = counter_rng(arguments.seed, "swaps", str(row))
-            for negative in negatives(rows[row][1], graphs[row], index, context, settings, own_dice):
+            own_rng = counter_rng(arguments.seed, "swaps", str(row))
+            for negative in negatives(rows[row][1], graphs[row], index, context, settings, own_rng):
                 found[negative.kind].append((rows[row][1], negative))
     for at in range(arguments.count):
-        caption, negative = dice.choice(found[KINDS[at % len(KINDS)]])
+        caption, negative = rng.choice(found[KINDS[at % len(KINDS)]])
         print(f"{at + 1:3} {negative.kind}/{negative.level}: {caption}\n    -> {negative.text}")
 
 

@@ -193,7 +193,7 @@ def main() -> None:
             others = [at for at in range(len(captions[image])) if at != given]
             judge = Judge([parsed[image][at] for at in others], [captions[image][at] for at in others], boxes.get(image))
             context = ImageContext(index, settings, [caption], [graph])
-            dice = counter_rng(arguments.seed, "uniform", f"{image}-{given}")
+            rng = counter_rng(arguments.seed, "uniform", f"{image}-{given}")
             for negative in negatives(
                 caption, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{image}-{given}")
             ):
@@ -210,7 +210,7 @@ def main() -> None:
                         captions[image],
                     )
                 if negative.kind in pools:
-                    tally(totals["uniform"], negative, uniform_true(judge, negative, claim, pools, dice))
+                    tally(totals["uniform"], negative, uniform_true(judge, negative, claim, pools, rng))
     report(totals, len(judged), sum(image in boxes for image in judged))
 
 
@@ -219,14 +219,14 @@ def uniform_true(
     negative: Negative,
     claim: tuple[str, str, tuple[str, str]],
     pools: dict[str, list[str]],
-    dice: np.random.Generator,
+    rng: np.random.Generator,
 ) -> bool:
     """The verdict on a uniform swap in the same place. For a phrase, its object is drawn."""
     head, new, ends = claim
     pool = pools["object"] if negative.level == "phrase" and negative.kind == "relation" else pools[negative.kind]
     old = negative.origin.partition(" > ")[0]
     while True:
-        word = pool[int(dice.random() * len(pool))]
+        word = pool[int(rng.random() * len(pool))]
         if word != new and not old.endswith(word):
             return judge.true(negative.kind, negative.level, head, word, ends)
 

@@ -14,8 +14,8 @@ from schemas.tables import REWRITES
 from transforms.back_translation.candidates import back_translate, fingerprints, origin_of
 from transforms.back_translation.choose import Choice, choose
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.back_translation.texts import no_caption, prepared, restored
-from transforms.core.gc_pause import uncollected
+from transforms.back_translation.texts import prepared, restored, why_not_caption
+from transforms.core.gc_pause import gc_paused
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder
@@ -80,7 +80,7 @@ class BackTranslate(Stage):
         pair_ids, captions = pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist()
         known: dict[str, str] = {}  # caption -> as translators are given it
         for pair_id, caption in zip(pair_ids, captions, strict=True):
-            problem = no_caption(caption, self.how.max_words)
+            problem = why_not_caption(caption, self.how.max_words)
             if problem:
                 task.rejects.add(pair_id, Reason.NO_CAPTION, f"{problem}: {caption}")
             else:
@@ -99,7 +99,7 @@ class BackTranslate(Stage):
     def _choices(self, task: Task, texts: list[str]) -> dict[str, Choice]:
         """What is kept of each text, by text; every text is translated once."""
         found: dict[str, Choice] = {}
-        with task.engine(), uncollected():
+        with task.engine(), gc_paused():
             for start in range(0, len(texts), WINDOW):
                 task.check_cancelled()
                 window = texts[start:start + WINDOW]

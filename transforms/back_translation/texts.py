@@ -56,7 +56,7 @@ def words_of(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
-def no_caption(text: str, max_words: int) -> str:
+def why_not_caption(text: str, max_words: int) -> str:
     """Why a text is no English caption of ordinary length, "" where nothing speaks against it."""
     if len(text.split()) > max_words:
         return f"{len(text.split())} words, {max_words} are allowed"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Keeps the collector from running inside the block, which must be bounded (a record batch).
 
     Graphs and negatives are trees of tuples: counting references frees them. Walking them over and over for cycles that are not there

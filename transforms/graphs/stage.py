@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import GRAPHS
-from transforms.core.gc_pause import uncollected
+from transforms.core.gc_pause import gc_paused
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
@@ -102,7 +102,7 @@ class ParseCaptions(Stage):
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows
                 captions = batch["caption"].to_pylist()
-                with task.engine(), uncollected():
+                with task.engine(), gc_paused():
                     graphs, kept = _parse(parser, captions, batch["pair_id"], task)
                 task.write(
                     "graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs)

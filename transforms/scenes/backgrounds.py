@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from transforms.scenes.dice import Dice
 from transforms.scenes.pen import RGB, SUPER, shade
+from transforms.scenes.rng import Rng
 from transforms.scenes.world import HEIGHT, WIDTH
 
 W, H = WIDTH * SUPER, HEIGHT * SUPER
@@ -32,30 +32,30 @@ def _cloud(draw: Draw, x: float, y: float, size: float) -> None:
             fill=(250, 252, 255))
 
 
-def _sky(canvas: Image.Image, dice: Dice, horizon: int, top: RGB = (112, 178, 236), low: RGB = (206, 232, 248)) -> None:
+def _sky(canvas: Image.Image, rng: Rng, horizon: int, top: RGB = (112, 178, 236), low: RGB = (206, 232, 248)) -> None:
     _fill(canvas, 0, horizon, top, low)
     draw = ImageDraw.Draw(canvas)
-    for _ in range(1 + dice.below(3)):
-        _cloud(draw, dice.between(0, W), dice.between(0.12, 0.45) * horizon, dice.between(22, 40))
+    for _ in range(1 + rng.below(3)):
+        _cloud(draw, rng.between(0, W), rng.between(0.12, 0.45) * horizon, rng.between(22, 40))
 
 
-def _hills(draw: Draw, dice: Dice, horizon: int, colour: RGB, high: float) -> None:
+def _hills(draw: Draw, rng: Rng, horizon: int, colour: RGB, high: float) -> None:
     x = -60.0
     while x < W + 60:
-        wide, tall = dice.between(160, 330), dice.between(0.4, 1.0) * high
+        wide, tall = rng.between(160, 330), rng.between(0.4, 1.0) * high
         draw.ellipse((x - wide / 2, horizon - tall, x + wide * 1.3, horizon + tall), fill=colour)
         x += wide * 0.7
 
 
-def _tufts(draw: Draw, dice: Dice, top: int, count: int, ink: RGB) -> None:
+def _tufts(draw: Draw, rng: Rng, top: int, count: int, ink: RGB) -> None:
     for _ in range(count):
-        y = top + (H - top) * dice.unit() ** 0.7
-        x, size = dice.between(0, W), 5 + 11 * (y - top) / (H - top)
+        y = top + (H - top) * rng.unit() ** 0.7
+        x, size = rng.between(0, W), 5 + 11 * (y - top) / (H - top)
         draw.line((x - size * 0.5, y - size, x, y, x + size * 0.5, y - size), fill=ink, width=2)
 
 
-def _beach(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    _sky(canvas, dice, horizon)
+def _beach(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    _sky(canvas, rng, horizon)
     shore = horizon + int((H - horizon) * 0.25)
     _fill(canvas, horizon, shore + 16, (38, 128, 190), (98, 190, 214))
     _fill(canvas, shore, H, (240, 220, 170), (226, 198, 138))
@@ -65,23 +65,23 @@ def _beach(canvas: Image.Image, dice: Dice, horizon: int) -> None:
         draw.ellipse((step - 10, shore - 14, step + 82, shore + 12), fill=(246, 250, 250))
         draw.ellipse((step - 14, shore - 4, step + 86, shore + 22), fill=(240, 220, 170))
     for _ in range(14):
-        x, y = dice.between(0, W), dice.between(horizon + 8, shore - 12)
+        x, y = rng.between(0, W), rng.between(horizon + 8, shore - 12)
         draw.line((x, y, x + 30, y), fill=(150, 212, 230), width=3)
     for _ in range(60):
-        x, y = dice.between(0, W), dice.between(shore + 30, H)
+        x, y = rng.between(0, W), rng.between(shore + 30, H)
         draw.ellipse((x, y, x + 5, y + 3), fill=(206, 176, 120))
 
 
-def _houses(draw: Draw, dice: Dice, horizon: int, walls: tuple[RGB, ...], pane: RGB, dim: RGB) -> None:
+def _houses(draw: Draw, rng: Rng, horizon: int, walls: tuple[RGB, ...], pane: RGB, dim: RGB) -> None:
     """A row of buildings; windows are `pane`, some of them `dim`."""
     x = -20
     while x < W:
-        wide, tall = 100 + dice.below(90), int(horizon * dice.between(0.45, 0.88))
-        wall = dice.pick(walls)
+        wide, tall = 100 + rng.below(90), int(horizon * rng.between(0.45, 0.88))
+        wall = rng.pick(walls)
         draw.rectangle((x, horizon - tall, x + wide, horizon), fill=wall, outline=shade(wall, -0.25), width=3)
         for row in range(horizon - tall + 20, horizon - 36, 44):
             for column in range(x + 16, x + wide - 26, 36):
-                draw.rectangle((column, row, column + 18, row + 24), fill=pane if dice.chance(0.6) else dim)
+                draw.rectangle((column, row, column + 18, row + 24), fill=pane if rng.chance(0.6) else dim)
         x += wide + 2
 
 
@@ -97,36 +97,36 @@ def _road(canvas: Image.Image, horizon: int, paving: RGB, tar: RGB, mark: RGB) -
         draw.rectangle((x, middle, x + 66, middle + 9), fill=mark)
 
 
-def _street(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    _sky(canvas, dice, horizon)
+def _street(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    _sky(canvas, rng, horizon)
     walls = ((214, 190, 168), (196, 172, 160), (186, 194, 204), (220, 208, 180), (202, 170, 150))
-    _houses(ImageDraw.Draw(canvas), dice, horizon, walls, (150, 190, 214), (120, 156, 182))
+    _houses(ImageDraw.Draw(canvas), rng, horizon, walls, (150, 190, 214), (120, 156, 182))
     _road(canvas, horizon, (196, 194, 190), (122, 124, 130), (240, 238, 228))
 
 
-def _night(canvas: Image.Image, dice: Dice, horizon: int) -> None:
+def _night(canvas: Image.Image, rng: Rng, horizon: int) -> None:
     _fill(canvas, 0, horizon, (16, 22, 58), (48, 54, 104))
     draw = ImageDraw.Draw(canvas)
     for _ in range(40):
-        x, y = dice.between(0, W), dice.between(0, horizon * 0.8)
+        x, y = rng.between(0, W), rng.between(0, horizon * 0.8)
         draw.ellipse((x, y, x + 4, y + 4), fill=(240, 240, 220))
-    x = dice.between(80, W - 140)
+    x = rng.between(80, W - 140)
     draw.ellipse((x, 24, x + 66, 90), fill=(250, 244, 206))
     draw.ellipse((x + 20, 16, x + 80, 78), fill=(20, 26, 62))
-    _houses(draw, dice, horizon, ((44, 46, 76), (54, 52, 84), (38, 42, 66)), (246, 216, 120), (70, 72, 104))
+    _houses(draw, rng, horizon, ((44, 46, 76), (54, 52, 84), (38, 42, 66)), (246, 216, 120), (70, 72, 104))
     _road(canvas, horizon, (104, 108, 134), (84, 88, 112), (190, 188, 160))
 
 
-def _room(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    wall = dice.pick(((226, 216, 196), (206, 220, 226), (224, 210, 218), (212, 224, 204)))
+def _room(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    wall = rng.pick(((226, 216, 196), (206, 220, 226), (224, 210, 218), (212, 224, 204)))
     _fill(canvas, 0, horizon, shade(wall, 0.12), wall)
-    floor = dice.pick(((198, 158, 114), (184, 146, 108), (206, 176, 140)))
+    floor = rng.pick(((198, 158, 114), (184, 146, 108), (206, 176, 140)))
     _fill(canvas, horizon, H, floor, shade(floor, 0.1))
     draw = ImageDraw.Draw(canvas)
     for at in range(-14, 15):
         draw.line((W / 2 + at * 42, horizon, W / 2 + at * 120, H), fill=shade(floor, -0.1), width=2)
     draw.rectangle((0, horizon - 18, W, horizon), fill=(244, 240, 232), outline=(200, 192, 180), width=2)
-    x = int(dice.between(60, W - 320))
+    x = int(rng.between(60, W - 320))
     draw.rectangle((x, 50, x + 190, horizon - 90), fill=(250, 250, 248), outline=(190, 182, 172), width=4)
     draw.rectangle((x + 14, 64, x + 176, horizon - 104), fill=(172, 214, 242))
     draw.line((x + 95, 64, x + 95, horizon - 104), fill=(250, 250, 248), width=9)
@@ -138,56 +138,56 @@ def _room(canvas: Image.Image, dice: Dice, horizon: int) -> None:
         (frame + 108, 148)], fill=(150, 176, 190))
 
 
-def _park(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    _sky(canvas, dice, horizon)
+def _park(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    _sky(canvas, rng, horizon)
     draw = ImageDraw.Draw(canvas)
-    _hills(draw, dice, horizon, (108, 166, 104), 70)
+    _hills(draw, rng, horizon, (108, 166, 104), 70)
     _fill(canvas, horizon, H, (138, 200, 104), (112, 182, 84))
     draw = ImageDraw.Draw(canvas)
-    x = dice.between(0.3, 0.7) * W
+    x = rng.between(0.3, 0.7) * W
     draw.polygon([(x - 12, horizon), (x + 16, horizon), (x + 120, H), (x - 220, H)], fill=(226, 208, 168))
-    _tufts(draw, dice, horizon + 20, 60, (88, 156, 66))
+    _tufts(draw, rng, horizon + 20, 60, (88, 156, 66))
     for _ in range(16):
-        x, y = dice.between(0, W), dice.between(horizon + 40, H)
-        ink = dice.pick(((255, 244, 150), (250, 250, 250), (248, 190, 210)))
+        x, y = rng.between(0, W), rng.between(horizon + 40, H)
+        ink = rng.pick(((255, 244, 150), (250, 250, 250), (248, 190, 210)))
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=ink)
 
 
-def _snow(canvas: Image.Image, dice: Dice, horizon: int) -> None:
+def _snow(canvas: Image.Image, rng: Rng, horizon: int) -> None:
     _fill(canvas, 0, horizon, (150, 184, 216), (214, 228, 240))
     draw = ImageDraw.Draw(canvas)
     x = -80.0
     while x < W:
-        wide, tall = dice.between(200, 340), dice.between(0.4, 0.75) * horizon
+        wide, tall = rng.between(200, 340), rng.between(0.4, 0.75) * horizon
         draw.polygon([(x, horizon), (x + wide / 2, horizon - tall), (x + wide, horizon)], fill=(146, 162, 186))
         draw.polygon([(x + wide * 0.36, horizon - tall * 0.72), (x + wide / 2, horizon - tall),
             (x + wide * 0.64, horizon - tall * 0.72), (x + wide * 0.5, horizon - tall * 0.6)], fill=(248, 250, 253))
         x += wide * 0.62
     _fill(canvas, horizon, H, (224, 234, 245), (206, 220, 236))
     for _ in range(90):
-        x, y, r = dice.between(0, W), dice.between(0, H), dice.between(2, 5)
+        x, y, r = rng.between(0, W), rng.between(0, H), rng.between(2, 5)
         draw.ellipse((x - r, y - r, x + r, y + r), fill=(255, 255, 255))
 
 
-def _lake(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    _sky(canvas, dice, horizon)
+def _lake(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    _sky(canvas, rng, horizon)
     draw = ImageDraw.Draw(canvas)
-    _hills(draw, dice, horizon, (96, 150, 120), 84)
+    _hills(draw, rng, horizon, (96, 150, 120), 84)
     shore = H - int((H - horizon) * 0.44)
     _fill(canvas, horizon, shore, (92, 170, 208), (62, 140, 190))
     _fill(canvas, shore, H, (146, 196, 100), (118, 178, 82))
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, shore - 4, W, shore + 8), fill=(208, 190, 140))
     for _ in range(26):
-        x, y = dice.between(0, W), dice.between(horizon + 8, shore - 12)
+        x, y = rng.between(0, W), rng.between(horizon + 8, shore - 12)
         draw.line((x, y, x + 34, y), fill=(158, 208, 230), width=3)
-    _tufts(draw, dice, shore + 20, 30, (92, 158, 66))
+    _tufts(draw, rng, shore + 20, 30, (92, 158, 66))
 
 
-def _field(canvas: Image.Image, dice: Dice, horizon: int) -> None:
-    _sky(canvas, dice, horizon)
+def _field(canvas: Image.Image, rng: Rng, horizon: int) -> None:
+    _sky(canvas, rng, horizon)
     draw = ImageDraw.Draw(canvas)
-    _hills(draw, dice, horizon, (158, 188, 96), 60)
+    _hills(draw, rng, horizon, (158, 188, 96), 60)
     _fill(canvas, horizon, H, (196, 204, 104), (160, 188, 84))
     draw = ImageDraw.Draw(canvas)
     wood, y = (176, 138, 96), horizon + 14
@@ -195,15 +195,15 @@ def _field(canvas: Image.Image, dice: Dice, horizon: int) -> None:
         draw.rectangle((x, y - 34, x + 10, y + 22), fill=wood)
     for rail in (y - 24, y - 4):
         draw.rectangle((0, rail, W, rail + 8), fill=shade(wood, 0.12))
-    _tufts(draw, dice, horizon + 40, 80, (142, 164, 62))
+    _tufts(draw, rng, horizon + 40, 80, (142, 164, 62))
 
 
 _PAINTERS = {"beach": _beach, "street": _street, "room": _room, "park": _park, "snow": _snow, "lake": _lake, "field": _field,
     "night": _night}
 
 
-def paint_backdrop(name: str, horizon: float, dice: Dice) -> Image.Image:
+def paint_backdrop(name: str, horizon: float, rng: Rng) -> Image.Image:
     """A canvas, RGB and `SUPER` times the picture's size, showing the place `name`; `horizon` is a fraction of the height."""
     canvas = Image.new("RGB", (W, H))
-    _PAINTERS[name](canvas, dice, int(horizon * H))
+    _PAINTERS[name](canvas, rng, int(horizon * H))
     return canvas

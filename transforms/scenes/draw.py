@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from transforms.scenes import draw_animals, draw_things, draw_vehicles
 from transforms.scenes.backgrounds import paint_backdrop
-from transforms.scenes.dice import Dice
 from transforms.scenes.draw_people import person
 from transforms.scenes.layout import Scene, SceneObject
 from transforms.scenes.pen import SUPER, Pen
 from transforms.scenes.poses import NECK, hand_of
+from transforms.scenes.rng import Rng
 from transforms.scenes.world import KINDS, PEOPLE
 
 STAGE = "scenes.draw"
@@ -27,7 +27,7 @@ PAINTERS: dict[str, Callable[[Pen], None]] = {
 
 def render(scene: Scene) -> Image.Image:
     """The scene as an RGB image of its width and height; the same scene always gives the same pixels."""
-    canvas = paint_backdrop(scene.backdrop, scene.horizon, Dice(scene.seed, f"{STAGE}.backdrop", str(scene.index)))
+    canvas = paint_backdrop(scene.backdrop, scene.horizon, Rng(scene.seed, f"{STAGE}.backdrop", str(scene.index)))
     supported = {subject for subject, predicate, _ in scene.relations if predicate in ("on", "riding", "sitting on", "holding")}
     held = {thing for _, predicate, thing in scene.relations if predicate in ("holding", "flying")}
     order = sorted(scene.objects, key=lambda item: (-item.depth, item.index))
@@ -36,8 +36,8 @@ def render(scene: Scene) -> Image.Image:
     for item in order:
         for end in (o for s, o in ties if s == item.index):
             _tie(canvas, item, scene.objects[end])
-        dice = Dice(scene.seed, STAGE, f"{scene.index}.{item.index}")
-        pen = Pen(canvas, item.box, item.facing, item.colour, item.pattern, item.pose, dice)
+        rng = Rng(scene.seed, STAGE, f"{scene.index}.{item.index}")
+        pen = Pen(canvas, item.box, item.facing, item.colour, item.pattern, item.pose, rng)
         pen.kind = item.kind
         PAINTERS[item.kind](pen)
     return canvas.reduce(SUPER)

@@ -15,7 +15,7 @@ SHOE: RGB = (66, 52, 46)
 def person(pen: Pen) -> None:
     """A man, woman, boy or girl in the pen's pose; women and girls wear skirts and longer hair."""
     pose = pose_of(pen.kind, pen.pose)
-    skin, hair, cloth = pen.dice.pick(SKIN), pen.dice.pick(HAIR), pen.dice.pick(TROUSERS)
+    skin, hair, cloth = pen.rng.pick(SKIN), pen.rng.pick(HAIR), pen.rng.pick(TROUSERS)
     skirted, young = pen.kind in ("woman", "girl"), pen.kind in CHILDREN
     thick = pose.girth
     across = pen.height / pen.width  # widths in heights of the box, as fractions across

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from transforms.scenes.dice import Dice
 from transforms.scenes.poses import GRIP, POSES, SADDLE, SEAT, SURFACE, Point, hand_of, pose_of
+from transforms.scenes.rng import Rng
 from transforms.scenes.world import CHILDREN, HEIGHT, KINDS, PEOPLE, SIZE_FACTOR, WIDTH, Backdrop
 
 Local = tuple[float, float, float, float]
@@ -75,14 +75,14 @@ class Group:
         for member in self.members:
             member.group = member if self.spread else self
 
-    def settle(self, dice: Dice, backdrop: Backdrop, horizon: float) -> bool:
+    def settle(self, rng: Rng, backdrop: Backdrop, horizon: float) -> bool:
         """Choose a depth and a place, and set every member's box and depth; False when it does not fit the picture."""
         if self.members[0].airborne:
-            depth = dice.between(0.90, 0.97)
-            scale = dice.between(0.75, 1.05)
-            base = dice.between(0.22, max(0.3, horizon - 0.01)) * HEIGHT
+            depth = rng.between(0.90, 0.97)
+            scale = rng.between(0.75, 1.05)
+            base = rng.between(0.22, max(0.3, horizon - 0.01)) * HEIGHT
         else:
-            depth = self._depth(dice, backdrop)
+            depth = self._depth(rng, backdrop)
             scale = 1.12 - 0.5 * depth
             top = horizon * HEIGHT + 8
             base = HEIGHT - 6 - depth * (HEIGHT - 6 - top)
@@ -90,7 +90,7 @@ class Group:
         left, right = min(box[0] for box in boxes), max(box[2] for box in boxes)
         if right - left > WIDTH - 6 or base + min(box[1] for box in boxes) < 3:
             return False
-        x = dice.between(3 - left, WIDTH - 3 - right)
+        x = rng.between(3 - left, WIDTH - 3 - right)
         for layer, (member, box) in enumerate(zip(self.members, boxes, strict=True)):
             drop = 0.0 if not self.spread else (HEIGHT * 0.03) * (layer % 2)
             member.box = (round(x + box[0]), round(base + drop + box[1]), round(x + box[2]), round(base + drop + box[3]))
@@ -99,16 +99,16 @@ class Group:
                 return False
         return True
 
-    def _depth(self, dice: Dice, backdrop: Backdrop) -> float:
+    def _depth(self, rng: Rng, backdrop: Backdrop) -> float:
         first = self.members[0]
         zone = backdrop.ground
         habitat = KINDS[first.kind].habitat
-        if backdrop.water and "water" in habitat and ("ground" not in habitat or dice.chance(0.7)):
+        if backdrop.water and "water" in habitat and ("ground" not in habitat or rng.chance(0.7)):
             zone = backdrop.water
         far = zone[1]
         if zone is backdrop.ground and all(KINDS[m.kind].height <= SMALL_HEIGHT for m in self.members):
             far = min(far, SMALL_DEPTH)
-        return dice.between(zone[0], far)
+        return rng.between(zone[0], far)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,58 +118,58 @@ class Event:
     name: str
     subjects: tuple[str, ...]
     things: tuple[str, ...]
-    build: Callable[[Dice, Draft, Draft], Group]
+    build: Callable[[Rng, Draft, Draft], Group]
     weight: float = 1.0
 
     def possible(self, backdrop: Backdrop) -> bool:
         """Whether some subject and some thing of it are at home in `backdrop`."""
         return all(any(backdrop.name in KINDS[kind].places for kind in side) for side in (self.subjects, self.things))
 
-    def make(self, dice: Dice, backdrop: Backdrop) -> Group:
+    def make(self, rng: Rng, backdrop: Backdrop) -> Group:
         """A new group of the kind."""
         one, other = (
-            draft(dice, dice.pick([kind for kind in side if backdrop.name in KINDS[kind].places]))
+            draft(rng, rng.pick([kind for kind in side if backdrop.name in KINDS[kind].places]))
                 for side in (self.subjects, self.things)
         )
-        return self.build(dice, one, other)
+        return self.build(rng, one, other)
 
 
-def draft(dice: Dice, name: str, medium: bool = False) -> Draft:
+def draft(rng: Rng, name: str, medium: bool = False) -> Draft:
     """An object of kind `name` with random looks; `medium` keeps its ordinary size, so that it fits a partner."""
     kind = KINDS[name]
-    size = "medium" if medium else dice.weighted(("small", "medium", "large"), (28, 46, 26))
-    pattern = dice.pick(kind.patterns) if kind.patterns and dice.chance(0.4) else "plain"
-    colour = "brown" if pattern == "wooden" else dice.pick(kind.colours)
-    return Draft(name, colour, size, pattern, dice.pick(("left", "right")), dice.between(0.95, 1.05))
+    size = "medium" if medium else rng.weighted(("small", "medium", "large"), (28, 46, 26))
+    pattern = rng.pick(kind.patterns) if kind.patterns and rng.chance(0.4) else "plain"
+    colour = "brown" if pattern == "wooden" else rng.pick(kind.colours)
+    return Draft(name, colour, size, pattern, rng.pick(("left", "right")), rng.between(0.95, 1.05))
 
 
-def free_group(dice: Dice, backdrop: Backdrop) -> Group:
+def free_group(rng: Rng, backdrop: Backdrop) -> Group:
     """One object by itself, standing, swimming or in the air."""
     names = [kind for kind in KINDS.values() if backdrop.name in kind.places]
-    one = draft(dice, dice.weighted(names, [kind.weight for kind in names]).name)
-    habitat = dice.pick(KINDS[one.kind].habitat)
+    one = draft(rng, rng.weighted(names, [kind.weight for kind in names]).name)
+    habitat = rng.pick(KINDS[one.kind].habitat)
     one.airborne = habitat == "air"
     if one.airborne and one.kind == "bird":
         one.pose = "fly"
     return Group([one], lambda scale: [one.standing(scale)])
 
 
-def herd_group(dice: Dice, backdrop: Backdrop, count: int) -> Group:
+def herd_group(rng: Rng, backdrop: Backdrop, count: int) -> Group:
     """`count` objects of one kind side by side, often of one look."""
     names = [kind.name for kind in KINDS.values() if backdrop.name in kind.places and kind.height * kind.aspect < 100
         and kind.name != "tree"]
-    first = draft(dice, dice.pick(names))
-    alike = dice.chance(0.5)
+    first = draft(rng, rng.pick(names))
+    alike = rng.chance(0.5)
     members = [first]
     for _ in range(count - 1):
-        other = draft(dice, first.kind)
+        other = draft(rng, first.kind)
         if alike:
             other.colour, other.pattern, other.size = first.colour, first.pattern, first.size
         members.append(other)
     flying = "ground" not in KINDS[first.kind].habitat and "air" in KINDS[first.kind].habitat
     for member in members:
         member.airborne, member.herd = flying, True
-    gaps = [dice.between(3, 12) for _ in members]
+    gaps = [rng.between(3, 12) for _ in members]
 
     def arrange(scale: float) -> list[Local]:
         boxes, x = [], 0.0
@@ -182,7 +182,7 @@ def herd_group(dice: Dice, backdrop: Backdrop, count: int) -> Group:
     return Group(members, arrange, spread=True)
 
 
-def _riding(dice: Dice, rider: Draft, mount: Draft) -> Group:
+def _riding(rng: Rng, rider: Draft, mount: Draft) -> Group:
     rider.size, rider.pose, rider.facing = "medium", "sit", mount.facing
     if mount.kind == "bicycle":
         mount.size = "small" if rider.kind in CHILDREN else "medium"
@@ -196,10 +196,10 @@ def _riding(dice: Dice, rider: Draft, mount: Draft) -> Group:
     return Group([mount, rider], arrange, [(rider, "riding", mount)])
 
 
-def _sitting(dice: Dice, sitter: Draft, seat: Draft) -> Group:
-    sitter.size, seat.size = "medium", "medium" if sitter.kind in CHILDREN else dice.pick(("medium", "large"))
+def _sitting(rng: Rng, sitter: Draft, seat: Draft) -> Group:
+    sitter.size, seat.size = "medium", "medium" if sitter.kind in CHILDREN else rng.pick(("medium", "large"))
     sitter.pose, sitter.facing = ("sit", seat.facing) if seat.kind == "chair" else ("front", seat.facing)
-    where = dice.pick(SEAT[seat.kind])
+    where = rng.pick(SEAT[seat.kind])
 
     def arrange(scale: float) -> list[Local]:
         under = seat.standing(scale)
@@ -208,10 +208,10 @@ def _sitting(dice: Dice, sitter: Draft, seat: Draft) -> Group:
     return Group([seat, sitter], arrange, [(sitter, "sitting on", seat)])
 
 
-def _holding(dice: Dice, holder: Draft, thing: Draft) -> Group:
+def _holding(rng: Rng, holder: Draft, thing: Draft) -> Group:
     holder.pose, thing.facing = "hold", holder.facing
     if thing.kind != "umbrella":
-        thing.size = dice.pick(("small", "medium", "medium"))
+        thing.size = rng.pick(("small", "medium", "medium"))
 
     def arrange(scale: float) -> list[Local]:
         body = holder.standing(scale)
@@ -220,9 +220,9 @@ def _holding(dice: Dice, holder: Draft, thing: Draft) -> Group:
     return Group([holder, thing], arrange, [(holder, "holding", thing)])
 
 
-def _flying(dice: Dice, holder: Draft, kite: Draft) -> Group:
+def _flying(rng: Rng, holder: Draft, kite: Draft) -> Group:
     holder.pose, kite.facing, kite.airborne = "raise", holder.facing, True
-    away, up = dice.between(14, 70), dice.between(4, 26)
+    away, up = rng.between(14, 70), rng.between(4, 26)
 
     def arrange(scale: float) -> list[Local]:
         body = holder.standing(scale)
@@ -233,9 +233,9 @@ def _flying(dice: Dice, holder: Draft, kite: Draft) -> Group:
     return Group([holder, kite], arrange, [(holder, "flying", kite)])
 
 
-def _kicking(dice: Dice, kicker: Draft, ball: Draft) -> Group:
-    kicker.pose, ball.facing, ball.size = "kick", kicker.facing, dice.pick(("small", "medium"))
-    gap = dice.between(-1, 5)
+def _kicking(rng: Rng, kicker: Draft, ball: Draft) -> Group:
+    kicker.pose, ball.facing, ball.size = "kick", kicker.facing, rng.pick(("small", "medium"))
+    gap = rng.between(-1, 5)
 
     def arrange(scale: float) -> list[Local]:
         body = kicker.standing(scale)
@@ -246,7 +246,7 @@ def _kicking(dice: Dice, kicker: Draft, ball: Draft) -> Group:
     return Group([kicker, ball], arrange, [(kicker, "kicking", ball)])
 
 
-def _ahead(dice: Dice, follower: Draft, leader: Draft, gap: float) -> Callable[[float], list[Local]]:
+def _ahead(rng: Rng, follower: Draft, leader: Draft, gap: float) -> Callable[[float], list[Local]]:
     leader.facing = follower.facing
 
     def arrange(scale: float) -> list[Local]:
@@ -257,28 +257,28 @@ def _ahead(dice: Dice, follower: Draft, leader: Draft, gap: float) -> Callable[[
     return arrange
 
 
-def _walking(dice: Dice, walker: Draft, dog: Draft) -> Group:
+def _walking(rng: Rng, walker: Draft, dog: Draft) -> Group:
     walker.pose = "hold"
-    return Group([walker, dog], _ahead(dice, walker, dog, dice.between(6, 22)), [(walker, "walking", dog)])
+    return Group([walker, dog], _ahead(rng, walker, dog, rng.between(6, 22)), [(walker, "walking", dog)])
 
 
-def _chasing(dice: Dice, chaser: Draft, prey: Draft) -> Group:
+def _chasing(rng: Rng, chaser: Draft, prey: Draft) -> Group:
     chaser.pose = "run"
     if prey.kind in (*PEOPLE, "dog", "cat", "horse"):
         prey.pose = "run"
     if prey.kind == chaser.kind:
         prey.jitter = chaser.jitter
-    return Group([chaser, prey], _ahead(dice, chaser, prey, dice.between(8, 26)), [(chaser, "chasing", prey)])
+    return Group([chaser, prey], _ahead(rng, chaser, prey, rng.between(8, 26)), [(chaser, "chasing", prey)])
 
 
-def _resting(dice: Dice, thing: Draft, support: Draft) -> Group:
+def _resting(rng: Rng, thing: Draft, support: Draft) -> Group:
     things = [thing]
-    if KINDS[thing.kind].height <= SMALL_HEIGHT and support.kind in ("table", "sofa") and dice.chance(0.45):
-        things.append(draft(dice, dice.pick(("apple", "banana", "cake", "cup", "book"))))
+    if KINDS[thing.kind].height <= SMALL_HEIGHT and support.kind in ("table", "sofa") and rng.chance(0.45):
+        things.append(draft(rng, rng.pick(("apple", "banana", "cake", "cup", "book"))))
     for item in things:
-        item.size = dice.pick(("small", "medium"))
+        item.size = rng.pick(("small", "medium"))
     left, right, down = SURFACE[support.kind]
-    spots = [dice.between(0.1, 0.9)] if len(things) == 1 else [dice.between(0.08, 0.3), dice.between(0.7, 0.92)]
+    spots = [rng.between(0.1, 0.9)] if len(things) == 1 else [rng.between(0.08, 0.3), rng.between(0.7, 0.92)]
 
     def arrange(scale: float) -> list[Local]:
         under = support.standing(scale)
@@ -294,10 +294,10 @@ def _resting(dice: Dice, thing: Draft, support: Draft) -> Group:
     return Group([support, *things], arrange, [(item, "on", support) for item in things])
 
 
-def _sheltered(dice: Dice, thing: Draft, roof: Draft) -> Group:
+def _sheltered(rng: Rng, thing: Draft, roof: Draft) -> Group:
     thing.size = "small" if roof.kind == "table" else "medium"
-    roof.size = "large" if roof.kind == "table" else dice.pick(("medium", "large"))
-    side = dice.pick((-1, 1))
+    roof.size = "large" if roof.kind == "table" else rng.pick(("medium", "large"))
+    side = rng.pick((-1, 1))
     table = roof.kind == "table"
 
     def arrange(scale: float) -> list[Local]:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transforms.scenes.dice import Dice
 from transforms.scenes.graph import CaptionGraph, Mention
 from transforms.scenes.layout import Scene, SceneObject
 from transforms.scenes.lexicon import HEIGHT_WORDS, PLACE_PHRASES, PREPOSITIONS, SINGULAR_LEADS, SIZE_WORDS, VERBS, plural_lead
 from transforms.scenes.parser import LanguageError, parse
+from transforms.scenes.rng import Rng
 from transforms.scenes.truth import TRUE, facts, judge, matches, relation_grade
 from transforms.scenes.world import (
     ACTIONS,
@@ -54,25 +54,25 @@ def captions(scene: Scene, seed: int) -> list[Caption]:
 
     Raises RuntimeError when so many cannot be found, which no sampled scene has been seen to cause.
     """
-    dice = Dice(seed, STAGE, f"{scene.seed}.{scene.index}")
+    rng = Rng(seed, STAGE, f"{scene.seed}.{scene.index}")
     known = facts(scene)
-    actions = dice.shuffled([fact for fact in known if fact[1] in ACTIONS])
-    spatial = _varied(dice.shuffled([fact for fact in known if fact[1] in SPATIAL]))
+    actions = rng.shuffled([fact for fact in known if fact[1] in ACTIONS])
+    spatial = _varied(rng.shuffled([fact for fact in known if fact[1] in SPATIAL]))
     out: list[Caption] = []
     seen: set[CaptionGraph] = set()
-    plans = _plans(dice, bool(actions), bool(spatial))
+    plans = _plans(rng, bool(actions), bool(spatial))
     for attempt in range(60):
-        plan = plans[len(out)] if attempt < 12 else dice.pick((_listing, _counting, _traits))
-        draft = _Draft(scene, dice)
+        plan = plans[len(out)] if attempt < 12 else rng.pick((_listing, _counting, _traits))
+        draft = _Draft(scene, rng)
         text = plan(draft, actions, spatial)
         if text is None:
-            plans[len(out)] = dice.pick((_listing, _counting, _traits))
+            plans[len(out)] = rng.pick((_listing, _counting, _traits))
             continue
         graph = draft.graph()
         # Checked again on the finished graph: a phrase may claim more through its neighbours than each part alone.
         if graph not in seen and judge(graph, scene) == "true":
             seen.add(graph)
-            out.append(Caption(text[0].upper() + text[1:] + ("." if dice.chance(0.85) else ""), graph))
+            out.append(Caption(text[0].upper() + text[1:] + ("." if rng.chance(0.85) else ""), graph))
             if len(out) == CAPTIONS:
                 return out
     raise RuntimeError(f"scene {scene.seed}.{scene.index} has fewer than {CAPTIONS} captions")
@@ -92,8 +92,8 @@ def _varied(known: list[Fact]) -> list[Fact]:
 class _Draft:
     """One caption in the making."""
 
-    def __init__(self, scene: Scene, dice: Dice) -> None:
-        self.scene, self.dice = scene, dice
+    def __init__(self, scene: Scene, rng: Rng) -> None:
+        self.scene, self.rng = scene, rng
         self.mentions: list[Mention] = []
         self.relations: set[Fact] = set()
         self.places: list[str] = []
@@ -109,14 +109,14 @@ class _Draft:
 
     def thing(self, index: int, plain: bool = False) -> tuple[int, str]:
         """Mention one object of the scene as "a small dog": its place among the mentions, and the words."""
-        item, dice = self.scene.objects[index], self.dice
+        item, rng = self.scene.objects[index], self.rng
         over = KINDS[item.kind].over
-        noun = dice.pick(over) if over and dice.chance(0.12) else item.kind
-        words = [] if plain else _some_attributes(dice, item)
-        spoken = _spoken(dice, noun)
-        text = _described(dice, noun, spoken[0], words, plural=False)
+        noun = rng.pick(over) if over and rng.chance(0.12) else item.kind
+        words = [] if plain else _some_attributes(rng, item)
+        spoken = _spoken(rng, noun)
+        text = _described(rng, noun, spoken[0], words, plural=False)
         count = None
-        if dice.chance(0.04) and sum(matches(Mention(noun, tuple(sorted(words))), other) > 0
+        if rng.chance(0.04) and sum(matches(Mention(noun, tuple(sorted(words))), other) > 0
             for other in self.scene.objects) == 1:
             count, text = 1, f"one {text}"
         else:
@@ -125,87 +125,87 @@ class _Draft:
 
     def place(self) -> str:
         """Words for where the scene is, noted as claimed."""
-        place = self.dice.pick(BACKDROPS[self.scene.backdrop].says)
+        place = self.rng.pick(BACKDROPS[self.scene.backdrop].says)
         self.places.append(place)
-        return self.dice.pick(PLACE_PHRASES[place])
+        return self.rng.pick(PLACE_PHRASES[place])
 
     def placed(self, text: str, chance: float) -> str:
         """The text, perhaps with the place before or after it."""
-        if not self.dice.chance(chance):
+        if not self.rng.chance(chance):
             return text
         where = self.place()
-        return f"{where}, {text}" if self.dice.chance(0.25) else f"{text} {where}"
+        return f"{where}, {text}" if self.rng.chance(0.25) else f"{text} {where}"
 
     def lead(self, text: str, many: bool) -> str:
         """The text after an opening such as "there is"."""
-        lead = self.dice.pick(SINGULAR_LEADS)
+        lead = self.rng.pick(SINGULAR_LEADS)
         return f"{plural_lead(lead) if many else lead} {text}"
 
 
-def _some_attributes(dice: Dice, item: SceneObject) -> list[str]:
+def _some_attributes(rng: Rng, item: SceneObject) -> list[str]:
     words = []
-    if item.pattern != "plain" and dice.chance(0.6):
+    if item.pattern != "plain" and rng.chance(0.6):
         words.append(item.pattern)
-    if item.size != "medium" and dice.chance(0.4):
+    if item.size != "medium" and rng.chance(0.4):
         words.append(item.size)
-    if dice.chance(0.6) and item.pattern != "wooden" or item.pattern == "wooden" and dice.chance(0.2):
+    if rng.chance(0.6) and item.pattern != "wooden" or item.pattern == "wooden" and rng.chance(0.2):
         words.append(item.colour)
     return words
 
 
-def _spoken(dice: Dice, noun: str) -> tuple[str, str]:
+def _spoken(rng: Rng, noun: str) -> tuple[str, str]:
     synonyms = SPOKEN_SYNONYMS.get(noun, ())
-    return dice.pick(synonyms) if synonyms and dice.chance(0.35) else (noun, NOUNS[noun])
+    return rng.pick(synonyms) if synonyms and rng.chance(0.35) else (noun, NOUNS[noun])
 
 
-def _described(dice: Dice, noun: str, word: str, attributes: Sequence[str], plural: bool) -> str:
+def _described(rng: Rng, noun: str, word: str, attributes: Sequence[str], plural: bool) -> str:
     """The noun's word with its attributes: before it, or for people as clothes after it."""
     sizes = [word for word in attributes if word in SIZE_WORDS]
     looks = [word for word in attributes if word not in SIZE_WORDS]
-    if len(looks) == 2 and (looks[0] == "wooden" or dice.chance(0.5)):
+    if len(looks) == 2 and (looks[0] == "wooden" or rng.chance(0.5)):
         looks.reverse()
     size = ""
     if sizes:
         upright = clothed(noun) or noun == "tree"
-        size = (HEIGHT_WORDS[sizes[0]] if upright else dice.pick(SIZE_WORDS[sizes[0]])) + " "
+        size = (HEIGHT_WORDS[sizes[0]] if upright else rng.pick(SIZE_WORDS[sizes[0]])) + " "
     if not clothed(noun):
         return size + "".join(look + " " for look in looks) + word
     if not looks:
         return size + word
-    opening = dice.pick(("in", "in", "wearing"))
-    if len(looks) == 1 and looks[0] not in ("striped", "spotted", "checkered") and opening == "in" and dice.chance(0.5):
+    opening = rng.pick(("in", "in", "wearing"))
+    if len(looks) == 1 and looks[0] not in ("striped", "spotted", "checkered") and opening == "in" and rng.chance(0.5):
         return f"{size}{word} in {looks[0]}"
     clothes = " ".join(looks)
     return f"{size}{word} {opening} {clothes} shirts" if plural else f"{size}{word} {opening} {article(clothes)} {clothes} shirt"
 
 
-def _plans(dice: Dice, acting: bool, spatial: bool) -> list[Callable[..., str | None]]:
+def _plans(rng: Rng, acting: bool, spatial: bool) -> list[Callable[..., str | None]]:
     """What kind of sentence each caption tries to be."""
     first: Callable[..., str | None] = _acting if acting else _standing
     rest: list[Callable[..., str | None]] = [
         _standing if spatial else _listing,
-        dice.pick((_double, _double, _listing)),
-        dice.pick((_counting, _counting, _listing)),
-        dice.weighted((_traits, _absence, _acting if acting else _listing, _standing), (4, 2, 3, 2)),
+        rng.pick((_double, _double, _listing)),
+        rng.pick((_counting, _counting, _listing)),
+        rng.weighted((_traits, _absence, _acting if acting else _listing, _standing), (4, 2, 3, 2)),
     ]
-    return dice.shuffled([first, *rest])
+    return rng.shuffled([first, *rest])
 
 
 def _clause(draft: _Draft, fact: Fact, finite: bool) -> str:
     """A relation in words; `finite` makes it a sentence of its own ("is holding"), else a phrase ("a boy holding a ball")."""
-    dice, (subject, predicate, thing) = draft.dice, fact
+    rng, (subject, predicate, thing) = draft.rng, fact
     if predicate in VERBS:
-        ing, he, _, by = dice.pick(VERBS[predicate])
-        if by and dice.chance(0.22):
+        ing, he, _, by = rng.pick(VERBS[predicate])
+        if by and rng.chance(0.22):
             second, target = draft.thing(thing)
             first, doer = draft.thing(subject)
             draft.relations.add((first, predicate, second))
-            return f"{target} {'is ' if finite else dice.pick(('', 'being '))}{by} {doer}"
-        link = dice.pick((f"is {ing}", f"is {ing}", he)) if finite else dice.pick((ing, ing, f"who is {ing}" if _human(draft,
+            return f"{target} {'is ' if finite else rng.pick(('', 'being '))}{by} {doer}"
+        link = rng.pick((f"is {ing}", f"is {ing}", he)) if finite else rng.pick((ing, ing, f"who is {ing}" if _human(draft,
             subject) else f"that is {ing}"))
     else:
-        words = dice.pick(PREPOSITIONS[predicate])
-        posture = _posture(dice, draft.scene.objects[subject], predicate)
+        words = rng.pick(PREPOSITIONS[predicate])
+        posture = _posture(rng, draft.scene.objects[subject], predicate)
         link = f"{'is ' if finite else ''}{posture}{words}"
     first, doer = draft.thing(subject)
     second, target = draft.thing(thing)
@@ -217,8 +217,8 @@ def _human(draft: _Draft, index: int) -> bool:
     return draft.scene.objects[index].kind in PEOPLE
 
 
-def _posture(dice: Dice, item: SceneObject, predicate: str) -> str:
-    if predicate not in ("left of", "right of", "behind", "in front of", "next to") or not dice.chance(0.25):
+def _posture(rng: Rng, item: SceneObject, predicate: str) -> str:
+    if predicate not in ("left of", "right of", "behind", "in front of", "next to") or not rng.chance(0.25):
         return ""
     if item.kind in ("car", "bus", "truck"):
         return "parked "
@@ -240,39 +240,39 @@ def _single(draft: _Draft, known: list[Fact]) -> str | None:
     if not known:
         return None
     known.append(known.pop(0))  # the next caption takes another
-    if draft.dice.chance(0.55):
+    if draft.rng.chance(0.55):
         return draft.placed(_clause(draft, known[-1], finite=True), 0.25)
     text = _clause(draft, known[-1], finite=False)
-    return draft.placed(draft.lead(text, False) if draft.dice.chance(0.5) else text, 0.3)
+    return draft.placed(draft.lead(text, False) if draft.rng.chance(0.5) else text, 0.3)
 
 
 def _double(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
     """Two relations: of one subject, or of different objects side by side."""
-    dice = draft.dice
+    rng = draft.rng
     known = actions + spatial
     if len(known) < 2:
         return None
-    one = dice.pick(actions) if actions and dice.chance(0.7) else dice.pick(known)
+    one = rng.pick(actions) if actions and rng.chance(0.7) else rng.pick(known)
     shared = [fact for fact in known if fact[0] == one[0] and fact[2] != one[2]]
-    if shared and dice.chance(0.6):
-        other = dice.pick(shared)
+    if shared and rng.chance(0.6):
+        other = rng.pick(shared)
         first, doer = draft.thing(one[0])
         second, target = draft.thing(one[2])
         third, also = draft.thing(other[2])
         draft.relations |= {(first, one[1], second), (first, other[1], third)}
-        ways = [_bare(dice, one[1]), _bare(dice, other[1])]
-        if dice.chance(0.5):
+        ways = [_bare(rng, one[1]), _bare(rng, other[1])]
+        if rng.chance(0.5):
             return f"{doer} {ways[0]} {target} is {ways[1]} {also}"
-        return f"{doer} is {ways[0]} {target} and {dice.pick(('', 'is '))}{ways[1]} {also}"
+        return f"{doer} is {ways[0]} {target} and {rng.pick(('', 'is '))}{ways[1]} {also}"
     apart = [fact for fact in known if not {fact[0], fact[2]} & {one[0], one[2]}]
     if not apart:
         return None
-    other = dice.pick(apart)
-    return f"{_clause(draft, one, True)}{dice.pick((' and ', ', and ', ' while '))}{_clause(draft, other, True)}"
+    other = rng.pick(apart)
+    return f"{_clause(draft, one, True)}{rng.pick((' and ', ', and ', ' while '))}{_clause(draft, other, True)}"
 
 
-def _bare(dice: Dice, predicate: str) -> str:
-    return dice.pick(VERBS[predicate])[0] if predicate in VERBS else dice.pick(PREPOSITIONS[predicate])
+def _bare(rng: Rng, predicate: str) -> str:
+    return rng.pick(VERBS[predicate])[0] if predicate in VERBS else rng.pick(PREPOSITIONS[predicate])
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -281,43 +281,43 @@ def _join(parts: Sequence[str]) -> str:
 
 def _listing(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
     """What is there: two to four things."""
-    dice = draft.dice
+    rng = draft.rng
     everything = range(len(draft.scene.objects))
-    chosen = dice.shuffled(everything)[: 2 + dice.below(min(3, len(everything) - 1))]
+    chosen = rng.shuffled(everything)[: 2 + rng.below(min(3, len(everything) - 1))]
     parts = [draft.thing(index)[1] for index in chosen]
-    text = f"{parts[0]} with {parts[1]}" if len(parts) == 2 and dice.chance(0.2) else _join(parts)
-    if dice.chance(0.35):
+    text = f"{parts[0]} with {parts[1]}" if len(parts) == 2 and rng.chance(0.2) else _join(parts)
+    if rng.chance(0.35):
         # "there is a dog and a cat": the verb agrees with the first.
         return draft.placed(draft.lead(text, False), 0.5)
-    return f"{text} {draft.place()}" if dice.chance(0.7) else text
+    return f"{text} {draft.place()}" if rng.chance(0.7) else text
 
 
 def _group(draft: _Draft) -> tuple[list[int], str] | None:
     """Mention all objects of one description, at least two, by their number or as a bare plural."""
-    dice, scene = draft.dice, draft.scene
+    rng, scene = draft.rng, draft.scene
     nouns = [noun for noun in NOUNS if sum(item.kind in EXTENSION[noun] for item in scene.objects) >= 2]
     if not nouns:
         return None
-    noun = dice.pick(nouns)
+    noun = rng.pick(nouns)
     members = [item for item in scene.objects if item.kind in EXTENSION[noun]]
     words: tuple[str, ...] = ()
     alike = sorted({word for item in members for word in item.attributes
         if sum(word in other.attributes for other in members) >= 2})
     alike = [word for word in alike if word not in SIZE_WORDS or all(item.size != "medium" for item in members)]
-    if alike and dice.chance(0.6):
-        words = (dice.pick(alike),)
+    if alike and rng.chance(0.6):
+        words = (rng.pick(alike),)
         members = [item for item in members if words[0] in item.attributes]
-    text = _described(dice, noun, _spoken(dice, noun)[1], words, plural=True)
-    if dice.chance(0.3):
+    text = _described(rng, noun, _spoken(rng, noun)[1], words, plural=True)
+    if rng.chance(0.3):
         draft.add(Mention(noun, words, None, plural=True))
-        return [item.index for item in members], f"{dice.pick(('some', 'some', 'several'))} {text}"
+        return [item.index for item in members], f"{rng.pick(('some', 'some', 'several'))} {text}"
     draft.add(Mention(noun, words, len(members)))
     return [item.index for item in members], f"{NUMBERS[len(members)]} {text}"
 
 
 def _counting(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
     """How many of something, perhaps where all of them are, perhaps with something else."""
-    dice, scene = draft.dice, draft.scene
+    rng, scene = draft.rng, draft.scene
     group = _group(draft)
     if group is None:
         return None
@@ -326,43 +326,43 @@ def _counting(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | 
     holds = [
         (predicate, other) for predicate in SPATIAL for other in others
         if all(relation_grade(scene, member, predicate, other) == TRUE for member in members)
-    ] if dice.chance(0.6) else []  # fmt: skip
+    ] if rng.chance(0.6) else []  # fmt: skip
     if holds:
-        predicate, other = dice.pick(holds)
+        predicate, other = rng.pick(holds)
         target, words = draft.thing(other)
         draft.relations.add((0, predicate, target))
-        return f"{text} {dice.pick(('are ', ''))}{dice.pick(PREPOSITIONS[predicate])} {words}"
-    if others and dice.chance(0.5):
-        text = f"{text} and {draft.thing(dice.pick(others))[1]}"
-    if dice.chance(0.5):
+        return f"{text} {rng.pick(('are ', ''))}{rng.pick(PREPOSITIONS[predicate])} {words}"
+    if others and rng.chance(0.5):
+        text = f"{text} and {draft.thing(rng.pick(others))[1]}"
+    if rng.chance(0.5):
         return draft.placed(draft.lead(text, True), 0.4)
-    return f"{text} {draft.place()}" if dice.chance(0.7) else text
+    return f"{text} {draft.place()}" if rng.chance(0.7) else text
 
 
 def _traits(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
     """What one or two things look like: "the dog is brown and the ball is striped"."""
-    dice = draft.dice
-    chosen = dice.shuffled([item for item in draft.scene.objects if item.attributes])[: 1 + dice.below(2)]
+    rng = draft.rng
+    chosen = rng.shuffled([item for item in draft.scene.objects if item.attributes])[: 1 + rng.below(2)]
     parts = []
     for item in chosen:
-        words = [dice.pick(sorted(item.attributes))]
-        spoken = _spoken(dice, item.kind)[0]
+        words = [rng.pick(sorted(item.attributes))]
+        spoken = _spoken(rng, item.kind)[0]
         said = SIZE_WORDS[words[0]][1] if words[0] in SIZE_WORDS else words[0]
         draft.add(Mention(item.kind, tuple(words)))
         if item.kind in PEOPLE:
             said = HEIGHT_WORDS[words[0]] if words[0] in HEIGHT_WORDS else f"wearing {article(said)} {said} shirt"
-        parts.append(f"{dice.pick(('the', article(spoken)))} {spoken} is {said}")
+        parts.append(f"{rng.pick(('the', article(spoken)))} {spoken} is {said}")
     return draft.placed(" and ".join(parts), 0.15)
 
 
 def _absence(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
     """What is there and what is not."""
-    dice, scene = draft.dice, draft.scene
-    _, text = draft.thing(dice.below(len(scene.objects)))
+    rng, scene = draft.rng, draft.scene
+    _, text = draft.thing(rng.below(len(scene.objects)))
     absent = [kind for kind in KINDS if not any(item.kind in EXTENSION[kind] for item in scene.objects)]
     near = [kind for kind in absent if scene.backdrop in KINDS[kind].places] or absent
-    noun = dice.pick(near)
-    one, many = _spoken(dice, noun)
+    noun = rng.pick(near)
+    one, many = _spoken(rng, noun)
     draft.add(Mention(noun, negated=True))
-    way = dice.pick((f"but no {one}", f"and no {many}", f"without {article(one)} {one}", f"without any {many}"))
+    way = rng.pick((f"but no {one}", f"and no {many}", f"without {article(one)} {one}", f"without any {many}"))
     return draft.placed(draft.lead(f"{text} {way}", False), 0.3)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from transforms.scenes.dice import Dice
 from transforms.scenes.events import EVENTS, Draft, Event, Group, free_group, herd_group
+from transforms.scenes.rng import Rng
 from transforms.scenes.world import (
     ANIMALS,
     BACKDROPS,
@@ -122,49 +122,49 @@ def _box(values: Any) -> Box:
 
 def sample_scene(seed: int, index: int) -> Scene:
     """The scene number `index` of the collection `seed`: 2 to 6 objects, each at least `MIN_VISIBLE` visible."""
-    dice = Dice(seed, STAGE, str(index))
-    backdrop = dice.weighted(tuple(BACKDROPS.values()), tuple(place.weight for place in BACKDROPS.values()))
-    horizon = round(dice.between(*backdrop.horizon), 3)
-    wanted = dice.weighted((2, 3, 4, 5, 6), (15, 25, 25, 20, 15))
+    rng = Rng(seed, STAGE, str(index))
+    backdrop = rng.weighted(tuple(BACKDROPS.values()), tuple(place.weight for place in BACKDROPS.values()))
+    horizon = round(rng.between(*backdrop.horizon), 3)
+    wanted = rng.weighted((2, 3, 4, 5, 6), (15, 25, 25, 20, 15))
     placed: list[Draft] = []
     links: list[Link] = []
-    plan = _plan(dice, backdrop, wanted)
+    plan = _plan(rng, backdrop, wanted)
     for attempt in range(40):
         if len(placed) >= wanted or (attempt >= 14 and len(placed) >= MIN_OBJECTS):
             break
         event = plan[attempt] if attempt < len(plan) else None
         room = wanted - len(placed)
-        group = _group(dice, backdrop, event, room, placed)
-        if len(group.members) <= MAX_OBJECTS - len(placed) and _place(dice, backdrop, horizon, group, placed):
+        group = _group(rng, backdrop, event, room, placed)
+        if len(group.members) <= MAX_OBJECTS - len(placed) and _place(rng, backdrop, horizon, group, placed):
             placed.extend(group.members)
             links.extend(group.links)
-    links.extend(_gazes(dice, placed, links))
+    links.extend(_gazes(rng, placed, links))
     return _freeze(seed, index, backdrop, horizon, placed, links)
 
 
-def _plan(dice: Dice, backdrop: Backdrop, wanted: int) -> list[Event | None]:
+def _plan(rng: Rng, backdrop: Backdrop, wanted: int) -> list[Event | None]:
     """What to try first: up to two posed events, in the order tried; None stands for a free object or a herd."""
     here = [event for event in EVENTS if event.possible(backdrop)]
     plan: list[Event | None] = []
-    if here and dice.chance(0.85):
-        plan.append(dice.weighted(here, [event.weight for event in here]))
-        if wanted >= 4 and dice.chance(0.5):
-            plan.append(dice.weighted(here, [event.weight for event in here]))
+    if here and rng.chance(0.85):
+        plan.append(rng.weighted(here, [event.weight for event in here]))
+        if wanted >= 4 and rng.chance(0.5):
+            plan.append(rng.weighted(here, [event.weight for event in here]))
     return plan
 
 
-def _group(dice: Dice, backdrop: Backdrop, event: Event | None, room: int, placed: list[Draft]) -> Group:
+def _group(rng: Rng, backdrop: Backdrop, event: Event | None, room: int, placed: list[Draft]) -> Group:
     if event is not None:
-        return event.make(dice, backdrop)
-    if room >= 2 and dice.chance(0.35):
-        return herd_group(dice, backdrop, min(room, dice.weighted((2, 3, 4), (6, 3, 1))))
-    return free_group(dice, backdrop)
+        return event.make(rng, backdrop)
+    if room >= 2 and rng.chance(0.35):
+        return herd_group(rng, backdrop, min(room, rng.weighted((2, 3, 4), (6, 3, 1))))
+    return free_group(rng, backdrop)
 
 
-def _place(dice: Dice, backdrop: Backdrop, horizon: float, group: Group, placed: list[Draft]) -> bool:
+def _place(rng: Rng, backdrop: Backdrop, horizon: float, group: Group, placed: list[Draft]) -> bool:
     """Give the group's members their boxes; False when twelve tries find no place where all stay visible."""
     for _ in range(12):
-        if not group.settle(dice, backdrop, horizon):
+        if not group.settle(rng, backdrop, horizon):
             continue
         if any(_crowded(new, old) for new in group.members for old in placed):
             continue
@@ -221,12 +221,12 @@ def _union(frame: Box, covers: list[Box]) -> int:
     return total
 
 
-def _gazes(dice: Dice, placed: list[Draft], links: list[Link]) -> list[Link]:
+def _gazes(rng: Rng, placed: list[Draft], links: list[Link]) -> list[Link]:
     """Let some who stand idle look at the nearest thing before them, turning them to it."""
     busy = {id(end) for subject, _, thing in links for end in (subject, thing)}
     out: list[Link] = []
     for one in placed:
-        if one.kind not in PEOPLE and one.kind not in ANIMALS or id(one) in busy or one.airborne or one.herd or not dice.chance(
+        if one.kind not in PEOPLE and one.kind not in ANIMALS or id(one) in busy or one.airborne or one.herd or not rng.chance(
             0.45):
             continue
         near = [other for other in placed if other is not one and not other.airborne and abs(other.depth - one.depth) < 0.45]

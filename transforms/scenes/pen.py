@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from transforms.scenes.dice import Dice
+from transforms.scenes.rng import Rng
 from transforms.scenes.world import COLOURS
 
 SUPER = 3
@@ -56,15 +56,15 @@ class Pen:
     """Draws one object into its box on a canvas `SUPER` times the size of the picture."""
 
     def __init__(
-        self, canvas: Image.Image, box: tuple[int, int, int, int], facing: str, colour: str, pattern: str, pose: str, dice: Dice
+        self, canvas: Image.Image, box: tuple[int, int, int, int], facing: str, colour: str, pattern: str, pose: str, rng: Rng
     ) -> None:
-        """`box` is in pixels of the picture; `dice` gives the small choices that no truth records."""
+        """`box` is in pixels of the picture; `rng` gives the small choices that no truth records."""
         self.canvas, self.draw = canvas, ImageDraw.Draw(canvas)
         self.left, self.top = box[0] * SUPER, box[1] * SUPER
         self.width, self.height = (box[2] - box[0]) * SUPER, (box[3] - box[1]) * SUPER
         self.mirrored = facing == "left"
-        self.pattern, self.pose, self.dice, self.kind = pattern, pose, dice, ""
-        jitter = dice.below(17) - 8
+        self.pattern, self.pose, self.rng, self.kind = pattern, pose, rng, ""
+        jitter = rng.below(17) - 8
         red, green, blue = (min(255, max(0, value + jitter)) for value in COLOURS[colour])
         self.base: RGB = (red, green, blue)
         self.edge = max(2, round(self.height * 0.014 + 1.2))

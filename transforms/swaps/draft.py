@@ -38,7 +38,7 @@ class Negative(NamedTuple):
 
 
 class Draft:
-    """One caption, its graph, what is known of its image, its dice, and the negatives so far."""
+    """One caption, its graph, what is known of its image, its rng, and the negatives so far."""
 
     __slots__ = (
         "caption",
@@ -46,11 +46,11 @@ class Draft:
         "index",
         "context",
         "settings",
-        "dice",
+        "rng",
         "negatives",
         "texts",
         "refuse",
-        "room",
+        "remaining",
         "denied_from",
         "shouting",
         "first",
@@ -64,7 +64,7 @@ class Draft:
         index: Index,
         context: ImageContext,
         settings: SwapSettings,
-        dice: np.random.Generator,
+        rng: np.random.Generator,
         refuse: Callable[[Reason, str], None],
     ):
         self.caption = caption
@@ -72,7 +72,7 @@ class Draft:
         self.index = index
         self.context = context
         self.settings = settings
-        self.dice = dice
+        self.rng = rng
         self.refuse = refuse
         self.negatives: list[Negative] = []
         self.texts: set[str] = set()
@@ -81,7 +81,7 @@ class Draft:
         self.shouting = caption.isupper()
         self.first = len(caption) - len(caption.lstrip(" \"'"))  # where its first word starts
         self.articles: dict[int, Any] = {}
-        self.room = dict.fromkeys(settings.kinds, settings.per_kind)
+        self.remaining = dict.fromkeys(settings.kinds, settings.per_kind)
 
     def add(self, kind: str, level: str, edits: tuple[Edit, ...], origin: str, score: float, presence: float, why: str) -> bool:
         """Adds a negative unless it is there already or is a caption of the image; True when it was added.
@@ -99,16 +99,16 @@ class Draft:
             return False
         self.texts.add(text)
         self.negatives.append(Negative(text, level, kind, edits, origin, score, presence, why))
-        self.room[kind] -= 1
+        self.remaining[kind] -= 1
         return True
 
     def wants(self, kind: str) -> bool:
         """Whether another negative of this kind is wanted."""
-        return self.room.get(kind, 0) > 0
+        return self.remaining.get(kind, 0) > 0
 
     def gumbel(self, size: int) -> np.ndarray:
         """Noise for a draw without replacement, float64 [size], scaled by the temperature."""
-        uniform = self.dice.random(size)
+        uniform = self.rng.random(size)
         return -np.log(-np.log(uniform + 1e-12) + 1e-12) * self.settings.temperature
 
     def words(self, start: int, end: int, words: str) -> Edit:

@@ -44,14 +44,14 @@ def negatives(
     index: Index,
     context: ImageContext,
     settings: SwapSettings,
-    dice: np.random.Generator,
+    rng: np.random.Generator,
     refuse: Callable[[Reason, str], None] = lambda reason, detail: None,
 ) -> list[Negative]:
     """Negatives of a caption, by kind in the order of `settings.kinds`, at most `per_kind` of each.
 
-    `refuse` is told of every candidate that a guard refused. A pure function of its arguments and the state of `dice`.
+    `refuse` is told of every candidate that a guard refused. A pure function of its arguments and the state of `rng`.
     """
-    draft = Draft(caption, graph, index, context, settings, dice, refuse)
+    draft = Draft(caption, graph, index, context, settings, rng, refuse)
     if draft.denied_from < len(caption):
         draft.graph = affirmed(graph, draft.denied_from)
     for kind in settings.kinds:

@@ -54,8 +54,8 @@ class Index:
         self.log_count = np.log(np.array([-count for count, _ in ranked] or [1], dtype=np.float32))
         self.presence = self._presence(by_kind)
         self._count_forms(by_kind)
-        self.does = Rows(by_kind["does"], self.place, 1, 0)
-        self.suffers = Rows(by_kind["suffers"], self.place, 0, 1)
+        self.subject_of = Rows(by_kind["does"], self.place, 1, 0)
+        self.object_of = Rows(by_kind["suffers"], self.place, 0, 1)
         self.has = Rows(by_kind["has"], self.place, 0, 1)
         self.attributes_of: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for attribute, lemma, _, count in sorted(by_kind["has"], key=lambda row: (-row[3], row[0])):
@@ -69,7 +69,7 @@ class Index:
         self.relation_count = {lemma: count for lemma, _, _, count in by_kind["relation"]}
         # (object, what follows the verb) -> the relations that the corpus has so
         self.frames: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
-        for relation, row in self.suffers.items():
+        for relation, row in self.object_of.items():
             for place, count in row.items():
                 self.frames[place, relation.partition(" ")[2]].append((relation, count))
         self.attribute_count: dict[str, int] = defaultdict(int)

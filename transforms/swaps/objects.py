@@ -31,9 +31,9 @@ def slot_scores(draft: Draft, node: int, places: np.ndarray) -> np.ndarray:
     total = np.zeros(len(places), dtype=np.float32)
     for relation in graph.relations:
         row = (
-            index.suffers.logs(relation.lemma)
+            index.object_of.logs(relation.lemma)
             if relation.object == node
-            else (index.does.logs(relation.lemma) if relation.subject == node else None)
+            else (index.subject_of.logs(relation.lemma) if relation.subject == node else None)
         )
         if row is not None:
             # Anything is "on" something: a bare preposition says little.
@@ -174,7 +174,7 @@ def _phrase(draft: Draft, node: int, place: int, score: float) -> bool:
     ]
     if not choices:
         return False
-    word = choices[int(draft.dice.random() * min(5, len(choices)))]
+    word = choices[int(draft.rng.random() * min(5, len(choices)))]
     words = f"{word} {draft.index.form(place, thing.number)}"
     edits = (*draft.article_edit(own.start, words), draft.words(own.start, thing.end, words))
     return draft.add(

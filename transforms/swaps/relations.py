@@ -42,7 +42,7 @@ def prepositions_for(draft: Draft, relation: RelationNode, preposition: str) -> 
     head = index.place.get(draft.graph.objects[relation.object].head, -1)
     found = []
     for other in PREPOSITIONS.get(preposition, ()):
-        row = index.suffers.get(other, {})
+        row = index.object_of.get(other, {})
         count = row.get(place, 0) + row.get(head, 0)
         if count >= 2 or other == "far from":
             found.append((other, float(np.log1p(count))))
@@ -136,7 +136,7 @@ def verbs_for(index: Index, verb: str, rest: str, subject: ObjectNode, thing: Ob
     def make() -> list[tuple[str, float]]:
         found, broad = [], index.lexnames[agent] if agent >= 0 else ""
         for other, with_object in index.frames.get((place, rest), ()):
-            with_subject = index.does.get(other, {}).get(agent, 0)
+            with_subject = index.subject_of.get(other, {}).get(agent, 0)
             if with_subject and exclusive_for(broad, verb, other.partition(" ")[0]):
                 found.append((other, float(np.log1p(with_object) + 0.5 * np.log1p(with_subject))))
         return found

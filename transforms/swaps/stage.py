@@ -16,7 +16,7 @@ from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE, VOCABULARY
-from transforms.core.gc_pause import uncollected
+from transforms.core.gc_pause import gc_paused
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
@@ -137,7 +137,7 @@ class SwapNegatives(Stage):
         refusals = _Refusals()
         pair_ids, image_ids = pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist()
         row, found = 0, []
-        with task.engine(), uncollected():
+        with task.engine(), gc_paused():
             for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
                 own = labels.get(image_ids[row], {}) if self.labels else None
                 context = ImageContext(
@@ -145,8 +145,8 @@ class SwapNegatives(Stage):
                 )
                 for caption, graph in group:
                     refusals.row = pair_ids[row]
-                    dice = counter_rng(task.seed, self.name, pair_ids[row])
-                    found.append(negatives(caption, graph, index, context, self.swaps, dice, refusals))
+                    rng = counter_rng(task.seed, self.name, pair_ids[row])
+                    found.append(negatives(caption, graph, index, context, self.swaps, rng, refusals))
                     row += 1
                 if len(found) >= _ROWS:
                     task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))

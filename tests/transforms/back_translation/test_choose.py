@@ -19,7 +19,7 @@ from tests.transforms.engines.translators.help import scene_captions
 from transforms.back_translation.candidates import Candidate, back_translate, windows
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.back_translation.texts import change, garbled, no_caption, prepared, restored, words_of
+from transforms.back_translation.texts import change, garbled, prepared, restored, why_not_caption, words_of
 from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
 from transforms.back_translation.words import words_differ
 from transforms.engines.encoders.sentence import sentence_encoder
@@ -47,7 +47,7 @@ def coco(shared_data, count):
     ("IMG_2034.jpg", "address"),
 ])
 def test_what_is_no_caption_is_told_from_captions(text, why):
-    assert why in no_caption(text, 50)
+    assert why in why_not_caption(text, 50)
 
 
 @pytest.mark.parametrize("text", [
@@ -55,16 +55,16 @@ def test_what_is_no_caption_is_told_from_captions(text, why):
     "Player #5 swings a bat", "Temperature of 20° outside", "Coca-Cola® can", "Los Angeles skyline at night", "A dog in café Le Monde",
 ])
 def test_short_titles_are_captions(text):
-    assert no_caption(text, 50) == ""
+    assert why_not_caption(text, 50) == ""
 
 
 def test_words_of_no_known_language_are_no_caption():
-    assert "none of its 3 words is known" in no_caption("Perro corre playa", 50)
+    assert "none of its 3 words is known" in why_not_caption("Perro corre playa", 50)
 
 
 def test_real_captions_are_captions(shared_data):
     captions = coco(shared_data, 25_014)
-    problems = [(why, caption) for caption in captions if (why := no_caption(caption, 60))]
+    problems = [(why, caption) for caption in captions if (why := why_not_caption(caption, 60))]
     assert len(problems) < 25, problems
 
 

@@ -40,17 +40,17 @@ def document(vocab: Vocab, sentences: list[list[Node]]) -> Doc:
     return Doc(vocab, words=words, spaces=spaces, tags=tags, pos=parts, deps=deps, heads=heads, sent_starts=starts)
 
 
-def training_documents(vocab: Vocab, path: str, dice: random.Random) -> list[Doc]:
+def training_documents(vocab: Vocab, path: str, rng: random.Random) -> list[Doc]:
     """The treebank at `path` in documents of one to three sentences, then its phrases in documents of one."""
     treebank = [convert(nodes) for nodes in read_conllu(path)]
     documents, start = [], 0
     while start < len(treebank):
-        size = dice.choice((1, 1, 2, 3))
+        size = rng.choice((1, 1, 2, 3))
         documents.append(document(vocab, treebank[start : start + size]))
         start += size
     for nodes in treebank:
-        cuts = [*reduced_clauses(nodes), *(made for made in noun_phrases(nodes) if dice.random() < 0.4)]
-        documents.extend(document(vocab, [dressed(made, dice)]) for made in cuts)
+        cuts = [*reduced_clauses(nodes), *(made for made in noun_phrases(nodes) if rng.random() < 0.4)]
+        documents.extend(document(vocab, [dressed(made, rng)]) for made in cuts)
     return documents
 
 
@@ -62,12 +62,12 @@ def main() -> None:
     parser.add_argument("--silver", type=Path, help="a .spacy file to add to the training data")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    vocab, dice = Vocab(), random.Random(SEED)
-    documents = training_documents(vocab, str(arguments.treebank / "en_ewt-ud-train.conllu"), dice)
+    vocab, rng = Vocab(), random.Random(SEED)
+    documents = training_documents(vocab, str(arguments.treebank / "en_ewt-ud-train.conllu"), rng)
     if arguments.silver:
         silver = DocBin().from_disk(arguments.silver).get_docs(vocab)
         documents.extend(silver)
-    dice.shuffle(documents)
+    rng.shuffle(documents)
     DocBin(docs=documents).to_disk(arguments.out / "train.spacy")
     for part in ("dev", "test"):
         sentences = read_conllu(str(arguments.treebank / f"en_ewt-ud-{part}.conllu"))

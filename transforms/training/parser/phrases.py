@@ -89,14 +89,14 @@ def reduced_clauses(nodes: list[Node], longest: int = 18) -> Iterator[list[Node]
             yield made
 
 
-def dressed(nodes: list[Node], dice: random.Random) -> list[Node]:
+def dressed(nodes: list[Node], rng: random.Random) -> list[Node]:
     """The sentence as captions are written: in lower case or with a capital, with a full stop or without."""
     made = [replace(node) for node in nodes]
     if made[0].tag not in ("NNP", "NNPS", "PRP"):
         first = made[0].form
-        made[0].form = first[:1].upper() + first[1:] if dice.random() < 0.5 else first[:1].lower() + first[1:]
-    if dice.random() < 0.5:
-        made[-1].space = dice.random() < 0.3
+        made[0].form = first[:1].upper() + first[1:] if rng.random() < 0.5 else first[:1].lower() + first[1:]
+    if rng.random() < 0.5:
+        made[-1].space = rng.random() < 0.3
         top = next(index for index, node in enumerate(made) if node.head < 0)
         made.append(Node(".", ".", "PUNCT", ".", top, "punct", False))
     return made

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _BLOCK = 128
 
 
-class Dice:
+class Rng:
     """Uniform draws for one row of one stage; the sequence is a pure function of (seed, stage, row id)."""
 
     def __init__(self, seed: int, stage: str, row_id: str) -> None:
