@@ -1,0 +1,132 @@
+"""What the objectives put on top of the Transformer, and the whole network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.transformer import ModelSettings, Shape, Transformer
+
+TEMPERATURE = (0.001, 0.5)  # a learned one is kept between these (UNIMO-2)
+
+
+class TokenHead(nn.Module):
+    """Scores of every token of the vocabulary, with the word embeddings as output weights."""
+
+    def __init__(self, width: int, vocabulary: int, epsilon: float):
+        super().__init__()
+        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """[n, H] and the word embeddings [V, H] to [n, V]."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
+
+
+class FeatureHead(nn.Module):
+    """The feature of a hidden region, with the transposed feature embedding as output weights (UNITER)."""
+
+    def __init__(self, width: int, features: int, epsilon: float):
+        super().__init__()
+        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(features))
+
+    def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
+        """[n, H] and the feature embedding's weight [H, D] to [n, D]."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), embedding.T, self.bias)
+
+
+class ClassHead(nn.Module):
+    """Scores of a hidden region's classes, background first."""
+
+    def __init__(self, width: int, classes: int, epsilon: float):
+        super().__init__()
+        self.dense, self.norm, self.out = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Linear(width, classes)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[n, H] to [n, C]."""
+        return self.out(self.norm(F.gelu(self.dense(states))))
+
+
+class MatchHead(nn.Module):
+    """Whether the image and text of a joint sequence belong together: BERT's pooler on `[CLS]`, then one logit.
+
+    UNITER has two logits; only their difference counts.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pool, self.out = nn.Linear(width, width), nn.Linear(width, 1)
+
+    def forward(self, cls: Tensor) -> Tensor:
+        """[n, H] to [n]."""
+        return self.out(torch.tanh(self.pool(cls)))[:, 0]
+
+
+class ContrastHead(nn.Module):
+    """The score d(V, W) of CMCL, from h[IMG] and h[CLS].
+
+    `dot`: cosine of ReLU-FC projections (UNIMO-2). `head`: FC(ReLU-FC(h_CLS) * ReLU-FC(h_IMG)), UNIMO's matching head; its dropout acts on
+    the text's projection, which for one pair is the same as on the product. The form of d in UNIMO's pretraining is not published.
+    temperature: learned or fixed by the objective. bias: added to scores under the sigmoid loss.
+    """
+
+    def __init__(self, width: int, form: str, dropout: float):
+        super().__init__()
+        self.form, self.dropout = form, nn.Dropout(dropout)
+        self.image, self.text = nn.Linear(width, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, 1) if form == "head" else None
+        self.temperature, self.bias = nn.Parameter(torch.tensor(0.07)), nn.Parameter(torch.tensor(-10.0))
+
+    def of_images(self, img: Tensor) -> Tensor:
+        """Projected images, [n, H]."""
+        projected = _wide(F.relu(self.image(img)))
+        return F.normalize(projected, dim=-1) if self.out is None else projected
+
+    def of_texts(self, cls: Tensor) -> Tensor:
+        """Projected texts, [n, H]; with these two, a score is one dot product in either form."""
+        projected = _wide(F.relu(self.text(cls)))
+        return F.normalize(projected, dim=-1) if self.out is None else self.dropout(projected) * self.out.weight[0]
+
+    def pairs(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Scores of projections side by side, [n]."""
+        return (images * texts).sum(-1) + (0 if self.out is None else self.out.bias)
+
+    def matrix(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Scores of every projected image with every projected text, [n, m]."""
+        return images @ texts.T + (0 if self.out is None else self.out.bias)
+
+
+class Network(nn.Module):
+    """The Transformer with every head; heads that no objective uses cost memory alone."""
+
+    def __init__(self, settings: ModelSettings, shape: Shape):
+        super().__init__()
+        self.settings, self.shape = settings, shape
+        self.body = Transformer(settings, shape)
+        width, epsilon = self.body.width, settings.epsilon
+        self.tokens, self.match = TokenHead(width, shape.vocabulary, epsilon), MatchHead(width)
+        self.features = FeatureHead(width, shape.features, epsilon)
+        self.classes = ClassHead(width, shape.classes, epsilon) if shape.classes else None
+        self.contrast = ContrastHead(width, settings.contrast, settings.dropout)
+        self.apply(_initialise)
+
+    def token_scores(self, states: Tensor) -> Tensor:
+        """[n, H] to scores over the vocabulary, [n, V]."""
+        return self.tokens(states, self.body.text.word.weight)
+
+    def region_features(self, states: Tensor) -> Tensor:
+        """[n, H] to features, [n, D]."""
+        return self.features(states, self.body.image.feature.weight)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """At least float32: scores over a small temperature need it."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _initialise(module: nn.Module) -> None:
+    """BERT's law: weights N(0, 0.02), biases 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
