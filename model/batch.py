@@ -53,6 +53,11 @@ class Images:
     def __len__(self) -> int:
         return self.features.shape[0]
 
+    def take(self, rows: Tensor) -> Images:
+        """Some of the images, without soft labels; rows: int64 [n]."""
+        hidden = None if self.hidden is None else self.hidden[rows]
+        return Images(self.features[rows], self.boxes[rows], self.confidence[rows], self.counts[rows], self.keys[rows], self.full, hidden)
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -72,6 +77,11 @@ class Texts:
 
     def __len__(self) -> int:
         return self.ids.shape[0]
+
+    def take(self, rows: Tensor) -> Texts:
+        """Some of the texts; rows: int64 [n]."""
+        masked, labels = (None if cells is None else cells[rows] for cells in (self.masked, self.labels))
+        return Texts(self.ids[rows], self.lengths[rows], self.keys[rows], self.full, masked, labels)
 
 
 @dataclass(frozen=True)
