@@ -1,0 +1,242 @@
+"""Cross-modal contrastive learning (UNIMO, arXiv 2012.15409) over a pair's positives X+, negatives X-, matched images X^I and texts X^T.
+
+A pair itself is always one of its positives. Joint: X+ and X- are encoded as image-text sequences, matches alone, and scored with the
+pair's joint h[CLS] or h[IMG]. Separate: every image and every text is encoded alone, and the other pairs of the batch, over all
+processes, can be negatives too: in one denominator, its image with their captions and its caption with their images.
+
+In chunks, memory is that of one chunk: joint scores of a pair hang on that pair alone, so its loss is differentiated at once; separate
+encodings go through a gradient cache (Gao et al., arXiv 2101.06983): encode without gradient, differentiate the loss by the encodings,
+encode again with the same random state and pass the gradients on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from model.batch import Batch, DataFacts, Group, Known, Stream
+from model.heads import ContrastHead, Network
+from model.objectives.base import Objective, ObjectiveSettings, Views
+from model.objectives.contrast import Scores, contrastive_loss, false_negatives, holds
+from model.parallel import gather, world
+from model.random_state import random_state, random_state_kept, restore
+from schemas.errors import ConfigError
+
+
+class CmclSettings(ObjectiveSettings):
+    """Cross-modal contrastive learning."""
+
+    encoding: Literal["joint", "separate"] = Field("joint", description="how rewrites are encoded: with the image (UNIMO), or alone")
+    in_batch: bool = Field(False, description="the other pairs of the batch are negatives too (separate encoding only)")
+    temperature: float | Literal["learned"] = Field("learned", description="fixed in (0, inf), or learned from 0.07 within [0.001, 0.5]")
+    loss: Literal["softmax", "sigmoid"] = Field("softmax", description="over all scores of a pair, or over each (SigLIP)")
+    positives: Literal["inside", "outside"] = Field(
+        "inside", description="softmax: the sum over positives stands inside of the logarithm (UNIMO's equation), or outside")
+    masked: bool = Field(False, description="encode images and texts as masking leaves them")
+    chunk: int | None = Field(
+        None, ge=1, description="pairs (joint) or images and texts (separate) that are encoded at a time; null: all at once")
+
+    @model_validator(mode="after")
+    def _fits(self) -> CmclSettings:
+        if self.in_batch and self.encoding == "joint":
+            raise ValueError("in_batch: true needs encoding: separate; joint encoding would pair every image with every text")
+        if self.temperature != "learned" and not self.temperature > 0:
+            raise ValueError(f"temperature must be positive or 'learned', not {self.temperature}")
+        return self
+
+
+class Cmcl(Objective):
+    """Averaged over the pairs that have something to be told from."""
+
+    name: ClassVar[str] = "cmcl"
+    streams: ClassVar[tuple[Stream, ...]] = ("pairs",)
+    settings_type: ClassVar[type[ObjectiveSettings]] = CmclSettings
+
+    def check(self, facts: DataFacts) -> None:
+        """Raises ConfigError when there would be no negatives."""
+        super().check(facts)
+        if not self.settings.in_batch and not facts.drawn.get("negatives"):
+            raise ConfigError("objectives.cmcl: needs hard negatives, of which the data draws none, or in_batch: true")
+
+    def count(self, batch: Batch) -> Tensor:
+        """Pairs with a negative; with `in_batch`, all pairs, unless the batch has one alone."""
+        assert batch.texts is not None
+        owners = _groups(batch)[1].owners
+        alone = len(owners.unique()) if not self.settings.in_batch or len(batch) * world() == 1 else len(batch)
+        return torch.tensor(alone, device=owners.device)
+
+    def loss(self, views: Views) -> Tensor:
+        """Sum over the pairs."""
+        network, batch = views.network, views.batch
+        if self.settings.encoding == "joint":
+            return self._total(network, joint_scores(network, batch, self.settings.masked), len(batch))
+        assert batch.images is not None and batch.texts is not None
+        images, texts = (_project(network, batch, self.settings.masked, kind, torch.arange(size, device=batch.texts.ids.device))
+                         for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts))))
+        return self._separate_total(network, batch, images, texts)
+
+    def backward(self, views: Views, scale: Tensor) -> Tensor | None:
+        """In chunks, if the settings ask for them."""
+        if self.settings.chunk is None:
+            return None
+        return (self._backward_joint if self.settings.encoding == "joint" else self._backward_separate)(views.network, views.batch, scale)
+
+    def _backward_joint(self, network: Network, batch: Batch, scale: Tensor) -> Tensor:
+        total = scale.new_zeros(())
+        for start in range(0, len(batch), self.settings.chunk):
+            part = pairs_of(batch, start, min(start + self.settings.chunk, len(batch)))
+            loss = self._total(network, joint_scores(network, part, self.settings.masked), len(part))
+            (loss * scale).backward()
+            total = total + loss.detach()
+        return total
+
+    def _backward_separate(self, network: Network, batch: Batch, scale: Tensor) -> Tensor:
+        assert batch.images is not None and batch.texts is not None
+        device = batch.texts.ids.device
+        pieces = [(kind, rows) for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts)))
+                  for rows in torch.arange(size, device=device).split(self.settings.chunk)]
+        states, leaves = [], []
+        for kind, rows in pieces:
+            states.append(random_state(device))
+            with torch.no_grad():
+                leaves.append(_project(network, batch, self.settings.masked, kind, rows))
+            leaves[-1].requires_grad_()
+        images, texts = (torch.cat([leaf for leaf, (kind, _) in zip(leaves, pieces, strict=True) if kind == wanted])
+                         for wanted in ("images", "texts"))
+        loss = self._separate_total(network, batch, images, texts)
+        (loss * scale).backward()
+        with random_state_kept(device):
+            for (kind, rows), state, leaf in zip(pieces, states, leaves, strict=True):
+                restore(state, device)
+                if leaf.grad is not None:
+                    _project(network, batch, self.settings.masked, kind, rows).backward(leaf.grad)
+        return loss.detach()
+
+    def _separate_total(self, network: Network, batch: Batch, images: Tensor, texts: Tensor) -> Tensor:
+        scores = [separate_scores(network.contrast, batch, images, texts)]
+        if self.settings.in_batch:
+            scores.append(in_batch_scores(network.contrast, batch, images, texts))
+        return self._total(network, Scores.joined(scores), len(batch))
+
+    def _total(self, network: Network, scores: Scores, pairs: int) -> Tensor:
+        head, fixed = network.contrast, self.settings.temperature
+        temperature = head.temperature if fixed == "learned" else torch.tensor(fixed, device=head.bias.device)
+        return contrastive_loss(scores, pairs, temperature, head.bias, self.settings.loss, self.settings.positives).sum()
+
+
+def joint_scores(network: Network, batch: Batch, masked: bool = False) -> Scores:
+    """Scores of P pairs and all their companions, rewrites encoded with the image."""
+    body, head = network.body, network.contrast
+    assert batch.texts is not None
+    embedded, pairs = body.embed(batch, masked, masked), torch.arange(len(batch), device=batch.texts.ids.device)
+    groups = _groups(batch)
+    owners = torch.cat([pairs, *(group.owners for group in groups[:2])])
+    joint = body.encode(embedded, owners, torch.cat([pairs, *(group.rows for group in groups[:2])]))
+    assert joint.img is not None and joint.cls is not None
+    images, texts = head.of_images(joint.img), head.of_texts(joint.cls)
+    parts = _labelled(head.pairs(images, texts), len(batch), groups[0], groups[1])
+    for group, is_image in ((groups[2], True), (groups[3], False)):
+        if len(group):
+            alone = body.encode(embedded, group.rows if is_image else None, None if is_image else group.rows)
+            values = (head.pairs(head.of_images(alone.img), texts[group.owners]) if alone.img is not None else
+                      head.pairs(images[group.owners], head.of_texts(alone.cls)))
+            parts.append(Scores(values, group.owners, torch.ones_like(group.owners, dtype=torch.bool), group.weights))
+    return Scores.joined(parts)
+
+
+def separate_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor) -> Scores:
+    """The same out of projections of every image [I, H] and every text [T, H] of the batch, encoded alone."""
+    positives, negatives, matched_images, matched_texts = _groups(batch)
+    pairs = torch.arange(len(batch), device=images.device)
+    owners = torch.cat([pairs, positives.owners, negatives.owners])
+    rows = torch.cat([pairs, positives.rows, negatives.rows])
+    parts = _labelled(head.pairs(images[owners], texts[rows]), len(batch), positives, negatives)
+    for group, values in ((matched_images, head.pairs(images[matched_images.rows], texts[matched_images.owners])),
+                          (matched_texts, head.pairs(images[matched_texts.owners], texts[matched_texts.rows]))):
+        parts.append(Scores(values, group.owners, torch.ones_like(group.owners, dtype=torch.bool), group.weights))
+    return Scores.joined(parts)
+
+
+def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor) -> Scores:
+    """Each own image with all other captions, and each own caption with all other images, over all processes; false negatives left out."""
+    count = len(batch)
+    own_images, own_texts = images[:count], texts[:count]
+    all_images, _ = gather(own_images)
+    all_texts, _ = gather(own_texts)
+    values = torch.stack([head.matrix(own_images, all_texts), head.matrix(all_images, own_texts).T])
+    kept = ~false_negatives(batch)
+    owners = torch.arange(count, device=images.device)[None, :, None].expand_as(kept)[kept]
+    return Scores(values[kept], owners, torch.zeros_like(owners, dtype=torch.bool), values.new_ones(len(owners)))
+
+
+def pairs_of(batch: Batch, start: int, end: int) -> Batch:
+    """Pairs `start` to `end` with all their companions, as a batch of their own."""
+    assert batch.images is not None and batch.texts is not None
+    own = torch.arange(start, end, device=batch.texts.ids.device)
+    kept = [_within(group, start, end) for group in _groups(batch)]
+
+    def laid(rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """All rows behind one another, and where each list of them lies now."""
+        flat = torch.cat(rows)
+        return flat, list(torch.arange(len(flat), device=flat.device).split([len(part) for part in rows]))
+
+    image_rows, images = laid([own, kept[2].rows])
+    text_rows, texts = laid([own, kept[0].rows, kept[1].rows, kept[3].rows])
+    positives, negatives, matched_texts = (
+        replace(group, rows=rows) for group, rows in zip([kept[0], kept[1], kept[3]], texts[1:], strict=True))
+    known = batch.known_texts
+    if known is not None:
+        inside = (known.owners >= start) & (known.owners < end)
+        known = Known(known.keys[inside], known.owners[inside] - start)
+    return Batch("pairs", batch.names[start:end], batch.images.take(image_rows), batch.texts.take(text_rows), positives, negatives,
+                 replace(kept[2], rows=images[1]), matched_texts, known)
+
+
+def _within(group: Group, start: int, end: int) -> Group:
+    """The companions of pairs `start` to `end`, numbered from 0."""
+    inside = (group.owners >= start) & (group.owners < end)
+    return Group(group.rows[inside], group.owners[inside] - start, group.weights[inside], group.kinds[inside])
+
+
+def _groups(batch: Batch) -> list[Group]:
+    """Positives, negatives, matched images, matched texts; empty where the batch has none. Negatives known to be true are left out."""
+    assert batch.texts is not None
+    none = batch.texts.lengths[:0]
+    empty = Group(none, none, none.float(), none)
+    groups = [empty if group is None else group for group in (batch.positives, batch.negatives, batch.matched_images, batch.matched_texts)]
+    negatives, keys = groups[1], batch.texts.keys
+    if len(negatives):
+        true = keys[negatives.rows] == keys[negatives.owners]
+        if batch.known_texts is not None:
+            place = torch.arange(len(negatives), device=keys.device)
+            true |= holds(batch.known_texts, keys[negatives.rows], len(batch))[negatives.owners, place]
+        groups[1] = Group(negatives.rows[~true], negatives.owners[~true], negatives.weights[~true], negatives.kinds[~true])
+    return groups
+
+
+def _project(network: Network, batch: Batch, masked: bool, kind: str, rows: Tensor) -> Tensor:
+    """Encodes some images or texts of the batch alone and projects them, [n, H]."""
+    assert batch.images is not None and batch.texts is not None
+    all_of_them = torch.arange(len(rows), device=rows.device)
+    if kind == "images":
+        part = Batch("images", (), images=batch.images.take(rows))
+        img = network.body.encode(network.body.embed(part, masked, masked), all_of_them, None).img
+        assert img is not None
+        return network.contrast.of_images(img)
+    part = Batch("texts", (), texts=batch.texts.take(rows))
+    cls = network.body.encode(network.body.embed(part, masked, masked), None, all_of_them).cls
+    assert cls is not None
+    return network.contrast.of_texts(cls)
+
+
+def _labelled(values: Tensor, pairs: int, positives: Group, negatives: Group) -> list[Scores]:
+    """Scores of the pairs, their positives and their negatives, which `values` holds behind one another."""
+    device, sizes = values.device, [pairs, len(positives), len(negatives)]
+    owners = [torch.arange(pairs, device=device), positives.owners, negatives.owners]
+    weights = [values.new_ones(pairs), positives.weights, negatives.weights]
+    return [Scores(value, owner, torch.full_like(owner, number < 2, dtype=torch.bool), weight.to(values.dtype))
+            for number, (value, owner, weight) in enumerate(zip(values.split(sizes), owners, weights, strict=True))]

@@ -1,0 +1,31 @@
+"""The state of torch's generators (this process' CPU and one device), so that a second forward pass drops out what the first one did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """The state of the CPU's generator, and the device's if it is a GPU."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def restore(state: list[Tensor], device: torch.device) -> None:
+    """Puts the generators back into a state that `random_state` returned."""
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        torch.cuda.set_rng_state(state[1], device)
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Whatever the block draws or restores, the generators go on afterwards from where they were."""
+    state = random_state(device)
+    try:
+        yield
+    finally:
+        restore(state, device)
