@@ -6,12 +6,15 @@ depends on the number of processes, and no factor of it can go astray.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from schemas.errors import ConfigError
 
 
 def world() -> int:
@@ -22,6 +25,12 @@ def world() -> int:
 def rank() -> int:
     """The number of this process in [0, world)."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if world() > 1:
+        dist.barrier()
 
 
 def summed(values: Tensor) -> Tensor:
@@ -77,3 +86,19 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         dist.all_reduce(flat)
         for gradient, piece in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
+
+
+def start(device: str) -> torch.device:
+    """Joins the processes that `torchrun` started, if it did, and returns this one's device; `device`: auto, cpu or cuda.
+
+    Raises ConfigError when there is no GPU and one was asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: cuda was asked for, but torch sees no GPU; allowed here: cpu, auto")
+    gpu = device != "cpu" and torch.cuda.is_available()
+    found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(found)
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if gpu else "gloo")
+    return found

@@ -188,12 +188,17 @@ def pairs_of(batch: Batch, start: int, end: int) -> Batch:
     text_rows, texts = laid([own, kept[0].rows, kept[1].rows, kept[3].rows])
     positives, negatives, matched_texts = (
         replace(group, rows=rows) for group, rows in zip([kept[0], kept[1], kept[3]], texts[1:], strict=True))
-    known = batch.known_texts
-    if known is not None:
-        inside = (known.owners >= start) & (known.owners < end)
-        known = Known(known.keys[inside], known.owners[inside] - start)
     return Batch("pairs", batch.names[start:end], batch.images.take(image_rows), batch.texts.take(text_rows), positives, negatives,
-                 replace(kept[2], rows=images[1]), matched_texts, known)
+                 replace(kept[2], rows=images[1]), matched_texts,
+                 *(_known_within(known, start, end) for known in (batch.known_texts, batch.known_images)))
+
+
+def _known_within(known: Known | None, start: int, end: int) -> Known | None:
+    """What is known of pairs `start` to `end`, numbered from 0."""
+    if known is None:
+        return None
+    inside = (known.owners >= start) & (known.owners < end)
+    return Known(known.keys[inside], known.owners[inside] - start)
 
 
 def _within(group: Group, start: int, end: int) -> Group:

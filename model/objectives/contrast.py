@@ -61,23 +61,22 @@ def _segment_logsumexp(values: Tensor, owners: Tensor, pairs: int) -> Tensor:
     return most + _segment_sum((values - most[owners]).exp(), owners, pairs).log()
 
 
-def false_negatives(batch: Batch) -> Tensor:
+def false_negatives(batch: Batch, everywhere: bool = True) -> Tensor:
     """Which image of this process' batch (row) belongs to which caption of all processes' batches (column), bool [P, all P], and the
-    other way round: [2, P, all P], first own images with all captions, then own captions with all images.
+    other way round: [2, P, all P], first own images with all captions, then own captions with all images. With `everywhere` false, the
+    columns are this process' own.
 
     True where both show the same image, have the same words, or where the text or the image is known to be true of the other.
     """
     assert batch.images is not None and batch.texts is not None
     pairs = len(batch)
     images, texts = batch.images.keys[:pairs], batch.texts.keys[:pairs]
-    all_images, start = gather(images)
-    all_texts, _ = gather(texts)
+    (all_images, start), (all_texts, _) = (gather(keys) if everywhere else (keys, 0) for keys in (images, texts))
     same = (images[:, None] == all_images) | (texts[:, None] == all_texts)
     forth, back = same.clone(), same
     for known, own, everyone, first in ((batch.known_texts, texts, all_texts, True), (batch.known_images, images, all_images, False)):
         known = known or Known(images[:0], images[:0])
-        keys, _ = gather(known.keys)
-        owners, _ = gather(known.owners + start)
+        keys, owners = (gather(part)[0] if everywhere else part for part in (known.keys, known.owners + start))
         here = holds(known, everyone, pairs)  # own pair, everyone's key
         there = holds(Known(keys, owners), own, len(everyone)).T  # own key, everyone's pair
         forth, back = (forth | here, back | there) if first else (forth | there, back | here)

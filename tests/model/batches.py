@@ -104,3 +104,27 @@ def in_double(batch: Any) -> Any:
     from model.batch import _mapped
 
     return _mapped(batch, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+
+
+class MemoryLoader:
+    """A loader over batches in memory: pure in (seed, position, rank, world), as the contract asks."""
+
+    def __init__(self, kinds: tuple[str, ...] = ("pairs",), rank: int = 0, world: int = 1, data_facts: DataFacts | None = None, **of_pairs: Any):
+        self.facts = data_facts or facts()
+        self._kinds, self._rank, self._world, self._of_pairs, self._position = kinds, rank, world, of_pairs, 0
+
+    def batch(self, position: int) -> Batch:
+        """The batch at a position: its kind, and all it holds, drawn anew from the position."""
+        kind, seed = self._kinds[position % len(self._kinds)], 10 * (position * self._world + self._rank)
+        return pairs(seed, **self._of_pairs) if kind == "pairs" else alone(seed, stream=kind)
+
+    def __iter__(self) -> Any:
+        while True:
+            self._position += 1
+            yield self.batch(self._position - 1)
+
+    def state(self) -> dict[str, Any]:
+        return {"position": self._position}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._position = state["position"]

@@ -1,0 +1,117 @@
+"""Checkpoints: a folder `step-00001000` of safetensors files and one `state.json`, written last, that holds their hashes.
+
+A folder without a whole `state.json` is no checkpoint, so a kill while saving costs nothing. Nothing is pickled, and reading executes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from schemas import files
+from schemas.errors import CmclError
+
+STATE = "state.json"
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(CmclError):
+    """A checkpoint is damaged, absent, or does not fit the network that it is loaded into."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's tensors by file (`model`, `optimizer`) and name, and its JSON state."""
+
+    url: str
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int) -> str:
+    """Writes `step-...` below `folder`, then removes all but the newest `keep` checkpoints; returns the checkpoint's URL.
+
+    Raises OSError when it cannot be written; older checkpoints are then still there.
+    """
+    url = files.join(folder, f"step-{step:08d}")
+    files.remove(url, [name for name in files.listing(url) if name == STATE])
+    hashes = {}
+    for name, held in tensors.items():
+        with files.atomic_write(files.join(url, f"{name}.safetensors")) as sink:
+            sink.write(safetensors.torch.save({key: tensor.detach().contiguous().cpu() for key, tensor in held.items()}))
+        hashes[name] = sink.sha256
+    files.write_json(files.join(url, STATE), {**state, "step": step, "sha256": hashes})
+    for old in _steps(folder)[:-keep]:
+        stale = files.join(folder, old)
+        files.remove(stale, sorted(files.listing(stale), key=lambda name: name != STATE))  # the state first: the rest is then no checkpoint
+        fs, path = files.filesystem(stale)
+        fs.rmdir(path)
+    return url
+
+
+def latest(folder: str) -> Checkpoint | None:
+    """The newest whole checkpoint below a folder, None when there is none; damaged ones are passed over with a warning."""
+    for name in reversed(_steps(folder)):
+        try:
+            return load(files.join(folder, name))
+        except CheckpointError as error:
+            _log.warning("%s; going back to the one before", error)
+    return None
+
+
+def load(url: str, only: str | None = None) -> Checkpoint:
+    """Reads a checkpoint, every byte of it hashed; `only`: one of its files. A folder of checkpoints stands for its newest.
+
+    Raises CheckpointError when it is absent, not whole, or its bytes are not those that were written.
+    """
+    state = files.read_json(files.join(url, STATE))
+    if not isinstance(state, dict) or not isinstance(state.get("sha256"), dict):
+        steps = _steps(url)
+        if steps:
+            return load(files.join(url, steps[-1]), only)
+        raise CheckpointError(f"{url} is not a whole checkpoint: it has no {STATE}")
+    tensors = {}
+    for name, expected in state["sha256"].items():
+        if only in (None, name):
+            place = files.join(url, f"{name}.safetensors")
+            try:
+                with files.open_read(place) as file:
+                    data = file.read()
+            except FileNotFoundError:
+                raise CheckpointError(f"{place} is missing: remove {url} and resume from an older checkpoint") from None
+            if hashlib.sha256(data).hexdigest() != expected:
+                raise CheckpointError(f"{place} is damaged (its hash differs): remove {url} and resume from an older checkpoint")
+            try:
+                tensors[name] = safetensors.torch.load(data)
+            except SafetensorError as error:
+                raise CheckpointError(f"{place} cannot be read: {error}") from None
+    return Checkpoint(url, tensors, state)
+
+
+def _steps(folder: str) -> list[str]:
+    """Names of the checkpoints below a folder that have a state, oldest first."""
+    return [name for name in files.folders(folder)
+            if name.startswith("step-") and files.read_json(files.join(folder, name, STATE)) is not None]
+
+
+def is_checkpoint(url: str) -> bool:
+    """Whether a URL is a checkpoint of this project, or a folder of them."""
+    return files.read_json(files.join(url, STATE)) is not None or bool(_steps(url))
+
+
+def fill(network: nn.Module, held: Checkpoint) -> None:
+    """Loads a checkpoint's weights. Raises CheckpointError, naming the first tensor that differs, when they do not fit."""
+    theirs, ours = held.tensors["model"], network.state_dict()
+    for name in sorted(theirs.keys() | ours.keys()):
+        shapes = [list(side[name].shape) if name in side else None for side in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            there, here = ("absent" if shape is None else shape for shape in shapes)
+            raise CheckpointError(f"{held.url} does not fit: {name} is {there} there and {here} in this network")
+    network.load_state_dict(theirs)

@@ -1,0 +1,101 @@
+"""The configuration of a training: one YAML file, validated before any work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.batch import DataFacts
+from model.masking import Masking
+from model.objectives import OBJECTIVES, Objective
+from model.objectives.base import ObjectiveSettings
+from model.objectives.cmcl import CmclSettings
+from model.objectives.mlm import MlmSettings
+from model.objectives.mrm import MrmSettings
+from model.objectives.wra import WraSettings
+from model.optimizer import OptimizerSettings
+from model.tasks.retrieval import Retrieval, RetrievalSettings
+from model.transformer import ModelSettings
+from schemas.errors import ConfigError
+
+
+class ObjectiveChoice(BaseModel):
+    """Which objectives a pretraining has; null leaves one out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cmcl: CmclSettings | None = Field(None, description="cross-modal contrastive learning")
+    mlm: MlmSettings | None = Field(None, description="masked language modelling")
+    mrfr: MrmSettings | None = Field(None, description="features of hidden regions")
+    mrc: MrmSettings | None = Field(None, description="top classes of hidden regions")
+    mrc_kl: MrmSettings | None = Field(None, description="soft labels of hidden regions")
+    itm: ObjectiveSettings | None = Field(None, description="image-text matching")
+    wra: WraSettings | None = Field(None, description="word-region alignment, on the sequences of itm")
+    seq2seq: ObjectiveSettings | None = Field(None, description="generating fragments of texts")
+
+
+class TrainSettings(BaseModel):
+    """How to train, on whatever data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: str = Field(min_length=1, description="where checkpoints and logs go: a folder; training resumes from what is there")
+    seed: int = Field(0, ge=0, lt=2**63, description="the seed of weights, dropout and every draw")
+    model: ModelSettings = Field(default_factory=ModelSettings, description="the network")
+    start: str | None = Field(
+        None, description="weights to start from: a run's folder or checkpoint, or a RoBERTa, BERT (safetensors) or UNITER file")
+    masking: Masking = Field(default_factory=Masking, description="what masking hides and matching mixes up")
+    task: Literal["pretrain", "retrieval"] = Field("pretrain", description="the objectives, or fine-tuning for retrieval")
+    objectives: ObjectiveChoice = Field(default_factory=ObjectiveChoice, description="pretraining: the losses")
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="task: retrieval")
+    mixing: Literal["sum", "one"] = Field("sum", description="the weighted sum of all losses (UNIMO), or one task a batch (UNITER)")
+    steps: int | None = Field(None, ge=1, description="updates")
+    flops: float | None = Field(None, gt=0, description="budget of floating-point operations; the first of steps and flops reached ends it")
+    accumulate: int = Field(1, ge=1, description="batches an update")
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes; weights stay float32")
+    compile: bool = Field(False, description="torch.compile the layers")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU")
+    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints; the last one is always kept")
+    keep: int = Field(2, ge=1, description="newest checkpoints that are kept")
+    log_every: int = Field(10, ge=1, description="updates between lines of the log")
+    tensorboard: bool = Field(True, description="write TensorBoard's event files beside the CSV")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainSettings:
+        if self.steps is None and self.flops is None:
+            raise ValueError("steps or flops must be given, else training would not end")
+        chosen = [name for name in OBJECTIVES if getattr(self.objectives, name) is not None]
+        if self.task == "pretrain" and not chosen:
+            raise ValueError(f"objectives: at least one of {', '.join(OBJECTIVES)} must be set ({{}} for its defaults)")
+        if self.task != "pretrain" and chosen:
+            raise ValueError(f"objectives.{chosen[0]}: belongs to task: pretrain, not {self.task}")
+        if self.objectives.wra and not self.objectives.itm:
+            raise ValueError("objectives.wra: needs objectives.itm, whose sequences it looks at")
+        return self
+
+
+NOT_RESUMED = frozenset({"output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})  # may differ on resuming
+
+
+def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
+    """The losses of a training. Raises ConfigError, naming the key, when the data or the network do not fit them."""
+    _check_network(settings, facts)
+    if settings.task == "retrieval":
+        chosen: list[Objective] = [Retrieval(settings.retrieval)]
+    else:
+        chosen = [kind(held) for name, kind in OBJECTIVES.items() if (held := getattr(settings.objectives, name)) is not None]
+    for objective in chosen:
+        objective.check(facts)
+    return chosen
+
+
+def _check_network(settings: TrainSettings, facts: DataFacts) -> None:
+    if facts.max_regions > settings.model.max_regions:
+        raise ConfigError(f"model.max_regions: {settings.model.max_regions} is too few: "
+                          f"an image of the corpus has {facts.max_regions} regions")
+    if facts.max_tokens > settings.model.positions:
+        raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
+    if not any(facts.rows.values()):
+        raise ConfigError("corpus: it has no rows to train on")

@@ -1,0 +1,121 @@
+"""What a training says of itself: a CSV file and TensorBoard's event files, and how fast the device is used."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from model import parallel
+from model.batch import Batch
+from model.config import TrainSettings
+from schemas.errors import ConfigError
+
+# Peak operations a second in bfloat16, dense, as the makers state them (H100 and H200 SXM).
+PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
+         "RTX 4090": 165e12}
+
+
+class Log:
+    """Writes rows to `log.csv` in a local folder, and to TensorBoard if asked to; rows after the step resumed from are removed first.
+
+    Raises ConfigError when TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: str, columns: Sequence[str], resumed: int, tensorboard: bool):
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, "log.csv")
+        kept = _rows(path, resumed)
+        self._file = open(path, "w", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns, restval="", extrasaction="raise")
+        self._writer.writeheader()
+        self._writer.writerows({key: row.get(key, "") for key in columns} for row in kept)
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise ConfigError("tensorboard: true needs the package: pip install 'cmcl[train]', or set tensorboard: false") from None
+            self._board = SummaryWriter(os.path.join(folder, "tensorboard"), purge_step=resumed + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One row; what is not finite (there is no such thing here) stays empty."""
+        known = {key: value for key, value in values.items() if math.isfinite(value)}
+        self._writer.writerow({"step": step, **{key: f"{value:.6g}" for key, value in known.items()}})
+        self._file.flush()
+        for key, value in known.items() if self._board else ():
+            self._board.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Closes both."""
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _rows(path: str, resumed: int) -> list[dict[str, str]]:
+    """The rows of an earlier log up to a step; a line that a kill cut short ends it."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    return [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= resumed]
+
+
+def real_share(batches: Sequence[Batch]) -> float:
+    """Share of the cells of images and texts that are not padding."""
+    real = cells = 0
+    for batch in batches:
+        for lengths, size in ((batch.images.counts, batch.images.boxes.shape[1]) if batch.images else (None, 0),
+                              (batch.texts.lengths, batch.texts.ids.shape[1]) if batch.texts else (None, 0)):
+            if lengths is not None:
+                real, cells = real + int(lengths.sum()), cells + len(lengths) * size
+    return real / max(1, cells)
+
+
+def peak(device: torch.device, precision: str) -> float | None:
+    """Operations a second that the device could do; None where that is not known, as for every CPU, and in float32."""
+    if device.type != "cuda" or precision != "bfloat16":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((value for key, value in PEAKS.items() if key in name), None)
+
+
+class Window:
+    """Times and amounts since the last line of the log."""
+
+    def __init__(self, settings: TrainSettings, device: torch.device):
+        self._peak = peak(device, settings.precision)
+        self._start = time.perf_counter()
+        self._wait = self._last = 0.0
+        self._samples = self._steps = 0
+        self._real: list[float] = []
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in the block is spent waiting for data."""
+        start = self._last = time.perf_counter()
+        yield
+        self._wait += time.perf_counter() - start
+
+    def saw(self, batches: list[Batch]) -> None:
+        """Notes the batches of one update."""
+        self._samples += sum(map(len, batches)) * parallel.world()
+        self._real.append(real_share(batches))
+
+    def close(self, flops: float) -> dict[str, float]:
+        """The line's figures; `flops`: of the last update, over all processes, padding included."""
+        now = time.perf_counter()
+        values = {"samples_per_second": self._samples / (now - self._start), "wait": self._wait / (now - self._start),
+                  "padding": 1 - sum(self._real) / len(self._real)}
+        if self._peak:
+            values["mfu"] = flops * self._real[-1] / (now - self._last) / (self._peak * parallel.world())
+        self._start, self._wait, self._samples, self._real = now, 0.0, 0, []
+        return values

@@ -1,0 +1,68 @@
+"""AdamW with warm-up and decay, over parts of a training rather than steps, so that a run can be budgeted in either."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from model.heads import TEMPERATURE, Network
+
+
+class OptimizerSettings(BaseModel):
+    """AdamW; UNITER's settings are the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(5e-5, gt=0, description="highest learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="decay of AdamW's two moments")
+    epsilon: float = Field(1e-6, gt=0, description="AdamW's epsilon")
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases, normalisations and the temperature have none")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the rate rises from 0")
+    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="of the rate, down to 0 at the end")
+    clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient; null does not clip")
+
+
+def optimizer_of(network: Network, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW over the network's parameters in a fixed order."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [{"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+              {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.epsilon, fused=parameters[0].is_cuda)
+
+
+def rate(settings: OptimizerSettings, done: float) -> float:
+    """The learning rate when the share `done` in [0, 1] of the training is over."""
+    if done < settings.warmup:
+        return settings.lr * done / settings.warmup
+    left = 1 - min(1.0, (done - settings.warmup) / (1 - settings.warmup))
+    return settings.lr * {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "constant": 1.0}[settings.decay]
+
+
+@torch.no_grad()
+def constrain(network: Network) -> None:
+    """Puts a learned temperature back into its range."""
+    network.contrast.temperature.clamp_(*TEMPERATURE)
+
+
+def gradient_norm(network: nn.Module) -> torch.Tensor:
+    """L2 norm of all gradients."""
+    return nn.utils.get_total_norm([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
+
+
+def state_tensors(network: Network, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
+    """AdamW's moments and step counts by the names of their parameters."""
+    return {f"{name}.{key}": value for name, parameter in network.named_parameters()
+            for key, value in optimizer.state.get(parameter, {}).items()}
+
+
+def load_state_tensors(network: Network, optimizer: torch.optim.AdamW, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts back what `state_tensors` returned."""
+    for name, parameter in network.named_parameters():
+        held = {key: tensors[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors}
+        if held:  # step counts stay on the CPU unless AdamW is fused
+            optimizer.state[parameter] = {key: value.to(parameter.device if parameter.is_cuda or key != "step" else "cpu").clone()
+                                          for key, value in held.items()}

@@ -1,0 +1,135 @@
+"""Starting from published weights: RoBERTa or BERT (safetensors) for the text side, UNITER (a torch archive, read as tensors alone).
+
+Rows of segment embeddings are folded into what they are always added to: BERT's and UNITER's text row into the positions, UNITER's image
+row into the bias of the locations' normalisation. Heads that a file has are taken over, those that it lacks keep their random weights.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Iterator
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.checkpoint import CheckpointError
+from model.heads import Network
+from schemas import files
+
+_LAYER = {"out": "attention.output.dense", "attention_norm": "attention.output.LayerNorm", "up": "intermediate.dense",
+          "down": "output.dense", "norm": "output.LayerNorm"}
+_UNITER = {"body.image.feature": "img_linear", "body.image.feature_norm": "img_layer_norm", "body.image.location": "pos_linear",
+           "body.image.location_norm": "pos_layer_norm", "body.image.norm": "LayerNorm"}
+_HEADS = {"tokens.dense": ("cls.predictions.transform.dense", "lm_head.dense"),
+          "tokens.norm": ("cls.predictions.transform.LayerNorm", "lm_head.layer_norm"),
+          "features.dense": ("feat_regress.net.0",), "features.norm": ("feat_regress.net.2",),
+          "classes.dense": ("region_classifier.net.0",), "classes.norm": ("region_classifier.net.2",),
+          "classes.out": ("region_classifier.net.3",)}
+_BIASES = {"tokens.bias": ("cls.predictions.bias", "lm_head.bias"), "features.bias": ("feat_regress.bias",)}
+
+
+def start_from(network: Network, url: str) -> list[str]:
+    """Loads published weights into a network; returns the names of the file's tensors that were not used.
+
+    Raises CheckpointError when the file is no such checkpoint, or its widths, layers, vocabulary or positions are not the network's.
+    """
+    held = {_modern(name): tensor for name, tensor in _read(url).items()}
+    prefix = next((prefix for prefix in ("uniter.", "roberta.", "bert.", "") if f"{prefix}embeddings.word_embeddings.weight" in held), None)
+    if prefix is None:
+        raise CheckpointError(f"{url} has no embeddings.word_embeddings.weight, so it is not a RoBERTa, BERT or UNITER checkpoint")
+    if prefix == "uniter." and network.settings.embedding != "uniter":
+        raise CheckpointError(f"{url} is a UNITER checkpoint: it needs model.embedding: uniter, not {network.settings.embedding}")
+    used: set[str] = set()
+
+    def take(name: str) -> Tensor:
+        if name not in held:
+            raise CheckpointError(f"{url} has no tensor {name}")
+        used.add(name)
+        return held[name]
+
+    own = network.state_dict()
+    new = {**_body(network, prefix, take), **(_images(own, held, take) if prefix == "uniter." else {}), **_heads(own, held, prefix, take)}
+    for name, tensor in new.items():
+        if tensor.shape != own[name].shape:
+            raise CheckpointError(f"{url} does not fit: {name} is {list(tensor.shape)} there and {list(own[name].shape)} in this network "
+                                  f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
+                                  f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})")
+    layers = len({match[1] for name in held if (match := re.match(rf"{prefix}encoder\.layer\.(\d+)\.", name))})
+    if layers != len(network.body.layers):
+        raise CheckpointError(f"{url} has {layers} layers, model.size: {network.settings.size} has {len(network.body.layers)}")
+    network.load_state_dict({**own, **new})
+    return sorted(held.keys() - used)
+
+
+def _body(network: Network, prefix: str, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Text embeddings and layers."""
+    wanted, first = network.settings.positions, 2 if prefix == "roberta." else 0  # RoBERTa counts positions from its padding id + 1
+    positions = take(f"{prefix}embeddings.position_embeddings.weight")[first:]
+    if len(positions) < wanted:
+        raise CheckpointError(f"the checkpoint has {len(positions)} positions, fewer than model.positions: {wanted}")
+    segment = take(f"{prefix}embeddings.token_type_embeddings.weight")[0]
+    new = {"body.text.word.weight": take(f"{prefix}embeddings.word_embeddings.weight"),
+           "body.text.position.weight": positions[:wanted] + segment,
+           **dict(_linear("body.text.norm", f"{prefix}embeddings.LayerNorm", take))}
+    for number in range(len(network.body.layers)):
+        theirs, ours = f"{prefix}encoder.layer.{number}.", f"body.layers.{number}."
+        for kind in ("weight", "bias"):
+            new[f"{ours}qkv.{kind}"] = torch.cat([take(f"{theirs}attention.self.{part}.{kind}") for part in ("query", "key", "value")])
+        for name, published in _LAYER.items():
+            new.update(_linear(ours + name, theirs + published, take))
+    return new
+
+
+def _images(own: dict[str, Tensor], held: dict[str, Tensor], take: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """UNITER's region embeddings."""
+    new = {name: tensor for ours, theirs in _UNITER.items() for name, tensor in _linear(ours, f"uniter.img_embeddings.{theirs}", take)}
+    new["body.image.location_norm.bias"] = new["body.image.location_norm.bias"] + take("uniter.embeddings.token_type_embeddings.weight")[1]
+    if "body.image.mask" in own and "uniter.img_embeddings.mask_embedding.weight" in held:
+        new["body.image.mask"] = take("uniter.img_embeddings.mask_embedding.weight")[1]
+    return new
+
+
+def _heads(own: dict[str, Tensor], held: dict[str, Tensor], prefix: str, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Whatever heads the file has and the network can use."""
+    new: dict[str, Tensor] = {}
+    for ours, places in {**_HEADS, "match.pool": (f"{prefix}pooler.dense",)}.items():
+        for theirs in places:
+            if f"{theirs}.weight" in held and f"{ours}.weight" in own:
+                new.update(_linear(ours, theirs, take))
+    for ours, places in _BIASES.items():
+        for theirs in places:
+            if theirs in held:
+                new[ours] = take(theirs)
+    if "itm_output.weight" in held:  # two logits, of which only the difference counts
+        weight, bias = take("itm_output.weight"), take("itm_output.bias")
+        new.update({"match.out.weight": weight[1:] - weight[:1], "match.out.bias": bias[1:] - bias[:1]})
+    return new
+
+
+def _linear(ours: str, theirs: str, take: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for kind in ("weight", "bias"):
+        yield f"{ours}.{kind}", take(f"{theirs}.{kind}")
+
+
+def _modern(name: str) -> str:
+    """TensorFlow's names of a normalisation's weights, which older files have, in torch's words."""
+    return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
+
+
+def _read(url: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a torch archive."""
+    path = files.local_path(url)
+    try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path)
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint at {url}") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{url} is not a whole checkpoint of tensors alone: {str(error).splitlines()[0]}") from None
+    if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
+        raise CheckpointError(f"{url} must hold a mapping of names to tensors")
+    return held

@@ -1,0 +1,101 @@
+"""How a run begins, is saved, and resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+
+import torch
+
+from model import checkpoint, parallel
+from model.batch import DataFacts, Loader
+from model.checkpoint import Checkpoint
+from model.config import NOT_RESUMED, TrainSettings
+from model.heads import Network
+from model.optimizer import load_state_tensors, optimizer_of, state_tensors
+from model.pretrained import start_from
+from model.random_state import random_state, restore
+from model.transformer import Shape
+from schemas.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far a training is: updates, operations, rows seen, updates without anything to learn from, and the last losses by objective."""
+
+    step: int = 0
+    flops: float = 0.0
+    samples: int = 0
+    skipped: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def share(self, settings: TrainSettings) -> float:
+        """The share of the training that is over."""
+        return max(self.step / settings.steps if settings.steps else 0.0, self.flops / settings.flops if settings.flops else 0.0)
+
+
+def restored(settings: TrainSettings, facts: DataFacts, held: Checkpoint | None,
+              device: torch.device) -> tuple[Network, torch.optim.AdamW, Progress]:
+    """The network, its optimizer and the progress: new, started from other weights, or as a checkpoint has them."""
+    torch.manual_seed(settings.seed)
+    network = Network(settings.model, Shape(vocabulary=facts.vocabulary.size, features=facts.features, geometry=facts.geometry,
+                                            classes=facts.classes))
+    if held is None and settings.start:
+        if checkpoint.is_checkpoint(settings.start):
+            _load_weights(network, checkpoint.load(settings.start, only="model"), facts)
+        else:
+            unused = start_from(network, settings.start)
+            _log.info("%s: %d tensors were not used: %s", settings.start, len(unused), ", ".join(unused[:5]))
+    if settings.objectives.cmcl and isinstance(settings.objectives.cmcl.temperature, float):
+        network.contrast.temperature.requires_grad_(False).fill_(settings.objectives.cmcl.temperature)
+    network.to(device)
+    optimizer, progress = optimizer_of(network, settings.optimizer), Progress()
+    torch.manual_seed(settings.seed + (parallel.rank() + 1) * 2**32)  # dropout differs between processes
+    if held is not None:
+        _check_resumable(settings, facts, held)
+        _load_weights(network, held, facts)
+        load_state_tensors(network, optimizer, held.tensors["optimizer"])
+        restore([held.tensors["random"][f"{parallel.rank()}.{number}"] for number in range(len(random_state(device)))], device)
+        progress = Progress(**held.state["progress"])
+    return network, optimizer, progress
+
+
+def _load_weights(network: Network, held: Checkpoint, facts: DataFacts) -> None:
+    theirs, ours = held.state["facts"]["vocabulary"], dataclasses.asdict(facts.vocabulary)
+    if theirs["sha256"] != ours["sha256"]:
+        names = [f"{side['size']} tokens, {side['sha256'][:12]}" for side in (ours, theirs)]
+        raise ConfigError(f"corpus: its tokenizer ({names[0]}) is not the one that {held.url} was trained with ({names[1]})")
+    checkpoint.fill(network, held)
+
+
+def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint) -> None:
+    """Raises ConfigError when a run would go on with other data, or with settings that make it another run."""
+    before, now = held.state["settings"], settings.model_dump(mode="json")
+    for key in now.keys() - NOT_RESUMED:
+        if before.get(key) != now[key]:
+            raise ConfigError(f"{key}: {now[key]!r} differs from {before.get(key)!r}, which {held.url} was trained with: restore it, "
+                              "or give another output")
+    if held.state["facts"]["corpus"] != facts.corpus:
+        raise ConfigError(f"corpus: this one ({facts.corpus[:12]}) is not the one that {held.url} was trained on "
+                          f"({held.state['facts']['corpus'][:12]}): give another output")
+    if held.state["world"] != parallel.world():
+        raise ConfigError(f"torchrun: {parallel.world()} processes, {held.url} was made by {held.state['world']}")
+
+
+def save(settings: TrainSettings, facts: DataFacts, network: Network, optimizer: torch.optim.AdamW, loader: Loader,
+          progress: Progress) -> int:
+    """Saves a checkpoint, from the first process; every process adds the state of its generators."""
+    device = network.contrast.bias.device
+    states = [parallel.gather(state[None].to(device))[0].cpu() for state in random_state(device)]
+    if parallel.rank() == 0:
+        random = {f"{rank}.{number}": state[rank].clone() for number, state in enumerate(states) for rank in range(parallel.world())}
+        checkpoint.save(
+            settings.output, progress.step,
+            {"model": dict(network.state_dict()), "optimizer": state_tensors(network, optimizer), "random": random},
+            {"settings": settings.model_dump(mode="json"), "facts": dataclasses.asdict(facts), "loader": loader.state(),
+             "progress": dataclasses.asdict(progress), "world": parallel.world()}, settings.keep)
+    parallel.wait()
+    return progress.step

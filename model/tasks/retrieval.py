@@ -1,0 +1,120 @@
+"""Fine-tuning for image-text retrieval, on batches of pairs: UNITER's triplets of the hardest, or UNIMO's circle loss.
+
+Every score is that of a joint sequence. Triplet: for an image with all other captions of the batch and a caption with all other images,
+the hardest are found without gradient, then max(0, margin + s_neg - s_pos) with margin 0.2; UNITER takes 31 of 399. Circle (Sun et al.,
+arXiv 2002.10857, with s_pos = sigma(s), as UNIMO has it): log(1 + sum exp(g a_n (s_n - m)) sum exp(-g a_p (s_p - 1 + m))) over a pair's
+own score and those of some random other images and captions, 10 each.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from model.batch import Batch, DataFacts, Stream
+from model.heads import Network
+from model.objectives.base import Objective, ObjectiveSettings, Views
+from model.objectives.contrast import false_negatives
+from schemas.errors import ConfigError
+
+_AT_ONCE = 128  # sequences scored at a time without gradient
+
+
+class RetrievalSettings(ObjectiveSettings):
+    """Retrieval."""
+
+    loss: Literal["triplet", "circle"] = Field("triplet", description="UNITER's triplets of the hardest, or UNIMO's circle loss")
+    score: Literal["match", "contrast"] = Field("match", description="the head: UNITER's on [CLS], or UNIMO's on [CLS] and [IMG]")
+    margin: float = Field(0.2, gt=0, description="of either loss")
+    scale: float = Field(1.0, gt=0, description="circle: g")
+    pool: int = Field(399, ge=1, description="triplet: other images and captions among which the hardest are sought, at most")
+    hardest: int = Field(31, ge=1, description="triplet: how many of them count")
+    anchors: int = Field(1, ge=1, description="triplet: pairs of a batch that are anchors, as an image and as a caption")
+    random: int = Field(10, ge=1, description="circle: other images, and other captions, of each pair, at most")
+
+
+class Retrieval(Objective):
+    """Averaged over the anchors (triplet) or pairs (circle) of the batch."""
+
+    name: ClassVar[str] = "retrieval"
+    streams: ClassVar[tuple[Stream, ...]] = ("pairs",)
+    settings_type: ClassVar[type[ObjectiveSettings]] = RetrievalSettings
+
+    def check(self, facts: DataFacts) -> None:
+        """Raises ConfigError when a batch has no second pair."""
+        super().check(facts)
+        if facts.rows.get("pairs", 0) < 2:
+            raise ConfigError("task: retrieval needs at least 2 pairs, to tell one from the other")
+
+    def count(self, batch: Batch) -> Tensor:
+        """Anchors, each as an image and as a caption, or pairs, that have something to be told from."""
+        return self._others(batch)[2].any(1).sum()
+
+    def loss(self, views: Views) -> Tensor:
+        """Sum over what `count` counts."""
+        network, batch = views.network, views.batch
+        images, texts, wrong = self._others(batch)
+        own = torch.arange(len(images), device=images.device) % self._anchors(batch)
+        if self.settings.loss == "triplet":
+            images, texts, wrong = self._hardest(network, batch, images, texts, wrong)
+        rows = [torch.cat([own[:, None], part], 1).flatten() for part in (images, texts)]
+        scores = torch.sigmoid(self._scores(network, batch, *rows)).view(len(own), -1)
+        right, others, told = scores[:, :1], scores[:, 1:], wrong.any(1)
+        if self.settings.loss == "triplet":
+            terms = torch.relu(self.settings.margin + others - right) * wrong
+            return (terms.sum(1) / wrong.sum(1).clamp(min=1))[told].sum()
+        return circle_loss(right[told, 0], others[told], wrong[told], self.settings.margin, self.settings.scale).sum()
+
+    def _anchors(self, batch: Batch) -> int:
+        return min(self.settings.anchors, len(batch)) if self.settings.loss == "triplet" else len(batch)
+
+    def _others(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What each anchor is told from, images and texts, int64 [A, K], and which of those are surely wrong, bool [A, K].
+
+        Triplet: A = 2 anchors, first as images with other captions, then as captions with other images. Circle: A = P, K is both.
+        """
+        assert batch.texts is not None
+        circle, count, anchors = self.settings.loss == "circle", len(batch), self._anchors(batch)
+        own = torch.arange(anchors, device=batch.texts.ids.device)[:, None]
+        step = torch.arange(1, min(count, (self.settings.random if circle else self.settings.pool) + 1), device=own.device)
+        others = (own + step) % count
+        true = false_negatives(batch, everywhere=False)
+        wrong = [~true[side][own, others] for side in (0, 1)]
+        own = own.expand_as(others)
+        axis = 1 if circle else 0
+        return torch.cat([own, others], axis), torch.cat([others, own], axis), torch.cat(wrong, axis)
+
+    @torch.no_grad()
+    def _hardest(self, network: Network, batch: Batch, images: Tensor, texts: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each anchor's candidates those with the highest scores, found without dropout."""
+        training = network.training
+        network.eval()
+        pieces = zip(images.flatten().split(_AT_ONCE), texts.flatten().split(_AT_ONCE), strict=True)
+        scores = torch.cat([self._scores(network, batch, image, text) for image, text in pieces])
+        network.train(training)
+        best = scores.view_as(images).masked_fill(~wrong, -torch.inf).topk(min(self.settings.hardest, images.shape[1]), 1).indices
+        return images.gather(1, best), texts.gather(1, best), wrong.gather(1, best)
+
+    def _scores(self, network: Network, batch: Batch, images: Tensor, texts: Tensor) -> Tensor:
+        """Scores of joint sequences, [n]; only what they need of the batch is embedded."""
+        assert batch.images is not None and batch.texts is not None
+        (image_rows, image_at), (text_rows, text_at) = (rows.unique(return_inverse=True) for rows in (images, texts))
+        part = Batch("pairs", (), batch.images.take(image_rows), batch.texts.take(text_rows))
+        states = network.body.encode(network.body.embed(part), image_at, text_at)
+        assert states.img is not None and states.cls is not None
+        if self.settings.score == "match":
+            return network.match(states.cls)
+        return network.contrast.pairs(network.contrast.of_images(states.img), network.contrast.of_texts(states.cls))
+
+
+def circle_loss(right: Tensor, others: Tensor, wrong: Tensor, margin: float, scale: float) -> Tensor:
+    """The loss of each anchor, [A]; right: [A], others: [A, K], similarities in [0, 1]; wrong: bool [A, K], the others
+    that count, at least one an anchor.
+    """
+    pull, push = torch.relu(1 + margin - right.detach()), torch.relu(others.detach() + margin)
+    positive = -scale * pull * (right - (1 - margin))
+    negative = (scale * push * (others - margin)).masked_fill(~wrong, -torch.inf)
+    return torch.nn.functional.softplus(positive + negative.logsumexp(1))

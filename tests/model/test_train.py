@@ -1,0 +1,279 @@
+"""Training: it learns, resumes bit for bit, stops when asked, keeps its books, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import checkpoint
+from model.batch import Known
+from model.checkpoint import CheckpointError
+from model.config import TrainSettings
+from model.objectives.cmcl import pairs_of
+from model.train import TrainingError, train
+from schemas.errors import ConfigError
+from tests.model.batches import VOCABULARY, MemoryLoader, facts, pairs
+
+ALL = {"cmcl": {}, "mlm": {}, "mrfr": {"weight": 0.1}, "mrc": {}, "mrc_kl": {}, "itm": {}, "wra": {}, "seq2seq": {}}
+STREAMS = ("pairs", "texts", "images")
+
+
+def settings(folder: Path, **changes: Any) -> TrainSettings:
+    return TrainSettings.model_validate({
+        "output": str(folder), "model": {"size": "tiny", "positions": 16, "max_regions": 8}, "objectives": {"cmcl": {}}, "steps": 4,
+        "log_every": 1, "checkpoint_every": 2, "tensorboard": False, "optimizer": {"lr": 1e-3}, "device": "cpu", **changes})
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_losses_fall_on_batches_seen_again(tmp_path: Path) -> None:
+    class Same(MemoryLoader):
+        def batch(self, position: int) -> Any:
+            return super().batch(position % 3)
+
+    network, progress = train(settings(tmp_path, objectives=ALL, steps=45, log_every=1, checkpoint_every=100), Same(STREAMS))
+    rows = log(tmp_path)
+    for name in ALL:
+        seen = [float(row[f"loss/{name}"]) for row in rows if row[f"loss/{name}"]]
+        assert seen[-1] < seen[0] or name == "wra", name
+    assert progress.step == 45 == len(rows) and progress.samples == 45 * 3
+    assert all(0 < float(row["padding"]) < 1 and 0 <= float(row["wait"]) < 1 and float(row["gradient_norm"]) > 0 for row in rows)
+    assert all(row["mfu"] == "" and float(row["samples_per_second"]) > 0 for row in rows)  # no peak is known of a CPU
+    assert 0.001 <= float(rows[-1]["temperature"]) <= 0.5
+
+
+@pytest.mark.parametrize("mixing, objectives, accumulate", [("sum", ALL, 1), ("one", ALL, 2), ("sum", {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}, 1)])
+def test_resume_is_exact_to_the_bit(tmp_path: Path, mixing: str, objectives: Any, accumulate: int) -> None:
+    streams = STREAMS if "mlm" in objectives else ("pairs",)
+    given = {"objectives": objectives, "mixing": mixing, "accumulate": accumulate, "flops": 1e15, "steps": 5, "checkpoint_every": 3}
+    whole, _ = train(settings(tmp_path / "whole", **given), MemoryLoader(streams))
+
+    class Killed(MemoryLoader):
+        def batch(self, position: int) -> Any:
+            if position == 4 * accumulate:
+                raise KeyboardInterrupt
+            return super().batch(position)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path / "cut", **given), Killed(streams))
+    assert checkpoint.latest(str(tmp_path / "cut")).state["step"] == 3  # type: ignore[union-attr]
+    resumed, progress = train(settings(tmp_path / "cut", **given), MemoryLoader(streams))
+    assert torch.equal(weights(whole), weights(resumed)) and progress.step == 5
+    rows = [[{key: value for key, value in row.items() if key not in ("samples_per_second", "wait")} for row in log(tmp_path / name)]
+            for name in ("whole", "cut")]
+    assert rows[0] == rows[1]
+    final = [checkpoint.load(str(tmp_path / name)) for name in ("whole", "cut")]
+    assert final[0].state["sha256"] == final[1].state["sha256"]
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    first, _ = train(settings(tmp_path), MemoryLoader())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    again, progress = train(settings(tmp_path), MemoryLoader())
+    assert torch.equal(weights(first), weights(again)) and progress.step == 4
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+
+
+def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
+    class Asked(MemoryLoader):
+        def batch(self, position: int) -> Any:
+            if position == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(position)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    _, progress = train(settings(tmp_path, steps=50, checkpoint_every=50), Asked())
+    assert progress.step == 3 and signal.getsignal(signal.SIGTERM) is handler
+    assert checkpoint.load(str(tmp_path)).state["step"] == 3
+
+
+def test_a_budget_of_operations_ends_the_training(tmp_path: Path) -> None:
+    _, free = train(settings(tmp_path / "free", steps=2, flops=1e15), MemoryLoader(full=True))
+    _, tight = train(settings(tmp_path / "tight", steps=None, flops=free.flops * 3), MemoryLoader(full=True))
+    assert free.step == 2 and tight.step == 6 and tight.flops == pytest.approx(3 * free.flops)
+    width, tokens = 192, 3 * 3 * 15 + 3 * 6 + 3 * 9  # sequences of P (1 + 1 + 2), each match alone
+    tokens += 3 * 15
+    dense = 3 * 2 * 4 * 12 * width**2 * tokens  # forward and backward, 4 layers, 12 H^2 weights each
+    assert dense < free.flops / 2 < 1.3 * dense
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    train(settings(tmp_path, steps=6, checkpoint_every=1, keep=2), MemoryLoader())
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000005", "step-00000006"]
+
+
+def test_a_truncated_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(settings(tmp_path), MemoryLoader())
+    damaged = tmp_path / "step-00000004" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"step-00000004/model.safetensors is damaged"):
+        checkpoint.load(str(tmp_path))
+    network, progress = train(settings(tmp_path), MemoryLoader())
+    assert progress.step == 4 and "step-00000004/model.safetensors is damaged" in caplog.text
+    assert checkpoint.load(str(tmp_path)).state["step"] == 4
+    (tmp_path / "step-00000004" / "state.json").write_text('{"step": 4')
+    assert checkpoint.load(str(tmp_path)).state["step"] == 2
+
+
+def test_an_unwritten_checkpoint_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk while saving: the error comes up, and the checkpoint before is still the one to resume from."""
+    train(settings(tmp_path, steps=2), MemoryLoader())
+    from schemas import files
+
+    write = files.HashingSink.write
+
+    def full(sink: Any, data: Any) -> int:
+        if memoryview(data).nbytes > 1 << 20:
+            raise OSError(28, "No space left on device")
+        return write(sink, data)
+
+    monkeypatch.setattr(files.HashingSink, "write", full)
+    longer = settings(tmp_path / "other", steps=2)
+    with pytest.raises(OSError, match="No space left"):
+        train(longer, MemoryLoader())
+    assert checkpoint.latest(str(tmp_path / "other")) is None and checkpoint.latest(str(tmp_path)).state["step"] == 2  # type: ignore[union-attr]
+    assert not list((tmp_path / "other").rglob(".tmp-*"))
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_pairs(tmp_path: Path) -> None:
+    class Damaged(MemoryLoader):
+        def batch(self, position: int) -> Any:
+            batch = super().batch(position)
+            if position == 1:
+                assert batch.images is not None
+                batch.images.features[2, 0, 0] = float("nan")
+            return batch
+
+    with pytest.raises(TrainingError, match=r"step 2: the loss of cmcl is not finite, with pair10-2: look at"):
+        train(settings(tmp_path), Damaged())
+    assert [row["step"] for row in log(tmp_path)] == ["1"]
+
+
+def test_batches_with_nothing_to_learn_from_are_counted(tmp_path: Path) -> None:
+    _, progress = train(settings(tmp_path, objectives={"cmcl": {"encoding": "separate", "in_batch": True}}), MemoryLoader(count=1, negatives=0))
+    assert progress.skipped == progress.step == 4 and log(tmp_path)[-1]["skipped"] == "4"
+
+
+def test_empty_streams_are_an_error(tmp_path: Path) -> None:
+    class Empty(MemoryLoader):
+        def __iter__(self) -> Any:
+            return iter(())
+
+    with pytest.raises(ConfigError, match="the loader brought no batch"):
+        train(settings(tmp_path), Empty())
+
+
+@pytest.mark.parametrize("changes, data, words", [
+    ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: needs soft labels"),
+    ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: needs rows of texts"),
+    ({}, {"drawn": {}}, "objectives.cmcl: needs hard negatives"),
+    ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),
+    ({}, {"max_tokens": 17}, "model.positions: 16 is too few: a text of the corpus has 17"),
+    ({}, {"rows": {}}, "corpus: it has no rows"),
+    ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval needs at least 2 pairs")])
+def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: Any, data: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train(settings(tmp_path, **changes), MemoryLoader(data_facts=facts(**data)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"steps": None}, "steps or flops must be given"), ({"objectives": {}}, "at least one of cmcl, mlm"),
+    ({"objectives": {"wra": {}}}, "objectives.wra: needs objectives.itm"), ({"task": "retrieval"}, "objectives.cmcl: belongs to task: pretrain")])
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, changes: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        settings(tmp_path, **changes)
+
+
+def test_another_corpus_tokenizer_or_setting_is_refused_on_resume(tmp_path: Path) -> None:
+    train(settings(tmp_path / "run", steps=2), MemoryLoader())
+    with pytest.raises(ConfigError, match=r"corpus: this one \(dddddddddddd\) is not the one"):
+        train(settings(tmp_path / "run", steps=2), MemoryLoader(data_facts=facts(corpus="d" * 64)))
+    with pytest.raises(ConfigError, match=r"optimizer: .*'lr': 0.5.* differs from .*'lr': 0.001"):
+        train(settings(tmp_path / "run", steps=2, optimizer={"lr": 0.5}), MemoryLoader())
+    with pytest.raises(ConfigError, match=r"corpus: its tokenizer \(60 tokens, ffffffffffff\) is not the one"):
+        train(settings(tmp_path / "new", start=str(tmp_path / "run")),
+              MemoryLoader(data_facts=facts(vocabulary=dataclasses.replace(VOCABULARY, sha256="f" * 64))))
+    with pytest.raises(CheckpointError, match=r"body.image.feature.weight is \[192, 12\] there and \[192, 13\]"):
+        train(settings(tmp_path / "new", start=str(tmp_path / "run")), MemoryLoader(data_facts=facts(features=13)))
+
+
+def test_training_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
+    first, _ = train(settings(tmp_path / "first", steps=2), MemoryLoader())
+    started, _ = train(settings(tmp_path / "second", start=str(tmp_path / "first"), steps=1, optimizer={"lr": 1e-30}), MemoryLoader())
+    assert torch.allclose(weights(first), weights(started))
+
+
+@pytest.mark.parametrize("loss", ["triplet", "circle"])
+def test_retrieval_learns(tmp_path: Path, loss: str) -> None:
+    class Same(MemoryLoader):
+        def batch(self, position: int) -> Any:
+            return super().batch(0)
+
+    given = settings(tmp_path, task="retrieval", objectives={}, retrieval={"loss": loss, "anchors": 4, "hardest": 2}, steps=25,
+                     model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0})
+    train(given, Same(count=4, positives=0, negatives=0, matches=0))
+    seen = [float(row["loss/retrieval"]) for row in log(tmp_path)]
+    assert seen[-1] < 0.9 * seen[0]
+
+
+_GRADIENTS = """
+import sys, torch
+from pathlib import Path
+from model import parallel
+from model.train import train
+from tests.model.test_train import Halves, PARALLEL, settings
+
+parallel.start("cpu")
+torch.set_default_dtype(torch.float64)  # so that the order of sums is no excuse
+for number, changes in enumerate(PARALLEL):
+    network, _ = train(settings(Path(sys.argv[1]) / str(number), **changes), Halves(rank=parallel.rank(), world=parallel.world()))
+    if parallel.rank() == 0:
+        torch.save(torch.cat([p.grad.flatten() for p in network.parameters()]), f"{sys.argv[1]}/{number}.pt")
+"""
+PARALLEL = [{"objectives": objectives, "steps": 1, "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
+             "optimizer": {"clip": None, "warmup": 0.0}} for objectives in (
+    {"cmcl": {}, "mlm": {}}, {"cmcl": {"encoding": "separate", "in_batch": True}},
+    {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 2, "loss": "sigmoid"}, "mrfr": {"weight": 0.1}})]
+
+
+class Halves(MemoryLoader):
+    """The same global batch, whole in one process, or the pairs cut unevenly in two."""
+
+    def batch(self, position: int) -> Any:
+        whole = pairs(position, count=5)
+        assert whole.images is not None and whole.matched_images is not None
+        known = Known(whole.images.keys[torch.tensor([1, 4, 2])], torch.tensor([4, 0, 2]))  # images of other pairs, across the cut too
+        whole = dataclasses.replace(whole, known_images=known)
+        return whole if self._world == 1 else pairs_of(whole, *((0, 2), (2, 5))[self._rank])
+
+
+def test_two_processes_compute_the_gradient_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "gradients.py"
+    script.write_text(_GRADIENTS)
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script),
+                   str(tmp_path / str(processes))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+        assert done.returncode == 0, done.stderr[-3000:]
+    for number in range(len(PARALLEL)):
+        one, two = (torch.load(tmp_path / processes / f"{number}.pt", weights_only=True).double() for processes in "12")
+        assert float(one.abs().max()) > 1e-2
+        assert float((one - two).abs().max()) < 1e-9, number
