@@ -190,7 +190,7 @@ def pairs_of(batch: Batch, start: int, end: int) -> Batch:
         replace(group, rows=rows) for group, rows in zip([kept[0], kept[1], kept[3]], texts[1:], strict=True))
     return Batch("pairs", batch.names[start:end], batch.images.take(image_rows), batch.texts.take(text_rows), positives, negatives,
                  replace(kept[2], rows=images[1]), matched_texts,
-                 *(_known_within(known, start, end) for known in (batch.known_texts, batch.known_images)))
+                 _known_within(batch.known_texts, start, end), _known_within(batch.known_images, start, end))
 
 
 def _known_within(known: Known | None, start: int, end: int) -> Known | None:
