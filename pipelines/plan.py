@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import StageManifest, fingerprint
+from schemas.rejects import PASSING
 from transforms.core.stage import Stage
 
 
@@ -70,6 +71,8 @@ def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Seq
         for upstream in reads:
             if upstream.must_run and manifest.ingredients["inputs"].get(upstream.stage.name) == upstream.fingerprint:
                 why.append(f"reads {upstream.stage.name}, which is {upstream.state}")
+        if passing := sum(manifest.counts.reasons.get(reason, 0) for reason in PASSING):
+            why.append(f"{passing} images could not be reached last time; a run asks for them again")
         if why:
             state = "stale"
     return StageState(stage, state, why, manifest, recorded, ingredients, wanted)

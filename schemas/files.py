@@ -30,7 +30,7 @@ from fsspec.compression import compr
 from fsspec.core import get_compression, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.retries import RetryingReader, is_local_filesystem, is_web, retried
+from schemas.retries import RetryingReader, is_local_filesystem, is_web, retried, web_arguments
 
 TEMPORARY = ".tmp-"
 _TEMPORARY_NAME = re.compile(r"\.tmp-(.+)-[0-9a-f]{12}", re.DOTALL)
@@ -41,7 +41,7 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The filesystem of a URL or local path, and the path in it."""
     if "://" not in url:  # fsspec would read `::` in a plain path as a chain of URLs
         return LocalFileSystem(), os.path.abspath(url)
-    return url_to_fs(url)
+    return url_to_fs(url, **(web_arguments() if url.startswith(("http://", "https://")) else {}))
 
 
 def is_local(url: str) -> bool:

@@ -104,9 +104,12 @@ class Reason(StrEnum):
     DISSIMILAR = "dissimilar", Outcome.DROPPED
     NEAR_POSITIVE = "near_positive", Outcome.DROPPED
     SURPLUS = "surplus", Outcome.DROPPED
+    # Images whose store or disk did not answer: a later run asks again
+    IMAGE_UNREACHABLE = "image_unreachable", Outcome.REJECTED
 
 
 REASONS = list(Reason)
+PASSING = frozenset({Reason.IMAGE_UNREACHABLE})  # of the machine or store just then: a task that has such rejects is done again
 _POSITION = {reason: position for position, reason in enumerate(REASONS)}
 _DICTIONARY = pa.array([reason.value for reason in REASONS])
 

@@ -7,12 +7,16 @@ import io
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from fsspec import AbstractFileSystem
+from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
 WAITS_S = (0.1, 0.3, 1.0, 3.0, 6.0, 12.0)  # before each further try, each taken 0.5 to 1.5 times: 11 to 34 s in all
+GIVE_UP_S = 60.0  # since the first try: then no further one is begun
+CONNECT_S, SILENCE_S, REQUEST_S = 10.0, 30.0, 600.0  # to reach a web server; between two pieces of its answer; for all of an answer
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
 _LASTING_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
 _PASSING_STATUS = frozenset({408, 425, 429})
@@ -46,14 +50,28 @@ def retried(fs: AbstractFileSystem, action: Callable[[], T]) -> T:
     """What an action on a store returns; on a remote one it is tried again when its error may pass. Raises the last error."""
     if is_local_filesystem(fs):
         return action()
+    begun = time.monotonic()
     for wait in WAITS_S:
         try:
             return action()
         except Exception as error:
-            if not may_pass(error):
+            if not may_pass(error) or time.monotonic() - begun > GIVE_UP_S:
                 raise
         time.sleep(wait * random.uniform(0.5, 1.5))
     return action()
+
+
+def web_arguments() -> dict[str, Any]:
+    """Arguments of a web server's filesystem: bytes as they are rather than compressed, so that ranges count them, and an end to waiting.
+
+    fsspec's configuration (`http`, `client_kwargs`) goes before them.
+    """
+    if "client_kwargs" in conf.get("http", {}):
+        return {}
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+                              "headers": {"Accept-Encoding": "identity"}}}
 
 
 def is_web(fs: AbstractFileSystem) -> bool:
@@ -76,10 +94,16 @@ def is_there(fs: AbstractFileSystem, look: Callable[[], bool]) -> bool:
     return retried(fs, look)
 
 
+def _is_of_ranges(error: Exception) -> bool:
+    """Whether a web server answered a range with something else: the whole, or a part of the compressed whole."""
+    return isinstance(error, ValueError) or type(error).__name__ in ("ClientPayloadError", "ContentEncodingError")
+
+
 class RetryingReader(io.RawIOBase):
     """A remote file for reading that is opened anew, at the same place, when an error that may pass breaks a read.
 
-    A read that brings less than the store says there is counts as a cut connection. Raises as `retried` does.
+    A read of n bytes brings n, or what there is to the end: what comes in short pieces is put together, and nothing where the store says
+    there is more counts as a cut connection. A web server that takes no ranges is read as a stream. Raises as `retried` does.
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str):
@@ -88,6 +112,7 @@ class RetryingReader(io.RawIOBase):
         self._place = 0
         self._file: Any = None
         self._size: int | None = None
+        self._streamed = False
         retried(fs, self._opened)
 
     @property
@@ -102,9 +127,10 @@ class RetryingReader(io.RawIOBase):
 
     def _opened(self) -> Any:
         if self._file is None:
-            self._file = self._fs.open(self._path, "rb")
-            size = getattr(self._file, "size", None)
-            self._size = size if isinstance(size, int) else None
+            self._file = self._fs.open(self._path, "rb", **({"block_size": 0} if self._streamed else {}))
+            if not self._streamed:
+                size = getattr(self._file, "size", None)
+                self._size = size if isinstance(size, int) else None
         return self._file
 
     def readable(self) -> bool:
@@ -134,10 +160,18 @@ class RetryingReader(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Bytes from the present place on; fewer than asked for only at the end."""
-        wanted = -1 if size is None else size
-        data = retried(self._fs, lambda: self._read_once(wanted))
-        self._place += len(data)
-        return data
+        wanted = None if size is None or size < 0 else size
+        pieces: list[bytes] = []
+        got = 0
+        while wanted is None or got < wanted:
+            left = -1 if wanted is None else wanted - got
+            data = retried(self._fs, partial(self._read_once, left))
+            if not data:
+                break
+            self._place += len(data)
+            got += len(data)
+            pieces.append(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readall(self) -> bytes:
         """Everything from the present place on."""
@@ -150,25 +184,37 @@ class RetryingReader(io.RawIOBase):
         return len(data)
 
     def _read_once(self, size: int) -> bytes:
+        """Some bytes of the next `size` (-1: of all); none at the end alone."""
+        if self._size is not None:
+            due = max(self._size - self._place, 0)
+            if not due:
+                return b""
+            size = due if size < 0 else min(size, due)
         try:
             file = self._opened()
             self._go_to_place(file)
             data: bytes = file.read(size)
-        except Exception:
+        except Exception as error:
             self._drop()
+            if not self._streamed and self._size is not None and is_web(self._fs) and _is_of_ranges(error):
+                self._streamed = True
+                if not isinstance(error, ValueError):  # it is compressed on its way: what size it has is not known
+                    self._size = None
+                raise ConnectionError(f"{self._path}: its server takes no ranges") from error
             raise
-        if self._size is not None:
-            due = max(self._size - self._place, 0)
-            if len(data) < (due if size < 0 else min(size, due)):
-                self._drop()
-                raise ConnectionError(f"{self._path}: {len(data)} bytes came where more were due")
+        if not data and self._size is not None:
+            self._drop()
+            raise ConnectionError(f"{self._path}: nothing came where {size} bytes were due")
         return data
 
     def _go_to_place(self, file: Any) -> None:
-        if self._size is not None:
+        if self._size is not None and not self._streamed:
             file.seek(self._place)
             return
-        missing = self._place - file.tell()  # a stream, whose server takes no ranges: what came before is read again
+        if file.tell() > self._place:  # a stream, whose server takes no ranges, goes one way
+            self._drop()
+            file = self._opened()
+        missing = self._place - file.tell()
         while missing > 0:
             skipped = len(file.read(min(missing, 1 << 20)))
             if not skipped:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from schemas import files
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import Counts, TaskRecord, fingerprint
+from schemas.rejects import PASSING
 from schemas.tables import name_of, version_of
 from transforms.core.task import Task
 
@@ -113,9 +114,9 @@ class Stage(ABC):
         return fingerprint([self.identity, seed, corpus.partitions, partition, reads, payload_digest])
 
     def reusable_record(self, corpus: Corpus, partition: int, key: str) -> TaskRecord | None:
-        """The record of this task when it has been done under this key and its files are there, else None."""
+        """The record of this task when it has been done under this key, for good, and its files are there, else None."""
         record = corpus.record(self.name, partition)
-        if record is None or record.key != key:
+        if record is None or record.key != key or PASSING & record.counts.reasons.keys():
             return None
         whole = all(files.size_of(files.join(corpus.folder(self.name), file.name)) == file.bytes for file in record.files)
         return record if whole else None

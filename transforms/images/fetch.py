@@ -5,6 +5,7 @@ Files that hold many images stay open across rows, a few at a time. All function
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import OrderedDict
@@ -16,15 +17,18 @@ from urllib.parse import parse_qs
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from schemas import files
 from schemas.errors import CmclError, SourceError
 from schemas.rejects import Reason
+from schemas.retries import may_pass
 
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
 _CELL = re.compile(r"(.+)#(column=[^#&]*&row=[0-9]+)", re.DOTALL)
+_PASSING_NUMBERS = frozenset({  # of network disks, and disks that fail
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
+    errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.EREMOTEIO})
 _GROUP_BYTES = 256 << 20  # a Parquet row group of images up to this size is kept decoded
 
 
@@ -111,7 +115,8 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
     (`FILE.parquet#column=jpg&row=17`).
 
     Raises ImageError: IMAGE_MISSING (no such file, null cell), IMAGE_TOO_LARGE (more than `max_bytes`, checked before reading),
-    IMAGE_UNREADABLE (anything else, with the text of the error). Raises SourceError when the package for the store is missing.
+    IMAGE_UNREACHABLE (the store or disk failed just then: a later run asks again), IMAGE_UNREADABLE (anything else). Raises
+    SourceError when the package for the store is missing.
     """
     if length is not None and length > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{length} bytes, {max_bytes} are allowed")
@@ -123,13 +128,25 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
             return _read_cell(cell.group(1), cell.group(2), max_bytes)
         return _read_whole(uri, max_bytes)
     except FileNotFoundError as error:
+        if error.__cause__ is not None and is_passing(uri, error):  # what fsspec makes of any error of a web server
+            raise ImageError(Reason.IMAGE_UNREACHABLE, f"{uri}: {error.__cause__ or type(error.__cause__).__name__}") from error
         raise ImageError(Reason.IMAGE_MISSING, f"no such file: {uri}") from error
     except IsADirectoryError as error:
         raise ImageError(Reason.IMAGE_UNREADABLE, f"a folder, not a file: {uri}") from error
     except ImportError as error:
         raise SourceError(f"{uri}: {error}") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {type(error).__name__}: {error}") from error
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # whatever one file, cell or address brings up
+        reason = Reason.IMAGE_UNREACHABLE if is_passing(uri, error) else Reason.IMAGE_UNREADABLE
+        raise ImageError(reason, f"{uri}: {type(error).__name__}: {error}") from error
+
+
+def is_passing(uri: str, error: Exception) -> bool:
+    """Whether an error on reading tells of the store or machine as it was just then, so that a later run may read the file."""
+    if files.is_local(uri):
+        return isinstance(error, OSError) and error.errno in _PASSING_NUMBERS
+    return may_pass(error)
 
 
 def _is_table(file: str, uri: str) -> bool:
@@ -139,8 +156,7 @@ def _is_table(file: str, uri: str) -> bool:
 
 def _open(uri: str) -> IO[bytes]:
     """Opens a path or URL. In a path "::" is part of a name, in a URL it chains filesystems."""
-    file: IO[bytes] = files.open_read(uri) if "://" in uri else LocalFileSystem().open(uri, "rb")
-    return file
+    return files.open_read(uri) if "://" in uri else files.open_regular(uri)
 
 
 def _read_whole(uri: str, max_bytes: int) -> bytes:

@@ -7,32 +7,31 @@ formats are limited to those in the settings; what it warns about is silenced, p
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, TypeVar
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.rejects import Reason
 from transforms.images.fetch import MAX_BYTES, ImageError, close_files, read_bytes
+from transforms.images.metadata import parts, scans, without_metadata
 
 __all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "open_image", "probe", "probe_at", "read_bytes"]
 
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})  # 8 bits a channel
-_ORIENTATION = 0x0112
+_ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 322, 323
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's parsers are known to raise on bad data; anything else is a bug and shall be seen.
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError,
-           MemoryError, struct.error, zlib.error)
-# Opening: without LookupError, which Pillow turns into others there; what is left of it is a format that Pillow does not know.
-_UNOPENED = tuple(kind for kind in _BROKEN if kind is not LookupError)
+_STARTS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8"}
+T = TypeVar("T")
+A = TypeVar("A")
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 
@@ -49,6 +48,8 @@ class ImageLimits(BaseModel):
     min_side: int = Field(default=16, ge=1, description="pixels of the shorter side")
     animated: Literal["reject", "first"] = Field(
         default="reject", description="several frames or pages: reject, or take the first")
+    max_scans: int = Field(default=100, ge=1, description="scans of a JPEG: each is decoded over the whole picture")
+    max_parts: int = Field(default=4096, ge=1, description="chunks, segments or blocks of an image's file beside those of its pixels")
     decode: Literal["full", "header"] = Field(default="full", description="full finds broken images; header is fast and does not")
 
 
@@ -70,18 +71,15 @@ class ImageReject:
 
 
 def probe(data: bytes, limits: ImageLimits | None = None) -> Probe | ImageReject:
-    """Checks the encoded image `data` against `limits`: header first, then (decode="full") all. Never raises on bad data."""
+    """Checks the encoded image `data` against `limits`: header first, then (decode="full") all. Never raises on bad data.
+
+    What is wrong in metadata alone (texts, profiles, checksums of ancillary chunks, EXIF) costs no picture.
+    """
     limits = limits or ImageLimits()
     try:
-        with _checked(data, limits) as image:
-            orientation = _orientation(image) if limits.decode == "header" else 1
-            width, height = image.size
-            if limits.decode == "full":
-                orientation = _decode(image)
+        width, height = _opened(data, limits, lambda image: _measure(image, data, limits))
     except ImageError as error:
         return ImageReject(error.reason, error.detail)
-    if orientation >= 5:
-        width, height = height, width
     return Probe(width, height, sha256(data).digest())
 
 
@@ -101,19 +99,65 @@ def open_image(uri: str, offset: int | None = None, length: int | None = None, l
     Raises ImageError with the reason when it cannot be read, passes a limit or is broken.
     """
     limits = limits or ImageLimits()
-    with _checked(read_bytes(uri, offset, length, limits.max_bytes), limits) as image:
+    return _opened(read_bytes(uri, offset, length, limits.max_bytes), limits, _upright)
+
+
+def _opened(data: bytes, limits: ImageLimits, action: Callable[[Image.Image], T]) -> T:
+    """What `action` makes of the image; where it is broken, of the image without its metadata. Raises ImageError."""
+    try:
+        with _checked(data, limits) as image:
+            return _guarded(limits, action, image)
+    except ImageError as error:
+        cleaned = without_metadata(data) if error.reason == Reason.IMAGE_BROKEN else None
+        if cleaned is None:
+            raise
         try:
-            image.load()
-            orientation = _orientation(image)
-            if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-                layer = image.convert("RGBA")
-                upright = Image.new("RGB", image.size, "white")
-                upright.paste(layer, mask=layer.getchannel("A"))
-            else:
-                upright = image.convert("RGB") if image.mode != "RGB" else image.copy()
-        except _BROKEN as error:
-            raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
+            with _checked(cleaned, limits) as image:
+                return _guarded(limits, action, image)
+        except ImageError as second:
+            raise error if second.reason == Reason.IMAGE_BROKEN else second from None
+
+
+def _guarded(limits: ImageLimits, action: Callable[[A], T], argument: A) -> T:
+    """What an action on an image gives. Raises ImageError for whatever it raises, but for a real want of memory."""
+    try:
+        return action(argument)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, str(error)) from error
+    except MemoryError as error:
+        bytearray(4 * limits.max_pixels)  # raises when the machine has no room; else the image asked for more than any machine has
+        raise ImageError(Reason.IMAGE_BROKEN, f"it asks for more memory than there is: {error or 'MemoryError'}") from error
+    except Exception as error:
+        raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    orientation = _orientation(image)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        upright = Image.new("RGB", image.size, "white")
+        upright.paste(layer, mask=layer.getchannel("A"))
+    else:
+        upright = image.convert("RGB") if image.mode != "RGB" else image.copy()
     return upright.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else upright
+
+
+def _measure(image: Image.Image, data: bytes, limits: ImageLimits) -> tuple[int, int]:
+    """Width and height after orientation, by the header or, once every byte is decoded, by what was found."""
+    width, height = image.size
+    if limits.decode == "header":
+        orientation = _header_orientation(image, data)
+    else:
+        if image.format in ("JPEG", "MPO"):
+            image.draft(None, (1, 1))  # an eighth of the size: reads all data, computes 1/64 of the pixels
+        image.load()
+        orientation = _orientation(image)  # a PNG may tell it after its pixels
+        if image.format == "TIFF":  # Pillow turns a TIFF when it loads it
+            width, height = image.size
+    return (height, width) if orientation >= 5 else (width, height)
 
 
 def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -124,24 +168,21 @@ def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
     if len(data) > limits.max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{len(data)} bytes, {limits.max_bytes} are allowed")
     _check_pixels(_webp_size(data), limits)  # Pillow allocates a WebP's whole canvas when it opens it
-    try:
-        image = Image.open(io.BytesIO(data), formats=limits.formats)  # JPEG's opener takes MPO files too
-    except Image.DecompressionBombError as error:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, str(error)) from error
-    except Image.UnidentifiedImageError as error:
-        start = data[:16]
-        raise ImageError(Reason.IMAGE_BROKEN, f"no {', '.join(limits.formats)} image: it starts with {start!r}") from error
-    except _UNOPENED as error:
-        raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
+    if (found := scans(data)) > limits.max_scans:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"a JPEG of {found} scans, {limits.max_scans} are allowed (max_scans)")
+    if parts(data, limits.max_parts) > limits.max_parts:
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {limits.max_parts} parts beside its pixels (max_parts)")
+    image = _guarded(limits, lambda held: _identified(held, limits), data)
     try:
         _check_pixels(image.size, limits)
+        _check_pixels(_tile_size(image), limits, "a tile of ")
         width, height = image.size
         if min(width, height) < limits.min_side:
             raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels, {limits.min_side} a side are wanted")
         if image.mode not in _MODES:
             raise ImageError(Reason.IMAGE_MODE, f"pixels of mode {image.mode}, more than 8 bits a channel")
         # MPO is a photo with previews or a second view beside it, not an animation.
-        if limits.animated == "reject" and image.format != "MPO" and _is_animated(image):
+        if limits.animated == "reject" and image.format != "MPO" and _guarded(limits, _is_animated, image):
             raise ImageError(Reason.IMAGE_ANIMATED, f"a {image.format} of several frames")
     except ImageError:
         image.close()
@@ -149,37 +190,46 @@ def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
     return image
 
 
-def _check_pixels(size: tuple[int, int] | None, limits: ImageLimits) -> None:
+def _identified(data: bytes, limits: ImageLimits) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=limits.formats)  # JPEG's opener takes MPO files too
+    except Image.UnidentifiedImageError as error:
+        kind = next((kind for kind, start in _STARTS.items() if kind in limits.formats and data.startswith(start)), None)
+        text = f"a damaged {kind}: its header cannot be read" if kind else \
+            f"no {', '.join(limits.formats)} image: it starts with {data[:16]!r}"
+        raise ImageError(Reason.IMAGE_BROKEN, text) from error
+
+
+def _check_pixels(size: tuple[int, int] | None, limits: ImageLimits, what: str = "") -> None:
     if size is not None and size[0] * size[1] > limits.max_pixels:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size[0]} x {size[1]} pixels, {limits.max_pixels} are allowed")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{what}{size[0]} x {size[1]} pixels, {limits.max_pixels} are allowed")
+
+
+def _tile_size(image: Image.Image) -> tuple[int, int] | None:
+    """The sides of a TIFF's tiles, which are decoded whole however small the image is."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _is_animated(image: Image.Image) -> bool:
-    try:
-        return bool(getattr(image, "is_animated", False))
-    except _BROKEN as error:  # a GIF's second frame is looked for when asked
-        raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
+    return bool(getattr(image, "is_animated", False))  # a GIF's second frame is looked for when asked
 
 
-def _decode(image: Image.Image) -> int:
-    """Decodes every byte of `image` and returns its EXIF orientation (a PNG may tell it after its pixels); raises ImageError."""
-    try:
-        if image.format in ("JPEG", "MPO"):
-            image.draft(None, (1, 1))  # an eighth of the size: reads all data, computes 1/64 of the pixels
-        image.load()
-    except Image.DecompressionBombError as error:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, str(error)) from error
-    except _BROKEN as error:
-        raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
+def _header_orientation(image: Image.Image, data: bytes) -> int:
+    """As `_orientation`, without decoding pixels where the file tells none."""
+    if image.format == "PNG" and not any(kind in data for kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt")):
+        return 1
+    if image.format == "TIFF" and _ORIENTATION in getattr(image, "tag_v2", {}):
+        return 1  # the size of the header is that of the upright image already
     return _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:
     """1 to 8; 1 when EXIF is absent or damaged, which is no reason to drop a picture."""
-    try:
+    value: object = 1
+    with suppress(Exception):
         value = image.getexif().get(_ORIENTATION, 1)
-    except _BROKEN:
-        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
