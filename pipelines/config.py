@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.corpus import MAX_PARTITIONS
 from schemas.errors import ConfigError
 from schemas.settings import read_settings, resolved, validated
 from transforms.back_translation.settings import BackTranslationSettings
@@ -38,7 +39,7 @@ class Config(BaseModel):
 
     corpus: str = Field(min_length=1, description="where the corpus is made: a folder or any fsspec URL")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of every random choice")
-    partitions: int = Field(16, ge=1, le=2**20, description="files that each table is cut in, and tasks of each stage")
+    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="files that each table is cut in, and tasks of each stage")
     resources: dict[str, dict[typing.Literal["min_ram", "accelerator", "cpu_count"], str]] = Field(
         default_factory=dict, description="by stage: Beam resource hints (min_ram, accelerator, cpu_count) in place of its own")
     workers: int = Field(1, ge=1, description="processes of the local runner")

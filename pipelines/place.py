@@ -60,7 +60,7 @@ def check_stages(corpus: Corpus, stages: Sequence[Stage]) -> None:
     """
     index = read_index(corpus.url)
     check_links(corpus, {stage.name: list(stage.writes) for stage in stages})
-    named = {entry["stage"] for entry in index["stages"]} if index else set()
+    named = {entry.stage for entry in index.stages} if index else set()
     for stage in stages:
         folder = corpus.folder(stage.name)
         if stage.name in named or holds_stage(folder):

@@ -35,29 +35,35 @@ def ingredients_of(stage: Stage, seed: int, partitions: int, inputs: Mapping[str
     return {**stage.identity, "seed": seed, "partitions": partitions, "sources": dict(stage.sources), "inputs": dict(inputs)}
 
 
-def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0) -> list[StageState]:
+def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0,
+         seals: Mapping[str, str] | None = None) -> list[StageState]:
     """The state of each stage, in the order given, in which every stage must come after those that it reads.
 
     max_rejected: share of a stage's rows; a stage that has rejected more has failed, whatever was allowed when it ran.
+    seals: by stage, of the manifests that `corpus.json` names; another manifest vouches for nothing.
     """
     states: dict[str, StageState] = {}
     for stage in stages:
         reads = sorted({source.stage for source in stage.inputs})
         ingredients = ingredients_of(stage, seed, corpus.partitions, {name: states[name].fingerprint for name in reads})
-        states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected)
+        states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected,
+                                    (seals or {}).get(stage.name))
     return list(states.values())
 
 
 def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Sequence[StageState],
-           max_rejected: float) -> StageState:
+           max_rejected: float, seal: str | None) -> StageState:
     wanted = fingerprint(ingredients)
     manifest = corpus.manifest(stage.name)
+    foreign = manifest is not None and seal is not None and manifest.seal != seal
+    if foreign:
+        manifest = None
     state: Literal["current", "stale", "missing", "failed"] = "current"
     recorded, why = 0, []
     if manifest is None:
         state = "missing"
         recorded = sum(corpus.record(stage.name, p) is not None for p in _partitions(corpus, stage))
-        why.append("never finished" if recorded else "not made yet")
+        why.append("its manifest is not the one that corpus.json names" if foreign else "never finished" if recorded else "not made yet")
     elif manifest.failed:
         state, why = "failed", [manifest.failed]
     elif too_many := manifest.counts.too_many_rejected(max_rejected):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from pipelines.place import check_place, check_stages
 from pipelines.plan import StageState, plan
 from pipelines.stages import stages_of
 from schemas import files
-from schemas.corpus import INDEX, MANIFEST, Corpus, is_own_name, open_corpus, write_index
+from schemas.corpus import INDEX, MANIFEST, Corpus, Index, is_own_name, open_corpus, read_index, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
 from transforms.core.stage import Stage, index_entry
@@ -42,7 +42,9 @@ def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
 def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     check_stages(corpus, stages)
-    return corpus, plan(corpus, stages, config.seed, config.max_rejected)
+    index = read_index(config.corpus)
+    seals = {entry.stage: entry.manifest for entry in index.stages if entry.manifest} if index else {}
+    return corpus, plan(corpus, stages, config.seed, config.max_rejected, seals)
 
 
 def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
@@ -71,20 +73,22 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
     with corpus_lock(config.corpus) as barred:
         corpus, states = _planned(config)
         todo = [state for state in states if state.must_run]
-        template = False
+        template, made = False, {}
         if barred and todo:
             raise barred
-        write_index(corpus, config.seed, [index_entry(state.stage) for state in states])
+        standing = {state.stage.name: state.manifest for state in states if state.manifest and not state.must_run}
+        _write_index(corpus, config.seed, states, standing)
         if todo:
             for state in todo:
-                if state.manifest:  # it would vouch for files that are about to be replaced
-                    files.remove(corpus.folder(state.stage.name), [MANIFEST])
+                folder = corpus.folder(state.stage.name)
+                if MANIFEST in files.listing(folder):  # it would vouch for files that are about to be replaced
+                    files.remove(folder, [MANIFEST])
             with _swept(corpus, [state.stage for state in todo]):
                 template = _run_pipeline(corpus, config, states, progress, (runner, workers or config.workers, beam_options))
-        manifests = {state.stage.name: corpus.manifest(state.stage.name) for state in todo}
-    report = RunReport([manifest for manifest in manifests.values() if manifest],
-                       [state.stage.name for state in states if not state.must_run], time.perf_counter() - start, template,
-                       sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}))
+            made = {state.stage.name: manifest for state in todo if (manifest := corpus.manifest(state.stage.name))}
+            _write_index(corpus, config.seed, states, {**standing, **made})
+    report = RunReport(list(made.values()), [state.stage.name for state in states if not state.must_run], time.perf_counter() - start,
+                       template, sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}))
     for manifest in report.ran:
         if manifest.failed:
             text = f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}"
@@ -100,6 +104,12 @@ def _unmatched(corpus: Corpus, config: Config) -> str | None:
 
     manifests = [corpus.manifest(name) for name in (("pairs", "images") if config.images else ("pairs",))]
     return unmatched([manifest.extra.get("exclusions", {}) for manifest in manifests if manifest])
+
+
+def _write_index(corpus: Corpus, seed: int, states: Sequence[StageState], manifests: Mapping[str, StageManifest]) -> None:
+    """Writes `corpus.json`, naming these manifests by their seals."""
+    seals = {stage: manifest.seal for stage, manifest in manifests.items()}
+    write_index(corpus, seed, [index_entry(state.stage, seals.get(state.stage.name)) for state in states])
 
 
 def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool,
@@ -156,7 +166,7 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
         sweep()
 
 
-def corpus_of(config_or_url: str) -> tuple[Corpus, dict]:
+def corpus_of(config_or_url: str) -> tuple[Corpus, Index]:
     """The corpus that a configuration file makes, or that stands at a URL. Raises CorpusError when there is none."""
     if config_or_url.endswith((".yaml", ".yml")):
         from pipelines.config import load_config

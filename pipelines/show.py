@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.corpus import Corpus
+from schemas.corpus import Corpus, Index
 from schemas.errors import CorpusError
 from schemas.ids import partition_of, placements
 from schemas.regions import RegionFile
 
 
-def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int = 10) -> str:
+def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> str:
     """Describes a pair.
 
     Args:
@@ -41,12 +41,12 @@ def show(corpus: Corpus, index: dict[str, Any], wanted: str | None, limit: int =
     if siblings:
         lines.append("other captions of the image")
         lines += [f"  {sibling}" for sibling in siblings]
-    for entry in index["stages"]:
-        if entry["stage"] == "regions" and corpus.manifest("regions"):
+    for entry in index.stages:
+        if entry.stage == "regions" and corpus.manifest("regions"):
             lines += _regions(corpus, partition, pair["image_id"], limit)
-        if "rewrites" in entry["tables"] and corpus.manifest(entry["stage"]):
-            lines += _rewrites(corpus, entry["stage"], partition, pair["pair_id"], limit)
-        lines += _rejects(corpus, entry["stage"], partition, pair["pair_id"], limit)
+        if "rewrites" in entry.tables and corpus.manifest(entry.stage):
+            lines += _rewrites(corpus, entry.stage, partition, pair["pair_id"], limit)
+        lines += _rejects(corpus, entry.stage, partition, pair["pair_id"], limit)
     return "\n".join(lines)
 
 

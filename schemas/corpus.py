@@ -14,27 +14,61 @@ Nothing else in that folder belongs to the corpus, and nothing else is ever chan
 
 from __future__ import annotations
 
-import os
+import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Annotated
 
 import pyarrow as pa
+from pydantic import Field, TypeAdapter
 
 from schemas import files
-from schemas.errors import CorpusError
+from schemas.errors import CorpusError, FormatError
 from schemas.manifest import StageManifest, TaskRecord, read_manifest, read_record
-from schemas.store import TableFile, table_of
+from schemas.seals import STRICT, is_sealed, parse_sealed, seal_holds, write_sealed
+from schemas.store import FileInfo, TableFile, table_of
 
-FORMAT = 1
+FORMAT = 2  # 1: without seals
 WHOLE = -1  # the partition number of a corpus-wide task
 INDEX, LOCK, MANIFEST = "corpus.json", ".lock", "manifest.json"
 MAX_PARTITIONS = 2**20
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RECORD_NAME = re.compile(r"task(-\d{5,})?\.json")
 _TABLE_NAME = re.compile(r"([a-z][a-z0-9_]*?)(-\d{5,}-of-\d{5,})?\.arrow")
+
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # becomes a path: one called `..` would lead out of the corpus
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """What `corpus.json` says of a stage.
+
+    main: the table whose rows answer to the rows that came in; None: it has none. hashed: the tables that the corpus hash covers.
+    corpus_wide: one task for the whole corpus. manifest: the seal of the stage's manifest; None while the stage is being made.
+    """
+
+    __pydantic_config__ = STRICT
+
+    stage: _Name
+    tables: list[_Name]
+    main: _Name | None
+    hashed: list[_Name]
+    corpus_wide: bool
+    manifest: str | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """The content of `corpus.json`; `stages` in the order in which they run."""
+
+    __pydantic_config__ = STRICT
+
+    format: int
+    partitions: Annotated[int, Field(ge=1, le=MAX_PARTITIONS)]
+    seed: int
+    stages: list[StageEntry]
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,8 +91,8 @@ class Corpus:
         return files.join(self.url, stage, self.file_name(table, partition))
 
     def open(self, stage: str, table: str, partition: int, schema: pa.Schema | None = None) -> TableFile:
-        """Opens a partition of a table; raises as `TableFile` does."""
-        return TableFile(self.table_url(stage, table, partition), table, schema)
+        """Opens a partition of a table, whose bytes must be those that the stage's manifest names; raises as `TableFile` does."""
+        return TableFile(self.table_url(stage, table, partition), table, schema, self.content(stage, table, partition))
 
     def record_url(self, stage: str, partition: int) -> str:
         """Where the record of a task stands."""
@@ -69,29 +103,31 @@ class Corpus:
         return read_record(self.record_url(stage, partition))
 
     def content(self, stage: str, table: str, partition: int) -> str | None:
-        """SHA-256 of a partition of a table, as the record of its task tells, or, when that is lost, the stage's manifest."""
+        """SHA-256 of a partition of a table, as the stage's manifest tells, or, while there is none, the record of its task."""
+        manifest = self._manifest_and_files(stage)
+        if manifest is not None:
+            file = manifest[1].get(self.file_name(table, partition))
+            return file.sha256 if file else None
         record = self.record(stage, partition)
-        if record is not None:
-            return record.content(table)
-        manifest = self.manifest(stage)
-        name = self.file_name(table, partition)
-        return next((file.sha256 for file in manifest.files if file.name == name), None) if manifest else None
+        return record.content(table) if record else None
 
     def manifest_url(self, stage: str) -> str:
         """Where the manifest of a stage stands."""
         return files.join(self.url, stage, MANIFEST)
 
     def manifest(self, stage: str) -> StageManifest | None:
-        """The manifest of a finished stage, None when there is none."""
+        """The manifest of a finished stage, None when there is none, or a damaged one."""
+        found = self._manifest_and_files(stage)
+        return found[0] if found else None
+
+    def _manifest_and_files(self, stage: str) -> tuple[StageManifest, dict[str, FileInfo]] | None:
+        """The manifest and its files by name. Each task looks at those of what it reads; they grow with the number of partitions."""
         url = self.manifest_url(stage)
-        if not files.is_local(url):
-            return read_manifest(url)
         try:
-            found = os.stat(files.local_path(url))
+            stamp = files.version_stamp(url)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        # Each task looks at the manifests of what it reads; they grow with the number of partitions.
-        return _manifest_at(url, found.st_ino, found.st_mtime_ns, found.st_size)
+        return _manifest_at(url, stamp) if stamp else _manifest_at.__wrapped__(url, stamp)
 
     def missing_files(self, manifest: StageManifest) -> list[str]:
         """What a stage's manifest promises and its folder lacks or holds in another size; no bytes are read."""
@@ -100,8 +136,9 @@ class Corpus:
 
 
 @lru_cache(maxsize=64)
-def _manifest_at(url: str, *stamp: int) -> StageManifest | None:
-    return read_manifest(url)
+def _manifest_at(url: str, stamp: object) -> tuple[StageManifest, dict[str, FileInfo]] | None:
+    manifest = read_manifest(url)
+    return (manifest, {file.name: file for file in manifest.files}) if manifest else None
 
 
 def is_own_name(name: str, tables: Iterable[str]) -> bool:
@@ -118,15 +155,19 @@ def remove_stale(corpus: Corpus, stage: str, tables: Iterable[str], kept: set[st
     Own is what bears such a name and holds what the name says: a whole table with that name in it, or a record of this stage.
     """
     folder = corpus.folder(stage)
-    names = [name for name in files.listing(folder) if name not in kept and is_own_name(name, tables)]
-    files.remove(folder, [name for name in names if _holds_what_it_says(files.join(folder, name), stage)])
+    files.remove(folder, [name for name in files.listing(folder) if name not in kept and is_own_file(corpus, stage, tables, name)])
+
+
+def is_own_file(corpus: Corpus, stage: str, tables: Iterable[str], name: str) -> bool:
+    """Whether a file in a stage's folder is one that such a stage wrote, by its name and by what is in it."""
+    return is_own_name(name, tables) and _holds_what_it_says(files.join(corpus.folder(stage), name), stage)
 
 
 def _holds_what_it_says(url: str, stage: str) -> bool:
     name = url.rpartition("/")[2]
     if name == MANIFEST or _RECORD_NAME.fullmatch(name):
-        held = read_manifest(url) if name == MANIFEST else read_record(url)
-        return held is not None and held.stage == stage
+        held = files.read_json(url)  # of any release, and sealed or not: this tells whose it is, not whether it is sound
+        return isinstance(held, dict) and held.get("stage") == stage and {"counts", "files"} <= set(held)
     found = _TABLE_NAME.fullmatch(name)
     return found is not None and table_of(url) == found[1]
 
@@ -138,50 +179,62 @@ def holds_stage(folder: str) -> bool:
     return any(_holds_what_it_says(files.join(folder, name), stage) for name in sorted(names))
 
 
-def read_index(url: str) -> dict[str, Any] | None:
-    """The content of a corpus' `corpus.json`, None when there is none or it is damaged: a run writes it again.
+_INDEX = TypeAdapter(Index)
 
-    Raises CorpusError when it was written in a format that this release does not read.
+
+def load_index(url: str) -> Index:
+    """The content of a corpus' `corpus.json`.
+
+    Raises CorpusError when there is none, it is damaged, or was written in a format that this release does not read.
     """
-    index = files.read_json(files.join(url, INDEX))
-    if isinstance(index, dict) and {"format", "partitions", "stages"} <= set(index) and index["format"] != FORMAT:
-        raise CorpusError(f"{url} is a corpus of format {str(index['format'])[:40]}; this release reads format {FORMAT}")
-    return index if _is_index(index) else None
+    place = files.join(url, INDEX)
+    try:
+        with files.open_read(place) as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CorpusError(f"there is no corpus at {url} (no corpus.json): `cmcl run CONFIG` makes one, or writes it again") from None
+    except IsADirectoryError:
+        raise CorpusError(f"{place} is a folder, where a file should be: move it away, and run `cmcl run CONFIG`") from None
+    _refuse_other_formats(data, url)
+    return parse_sealed(data, place, _INDEX, "`cmcl run CONFIG` writes it again")
 
 
-def _is_index(index: Any) -> bool:
-    """Whether this is what `write_index` writes. Its names become paths: a stage called `..` would lead out of the corpus."""
-    if not isinstance(index, dict) or not isinstance(index.get("stages"), list):
-        return False
-    partitions = index.get("partitions")
-    return (index.get("format") == FORMAT and type(partitions) is int and 1 <= partitions <= MAX_PARTITIONS
-            and all(map(_is_index_entry, index["stages"])))
+def _refuse_other_formats(data: bytes, url: str) -> None:
+    """Raises CorpusError for a document without seals that names a format; a sealed one is judged by its seal first."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    known = value.get("format") if isinstance(value, dict) else None
+    if type(known) is not int or known == FORMAT or (is_sealed(data) and not seal_holds(data)):
+        return
+    if known == 1:
+        raise CorpusError(f"{url} was made by an earlier release (format 1, without seals): `cmcl run CONFIG` makes it again")
+    raise FormatError(f"{url} is a corpus of format {known}; this release reads format {FORMAT}")
 
 
-def _is_index_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    names = [entry.get("stage"), *([entry["main"]] if entry.get("main") is not None else [])]
-    for key in ("tables", "hashed"):
-        if not isinstance(entry.get(key), list):
-            return False
-        names += entry[key]
-    return all(isinstance(name, str) and _STAGE_NAME.fullmatch(name) for name in names)
+def read_index(url: str) -> Index | None:
+    """The content of `corpus.json`, None when a run must write it: there is none, it is damaged, or of an earlier release.
 
-
-def open_corpus(url: str) -> tuple[Corpus, dict[str, Any]]:
-    """An existing corpus and its index. Raises CorpusError when there is none."""
-    index = read_index(url)
-    if index is None:
-        raise CorpusError(f"there is no corpus at {url} (no whole corpus.json): `cmcl run CONFIG` makes one, or writes it again")
-    return Corpus(url, index["partitions"]), index
-
-
-def write_index(corpus: Corpus, seed: int, stages: list[dict[str, Any]]) -> None:
-    """Writes `corpus.json`. `stages`, in the order in which they run, each {"stage", "tables", "main", "hashed"}: its name, its
-    tables, the table whose rows answer to the rows that came in (or null), and the tables that the corpus hash covers.
+    Raises CorpusError when it is of a format that this release does not know.
     """
-    value = {"format": FORMAT, "partitions": corpus.partitions, "seed": seed, "stages": stages}
-    url = files.join(corpus.url, INDEX)
-    if files.read_json(url) != value:
-        files.write_json(url, value)
+    try:
+        return load_index(url)
+    except FormatError:
+        raise
+    except CorpusError:
+        return None
+
+
+def open_corpus(url: str) -> tuple[Corpus, Index]:
+    """An existing corpus and its index. Raises CorpusError when there is none, or its `corpus.json` is damaged."""
+    index = load_index(url)
+    return Corpus(url, index.partitions), index
+
+
+def write_index(corpus: Corpus, seed: int, stages: list[StageEntry]) -> None:
+    """Writes `corpus.json`, unless it says this already. `stages`: in the order in which they run."""
+    index = Index(FORMAT, corpus.partitions, seed, stages)
+    known = read_index(corpus.url)
+    if known is None or replace(known, seal="") != index:
+        write_sealed(files.join(corpus.url, INDEX), asdict(index))

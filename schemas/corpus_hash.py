@@ -90,9 +90,9 @@ def hash_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
     return total.hexdigest()
 
 
-def hash_table(corpus: Corpus, stage: str, table: str) -> str:
+def hash_table(corpus: Corpus, stage: str, table: str, corpus_wide: bool = False) -> str:
     """The hash of one table of one stage over all partitions, in order. Raises as `TableFile` does."""
-    found = [WHOLE] if _is_whole(corpus, stage, table) else list(range(corpus.partitions))
+    found = [WHOLE] if corpus_wide else list(range(corpus.partitions))
     with corpus.open(stage, table, found[0]) as first:
         schema = first.schema
 
@@ -102,8 +102,3 @@ def hash_table(corpus: Corpus, stage: str, table: str) -> str:
                 yield from file.batches()
 
     return hash_batches(schema, batches())
-
-
-def _is_whole(corpus: Corpus, stage: str, table: str) -> bool:
-    manifest = corpus.manifest(stage)
-    return manifest is not None and any(file.name == corpus.file_name(table, WHOLE) for file in manifest.files)

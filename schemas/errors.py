@@ -33,6 +33,10 @@ class CorpusError(CmclError):
     """A corpus is damaged, incomplete or in use."""
 
 
+class FormatError(CorpusError):
+    """A corpus is of a format that this release does not know, and must not write over."""
+
+
 class SourceError(CmclError):
     """An input cannot be read as a whole (a missing file, a missing column); single bad rows become rejects instead."""
 

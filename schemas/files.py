@@ -166,6 +166,21 @@ def open_regular(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
+_TELLING = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+def version_stamp(url: str) -> tuple[Any, ...] | None:
+    """What changes when a file is written anew; None when its store tells no ETag and no time. Raises FileNotFoundError."""
+    fs, path = filesystem(url)
+    if is_local_filesystem(fs):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    fs.invalidate_cache(path)
+    info = retried(fs, lambda: fs.info(path))
+    told = tuple(str(info[name]) for name in _TELLING if info.get(name) is not None)
+    return (*told, info.get("size")) if told else None
+
+
 def write_json(url: str, value: Any) -> None:
     """Writes JSON (sorted keys, two spaces) whole or not at all."""
     with atomic_write(url) as sink:

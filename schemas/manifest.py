@@ -20,7 +20,10 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from schemas import files
+from pydantic import TypeAdapter
+
+from schemas.errors import CorpusError
+from schemas.seals import STRICT, read_sealed
 from schemas.store import FileInfo
 
 _LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy", "torch",
@@ -49,6 +52,8 @@ def library_versions() -> dict[str, str]:
 class Counts:
     """Rows that went through a task or a stage. rows_in = out of the main table + rejected + excluded + merged."""
 
+    __pydantic_config__ = STRICT
+
     rows_in: int = 0
     rows_out: dict[str, int] = field(default_factory=dict)  # by table
     rejected: int = 0
@@ -56,7 +61,7 @@ class Counts:
     merged: int = 0
     dropped: int = 0  # candidates refused by guards: no input rows
     reasons: dict[str, int] = field(default_factory=dict)
-    numbers: dict[str, float] = field(default_factory=dict)  # what else a stage counts; added up
+    numbers: dict[str, int | float] = field(default_factory=dict)  # what else a stage counts; added up
     engine_ms: int = 0
 
     def too_many_rejected(self, allowed: float) -> str | None:
@@ -81,6 +86,8 @@ class Counts:
 class TaskRecord:
     """One finished task: its partition (-1: a corpus-wide artefact), key, files and counts."""
 
+    __pydantic_config__ = STRICT
+
     stage: str
     partition: int
     key: str
@@ -88,6 +95,7 @@ class TaskRecord:
     counts: Counts
     wall_ms: int
     extra: dict[str, Any] = field(default_factory=dict)  # what a corpus-wide task wants in its manifest
+    seal: str = ""  # of the record as it was written
 
     def content(self, table: str) -> str:
         """SHA-256 of the file of one of its tables."""
@@ -113,6 +121,8 @@ class TaskRecord:
 class StageManifest:
     """One finished stage: what it was made from, what it made, and how long that took."""
 
+    __pydantic_config__ = STRICT
+
     stage: str
     fingerprint: str
     ingredients: dict[str, Any]  # what the fingerprint hashes, so that a change can be named
@@ -121,24 +131,18 @@ class StageManifest:
     counts: Counts
     files: list[FileInfo]
     contents: dict[str, str]  # by table: a hash over its files
+    records: dict[str, str]  # by partition ("-1": a corpus-wide task): the seal of the task's record
     versions: dict[str, str]
     wall_s: float  # tasks' time added up
     ran: int  # tasks that this run did; the others were reused
     finished: str  # UTC, ISO 8601
     extra: dict[str, Any] = field(default_factory=dict)
     failed: str | None = None
+    seal: str = ""  # of the manifest as it was written
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the same fields."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> StageManifest:
-        """The manifest that `to_json` wrote. Raises TypeError or KeyError when fields are missing or unknown."""
-        value = dict(value)
-        value["files"] = [FileInfo(**file) for file in value["files"]]
-        value["counts"] = Counts(**value["counts"])
-        return cls(**value)
 
 
 def table_contents(records: list[TaskRecord]) -> dict[str, str]:
@@ -150,19 +154,31 @@ def table_contents(records: list[TaskRecord]) -> dict[str, str]:
     return {table: fingerprint(sums) for table, sums in sorted(digests.items())}
 
 
+_MANIFEST, _RECORD = TypeAdapter(StageManifest), TypeAdapter(TaskRecord)
+REPAIR = "`cmcl verify CORPUS --repair`, then `cmcl run`, makes it again"
+
+
+def load_manifest(url: str) -> StageManifest:
+    """The manifest at `url`. Raises FileNotFoundError when it is absent, CorpusError when it is not what was written."""
+    return read_sealed(url, _MANIFEST, REPAIR)
+
+
+def load_record(url: str) -> TaskRecord:
+    """The task record at `url`. Raises as `load_manifest` does."""
+    return read_sealed(url, _RECORD, REPAIR)
+
+
 def read_manifest(url: str) -> StageManifest | None:
-    """The manifest at `url`; None when it is absent, not whole, or of another form."""
-    value = files.read_json(url)
+    """The manifest at `url`; None when it is absent or damaged: a run makes it again."""
     try:
-        return StageManifest.from_json(value) if value else None
-    except (TypeError, KeyError, ValueError, AttributeError):
+        return load_manifest(url)
+    except (FileNotFoundError, CorpusError):
         return None
 
 
 def read_record(url: str) -> TaskRecord | None:
-    """The task record at `url`; None when it is absent, not whole, or of another form."""
-    value = files.read_json(url)
+    """The task record at `url`; None when it is absent or damaged: a run does the task again."""
     try:
-        return TaskRecord.from_json(value) if value else None
-    except (TypeError, KeyError, ValueError, AttributeError):
+        return load_record(url)
+    except (FileNotFoundError, CorpusError):
         return None

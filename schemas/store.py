@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from schemas import files
+from schemas import checked, files
 from schemas.errors import CorpusError, SchemaError
+from schemas.seals import STRICT
 from schemas.tables import BATCH_ROWS, check_schema, name_of
 
 _MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
@@ -24,6 +25,8 @@ _MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
 @dataclass(frozen=True)
 class FileInfo:
     """What is known of a finished file: its name in its folder, rows, bytes, and SHA-256 (hex) of its bytes."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     table: str
@@ -96,6 +99,8 @@ class TableWriter:
         if kind is None:
             name = self.url.rstrip("/").rpartition("/")[2]
             self.info = FileInfo(name, self.table, self._rows, self._sink.bytes, self._sink.sha256)
+            if files.is_local(self.url):
+                checked.remember(self.url, self.info.sha256)
 
 
 def _compact(table: pa.Table) -> pa.RecordBatch:
@@ -107,14 +112,16 @@ def _compact(table: pa.Table) -> pa.RecordBatch:
 class TableFile:
     """A table file opened for reading: schema checked, batches on demand, without a copy when local.
 
-    Raises FileNotFoundError when it is absent, CorpusError when it is no whole Arrow file, SchemaError when it is another table
-    or another version.
+    `sha256`: of the bytes that it must hold; without it they are not checked.
+
+    Raises FileNotFoundError when it is absent, CorpusError when it is no whole Arrow file or holds other bytes, SchemaError when it is
+    another table or another version.
     """
 
-    def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
+    def __init__(self, url: str, table: str, schema: pa.Schema | None = None, sha256: str | None = None):
         self.url = url
         try:
-            self._source = _source(url)
+            self._source = checked.opened(url, sha256) if sha256 else _source(url)
             self._reader = pa.ipc.open_file(self._source)
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "no such file", url) from None

@@ -104,4 +104,4 @@ def test_a_missing_input_is_named_before_any_work(scene_files, tmp_path, capsys)
 def test_a_corpus_of_another_format_is_named(tmp_path, capsys):
     (tmp_path / "corpus.json").write_text('{"format": 99, "partitions": 1, "stages": []}')
     assert main(["verify", str(tmp_path)]) == 1
-    assert "is a corpus of format 99; this release reads format 1" in capsys.readouterr().err
+    assert "is a corpus of format 99; this release reads format 2" in capsys.readouterr().err

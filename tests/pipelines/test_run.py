@@ -148,7 +148,7 @@ def test_an_index_that_is_lost_or_outdated_is_written_again(scene_files, tmp_pat
     whole = index.read_bytes()
     for damaged in (None, b"", b"[]", b'"x"', b'{"format": 1}'):
         index.unlink() if damaged is None else index.write_bytes(damaged)
-        with pytest.raises(CorpusError, match="no whole corpus.json"):
+        with pytest.raises(CorpusError, match="corpus.json|earlier release"):
             open_corpus(str(tmp_path / "c"))
         assert run(config).ran == [] and index.read_bytes() == whole
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pyarrow as pa
@@ -6,9 +5,8 @@ import pytest
 
 from pipelines.run import run
 from pipelines.verify import corpus_hash, forget, verify
-from schemas import files
 from schemas.corpus import open_corpus
-from schemas.store import TableWriter
+from tests.forge import forge_manifest, forge_table
 from tests.pipelines.conftest import hash_of, make_config
 
 
@@ -56,23 +54,15 @@ def test_missing_cut_and_foreign_files_are_named(corpus):
     (corpus / "pairs/.tmp-pairs-1").write_text("half")
     found = faults(corpus)
     assert "tfidf/rewrites-00000-of-00004.arrow: is missing" in found
-    assert any(text.startswith("examples/examples-00001-of-00004.arrow: has 1000 bytes, the manifest says") for text in found)
+    assert any(text.startswith("examples/examples-00001-of-00004.arrow: has 1000 bytes, its record says") for text in found)
     assert "texts/notes.txt: not in the manifest" in found and "pairs/.tmp-pairs-1: not in the manifest" in found
 
 
 def rewrite(place, stage, table, change):
-    """Replaces a table's first partition by a changed one, and makes the manifest vouch for it."""
+    """Replaces a table's first partition by a changed one that everything vouches for."""
     corpus, _ = open_corpus(str(place))
     partition = next(p for p in range(4) if corpus.open(stage, table, p).rows > 3)
-    with corpus.open(stage, table, partition) as file:
-        rows = change(file.read())
-    with TableWriter(corpus.table_url(stage, table, partition), rows.schema) as writer:
-        writer.write(rows)
-    manifest = json.load(open(corpus.manifest_url(stage)))
-    for file in manifest["files"]:
-        if file["name"] == writer.info.name:
-            file.update(writer.info.to_json())
-    files.write_json(corpus.manifest_url(stage), manifest)
+    forge_table(corpus, stage, table, partition, change)
 
 
 def put(table, column, values):
@@ -100,11 +90,13 @@ def test_a_wrong_schema_version_is_named(corpus):
 
 
 def test_books_that_do_not_balance_are_named(corpus):
-    url = open_corpus(str(corpus))[0].manifest_url("pairs")
-    manifest = json.load(open(url))
-    manifest["counts"]["rows_in"] += 1
-    files.write_json(url, manifest)
-    assert any(text.startswith("pairs: 201 rows in, but") for text in faults(corpus))
+    def one_more(manifest):
+        manifest.counts.rows_in += 1
+
+    forge_manifest(open_corpus(str(corpus))[0], "pairs", one_more)
+    found = faults(corpus)
+    assert any(text.startswith("pairs/manifest.json: 201 rows in, but") for text in found)
+    assert "pairs/manifest.json: its counts are not the sum of its tasks'" in found
 
 
 def test_a_stage_without_manifest_is_named(corpus):

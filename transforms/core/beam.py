@@ -21,6 +21,7 @@ from schemas import files
 from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
+from schemas.seals import write_sealed
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
 
@@ -75,8 +76,9 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
     start = time.perf_counter()
     task = Task(corpus, stage, partition, context.seed)
     written = task.run(payload)
+    stage.check_inputs(corpus, partition)
     record = TaskRecord(stage.name, partition, key, written, task.counts, round((time.perf_counter() - start) * 1000), task.extra)
-    files.write_json(corpus.record_url(stage.name, partition), record.to_json())
+    record.seal = write_sealed(corpus.record_url(stage.name, partition), record.to_json())
     return TaskResult(record, ran=True)
 
 
@@ -143,6 +145,7 @@ class _Summarise(beam.DoFn):
             if stage.reusable_record(context.corpus, WHOLE, key):
                 return  # nothing to sum up: the artefact is up to date
             summary = stage.summarise(Task(context.corpus, stage, partition, context.seed))
+            stage.check_inputs(context.corpus, WHOLE)
         yield summary
 
 
@@ -166,10 +169,10 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         stage=stage.name, fingerprint=known.digest, ingredients=dict(known.ingredients),
         partitions=context.corpus.partitions, seed=context.seed, counts=counts,
         files=[file for record in records for file in record.files], contents=table_contents(records),
-        versions=library_versions(), wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
-        ran=sum(result.ran for result in results),
+        records={str(record.partition): record.seal for record in records}, versions=library_versions(),
+        wall_s=round(sum(record.wall_ms for record in records) / 1000, 3), ran=sum(result.ran for result in results),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
-    files.write_json(context.corpus.manifest_url(stage.name), manifest.to_json())
+    write_sealed(context.corpus.manifest_url(stage.name), manifest.to_json())
     kept = {file.name for file in manifest.files} | {MANIFEST}
     kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
     remove_stale(context.corpus, stage.name, stage.writes, kept)

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from schemas import files
-from schemas.corpus import WHOLE, Corpus
+from schemas.checked import check, holds, was_checked
+from schemas.corpus import WHOLE, Corpus, StageEntry
 from schemas.manifest import Counts, TaskRecord, fingerprint
 from schemas.rejects import PASSING
 from schemas.tables import name_of, version_of
@@ -113,12 +114,24 @@ class Stage(ABC):
                 reads[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
         return fingerprint([self.identity, seed, corpus.partitions, partition, reads, payload_digest])
 
+    def check_inputs(self, corpus: Corpus, partition: int) -> None:
+        """Raises CorpusError when a local file that a task reads has changed since this process opened it."""
+        for source in self.inputs:
+            own = source.scope == "partition" and partition != WHOLE
+            for one in [partition] if own else [WHOLE, *range(corpus.partitions)]:
+                url = corpus.table_url(source.stage, source.table, one)
+                sha256 = corpus.content(source.stage, source.table, one) if was_checked(url) else None
+                if sha256:
+                    check(url, sha256)
+
     def reusable_record(self, corpus: Corpus, partition: int, key: str) -> TaskRecord | None:
-        """The record of this task when it has been done under this key, for good, and its files are there, else None."""
+        """The record of this task when it has been done under this key, for good, and its files hold what it wrote, else None."""
         record = corpus.record(self.name, partition)
-        if record is None or record.key != key or PASSING & record.counts.reasons.keys():
+        if record is None or record.key != key or (record.stage, record.partition) != (self.name, partition):
             return None
-        whole = all(files.size_of(files.join(corpus.folder(self.name), file.name)) == file.bytes for file in record.files)
+        if PASSING & record.counts.reasons.keys():
+            return None
+        whole = all(holds(files.join(corpus.folder(self.name), file.name), file.bytes, file.sha256) for file in record.files)
         return record if whole else None
 
 
@@ -139,7 +152,7 @@ class SummaryStage(Stage):
         """One summary out of one or more. It may change the first one in place, which is then its own, and must not change the others."""
 
 
-def index_entry(stage: Stage) -> dict[str, Any]:
-    """What `corpus.json` says of a stage."""
+def index_entry(stage: Stage, manifest: str | None = None) -> StageEntry:
+    """What `corpus.json` says of a stage; `manifest`: the seal of its manifest."""
     tables = [name_of(schema) for schema in stage.writes.values()]
-    return {"stage": stage.name, "tables": tables, "main": stage.main_table, "hashed": [] if stage.internal else tables}
+    return StageEntry(stage.name, tables, stage.main_table, [] if stage.internal else tables, stage.corpus_wide, manifest)

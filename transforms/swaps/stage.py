@@ -202,10 +202,10 @@ _NAMES = {position: reason.value for reason, position in _POSITIONS.items()}
 
 def load_index(corpus: Corpus) -> Index:
     """The corpus' vocabulary as an index, kept in the process. Raises CorpusError when there is no vocabulary."""
-    record = corpus.record("vocabulary", WHOLE)
-    if record is None:
+    content = corpus.content("vocabulary", "vocabulary", WHOLE)
+    if content is None:
         raise CorpusError(f"{corpus.url} has no vocabulary: run the stage `vocabulary` first")
-    return _index(corpus, record.content("vocabulary"))
+    return _index(corpus, content)
 
 
 @lru_cache(maxsize=2)

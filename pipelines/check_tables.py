@@ -1,0 +1,210 @@
+"""Checks the tables of a corpus against each other: order, identity, references and counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.check_files import Finding
+from schemas import ids
+from schemas.corpus import WHOLE, Corpus, Index, StageEntry
+from schemas.errors import CmclError
+from schemas.rejects import Outcome, Reason, RejectLog
+from transforms.core.task import Task
+from transforms.examples import Join
+
+
+def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) -> Iterator[Finding]:
+    """Faults between tables, in partitions that are not `damaged`. Memory: 8 bytes a pair, and one partition of a few tables."""
+    whole = any(entry.stage == "pairs" for entry in index.stages) and not any(stage == "pairs" for stage, _ in damaged)
+    everyone = _all_pair_keys(corpus) if whole else np.empty(0, np.uint64)  # else it cannot be told which negatives come from nowhere
+    for entry in index.stages:
+        for partition in [WHOLE] if entry.corpus_wide else range(corpus.partitions):
+            if (entry.stage, partition) not in damaged:
+                for text in _reject_faults(corpus, entry.stage, partition):
+                    yield Finding(entry.stage, partition, f"{entry.stage}/{corpus.file_name('rejects', partition)}: {text}")
+    for partition in range(corpus.partitions):
+        sound = [entry for entry in index.stages if (entry.stage, partition) not in damaged and not entry.corpus_wide]
+        for entry in sound:
+            try:
+                for text in _partition_faults(corpus, entry, partition, sound, everyone):
+                    yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {text}")
+            except (CmclError, FileNotFoundError, ValueError) as error:
+                yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {error}")
+
+
+def _partition_faults(corpus: Corpus, entry: StageEntry, partition: int, sound: Sequence[StageEntry],
+                      everyone: np.ndarray) -> Iterator[str]:
+    stage, tables = entry.stage, set(entry.tables)
+    held = {other.stage for other in sound}
+    if "images" in tables:
+        yield from _row_faults("images", _read(corpus, stage, "images", partition)["image_id"], corpus, partition)
+    if "texts" in tables:
+        yield from _text_faults(_read(corpus, stage, "texts", partition), corpus, partition)
+    if "regions" in tables:
+        with corpus.open(stage, "regions", partition) as file:
+            named = pa.chunked_array([batch["image_id"] for batch in file.batches()], pa.string())
+        yield from _row_faults("regions", named, corpus, partition)
+        images = [_read(corpus, other.stage, "images", partition)["image_id"] for other in sound if "images" in other.tables]
+        if {"pairs", "images"} & held and (strangers := _strangers(named, images)):
+            yield f"{strangers} regions name an image that is not in the partition"
+    if "pairs" not in held:
+        return
+    pairs = _read(corpus, "pairs", "pairs", partition)
+    if stage == "pairs":
+        yield from _pair_faults(pairs, _read(corpus, "pairs", "images", partition), corpus, partition)
+    if "graphs" in tables:
+        yield from _order_faults("graphs", _read(corpus, stage, "graphs", partition)["pair_id"], pairs["pair_id"], strictly=True)
+    if "rewrites" in tables:
+        yield from _rewrite_faults(_read(corpus, stage, "rewrites", partition), pairs, everyone)
+    if stage == "examples":
+        yield from _example_faults(corpus, partition, pairs, sound)
+
+
+def _reject_faults(corpus: Corpus, stage: str, partition: int) -> Iterator[str]:
+    """Rejects against the counts of their task. Of candidates that guards dropped, a stage may log some, and count all."""
+    record = corpus.record(stage, partition)
+    if record is None:
+        return
+    rejects = _read(corpus, stage, "rejects", partition)
+    rows = Counter(rejects["reason"].cast(pa.string()).to_pylist())
+    counted = record.counts.reasons
+    for reason in sorted({*rows, *counted}):
+        if reason not in set(Reason):
+            yield f"there is no reason {reason!r}"
+        elif rows[reason] != counted.get(reason, 0) and not (Reason(reason).outcome is Outcome.DROPPED and rows[reason] < counted.get(reason, 0)):
+            yield f"{rows[reason]} rows are {reason}, but {counted.get(reason, 0)} are counted"
+    log = RejectLog(stage)
+    log.counts.update({reason: count for reason, count in counted.items() if reason in set(Reason)})
+    sums = log.outcomes()
+    said = {Outcome.REJECTED: record.counts.rejected, Outcome.EXCLUDED: record.counts.excluded, Outcome.DROPPED: record.counts.dropped}
+    if any(sums[outcome] != count for outcome, count in said.items()) or sums[Outcome.MERGED] > record.counts.merged:
+        yield "what is counted as rejected, excluded, merged and dropped is not the sum of the reasons"
+    if set(rejects["stage"].to_pylist()) - {stage}:
+        yield "holds rejects of another stage"
+
+
+def _read(corpus: Corpus, stage: str, table: str, partition: int) -> pa.Table:
+    with corpus.open(stage, table, partition) as file:
+        return file.read()
+
+
+def _all_pair_keys(corpus: Corpus) -> np.ndarray:
+    keys = [_keys(_read(corpus, "pairs", "pairs", partition)["pair_id"]) for partition in range(corpus.partitions)]
+    return np.sort(np.concatenate([*keys, np.empty(0, np.uint64)]))
+
+
+def _keys(pair_ids: pa.ChunkedArray) -> np.ndarray:
+    """The first 16 hex digits of each id as a number; ids that are no hex digits become 0."""
+    text = pair_ids.combine_chunks()
+    digits = np.array(pc.utf8_slice_codeunits(text, 0, 16).cast(pa.binary()).to_numpy(zero_copy_only=False), dtype="S16")
+    codes = np.frombuffer(digits.tobytes(), np.uint8).reshape(-1, 16).astype(np.int16)
+    values = np.where(codes >= ord("a"), codes - ord("a") + 10, codes - ord("0"))
+    good = ((values >= 0) & (values < 16)).all(axis=1)
+    powers = np.uint64(1) << (np.uint64(4) * np.arange(15, -1, -1, dtype=np.uint64))
+    return np.where(good, (values.astype(np.uint64) * powers).sum(axis=1, dtype=np.uint64), 0)
+
+
+def _row_faults(what: str, row_ids: pa.ChunkedArray, corpus: Corpus, partition: int) -> Iterator[str]:
+    """Rows that are not this partition's, or not in the order (placement, id), or there twice."""
+    names = row_ids.to_pylist()
+    places = ids.placements(names)
+    if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
+        yield f"holds {what} of another partition"
+    keys = list(zip(places.tolist(), names, strict=True))
+    if any(one >= other for one, other in zip(keys, keys[1:], strict=False)):
+        yield f"its {what} are not in order, or one stands twice"
+
+
+def _text_faults(texts: pa.Table, corpus: Corpus, partition: int) -> Iterator[str]:
+    yield from _row_faults("texts", texts["text_id"], corpus, partition)
+    wrong = sum(ids.text_id(row["source"], row["text"]) != row["text_id"] for row in texts.to_pylist())
+    if wrong:
+        yield f"{wrong} text ids are not those of their content"
+
+
+def _strangers(named: pa.ChunkedArray, known: Sequence[pa.ChunkedArray]) -> int:
+    """How many ids stand in none of the columns."""
+    everyone = pa.concat_arrays([chunk for column in known for chunk in column.chunks] or [pa.array([], pa.string())])
+    return int(pc.sum(pc.invert(pc.is_in(named, value_set=everyone))).as_py() or 0)
+
+
+def _pair_faults(pairs: pa.Table, images: pa.Table, corpus: Corpus, partition: int) -> Iterator[str]:
+    if orphans := _strangers(pairs["image_id"], [images["image_id"]]):
+        yield f"{orphans} pairs name an image that is not in the partition"
+    names = pairs["image_id"].to_pylist()
+    places = ids.placements(names)
+    if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
+        yield "holds pairs of another partition"
+    keys = list(zip(places.tolist(), names, pairs["pair_id"].to_pylist(), strict=True))
+    if any(one > other for one, other in zip(keys, keys[1:], strict=False)):
+        yield "its pairs are not in order"
+    wrong = sum(ids.pair_id(row["image_id"], row["caption"]) != row["pair_id"] for row in pairs.to_pylist())
+    if wrong:
+        yield f"{wrong} pair ids are not those of their content"
+    if pc.count_distinct(pairs["pair_id"]).as_py() != pairs.num_rows:
+        yield "a pair id stands twice"
+
+
+def _order_faults(what: str, named: pa.ChunkedArray, pair_ids: pa.ChunkedArray, strictly: bool = False) -> Iterator[str]:
+    """Rows of pairs that are not in the partition, or not in the order of its pairs."""
+    rows = pc.index_in(named, value_set=pair_ids.combine_chunks())
+    if rows.null_count:
+        yield f"{rows.null_count} {what} name a pair that is not in the partition"
+    elif len(named) and (np.diff(rows.to_numpy()) < int(strictly)).any():
+        yield f"its {what} are not in the order of their pairs"
+
+
+def _rewrite_faults(rewrites: pa.Table, pairs: pa.Table, everyone: np.ndarray) -> Iterator[str]:
+    yield from _order_faults("rewrites", rewrites["pair_id"], pairs["pair_id"])
+    taken = rewrites.filter(pc.equal(rewrites["kind"].cast(pa.string()), "tfidf"))["origin"]
+    if len(taken) and len(everyone):
+        keys = _keys(taken)
+        at = np.minimum(np.searchsorted(everyone, keys), len(everyone) - 1)
+        strangers = int((everyone[at] != keys).sum())
+        if strangers:
+            yield f"{strangers} negatives come from pairs that are not in the corpus"
+
+
+class _Compared(Task):
+    """A task that compares what is written with what stands."""
+
+    def __init__(self, corpus: Corpus, stage: Join, partition: int):
+        super().__init__(corpus, stage, partition, 0)
+        self._stored = _read(corpus, stage.name, "examples", partition)
+        self._at = 0
+        self.same = True
+
+    def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
+        stored = self._stored.slice(self._at, rows.num_rows)
+        made = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        self.same &= stored.equals(made)
+        self._at += rows.num_rows
+
+
+def _example_faults(corpus: Corpus, partition: int, pairs: pa.Table, sound: Sequence[StageEntry]) -> Iterator[str]:
+    """Examples against the join of what they are made of."""
+    if not _read(corpus, "examples", "examples", partition)["pair_id"].equals(pairs["pair_id"]):
+        yield "its pairs are not those of the partition"
+        return
+    made: dict[str, Any] = _settings(corpus)
+    stages = {entry.stage for entry in sound}
+    if not {*made["rewrites"], *([made["regions"]] if made["regions"] else [])} <= stages:
+        return  # damaged, or not made
+    join = Join(rewrites=tuple(made["rewrites"]), regions=made["regions"])
+    task = _Compared(corpus, join, partition)
+    join.process(task, None)
+    if not task.same:
+        yield "its examples are not the join of its pairs, images, rewrites and regions"
+
+
+def _settings(corpus: Corpus) -> dict[str, Any]:
+    """What the examples were joined of, as their manifest says."""
+    manifest = corpus.manifest("examples")
+    said = manifest.ingredients.get("settings") if manifest else None
+    return {"rewrites": [], "regions": None, **said} if isinstance(said, dict) else {"rewrites": [], "regions": None}

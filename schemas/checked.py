@@ -1,0 +1,92 @@
+"""Files whose bytes are those that a record vouches for, hashed once a process for as long as they are left alone.
+
+On this machine's disk a file is hashed when it is first opened and again when its inode, size or one of its times has changed. One in a
+remote store is copied to a local temporary file (in TMPDIR), hashed on the way, and read from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from typing import IO
+
+import pyarrow as pa
+
+from schemas import files
+from schemas.errors import CorpusError
+
+_Stamp = tuple[int, ...]
+_sound: dict[str, tuple[_Stamp, str]] = {}  # by path: how the file looked when its bytes gave this SHA-256
+_PIECE = 1 << 22
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def remember(url: str, sha256: str) -> None:
+    """Notes the hash of a local file that this process has just written."""
+    path = files.local_path(url)
+    _sound[path] = _stamp(os.stat(path)), sha256
+
+
+def check(url: str, sha256: str) -> None:
+    """Raises CorpusError unless a local file's bytes have this SHA-256 (hex), FileNotFoundError when it is absent."""
+    path = files.local_path(url)
+    with open(path, "rb") as file:
+        before = _stamp(os.fstat(file.fileno()))
+        if _sound.get(path) == (before, sha256):
+            return
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found == sha256 and _stamp(os.fstat(file.fileno())) == before:
+            _sound[path] = before, sha256
+            return
+    raise CorpusError(_damaged(url))
+
+
+def holds(url: str, size: int, sha256: str) -> bool:
+    """Whether the file at a URL is there, of this size (bytes) and with this SHA-256 (hex).
+
+    One in a remote store is judged by its size: to hash it is to fetch it, and whoever reads it does.
+    """
+    if files.size_of(url) != size:
+        return False
+    if not files.is_local(url):
+        return True
+    try:
+        check(url, sha256)
+    except (CorpusError, FileNotFoundError):
+        return False
+    return True
+
+
+def was_checked(url: str) -> bool:
+    """Whether this process has read the local file at a URL, or written it."""
+    return files.is_local(url) and files.local_path(url) in _sound
+
+
+def opened(url: str, sha256: str) -> pa.NativeFile:
+    """A file as a memory map of bytes that have this SHA-256 (hex). Raises as `check` does."""
+    if files.is_local(url):
+        check(url, sha256)
+        return pa.memory_map(files.local_path(url))
+    with tempfile.NamedTemporaryFile(prefix="cmcl-get-") as copy:
+        if _copied(url, copy) != sha256:
+            raise CorpusError(_damaged(url))
+        return pa.memory_map(copy.name)  # outlives the name
+
+
+def _copied(url: str, copy: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    with files.open_read(url) as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            copy.write(piece)
+    copy.flush()
+    return digest.hexdigest()
+
+
+def _damaged(url: str) -> str:
+    return (f"{url} is damaged: its bytes are not those that were written (SHA-256 differs): "
+            "`cmcl verify CORPUS --repair`, then `cmcl run`, makes it again")
