@@ -31,15 +31,15 @@ def rewrite(pair_id, text, polarity, scores=()):
 
 def write(corpus, stage, tables):
     """Writes tables as a finished stage: files and the record that commits them."""
-    from schemas import files
     from schemas.manifest import Counts, TaskRecord
+    from schemas.seals import write_sealed
 
     infos = []
     for table, rows in tables.items():
         with TableWriter(corpus.table_url(stage, table, 0), rows.schema, batch_rows=7) as writer:
             writer.write(rows)
         infos.append(writer.info)
-    files.write_json(corpus.record_url(stage, 0), TaskRecord(stage, 0, "k", infos, Counts(), 0).to_json())
+    write_sealed(corpus.record_url(stage, 0), TaskRecord(stage, 0, "k", infos, Counts(), 0).to_json())
 
 
 def make(corpus, owners, seed=0):
