@@ -77,8 +77,10 @@ def _reject_faults(corpus: Corpus, stage: str, partition: int) -> Iterator[str]:
     for reason in sorted({*rows, *counted}):
         if reason not in set(Reason):
             yield f"there is no reason {reason!r}"
-        elif rows[reason] != counted.get(reason, 0) and not (Reason(reason).outcome is Outcome.DROPPED and rows[reason] < counted.get(reason, 0)):
-            yield f"{rows[reason]} rows are {reason}, but {counted.get(reason, 0)} are counted"
+            continue
+        count = counted.get(reason, 0)
+        if rows[reason] > count or (rows[reason] < count and Reason(reason).outcome is not Outcome.DROPPED):
+            yield f"{rows[reason]} rows are {reason}, but {count} are counted"
     log = RejectLog(stage)
     log.counts.update({reason: count for reason, count in counted.items() if reason in set(Reason)})
     sums = log.outcomes()
