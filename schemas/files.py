@@ -192,7 +192,7 @@ def read_json(url: str) -> Any:
     try:
         with open_read(url) as file:
             return json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
 
 

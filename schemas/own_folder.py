@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas import files
-from schemas.corpus import MANIFEST, read_index
+from schemas.corpus import INDEX, holds_stage
 from schemas.errors import ConfigError, CorpusError
-from schemas.manifest import read_manifest
 from schemas.retries import is_local_filesystem
 
 MARK = ".made-by-cmcl"  # in it, the name of the command that may write and remove its own files there
@@ -46,10 +45,8 @@ def check_apart_from_corpora(url: str) -> None:
     """Raises CorpusError when a folder above a place is a corpus, or a stage's folder of one."""
     for above in _above(url):
         try:
-            manifest = read_manifest(files.join(above, MANIFEST))  # of a stage, in a corpus that has lost its index
-            inside = read_index(above) is not None or (manifest is not None and manifest.stage == above.rpartition("/")[2])
-        except CorpusError:  # of another format, but a corpus
-            inside = True
+            index = files.read_json(files.join(above, INDEX))  # of any format, sealed or not
+            inside = (isinstance(index, dict) and {"format", "stages"} <= set(index)) or holds_stage(above)
         except OSError:  # a folder that may not be looked into
             continue
         if inside:

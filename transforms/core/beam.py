@@ -17,7 +17,6 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton
 
-from schemas import files
 from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
