@@ -118,6 +118,6 @@ def _made_whole(place: Path) -> Iterator[Path]:
 def _one_at_a_time(name: str) -> Iterator[None]:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{name}.lock", "w") as file:
+    with open(folder / f".{name}.lock", "a") as file:  # whatever it is, it is not emptied
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

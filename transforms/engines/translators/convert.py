@@ -5,7 +5,7 @@
 
 fairseq: SRC holds a checkpoint (.pt), dict.SRC.txt and dict.TGT.txt, and the subword model. marian: SRC is OPUS-MT's folder as published
 (decoder.yml and .npz) or as transformers keeps it (config.json). The conversion is CTranslate2's own; the subword files are copied along.
-OUT appears when it is whole. A folder that is there already is replaced only if it is a converted one (holds model.bin) or empty.
+OUT appears when it is whole. A folder that is there already is replaced only if it is empty, or holds a converted model and nothing else.
 Checkpoints are read with `weights_only=True`, and their settings made anew (`fairseq_engine`): no code in them runs.
 """
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,10 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from schemas import files
 from transforms.engines.translators.base import TranslatorError
 from transforms.engines.translators.ctranslate import INSTALL
-from transforms.engines.translators.subwords import SIDECAR, subword_files
+from transforms.engines.translators.subwords import CODES, JOINT, SEPARATE, SIDECAR, subword_files
 
+_VOCABULARY = re.compile(r"(shared|source|target)_vocabulary\.(json|txt)")
 QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 
 
@@ -109,8 +113,15 @@ def _placed(source: Path, out: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and ((out / "model.bin").is_file() or not any(out.iterdir()))):
-        raise TranslatorError(f"{out} is there already and is no converted model (no model.bin): name another folder, or remove it")
+    """Raises TranslatorError when `out` holds anything but the files of a converted model, for all that is in it would be removed."""
+    if not os.path.lexists(out):
+        return
+    names = {*SEPARATE, *JOINT, *CODES, SIDECAR, "config.json", "model.bin"}
+    held = files.entries(str(out)) if out.is_dir() and not out.is_symlink() else [files.Entry(out.name, "other", 0)]
+    foreign = [entry.name for entry in held if entry.kind != "file" or not (entry.name in names or _VOCABULARY.fullmatch(entry.name))]
+    if foreign or (held and "model.bin" not in {entry.name for entry in held}):
+        raise TranslatorError(f"{out} is there already and is no converted model alone ({(foreign or ['no model.bin'])[0]}): name another "
+                              "folder, or remove it")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torchvision.models.detection import FasterRCNN
 
+from schemas.own_folder import claim_folder
 from transforms.engines.detectors.compact import CompactSize, compact_detector
 from transforms.training.detector.pictures import CLASSES, Sample, frequencies, sample
 from transforms.training.detector.quality import evaluate
@@ -87,7 +88,7 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
 def train(args: argparse.Namespace) -> None:
     """Runs the steps that are still to do, with a checkpoint and a look at unseen scenes now and then."""
     work = Path(args.work)
-    work.mkdir(parents=True, exist_ok=True)
+    claim_folder(work, "transforms.training.detector.train")
     torch.set_num_threads(args.threads)
     network = make_network(args).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)

@@ -16,6 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from schemas.own_folder import claim_folder
 from transforms.engines.translators.base import Decoding, Translator
 from transforms.engines.translators.convert import convert_fairseq
 from transforms.engines.translators.ctranslate import CTranslate2Translator
@@ -30,7 +31,7 @@ DECODING = Decoding(beam=5)
 
 def prepare(data: Path, work: Path, pair: str) -> Path:
     """Writes the subword model, the dictionary and the binarised text of a direction where they are not there yet; returns the last."""
-    work.mkdir(parents=True, exist_ok=True)
+    claim_folder(work, "transforms.training.translators.make")
     subwords, dictionary, out = work / SUBWORDS, work / "dict.txt", work / f"bin_{pair}"
     if not subwords.is_file():
         corpus.train_subwords(data, subwords)

@@ -40,11 +40,16 @@ def test_an_empty_folder_and_a_converted_model_are_replaced(source, tmp_path):
     out.mkdir(parents=True)
     convert.convert_marian(source, out)
     (out / "shared_vocabulary.json").unlink()
-    (out / "of_before.txt").touch()
+    (out / "source_vocabulary.txt").touch()
     convert.convert_marian(source, out, "int8")
     check_spec(f"ctranslate2:{out}")
-    assert not (out / "of_before.txt").exists()
+    assert not (out / "source_vocabulary.txt").exists()
     assert list(out.parent.iterdir()) == [out]
+    (out / "notes.txt").write_text("of somebody who keeps them beside the model")
+    before = contents(tmp_path)
+    with pytest.raises(TranslatorError, match="notes.txt"):
+        convert.convert_marian(source, out)
+    assert contents(tmp_path) == before
 
 
 def test_other_folders_and_files_are_left_alone(source, tmp_path):
