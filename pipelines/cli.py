@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from pipelines import scenes
 from pipelines.process_state import log_level, sigterm_interrupts
 from schemas.errors import CmclError, RejectLimitError, text_of
+from schemas.text import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 well, 1 a named error or damage found, 2 wrong usage, 130 interrupted."""
+    if arguments is None and sys.getfilesystemencoding() != "utf-8":
+        _in_utf8()
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
@@ -26,20 +29,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with log_level(logging.ERROR), sigterm_interrupts():  # Beam warns of packages that nobody asked for
             return int(args.main(args) or 0)
     except CmclError as error:
-        print(f"cmcl: error: {error}", file=sys.stderr)
+        print("cmcl: error:", "\n".join(quoted(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"cmcl: error: {text_of(error)}", file=sys.stderr)
+        print(f"cmcl: error: {quoted(text_of(error), 4000)}", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get("CMCL_DEBUG"):
             raise
         said = str(error).strip().splitlines() or [""]
-        print(f"cmcl: error: {type(error).__name__}: {said[-1]} (CMCL_DEBUG=1 shows where)", file=sys.stderr)
+        print(f"cmcl: error: {type(error).__name__}: {quoted(said[-1], 1000)} (CMCL_DEBUG=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("cmcl: interrupted; completed tasks are kept; run again to resume", file=sys.stderr)
         return 130
+
+
+def _in_utf8() -> None:
+    """Starts the command again in Python's UTF-8 mode: under the locale C, file names and paths would be ASCII, and other names lost."""
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _parser() -> argparse.ArgumentParser:

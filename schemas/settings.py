@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from schemas import files
 from schemas.errors import ConfigError
 
+MAX_BYTES, MAX_NODES = 4 << 20, 500_000  # of a file of settings, its aliases written out
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -35,6 +36,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _check_aliases(root: yaml.Node | None) -> None:
+    """Raises ConfigError when aliases make more of a file than settings can be, or lead in a circle."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in sizes:
+            if not sizes[id(node)]:
+                raise ConfigError(f"line {node.start_mark.line + 1}: an alias stands within what it stands for")
+            return sizes[id(node)]
+        sizes[id(node)] = 0
+        held = node.value if isinstance(node, yaml.CollectionNode) else []
+        children = [part for pair in held for part in pair] if isinstance(node, yaml.MappingNode) else held
+        sizes[id(node)] = 1 + sum(size(child) for child in children)
+        return sizes[id(node)]
+
+    if root is not None and size(root) > MAX_NODES:
+        raise ConfigError(f"aliases make more than {MAX_NODES} settings of it")
+
+
 def read_settings(url: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
     """Reads a YAML mapping of settings.
 
@@ -47,13 +67,19 @@ def read_settings(url: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
     Raises:
         ConfigError: the file is absent or no YAML mapping, or an override cannot be set.
     """
-    fs, path = files.filesystem(url)
     try:
-        with fs.open(path, "rb") as file:
-            value = yaml.load(file.read().decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        with files.open_read(url) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ConfigError(f"settings have at most {MAX_BYTES} bytes")
+        text = data.decode("utf-8")
+        _check_aliases(yaml.compose(text, Loader=_Loader))
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration at {url}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{url}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{url} is not YAML: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{url}: {error}") from None

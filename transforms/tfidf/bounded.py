@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from transforms.tfidf.captions import Captions, invert
+from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import Cuts
 from transforms.tfidf.pairwise import pair_cosines
 from transforms.tfidf.search import PADDING, ExactSearch, Hits, make_keys, ranks_of, scores_of
@@ -43,7 +43,7 @@ class CutCaptions(Captions):
 
     @cached_property
     def _blocks(self) -> list[tuple[np.ndarray, csr_matrix]]:
-        return [(first + order, block) for first, stack in self.slices(_BLOCK) for order, block in [invert(stack)]]
+        return list(super().inverted(_BLOCK))
 
 
 class BoundedSearch:

@@ -23,8 +23,9 @@ class Captions:
     """N captions in `parts`.
 
     starts: int64 [parts + 1], the number of each part's first caption. image, content, text: uint64 [N] keys. rank: int32 [N],
-    the place of each caption in the order of pair ids, the order that breaks ties; by_rank: int32 [N], its inverse. About 40
-    bytes a caption: make it once a process and share it among tasks.
+    the place of each caption in the order of pair ids, the order that breaks ties; by_rank: int32 [N], its inverse. Captions
+    of the same words in the same order are one candidate, the first of them by rank: is_candidate bool [N], copies int32 [N] (how many
+    say what each says), candidates their number. About 45 bytes a caption: make it once a process and share it among tasks.
 
     Raises ValueError when there are no parts, or when they were made with different vocabularies.
     """
@@ -44,6 +45,8 @@ class Captions:
         self.by_rank = _order_of([part.pair_id for part in parts])
         self.rank = np.empty(len(self), np.int32)
         self.rank[self.by_rank] = np.arange(len(self), dtype=np.int32)
+        self.copies, self.is_candidate = _distinct(self.text, self.rank)
+        self.candidates = int(self.is_candidate.sum())
 
     def __len__(self) -> int:
         """The number of captions."""
@@ -74,10 +77,15 @@ class Captions:
         return found
 
     def inverted(self, rows: int) -> Iterator[tuple[np.ndarray, csr_matrix]]:
-        """Blocks of at most `rows` captions, each as (caption numbers int64 [captions], CSR [words, captions])."""
+        """Candidates in blocks of at most `rows` captions, each as (caption numbers int64 [captions], CSR [words, captions])."""
         for first, stack in self.slices(rows):
-            order, block = invert(stack)
-            yield first + order, block
+            numbers = np.arange(first, first + sum(matrix.shape[0] for matrix in stack))
+            if self.candidates < len(self):
+                numbers = numbers[self.is_candidate[numbers]]
+                stack = [self.gather(numbers)]
+            if len(numbers):
+                order, block = invert(stack)
+                yield numbers[order], block
 
     def gather(self, numbers: np.ndarray) -> csr_matrix:
         """The vectors CSR [n, words] of ascending caption numbers [n]."""
@@ -94,16 +102,26 @@ class Captions:
         return pa.concat_arrays(pieces) if pieces else pa.array([], pa.string())
 
     def sample(self, limit: int) -> tuple[float, csr_matrix]:
-        """Evenly spaced captions, a share of at most 1/16 and at most `limit`: (the share, CSR [words, captions])."""
-        step = max(16, -(-len(self) // limit))
+        """Evenly spaced candidates, a share of at most 1/16 and at most `limit`: (the share, CSR [words, captions])."""
+        step = max(16, -(-self.candidates // limit))
         if self._samples.get(step) is None:
-            numbers = np.arange(step // 2, len(self), step)
-            self._samples[step] = (len(numbers) / max(len(self), 1), invert([self.gather(numbers)])[1])
+            numbers = np.flatnonzero(self.is_candidate)[step // 2::step]
+            self._samples[step] = (len(numbers) / max(self.candidates, 1), invert([self.gather(numbers)])[1])
         return self._samples[step]
 
     @cached_property
     def _samples(self) -> dict[int, tuple[float, csr_matrix]]:
         return {}
+
+
+def _distinct(text: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many captions say what each says, int32 [N], and whether it is the first of them in the order of pair ids, bool [N]."""
+    order = np.lexsort((rank, text))
+    start = np.concatenate([[True], text[order][1:] != text[order][:-1]]) if len(text) else np.zeros(0, bool)
+    sizes = np.diff(np.append(np.flatnonzero(start), len(text)))
+    copies, first = np.empty(len(text), np.int32), np.empty(len(text), bool)
+    copies[order], first[order] = np.repeat(sizes, sizes), start
+    return copies, first
 
 
 def invert(stack: list[csr_matrix]) -> tuple[np.ndarray, csr_matrix]:

@@ -18,8 +18,8 @@ from transforms.tfidf.vectors import Vectors
 
 
 def order_keys(vectors: Vectors) -> np.ndarray:
-    """What breaks ties of weight, uint64 [n]: a hash of image and words, so that it does not depend on partitions."""
-    return mix(vectors.image ^ mix(vectors.text))
+    """What breaks ties of weight, uint64 [n]: a hash of the words in order, so that copies of a text stay or go together."""
+    return mix(vectors.text)
 
 
 def mix(keys: np.ndarray) -> np.ndarray:
@@ -54,8 +54,10 @@ def merge_champions(parts: Sequence[pa.RecordBatch], bound: int) -> pa.RecordBat
 
 
 def _truncated(column: np.ndarray, weight: np.ndarray, order: np.ndarray, bound: int) -> pa.RecordBatch:
-    """Rows sorted by column, then falling weight, then falling order; the first `bound` of each column."""
+    """Rows sorted by column, then falling weight, then falling order, each once; the first `bound` of each column."""
     sequence = np.lexsort((~order, -weight, column))
+    again = (column[sequence][1:] == column[sequence][:-1]) & (order[sequence][1:] == order[sequence][:-1])
+    sequence = sequence[np.concatenate([[True], ~again])] if len(sequence) else sequence
     column = column[sequence]
     starts = np.flatnonzero(np.concatenate([[True], column[1:] != column[:-1]])) if len(column) else np.zeros(0, np.int64)
     place = np.arange(len(column)) - np.repeat(starts, np.diff(np.append(starts, len(column))))

@@ -17,7 +17,7 @@ from transforms.tfidf.search import PADDING, UNIT, Hits, millionths, ranks_of, s
 from transforms.tfidf.settings import TfidfSettings
 
 GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING,
-               Reason.INSIDE_MARGIN, Reason.REPEATED_TEXT)
+               Reason.INSIDE_MARGIN)
 KEPT, ABSENT = np.int8(-1), np.int8(-2)
 _BUCKETS = np.uint64(20)  # bits of the table that tells most candidates apart from the nearly same texts
 
@@ -95,7 +95,6 @@ def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSetting
     same = corpus.image[candidate[row, place]] == corpus.image[queries.numbers][row]
     _near_texts(corpus, queries, candidate, score, verdict, present, settings)
     verdict[row, place] = np.where(same, reason_position(Reason.SAME_IMAGE), reason_position(Reason.COPY_OF_IMAGE))
-    _repeated_texts(corpus, candidate, score, verdict)
     kept = verdict == KEPT
     count = np.cumsum(kept, axis=1, dtype=np.int32)
     verdict[count - kept >= settings.k] = ABSENT
@@ -142,17 +141,3 @@ def _pack(group: np.ndarray, candidate: np.ndarray) -> np.ndarray:
 
 def _bucket(packed: np.ndarray) -> np.ndarray:
     return (packed * np.uint64(0x9E3779B97F4A7C15)) >> (np.uint64(64) - _BUCKETS)
-
-
-def _repeated_texts(corpus: Captions, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> None:
-    """Marks kept candidates whose text stands, with the same score and a lower id, before them in the row."""
-    tied = (score[:, 1:] == score[:, :-1])
-    edge = np.zeros((len(score), 1), bool)
-    row, place = np.nonzero((np.hstack([edge, tied]) | np.hstack([tied, edge])) & (verdict == KEPT))
-    if not len(row):
-        return
-    text = corpus.text[candidate[row, place]]
-    order = np.lexsort((place, text, row))
-    again = (text[order][1:] == text[order][:-1]) & (row[order][1:] == row[order][:-1])
-    chosen = order[1:][again]
-    verdict[row[chosen], place[chosen]] = reason_position(Reason.REPEATED_TEXT)

@@ -69,7 +69,8 @@ class Negatives:
     """Output of up to `query_rows` captions: `rewrites` (schema REWRITES), and the refused candidates as `RejectLog.add_batch`
     wants.
 
-    drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>".
+    drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>", and " x<captions>" where
+    several say the same.
     """
 
     rewrites: pa.RecordBatch
@@ -121,7 +122,7 @@ def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search:
 def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
              ) -> Iterator[Found]:
     """Searches, judges, and looks deeper for images with a caption that is not settled, until all are."""
-    limit = min(settings.max_depth, len(corpus))
+    limit = min(settings.max_depth, corpus.candidates)
     depth = min(settings.k + _SLACK, limit)
     work = [(rows, queries, search.find(rows, depth, depth == limit), depth)]
     while work:
@@ -182,6 +183,7 @@ def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: Tfidf
     ids = _take(pair_ids, noted.query - numbers[0]) if len(numbers) else pair_ids
     other = _strings(corpus, noted.candidate, "pair_id")
     details = pc.binary_join_element_wise(other, _decimals(noted.score), " ")
+    details = pc.binary_join_element_wise(details, _times(corpus.copies[noted.candidate]), "")
     return Negatives(rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0), ids, noted.verdict, details)
 
 
@@ -211,6 +213,12 @@ def _decimals(score: np.ndarray) -> pa.Array:
     """Millionths as text with six decimals."""
     table, codes = np.unique(score, return_inverse=True)
     return pa.array([f"{value / UNIT:.6f}" for value in table.tolist()], pa.string()).take(pa.array(codes))
+
+
+def _times(copies: np.ndarray) -> pa.Array:
+    """" x500" for a candidate that 500 captions are copies of; "" for one of its own."""
+    table, codes = np.unique(copies, return_inverse=True)
+    return pa.array([f" x{count}" if count > 1 else "" for count in table.tolist()], pa.string()).take(pa.array(codes))
 
 
 def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:

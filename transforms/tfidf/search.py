@@ -71,7 +71,7 @@ class ExactSearch:
         guess was too high comes back with a high floor.
         """
         guesses = np.zeros(rows.shape[0])
-        if not certain and max(_SMALL, 4 * depth) <= len(self.corpus):
+        if not certain and max(_SMALL, 4 * depth) <= self.corpus.candidates:
             share, sample = self.corpus.sample(self.block_rows)
             keep = int(depth * share + 3 * np.sqrt(depth * share) + 2)
             found = sp_matmul_topn(rows, sample, top_n=keep)
@@ -81,7 +81,7 @@ class ExactSearch:
 
     def _search(self, rows: csr_matrix, depth: int, thresholds: np.ndarray) -> Hits:
         """The `depth` best candidates above `thresholds` float64 [q] of each row."""
-        depth = min(depth, len(self.corpus))
+        depth = min(depth, self.corpus.candidates)
         order = np.argsort(thresholds, kind="stable")
         pending: list[np.ndarray] = []
         shuffled = rows[order]
@@ -99,7 +99,7 @@ class ExactSearch:
         keys = keys[back]
         # The row's own threshold, not its group's: what is above must not depend on which rows are searched together.
         floor = millionths(thresholds)
-        if keys.shape[1] == depth < len(self.corpus):
+        if keys.shape[1] == depth < self.corpus.candidates:
             floor = np.maximum(floor, scores_of(keys[:, -1]))  # padding is negative: the row was not cut
         return Hits(keys, floor, floor <= 0)
 

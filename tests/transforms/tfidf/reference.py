@@ -43,6 +43,10 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
     """By pair id: kept (other pair id, cosine) in order, and refused (other pair id, reason, cosine) up to the k-th kept."""
     similar = cosines(rows, settings)
     texts = [" ".join(re.findall(r"\w+", row.caption.lower())) for row in rows]
+    by_text: dict[str, int] = {}
+    for i in sorted(range(len(rows)), key=lambda i: rows[i].pair_id):
+        by_text.setdefault(texts[i], i)
+    firsts = set(by_text.values())  # captions that say the same are one candidate, the first of them
     out = {}
     for q, query in enumerate(rows):
         family = [i for i, row in enumerate(rows) if row.image_id == query.image_id]
@@ -50,8 +54,7 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
         own = max((similar[q, i] for i in siblings), default=None)
         kept: list[tuple[str, float]] = []
         refused: list[tuple[str, str, float]] = []
-        seen: set[str] = set()
-        order = sorted((i for i in range(len(rows)) if i != q and similar[q, i] > 0),
+        order = sorted((i for i in firsts if i != q and similar[q, i] > 0),
                        key=lambda i: (-similar[q, i], rows[i].pair_id))
         for i in order:
             score, other = similar[q, i], rows[i]
@@ -67,10 +70,7 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
                 reason = "above_ceiling"
             elif own is not None and score > round(max(settings.margin_floor, (1 - settings.margin) * own), 6):
                 reason = "inside_margin"
-            elif texts[i] in seen:
-                reason = "repeated_text"
             else:
-                seen.add(texts[i])
                 kept.append((other.pair_id, score))
                 if len(kept) == settings.k:
                     break

@@ -53,8 +53,11 @@ def test_a_word_keeps_as_many_captions_as_the_bound():
     rows, options, bound = coco_rows(100), TfidfSettings(), 20
     corpus, parts = summaries(rows, 3, options, bound)
     cuts = Cuts(cuts_of(merge_champions(parts, bound), bound), corpus.columns)
-    kept = np.bincount(np.concatenate([cuts.apply(part).indices for part in corpus.parts]), minlength=corpus.columns)
-    df = np.bincount(np.concatenate([part.matrix.indices for part in corpus.parts]), minlength=corpus.columns)
+    kept, df = np.zeros(corpus.columns, int), np.zeros(corpus.columns, int)
+    for part, first in zip(corpus.parts, corpus.starts, strict=False):
+        chosen = corpus.is_candidate[first:first + len(part)]
+        kept += np.bincount(cuts.apply(part)[chosen].indices, minlength=corpus.columns)
+        df += np.bincount(part.matrix[chosen].indices, minlength=corpus.columns)
     np.testing.assert_array_equal(kept, np.minimum(df, bound))
 
 

@@ -40,7 +40,7 @@ def by_pair(outputs: list[Negatives], corpus: Captions) -> dict[str, tuple[list,
             scores = {entry["name"]: entry["value"] for entry in row["scores"]}
             found[row["pair_id"]][0].append((row["origin"], round(scores["cosine"], 6)))
         for pid, reason, detail in zip(out.drop_ids.to_pylist(), out.drop_reasons, out.drop_details.to_pylist(), strict=True):
-            other, score = detail.split()
+            other, score, *_ = detail.split()
             found[pid][1].append((other, REASONS[reason].value, float(score)))
     return found
 
@@ -157,3 +157,20 @@ def test_the_order_of_rows_and_the_partitions_change_nothing():
         outputs, _ = run(corpus_of(shuffled, partitions, options), options)
         tables.append(pa.Table.from_batches([out.rewrites for out in outputs]))
     assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
+
+
+@pytest.mark.parametrize("copies", [40, 160])
+def test_copies_of_a_text_are_one_candidate(copies: int):
+    """Rejects grow with the captions, not with the square of the copies, and every candidate says how many it stands for."""
+    said = [Row(f"c{i:04}", f"i{i}", "A stock sentence of many photos .") for i in range(copies)]
+    other = [Row(f"o{i:04}", f"j{i}", f"A stock photo of a {word} .") for i, word in enumerate(["cat", "dog", "boat", "tree", "hat"])]
+    options = TfidfSettings(k=3, max_df=1.0)
+    outputs, stats = run(corpus_of(said + other, 2, options), options)
+    details = [detail for out in outputs for detail in out.drop_details.to_pylist()]
+    assert len(details) <= len(said) + len(other)
+    assert {detail.split()[0] for detail in details if detail.endswith(f" x{copies}")} <= {"c0000"}
+    assert any(detail.endswith(f" x{copies}") for detail in details)
+    kept = [row for out in outputs for row in out.rewrites.to_pylist()]
+    assert {row["origin"] for row in kept if row["origin"].startswith("c")} <= {"c0000"}
+    assert all(len({row["text"] for row in kept if row["pair_id"] == pid}) == sum(row["pair_id"] == pid for row in kept)
+               for pid in {row["pair_id"] for row in kept})
