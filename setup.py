@@ -40,6 +40,7 @@ setup(
         "sparse-dot-topn>=1.2,<1.3",
         "pillow>=11,<13",
         "sentencex>=1,<2",
+        "lemminflect>=0.2.3,<0.3",
         "markdown-it-py>=3,<5",
         "mdit-py-plugins>=0.5,<0.8",
         "fsspec>=2024.6",

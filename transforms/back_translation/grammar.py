@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from transforms.back_translation.texts import known
-from transforms.english.morphology import inflect, plural
+from transforms.english.morphology import INVARIANT, inflections
 from transforms.english.wordnet import lexicon
 from transforms.english.words import BE, COLOURS, MEASURES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
@@ -69,7 +69,7 @@ def _number(tokens: Tokens, noun: int) -> str:
     tag, word = tokens.tags[noun], tokens.lower(noun)
     if word == "people":
         return "plural"
-    if tag not in NOUN_TAGS or word in _EITHER or tokens.lemma(noun) in _EITHER or plural(word) == word:
+    if tag not in NOUN_TAGS or word in _EITHER or tokens.lemma(noun) in _EITHER or word in INVARIANT:
         return ""
     below = [kid for kid in tokens.kids[noun] if tokens.deps[kid] in ("conj", "nummod")]
     if tag in PLURAL_TAGS:
@@ -98,8 +98,9 @@ def _stranded(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
         if tokens.lower(at) in _BE:
             word, tag = tokens.lower(at + 1), tokens.tags[at + 1]
-            bare = tag == "VBN" and word == tokens.lemma(at + 1) != inflect(word, "VBN")  # "being walk by", and not "being cut"
-            if bare or tag in ("VB", "VBP", "VBZ") or tag == "NN" and tokens.lower(at) == "being":
+            bare = tag in ("VB", "VBP", "VBZ") or tag == "VBN" and word == tokens.lemma(at + 1)
+            unfit = bare and word not in inflections(tokens.lemma(at + 1), "VBN")  # "being walk by", and not "being cut"
+            if unfit or tag == "NN" and tokens.lower(at) == "being":
                 yield f"{tokens.lower(at)} {word}"
         gerund = tokens.tags[at + 1] == "VBG" and tokens.lemma(at + 1) != tokens.lower(at + 1)  # not "swing"
         if tokens.lower(at) == "to" and gerund and tokens.lower(at - 1) not in ("next", "close", "up", "down"):

@@ -23,7 +23,7 @@ from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fin
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.english.wordnet import lexicon
 
-REVISION = 3
+REVISION = 4
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
 _NOT_FINGERPRINTED = {"parser", "encoder", "pivots"}  # fingerprints stand for these

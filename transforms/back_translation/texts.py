@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from transforms.english.morphology import lemmas
+from transforms.english.morphology import article, lemmas
 from transforms.english.wordnet import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -16,8 +16,9 @@ _URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|ne
 _MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@][^\W\d]", re.IGNORECASE)
 _END = re.compile(r"[\s.!?…]*$")
 _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
-_ARTICLE = re.compile(r"\ba (?=[aeio]|u[mp]|un(?!i))(?!one|eu|ew)\w+|\ban (?=[bcdfgjklmnpqrtvwyz])\w+|\ban? (?:the|an?|of|in|on|and|is)\b",
-                      re.IGNORECASE)
+_ARTICLE = re.compile(r"\b(an?) (\w+)", re.IGNORECASE)
+_NOT_AFTER_ARTICLE = frozenset({"the", "a", "an", "of", "in", "on", "and", "is"})
+_EITHER_ARTICLE = ("herb", "histor", "hotel")
 # What translation makes and nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
 # "this two", "this are", "these a dog", "there has", "the picture is a dog".
 _ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
@@ -186,9 +187,10 @@ def _nonsense(text: str) -> Iterator[str]:
     yield from (found.group().lower() for pattern in _ODD for found in pattern.finditer(text))
     if text.isupper():
         text = text.lower()
-    for article in _ARTICLE.finditer(text):
-        letter, _, word = article.group().partition(" ")
-        if not word.isupper() and not (letter == "A" and article.start()):  # "an FBI agent", "vitamin A and C"
-            yield article.group().lower()
+    for found in _ARTICLE.finditer(text):
+        letter, word = found[1].lower(), found[2].lower()
+        unfit = len(word) > 1 and letter != article(found[2]) and not word.startswith(_EITHER_ARTICLE)
+        if (unfit or word in _NOT_AFTER_ARTICLE) and not (found[1] == "A" and found.start()):  # "vitamin A and C"
+            yield found[0].lower()
     triples = [*zip(words, words[1:], words[2:], strict=False)]
     yield from (" ".join(triple) + " twice" for triple in triples if triples.count(triple) > 1 and len(set(triple)) > 1)

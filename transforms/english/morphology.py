@@ -1,126 +1,143 @@
-"""Articles, plurals, verb forms and capitals of replacements."""
+"""Articles, plurals, verb forms, lemmas and capitals of English words. Forms are those of LemmInflect's dictionary (NIH's SPECIALIST
+lexicon), which is read at the first question."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Any
 
-_LONG_U = re.compile(r"(?:eu|ewe|one\b|once|uni(?!n|m)|us[aeiu]|ut[ei]|ur[aio]n|ukul|ubi|uv)", re.IGNORECASE)
-_IRREGULAR_PLURALS = {
-    "man": "men", "woman": "women", "child": "children", "person": "people", "foot": "feet", "tooth": "teeth", "goose": "geese",
-    "mouse": "mice", "knife": "knives", "leaf": "leaves", "shelf": "shelves", "loaf": "loaves", "half": "halves",
-    "calf": "calves",
-    "wolf": "wolves", "wife": "wives", "life": "lives", "scarf": "scarves", "sheep": "sheep", "deer": "deer", "fish": "fish",
-    "people": "people", "ox": "oxen", "aircraft": "aircraft", "bison": "bison", "hoof": "hooves", "elf": "elves",
-    "thief": "thieves",
-    "potato": "potatoes", "tomato": "tomatoes", "buffalo": "buffalo", "moose": "moose", "series": "series",
+_KEPT = 1 << 16  # answers that a process keeps
+
+# Nouns that are the same in singular and plural.
+INVARIANT = frozenset({
+    "aircraft", "bison", "buffalo", "deer", "elk", "fish", "goldfish", "jellyfish", "moose", "offspring", "salmon", "series", "sheep",
+    "shrimp", "spacecraft", "species", "starfish", "swine", "trout", "watercraft",
+})  # fmt: skip
+# Forms that captions prefer to the dictionary's first, or that it lacks.
+_PLURALS = {
+    **{noun: noun for noun in (*INVARIANT, "beef", "equipment", "oxen", "taxis")},
+    **{noun: noun + "s" for noun in ("casino", "fume", "geisha", "khaki", "marquee", "pita", "polo", "scrub", "snob")},
+    "die": "dice", "hoof": "hooves", "ox": "oxen", "person": "people",
 }  # fmt: skip
-_IRREGULAR_VERBS: dict[str, tuple[str, str, str]] = {  # lemma: past, past participle, gerund ("" is regular)
-    "sit": ("sat", "sat", "sitting"), "stand": ("stood", "stood", "standing"), "lie": ("lay", "lain", "lying"),
-    "lay": ("laid", "laid", "laying"), "ride": ("rode", "ridden", "riding"), "run": ("ran", "run", "running"),
-    "fly": ("flew", "flown", "flying"), "hold": ("held", "held", "holding"), "throw": ("threw", "thrown", "throwing"),
-    "catch": ("caught", "caught", "catching"), "eat": ("ate", "eaten", "eating"), "drink": ("drank", "drunk", "drinking"),
-    "drive": ("drove", "driven", "driving"), "swim": ("swam", "swum", "swimming"), "cut": ("cut", "cut", "cutting"),
-    "hit": ("hit", "hit", "hitting"), "swing": ("swung", "swung", "swinging"), "hang": ("hung", "hung", "hanging"),
-    "put": ("put", "put", "putting"), "wear": ("wore", "worn", "wearing"), "feed": ("fed", "fed", "feeding"),
-    "sleep": ("slept", "slept", "sleeping"), "jump": ("", "", ""), "read": ("read", "read", "reading"),
-    "write": ("wrote", "written", "writing"), "draw": ("drew", "drawn", "drawing"), "take": ("took", "taken", "taking"),
-    "make": ("made", "made", "making"), "leave": ("left", "left", "leaving"), "lead": ("led", "led", "leading"),
-    "kneel": ("knelt", "knelt", "kneeling"), "spin": ("spun", "spun", "spinning"), "grind": ("ground", "ground", "grinding"),
-    "buy": ("bought", "bought", "buying"), "sell": ("sold", "sold", "selling"), "tie": ("tied", "tied", "tying"),
-    "have": ("had", "had", "having"), "be": ("was", "been", "being"), "see": ("saw", "seen", "seeing"), "ski": ("skied", "skied",
-    "skiing"),
-    "bite": ("bit", "bitten", "biting"), "hide": ("hid", "hidden", "hiding"), "slide": ("slid", "slid", "sliding"),
-    "set": ("set", "set", "setting"), "tear": ("tore", "torn", "tearing"), "blow": ("blew", "blown", "blowing"),
-    "grow": ("grew", "grown", "growing"), "break": ("broke", "broken", "breaking"), "build": ("built", "built", "building"),
-    "lean": ("", "", ""), "steal": ("stole", "stolen", "stealing"), "wash": ("", "", ""), "sing": ("sang", "sung", "singing"),
+_VERBS = {
+    **{(verb, tag): form for tag in ("VBD", "VBN") for verb, form in (
+        ("can", "canned"), ("lean", "leaned"), ("leap", "leaped"), ("light", "lit"), ("smell", "smelled"))},
+    ("lie", "VBD"): "lay", ("lie", "VBN"): "lain", ("sting", "VBG"): "stinging", ("weave", "VBD"): "wove",
 }  # fmt: skip
-_DOUBLED = re.compile(r"^[^aeiou]*[aeiou][bdgklmnprt]$")
+_MAN = re.compile(r"(?<!^hu)(?<!^ger)(?<!^ro)(?<!^nor)(?<!^otto)(?<!^sha)(?<!^talis)(?<!^dober)(?<!^brah)man$")  # compounds of "man"
+# "bird of prey", "mother-in-law", "passer-by": the plural is that of the first part.
+_LED = re.compile(r"(.+?)([ -](?:of|in)[ -].+|(?:(?<=er)|(?<=ers))-(?:by|up|on))")
+
+_FIRST = re.compile(r"\d[\d,]*|[^\W_]+")
+_VOWEL_NAMES = "aefhilmnorsx"  # letters whose names begin with a vowel
+_ABBREVIATED = frozenset({"ft", "hr", "lt", "mr", "mrs", "ms", "mt", "sgt", "st"})  # read as words, although they hold no vowel
+# Read letter by letter, although they hold one.
+_SPELT = frozenset("fbi hiv led lsu mba mma mri nba ny nyc rna sos suv ufc ufo uk ups usa usb uv".split())
+# Vowels that do not sound as one: a long u, and "one".
+_CONSONANT = re.compile(
+    r"eu|ewer?\b|ouija|one(?:s|sies?|self|ness)?\b|once|"
+    r"u(?:biq|fo|gan|k[ru]|nanim|ni(?!n|m|d(?!ir))|r[aeiou]|s[aeiu]|t[aeio]|vu)", re.IGNORECASE)
+_SILENT_H = re.compile(r"hour|honou?r|honest|heir|hors\b", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1 << 16)
+@cache
+def _dictionary() -> Any:
+    import lemminflect  # imports spaCy, which a plan or a report has no use for
+
+    return lemminflect
+
+
+@lru_cache(_KEPT)
 def article(following: str) -> str:
-    """"a" or "an" before these words."""
-    return "an" if _starts_with_vowel(following) else "a"
+    """"a" or "an", whichever goes before these words; quotes and other signs before the first word are passed over."""
+    found = _FIRST.search(following)
+    return "an" if found and _begins_with_vowel(found[0], following[found.start():]) else "a"
 
 
-def _starts_with_vowel(words: str) -> bool:
-    word = words.lstrip("\"'( ")
-    if not word:
-        return False
-    first = word.split(" ", 1)[0].split("-", 1)[0]
-    if len(first) <= 3 and first.isupper() and first.isalnum() and first[0].isalpha():  # spelt out: an MP3, an SUV, a TV
-        return first[0] in "AEFHILMNORSX"
+def _begins_with_vowel(first: str, words: str) -> bool:
+    lower = first.lower()
     if first[0].isdigit():
-        return first.startswith("8") or first in ("11", "18")
-    if _LONG_U.match(word):
-        return False
-    return word[0].lower() in "aeiou" or word.lower().startswith(("hour", "honest", "honor", "heir"))
+        digits = first.replace(",", "")
+        thousands = len(digits) % 3 == 2 or len(digits) == 4 and digits == first  # 11, 18,000, and 1800 said as eighteen hundred
+        return digits[0] == "8" or digits[:2] in ("11", "18") and thousands
+    if _is_spelt_out(first):
+        return lower[0] in _VOWEL_NAMES
+    return bool(_SILENT_H.match(words)) or lower[0] in "aeiou" and not _CONSONANT.match(words)
 
 
+def _is_spelt_out(word: str) -> bool:
+    """Whether a word is read letter by letter: TV, MP3, SUV, the X of X-ray."""
+    lower, letters = word.lower(), word.rstrip("0123456789").lower()
+    voiceless = len(letters) == 1 or not any(letter in "aeiouy" for letter in letters)
+    return lower in _SPELT or word in ("LA", "UN", "US") or voiceless and lower not in _ABBREVIATED
+
+
+@lru_cache(_KEPT)
 def plural(noun: str) -> str:
-    """The plural of a noun or of the last word of a compound."""
-    head, _, last = noun.rpartition(" ")
-    prefix = head + " " if head else ""
-    if last in _IRREGULAR_PLURALS:
-        return prefix + _IRREGULAR_PLURALS[last]
-    for ending in ("woman", "man", "child"):
-        if last.endswith(ending) and last not in ("human", "german"):
-            return prefix + last[: -len(ending)] + _IRREGULAR_PLURALS[ending]
-    if re.search(r"(?:s|x|z|ch|sh)$", last):
-        return prefix + last + "es"
-    if re.search(r"[^aeiou]y$", last):
-        return prefix + last[:-1] + "ies"
-    return prefix + last + "s"
+    """The plural of a noun or of a compound of several words. Mass nouns, and what is a plural already, stay as they are."""
+    led = _LED.fullmatch(noun)
+    if led:
+        return plural(led[1]) + led[2]
+    before, blank, last = noun.rpartition(" ")
+    return before + blank + _plural(last)
+
+
+def _plural(word: str) -> str:
+    if word in _PLURALS:
+        return _PLURALS[word]
+    if word.isupper() and _is_spelt_out(word):
+        return word + "s"
+    forms = _dictionary().getAllInflections(word, "NOUN").get("NNS", ())
+    alike = _written_alike(forms, word)
+    if alike:
+        return alike[0]
+    if any(lemma != word for lemma in _dictionary().getAllLemmas(word, "NOUN").get("NOUN", ())) or re.search(r"[^sui]s$|..men$", word):
+        return word  # men, skis, sunglasses
+    before, hyphen, last = word.rpartition("-")
+    if hyphen:
+        return before + hyphen + _plural(last)
+    if _MAN.search(word):
+        return word[:-2] + "en"
+    return str(_dictionary().getAllInflectionsOOV(word, "NOUN")["NNS"][0])
+
+
+def _written_alike(forms: Iterable[str], word: str) -> list[str]:
+    """Forms with hyphens, blanks and stops where the word has them: of "meat loaves" and "meatloaves" the second for "meatloaf"."""
+    signs = [sign for sign in word if not sign.isalpha()]
+    return [form for form in forms if [sign for sign in form if not sign.isalpha()] == signs]
+
+
+@lru_cache(_KEPT)
+def inflections(verb: str, tag: str) -> tuple[str, ...]:
+    """A verb's forms for a Penn tag (VB, VBP, VBZ, VBD, VBN, VBG), the usual one first: lit, lighted."""
+    if tag in ("VB", "VBP"):
+        return (verb,)
+    forms = _dictionary().getInflection(verb, tag)
+    usual = _VERBS.get((verb, tag)) or (_written_alike(forms, verb) or _dictionary().getAllInflectionsOOV(verb, "VERB")[tag])[0]
+    return (usual, *(form for form in forms if form != usual))
 
 
 def inflect(verb: str, tag: str) -> str:
-    """A verb's form for a Penn tag: VB, VBP, VBZ, VBD, VBN, VBG."""
-    past, participle, gerund = _IRREGULAR_VERBS.get(verb, ("", "", ""))
-    if tag in ("VB", "VBP"):
-        return verb
-    if tag == "VBZ":
-        if verb in ("have", "be"):
-            return {"have": "has", "be": "is"}[verb]
-        if re.search(r"(?:s|x|z|ch|sh|o)$", verb):
-            return verb + "es"
-        return verb[:-1] + "ies" if re.search(r"[^aeiou]y$", verb) else verb + "s"
-    if tag == "VBG":
-        if gerund:
-            return gerund
-        if verb.endswith("ie"):
-            return verb[:-2] + "ying"
-        if verb.endswith("e") and not verb.endswith(("ee", "ye", "oe")):
-            return verb[:-1] + "ing"
-        return (verb + verb[-1] if _DOUBLED.match(verb) else verb) + "ing"
-    irregular = past if tag == "VBD" else participle
-    if irregular:
-        return irregular
-    if verb.endswith("e"):
-        return verb + "d"
-    if re.search(r"[^aeiou]y$", verb):
-        return verb[:-1] + "ied"
-    return (verb + verb[-1] if _DOUBLED.match(verb) else verb) + "ed"
+    """A verb's usual form for a Penn tag."""
+    return inflections(verb, tag)[0]
 
 
 # Endings of plurals and verb forms, and what takes their place in a lemma (after WordNet's morphy, with doubled letters).
 _ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"), ("children", "child"), ("d", ""), ("ed", ""),
-            ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"))
-_LEMMAS: dict[str, set[str]] = {"has": {"have"}, **{form: {"be"} for form in ("am", "is", "are", "were")}}
-for _lemma, _plural in _IRREGULAR_PLURALS.items():
-    _LEMMAS.setdefault(_plural, set()).add(_lemma)
-for _lemma, _forms in _IRREGULAR_VERBS.items():
-    for _form in filter(None, _forms):
-        _LEMMAS.setdefault(_form, set()).add(_lemma)
+            ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"), ("es", "is"), ("ides", "is"), ("i", "us"), ("a", "um"))
+_LEMMAS = {form: lemma for lemma, form in (*_PLURALS.items(), *((verb, form) for (verb, _), form in _VERBS.items()))}
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(_KEPT)
 def lemmas(word: str) -> frozenset[str]:
     """Whatever a word in lower case may be a form of, itself included, and much that is no word: for questions that a lemma too many
     does not spoil. An "'s" is left away, a compound with hyphens gives its parts as well."""
     found = {part for whole in (word, word.removesuffix("'s")) for part in (whole, *whole.split("-"))}
     for part in tuple(found):
-        found |= _LEMMAS.get(part, set())
+        found.add(_LEMMAS.get(part, part))
+        found.update(*_dictionary().getAllLemmas(part).values())
         for ending, instead in _ENDINGS:
             if part.endswith(ending) and len(part) > len(ending):
                 stem = part[: len(part) - len(ending)]

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from schemas.rejects import Reason
-from transforms.english.morphology import article, inflect
+from transforms.english.morphology import article, inflect, inflections
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
 from transforms.swaps.contrasts import PREPOSITIONS, WEAK, exclusive_for
 from transforms.swaps.draft import Draft
@@ -149,7 +149,7 @@ def _verb(draft: Draft, relation: RelationNode) -> None:
     index = draft.index
     verb, _, rest = relation.lemma.partition(" ")
     written, _, tail = relation.text.partition(" ")
-    if (rest and not tail) or inflect(verb, relation.tag).lower() != written.lower() and relation.head != verb:
+    if (rest and not tail) or written.lower() not in inflections(verb, relation.tag) and relation.head != verb:
         return
     thing, subject = draft.graph.objects[relation.object], draft.graph.objects[relation.subject]
     found = verbs_for(index, verb, rest, subject, thing)

@@ -28,7 +28,7 @@ from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
 
-REVISION = 1
+REVISION = 2
 _WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")
 _SCORES = ("hardness", "presence")
 _CODES: dict[tuple[str, ...], dict[str, int]] = {

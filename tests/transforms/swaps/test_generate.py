@@ -13,7 +13,6 @@ from schemas.ids import counter_rng
 from schemas.rejects import REASONS, Outcome, Reason
 from tests.transforms.swaps.corpus import scene_pairs
 from transforms.engines.parsers.load import caption_parser
-from transforms.english.morphology import article, inflect, lemmas, like, plural
 from transforms.english.people import incompatible
 from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
@@ -157,85 +156,6 @@ def test_capitals_articles_and_number() -> None:
     assert all(negative.text.isupper() for negative in found[0])
     for negative in found[1]:
         assert not negative.text.startswith("An d") and not negative.text.startswith("A e")
-
-
-@pytest.mark.parametrize(
-    "word, wanted",
-    [
-        ("apple", "an"),
-        ("dog", "a"),
-        ("unicorn", "a"),
-        ("umbrella", "an"),
-        ("hour", "an"),
-        ("European man", "a"),
-        ("MP3 player", "an"),
-        ("one-way sign", "a"),
-        ("8-ball", "an"),
-        ("uniform", "a"),
-        ("unusual hat", "an"),
-        ("SUV", "an"),
-        ("used car", "a"),
-        ("TV", "a"),
-    ],
-)
-def test_articles(word: str, wanted: str) -> None:
-    assert article(word) == wanted
-
-
-@pytest.mark.parametrize(
-    "noun, wanted",
-    [
-        ("dog", "dogs"),
-        ("bus", "buses"),
-        ("woman", "women"),
-        ("city", "cities"),
-        ("boy", "boys"),
-        ("knife", "knives"),
-        ("sheep", "sheep"),
-        ("fire hydrant", "fire hydrants"),
-        ("policeman", "policemen"),
-        ("child", "children"),
-        ("bench", "benches"),
-    ],
-)
-def test_plurals(noun: str, wanted: str) -> None:
-    assert plural(noun) == wanted
-
-
-@pytest.mark.parametrize(
-    "verb, tag, wanted",
-    [
-        ("ride", "VBG", "riding"),
-        ("sit", "VBG", "sitting"),
-        ("carry", "VBZ", "carries"),
-        ("watch", "VBZ", "watches"),
-        ("lie", "VBG", "lying"),
-        ("stop", "VBD", "stopped"),
-        ("play", "VBG", "playing"),
-        ("hold", "VBN", "held"),
-        ("see", "VBG", "seeing"),
-        ("run", "VBP", "run"),
-        ("throw", "VBD", "threw"),
-        ("try", "VBD", "tried"),
-        ("jump", "VBG", "jumping"),
-        ("eat", "VBG", "eating"),
-        ("lean", "VBG", "leaning"),
-    ],
-)
-def test_verb_forms(verb: str, tag: str, wanted: str) -> None:
-    assert inflect(verb, tag) == wanted
-
-
-def test_a_form_of_any_word_leads_back_to_it() -> None:
-    known = [(pos, word) for pos, word in lexicon()._senses if word.isalpha() and word.islower() and len(word) > 2]
-    missed = [word for pos, word in known if pos == "n" and word not in lemmas(plural(word))]
-    missed += [word for pos, word in known if pos == "v" for tag in ("VBZ", "VBG", "VBD", "VBN") if word not in lemmas(inflect(word, tag))]
-    assert len(known) > 20_000 and missed == []
-    assert {"dog", "frisbee"} <= lemmas("dog-frisbee's")
-
-
-def test_capitals_are_those_of_the_model() -> None:
-    assert like("Dog", "cat", True) == "Cat" and like("Dog", "cat", False) == "cat" and like("DOG", "cat", True) == "CAT"
 
 
 def test_contrasts() -> None:
