@@ -30,7 +30,7 @@ from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.torch_threads import kernel_threads
 from transforms.images.probe import open_image
-from transforms.regions.detect import DetectRegions
+from transforms.regions.detect import DetectRegions, RegionParams
 
 
 class _Noting:
@@ -113,7 +113,7 @@ def main() -> None:
         settings = settings_of(args, folder)
         paths = sources(args, folder)
         engine: Any = detector(settings)
-        stage = DetectRegions.of(settings)
+        stage = DetectRegions(RegionParams(detector=settings))
         corpus = Corpus(folder, 1)
         write_images(corpus, images_table(paths))
         noting = _Noting(engine)

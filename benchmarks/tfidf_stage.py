@@ -22,11 +22,11 @@ from pathlib import Path
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sparse_dot_topn import sp_matmul_topn
 
+from pipelines.build import stages_of
 from pipelines.config import Config, parse_config
 from pipelines.plan import plan
 from pipelines.run import run
 from pipelines.runners import open_runner
-from pipelines.stages import stages_of
 from schemas.corpus import Corpus
 from transforms.core.beam import RunContext, RunStage, StageFingerprint
 from transforms.tfidf.settings import TfidfSettings

@@ -11,26 +11,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import fsspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
+from pipelines.stages import STAGES
 from schemas.corpus import MAX_PARTITIONS
 from schemas.errors import ConfigError
 from schemas.settings import read_settings, resolved, validated
-from transforms.back_translation.settings import BackTranslationSettings
-from transforms.engines.detectors.settings import DetectorSettings
 from transforms.images.probe import ImageLimits
 from transforms.ingest.clean import CleanRules
 from transforms.ingest.exclusions import ExclusionRules
 from transforms.ingest.limits import Limits
 from transforms.ingest.sources import PairSource, TextSource
-from transforms.regions.files.stage import RegionFileSettings
-from transforms.swaps.settings import SwapSettings
-from transforms.tfidf.settings import TfidfSettings
-from transforms.tokens.settings import TokenSettings
+
+_fields: dict[str, Any] = {entry.key: entry.field for entry in STAGES if entry.settings}
+_StageKeys: Any = create_model("_StageKeys", **_fields)
 
 
-class Config(BaseModel):
-    """One corpus: what goes in, what is made of it, and where it goes.
+class Config(_StageKeys):
+    """One corpus: what goes in, what is made of it, and where it goes. The keys of stages are those of `pipelines.stages.STAGES`.
 
     Raises (through `load_config`) ConfigError for unknown keys and wrong values.
     """
@@ -56,16 +54,6 @@ class Config(BaseModel):
     limits: Limits = Field(default_factory=Limits, description="bounds on what one input may cost")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
-    regions: DetectorSettings | None = Field(
-        None, description="Faster R-CNN regions of every image; {} for the embedded detector, null leaves them out")
-    region_files: RegionFileSettings | None = Field(None, description="regions out of files that you hold, in place of a detector")
-    swaps: SwapSettings | None = Field(
-        None, description="phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out")
-    back_translation: BackTranslationSettings | None = Field(
-        None, description="sentence-level positives, translated there and back; {} for the defaults, null leaves them out")
-    tokens: TokenSettings | None = Field(
-        None, description="token ids of all texts, which training reads; {} trains SentencePiece, null leaves them out")
-    tfidf: TfidfSettings | None = Field(default_factory=TfidfSettings, description="hard negatives; null leaves them out")
 
     @field_validator("corpus")
     @classmethod
@@ -84,16 +72,17 @@ class Config(BaseModel):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind}: the name {twice[0]!r} is given to two collections; names make ids, so they must differ")
-        if self.regions and self.region_files:
-            raise ValueError("regions and region_files exclude each other: detect regions, or read them from files")
-        if self.regions and not self.pixels:
-            raise ValueError("regions needs pixels: true, since the detector opens the images")
+        for entry in STAGES:
+            if entry.pixels and getattr(self, entry.key) and not self.pixels:
+                raise ValueError(f"{entry.key} needs pixels: true, since it opens the images")
+            if entry.instead_of and getattr(self, entry.key) and getattr(self, entry.instead_of):
+                raise ValueError(f"{entry.instead_of} and {entry.key} exclude each other: both make the same tables")
         return self
 
 
 # Settings of sources, lists and vocabularies that hold paths.
 PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order"})
-WITH_PLACES = ("exclude", "region_files", "tokens")  # settings, beside those of collections, that have some of these
+WITH_PLACES = ("exclude", *(entry.key for entry in STAGES if entry.settings))  # settings, beside those of collections, that may have some
 
 
 def load_config(url: str, overrides: Sequence[str] = ()) -> Config:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas.corpus import WHOLE, Corpus
+from schemas.errors import ConfigError
 from schemas.manifest import StageManifest, fingerprint
 from schemas.rejects import PASSING
 from transforms.core.stage import Stage
@@ -41,10 +42,16 @@ def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float
 
     max_rejected: share of a stage's rows; a stage that has rejected more has failed, whatever was allowed when it ran.
     seals: by stage, of the manifests that `corpus.json` names; another manifest vouches for nothing.
+
+    Raises ConfigError, naming both, when a stage does not come after one that it reads.
     """
     states: dict[str, StageState] = {}
     for stage in stages:
         reads = sorted({source.stage for source in stage.inputs})
+        absent = [name for name in reads if name not in states]
+        if absent:
+            raise ConfigError(f"the stage {stage.name} reads {absent[0]}, which does not come before it: "
+                              f"the order is {', '.join(each.name for each in stages)}")
         ingredients = ingredients_of(stage, seed, corpus.partitions, {name: states[name].fingerprint for name in reads})
         states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected,
                                     (seals or {}).get(stage.name))

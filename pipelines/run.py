@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pipelines.build import stages_of
 from pipelines.config import Config
 from pipelines.interrupts import interruptible
 from pipelines.lock import corpus_lock
 from pipelines.place import check_place, check_stages
 from pipelines.plan import StageState, plan
-from pipelines.stages import stages_of
 from schemas import files
 from schemas.corpus import INDEX, MANIFEST, Corpus, Index, is_own_name, open_corpus, read_index, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text

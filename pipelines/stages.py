@@ -1,102 +1,66 @@
-"""The list of stages that a configuration asks for, in the order in which they run. A new stage is one entry here."""
+"""The table of stages, in the order in which they run. A new stage is one entry here.
+
+Keys of the configuration, errors that name them, and what the stages read of one another follow from it and from the stages themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from pipelines.config import Config
-from schemas.errors import ConfigError, SourceError
-from transforms.core.stage import Stage
-from transforms.examples import Join
-from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts
-from transforms.tfidf.stages import TfidfChampions, TfidfCounts, TfidfNegatives, TfidfVectors, TfidfVocabulary
+from pydantic import BaseModel, Field
 
-
-def stages_of(config: Config) -> list[Stage]:
-    """The stages of a corpus, each after those that it reads."""
-    packed = config.compression
-    stages: list[Stage] = [IngestPairs(collections=tuple(config.pairs), pixels=config.pixels, rules=config.captions,
-                                       limits=config.image_limits, bounds=config.limits, exclude=config.exclude,
-                                       alone=not config.images, compression=packed)]
-    if config.images:
-        stages.append(IngestImages(collections=tuple(config.images), pixels=config.pixels, limits=config.image_limits,
-                                   bounds=config.limits, exclude=config.exclude, compression=packed))
-    if config.texts:
-        stages.append(IngestTexts(collections=tuple(config.texts), bounds=config.limits, rules=config.sentences, compression=packed))
-    regions = _regions(config)
-    stages += regions
-    rewrites: list[str] = []
-    if config.tfidf:
-        bounded = [TfidfChampions] if config.tfidf.bound else []
-        kinds: list[Callable[..., Stage]] = [TfidfCounts, TfidfVocabulary, TfidfVectors, *bounded, TfidfNegatives]
-        stages += [kind(tfidf=config.tfidf, compression=packed) for kind in kinds]
-        rewrites.append(TfidfNegatives.name)
-    if config.swaps:
-        stages += _swaps(config, regions)
-        rewrites.append("swaps")
-    if config.back_translation:
-        stages.append(_back_translation(config))
-        rewrites.append("back_translation")
-    stages.append(Join(rewrites=tuple(rewrites), regions="regions" if regions else None, compression=packed))
-    if config.tokens:
-        stages += _tokens(config, regions)
-    return stages
+from transforms.back_translation.settings import BackTranslationSettings
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.regions.files.stage import RegionFileSettings
+from transforms.swaps.settings import SwapSettings
+from transforms.tfidf.settings import TfidfSettings
+from transforms.tokens.settings import TokenSettings
 
 
-def _regions(config: Config) -> list[Stage]:
-    """The regions of the pairs' images and of the images alone. Loads the detector, or opens the files, to know their widths."""
-    if not (config.regions or config.region_files):
-        return []
-    kinds: list[Callable[..., Stage]]
-    try:
-        if config.regions:
-            from transforms.regions.detect import DetectImageRegions, DetectRegions
+@dataclass(frozen=True)
+class Entry:
+    """One key of the configuration, and the stages that it asks for.
 
-            kinds = [DetectRegions.of, *([DetectImageRegions.of] if config.images else [])]
-            return [kind(config.regions, config.image_limits, config.compression) for kind in kinds]
-        from transforms.regions.files.stage import ImportImageRegions, ImportRegions
+    key: the key; "": its stages always run. stages: where each is, `module:Class`, imported only when it is asked for: spaCy and torch
+    take seconds. settings: what the key holds; None: the configuration itself says. on: made unless the key is null. pixels: makes no
+    sense for a corpus of captions alone. instead_of: the key that makes the same tables, and cannot be set beside this one.
+    """
 
-        kinds = [ImportRegions.of, *([ImportImageRegions.of] if config.images else [])]
-        return [kind(config.region_files, config.compression) for kind in kinds]
-    except (ValueError, OSError, SourceError) as error:
-        raise ConfigError(f"{'regions' if config.regions else 'region_files'}: {error}") from None
+    key: str
+    stages: tuple[str, ...]
+    settings: type[BaseModel] | None = None
+    description: str = ""
+    on: bool = False
+    pixels: bool = False
+    instead_of: str = ""
 
-
-def _swaps(config: Config, regions: Sequence[Stage]) -> list[Stage]:
-    from transforms.graphs.stage import ParseCaptions  # spaCy takes a second to import: only when it is asked for
-    from transforms.graphs.vocabulary import CountVocabulary
-    from transforms.swaps.stage import Labels, SwapNegatives
-
-    assert config.swaps
-    packed, swaps = config.compression, config.swaps
-    try:
-        graphs = ParseCaptions(parser=swaps.parser, compression=packed)
-    except ValueError as error:
-        raise ConfigError(f"swaps.parser: {error}") from None
-    info = getattr(regions[0], "info", None) if regions else None
-    labels = Labels(regions[0].name, info.names, background=0) if info and info.names else None
-    return [graphs, CountVocabulary(min_count=swaps.min_count, max_objects=swaps.max_objects, compression=packed),
-            SwapNegatives(swaps=swaps, labels=labels, compression=packed)]
+    @property
+    def field(self) -> tuple[Any, Any]:
+        """Type and default of the key, as pydantic wants them of a field. Raises TypeError for an entry without settings."""
+        if self.settings is None:
+            raise TypeError(f"the entry {self.key!r} has no settings")
+        default: dict[str, Any] = {"default_factory": self.settings} if self.on else {"default": None}
+        return self.settings | None, Field(**default, description=self.description)
 
 
-def _back_translation(config: Config) -> Stage:
-    from transforms.back_translation.stage import BackTranslate  # spaCy, as above
-
-    assert config.back_translation
-    try:
-        return BackTranslate(how=config.back_translation, compression=config.compression)
-    except ValueError as error:
-        raise ConfigError(f"back_translation: {error}") from None
-
-
-def _tokens(config: Config, regions: Sequence[Stage]) -> list[Stage]:
-    from transforms.tokens.stages import MakeTokenizer, Tokenise
-
-    assert config.tokens
-    packed, texts = config.compression, bool(config.texts)
-    names = [stage.name for stage in regions]
-    try:
-        tokenizer = MakeTokenizer.of(config.tokens, texts, packed)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"tokens: {error}") from None
-    return [tokenizer, Tokenise(texts, *(name if name in names else None for name in ("regions", "image_regions")), compression=packed)]
+STAGES = (
+    Entry("pairs", ("transforms.ingest.stages:IngestPairs",)),
+    Entry("images", ("transforms.ingest.stages:IngestImages",)),
+    Entry("texts", ("transforms.ingest.stages:IngestTexts",)),
+    Entry("regions", ("transforms.regions.detect:DetectRegions", "transforms.regions.detect:DetectImageRegions"), DetectorSettings,
+          "Faster R-CNN regions of every image; {} for the embedded detector, null leaves them out", pixels=True),
+    Entry("region_files", ("transforms.regions.files.stage:ImportRegions", "transforms.regions.files.stage:ImportImageRegions"),
+          RegionFileSettings, "regions out of files that you hold, in place of a detector", instead_of="regions"),
+    Entry("tfidf", tuple(f"transforms.tfidf.stages:Tfidf{name}" for name in ("Counts", "Vocabulary", "Vectors", "Champions", "Negatives")),
+          TfidfSettings, "sentence-level hard negatives; null leaves them out", on=True),
+    Entry("swaps", ("transforms.graphs.stage:ParseCaptions", "transforms.graphs.vocabulary:CountVocabulary",
+                    "transforms.swaps.stage:SwapNegatives"),
+          SwapSettings, "phrase- and word-level hard negatives from scene graphs; {} for the defaults, null leaves them out"),
+    Entry("back_translation", ("transforms.back_translation.stage:BackTranslate",), BackTranslationSettings,
+          "sentence-level positives, translated there and back; {} for the defaults, null leaves them out"),
+    # Those above write what examples are joined from, those below read examples.
+    Entry("", ("transforms.examples:Join",)),
+    Entry("tokens", ("transforms.tokens.stages:MakeTokenizer", "transforms.tokens.stages:Tokenise"), TokenSettings,
+          "token ids of all texts, which training reads; {} trains SentencePiece, null leaves them out"),
+)

@@ -26,9 +26,6 @@ from schemas.errors import CorpusError
 from schemas.seals import STRICT, read_sealed
 from schemas.store import FileInfo
 
-_LIBRARIES = ("apache-beam", "pyarrow", "numpy", "scipy", "scikit-learn", "sparse-dot-topn", "pillow", "sentencex", "spacy", "torch",
-              "torchvision", "ctranslate2", "sentencepiece", "tokenizers", "transformers", "sentence-transformers")
-
 
 def fingerprint(value: Any) -> str:
     """A hash (32 hex digits) of a JSON-able value, whatever the order of its keys."""
@@ -37,10 +34,10 @@ def fingerprint(value: Any) -> str:
 
 
 @cache
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries whose output a corpus depends on."""
+def library_versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of Python, of the libraries that every table passes through, and of the installed ones of `packages`."""
     found = {"python": platform.python_version(), "platform": sys.platform}
-    for name in _LIBRARIES:
+    for name in ("apache-beam", "pyarrow", "numpy", *packages):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from schemas.store import RowFile
 
 NAMES_KEY = b"class_names"
+BACKGROUND = 0  # the class that is none, where classes have names
 COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are kept at hand
 IMG_BOX_5 = np.array([0, 0, 1, 1, 1], np.float32)  # the location of `[IMG]` as UNIMO has it
 IMG_BOX_7 = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # the same for UNITER's seven
@@ -69,6 +70,12 @@ class ImageRegions:
         return self.boxes / np.array([self.width, self.height, self.width, self.height], np.float32)
 
 
+def class_names(schema: pa.Schema) -> list[str] | None:
+    """The names of the soft labels' columns that a `regions` schema tells, None when it tells none."""
+    held = (schema.metadata or {}).get(NAMES_KEY)
+    return json.loads(held) if held else None
+
+
 class RegionFile(RowFile):
     """A partition of the `regions` table, one image at a time; no row is copied where the file is local and not compressed.
 
@@ -79,8 +86,7 @@ class RegionFile(RowFile):
         super().__init__(url, "regions")
         self.features: int = self.schema.field("features").type.value_type.list_size
         self.classes: int = self.schema.field("soft_labels").type.value_type.list_size
-        held = (self.schema.metadata or {}).get(NAMES_KEY)
-        self.names: list[str] | None = json.loads(held) if held else None
+        self.names = class_names(self.schema)
         self._columns = lru_cache(COLUMNS_HELD if self.mapped else 1)(self._columns_of)
 
     def _columns_of(self, index: int) -> _Columns:

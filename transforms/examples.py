@@ -5,57 +5,39 @@ Map-only: everything that is known of a pair lies in the same partition of its t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import BATCH_ROWS, EXAMPLES
-from transforms.core.stage import Input, Stage
+from transforms.core.params import NoParams
+from transforms.core.stage import EVERY, Input, Stage
 from transforms.core.task import Task
 
 _NEGATIVES = EXAMPLES.field("negatives").type
 _POSITIVES = EXAMPLES.field("positives").type
 
 
-@dataclass(frozen=True)
-class Join(Stage):
+class Join(Stage[NoParams]):
     """Writes `examples`: each pair with its image's place, positives, negatives and matches.
 
-    rewrites: names of the stages that wrote `rewrites`, in the order in which an example lists theirs.
-    regions: name of the stage that wrote `regions`, None when the corpus has none.
+    Joins whatever stages write `rewrites`, in the order in which they run, which is that of an example's lists.
     """
 
-    name: ClassVar[str] = "examples"
-    main_table: ClassVar[str] = "examples"
-
-    rewrites: tuple[str, ...] = ()
-    regions: str | None = None
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Pairs, images and every rewrite, partition by partition."""
-        return [Input("pairs", "pairs"), Input("pairs", "images"), *(Input(stage, "rewrites") for stage in self.rewrites),
-                *([Input(self.regions, "regions")] if self.regions else [])]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The shards."""
-        return {"examples": EXAMPLES}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The order of the rewrites."""
-        return {"rewrites": list(self.rewrites), "regions": self.regions}
+    name = "examples"
+    main_table = "examples"
+    reads = (Input("pairs", "pairs"), Input("pairs", "images"), Input(EVERY, "rewrites", optional=True),
+             Input("regions", "regions", optional=True))
+    writes = {"examples": EXAMPLES}
 
     def process(self, task: Task, payload: Any) -> None:
         """Joins one partition, a batch of pairs at a time."""
         images = task.read("pairs", "images")
-        region_ids = _region_ids(task, self.regions) if self.regions else None
-        cursors = [RewriteCursor(task, stage) for stage in self.rewrites]
+        region_ids = _region_ids(task) if self.has("regions") else None
+        cursors = [RewriteCursor(task, source.stage) for source in self.inputs if source.table == "rewrites"]
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
                 for start in range(0, batch.num_rows, BATCH_ROWS["examples"]):
@@ -101,9 +83,9 @@ class RewriteCursor:
             raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
 
 
-def _region_ids(task: Task, stage: str) -> pa.Array:
+def _region_ids(task: Task) -> pa.Array:
     """The image of each row of the partition's `regions`; their features are not read."""
-    with task.open(stage, "regions") as file:
+    with task.open("regions", "regions") as file:
         ids = [batch["image_id"] for batch in file.batches()]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
 

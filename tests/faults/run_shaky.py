@@ -6,13 +6,13 @@ import sys
 
 from pipelines.runners import open_runner
 from schemas.corpus import Corpus
-from tests.faults.stages import PARTITIONS, Shaky
+from tests.faults.stages import PARTITIONS, Shaky, ShakyParams
 from transforms.core.beam import RunContext, RunStage, StageFingerprint
 
 
 def main(url: str, bad: str, fuse: str, workers: str) -> None:
     """Runs it once."""
-    stage = Shaky(bad=int(bad), fuse=fuse)
+    stage = Shaky(ShakyParams(bad=int(bad), fuse=fuse))
     context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: StageFingerprint("f", {})})
     with open_runner("local", int(workers), []) as pipeline:
         pipeline | RunStage(context, stage, [])

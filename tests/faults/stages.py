@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import TEXTS
-from transforms.core.stage import Input, Stage
+from transforms.core.params import NotFingerprinted, Params
+from transforms.core.stage import Stage
 from transforms.core.task import Task
 
 ROWS, PARTITIONS = 50, 6
@@ -22,31 +21,20 @@ class EngineFailure(RuntimeError):
     """What the engine raises."""
 
 
-@dataclass(frozen=True)
-class Shaky(Stage):
-    """Fifty rows a partition through an engine.
-
-    bad: every so many rows the engine raises; 0: never.
-    fuse: a file; while it is there, the process that does partition 3 removes it and dies in the middle of its work.
-    """
-
-    name: ClassVar[str] = "shaky"
-    main_table: ClassVar[str] = "texts"
+class ShakyParams(Params):
+    """bad: every so many rows the engine raises; 0: never. fuse: a file; while it is there, the process that does partition 3 removes it
+    and dies in the middle of its work."""
 
     bad: int = 0
-    fuse: str = ""
+    fuse: Annotated[str, NotFingerprinted()] = ""
 
-    @property
-    def inputs(self) -> Sequence[Input]:
-        return []
 
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        return {"texts": TEXTS}
+class Shaky(Stage[ShakyParams]):
+    """Fifty rows a partition through an engine."""
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"bad": self.bad}
+    name = "shaky"
+    main_table = "texts"
+    writes = {"texts": TEXTS}
 
     def process(self, task: Task, payload: Any) -> None:
         task.counts.rows_in = ROWS
@@ -58,11 +46,11 @@ class Shaky(Stage):
                 task.rejects.add(row_id, Reason.ENGINE_FAILED, str(error))
                 continue
             task.write("texts", pa.table({"text_id": [row_id], "text": [text], "source": ["s"]}, schema=TEXTS))
-            if row == ROWS // 2 and task.partition == 3 and self.fuse and Path(self.fuse).exists():
-                Path(self.fuse).unlink()
+            if row == ROWS // 2 and task.partition == 3 and self.params.fuse and Path(self.params.fuse).exists():
+                Path(self.params.fuse).unlink()
                 os._exit(17)
 
     def _engine(self, row_id: str, row: int) -> str:
-        if self.bad and row % self.bad == self.bad - 1:
+        if self.params.bad and row % self.params.bad == self.params.bad - 1:
             raise EngineFailure(f"cannot do {row_id}")
         return f"text of {row_id}"

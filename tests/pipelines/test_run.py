@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.build import stages_of
 from pipelines.plan import plan
 from pipelines.run import plan_of, run
-from pipelines.stages import stages_of
 from pipelines.verify import verify
 from schemas.corpus import Corpus, open_corpus
 from schemas.errors import ConfigError, CorpusError, RejectLimitError

@@ -12,6 +12,8 @@ from schemas.corpus import Corpus
 from schemas.store import TableWriter
 from schemas.tables import EXAMPLES, IMAGES, LABEL, PAIRS, REWRITES
 from transforms.core.beam import RunContext, run_task
+from transforms.core.params import NoParams
+from transforms.core.stage import Input
 from transforms.core.task import Task
 from transforms.examples import Join, RewriteCursor
 
@@ -73,7 +75,7 @@ def expected(pairs, images, rewrites):
 
 
 def joined(corpus):
-    run_task(RunContext(corpus, 0, 0.05, {}), Join(rewrites=("tfidf", "other")), 0)
+    run_task(RunContext(corpus, 0, 0.05, {}), Join(NoParams(), resolved=(*Join(NoParams()).inputs, Input("tfidf", "rewrites"), Input("other", "rewrites"))), 0)
     return corpus.open("examples", "examples", 0).read()
 
 
@@ -99,7 +101,7 @@ def test_rewrites_out_of_order_are_refused(tmp_path):
     make(corpus, [(1, 0), (1, 0), (1, 0)])
     rows = [rewrite(f"p000{n}", "x", "negative") for n in (0, 2, 1)]
     write(corpus, "tfidf", {"rewrites": rewrites_table(rows)})
-    task = Task(corpus, Join(), 0, 0)
+    task = Task(corpus, Join(NoParams()), 0, 0)
     cursor = RewriteCursor(task, "tfidf")
     cursor.take(pa.array(["p0000"]))
     with pytest.raises(ValueError, match="not in the order of its pairs"):

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from transforms.core.params import NotFingerprinted, Params
 from transforms.engines.translators.base import Decoding
 
 LANGUAGE = "en"  # of the captions
 
 
-class Pivot(BaseModel):
+class Pivot(Params):
     """A way there and back: two translators by specification (`transforms/engines/translators/base.py`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="what rewrites call it, such as the language")
     forward: str = Field(description="from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], embedded:SRC-TGT")
     back: str = Field(description="and back")
 
 
-class BackTranslationSettings(BaseModel):
+class BackTranslationSettings(Params):
     """Which translators, how they search, and which of their texts are good enough.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    pivots: tuple[str | Pivot, ...] = Field(("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, "
-                                                                                      "forward, back} with two specifications")
+    # The engines' fingerprints stand for the marked ones.
+    pivots: Annotated[tuple[str | Pivot, ...], NotFingerprinted()] = Field(
+        ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two specifications")
     positives: int = Field(3, ge=1, le=100, description="positives of a caption at most")
     # A noun that the first translation gets wrong is lost on every way back, so there are several.
     pivot_beam: int = Field(4, ge=1, le=64, description="width of the search on the way there")
@@ -44,8 +42,9 @@ class BackTranslationSettings(BaseModel):
                           "float32"] = Field("default", description="of CTranslate2's arithmetic; default is how the model was saved")
     threads: int = Field(1, ge=1, le=256, description="of a translator and of the sentence encoder")
     batch_tokens: int = Field(2048, ge=64, description="tokens of a batch of translations, padding included")
-    parser: str = Field("embedded", description="of captions and candidates, as for swaps")
-    encoder: str = Field("embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH")
+    parser: Annotated[str, NotFingerprinted()] = Field("embedded", description="of captions and candidates, as for swaps")
+    encoder: Annotated[str, NotFingerprinted()] = Field(
+        "embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH")
     min_similarity: float = Field(0.75, ge=-1, le=1, description="cosine of a positive with its caption, at least")
     min_change: float = Field(0.1, ge=0, le=1, description="share of words that differ from the caption and from other positives, at least")
     max_words: int = Field(50, ge=1, description="longer texts are no captions, and not translated")

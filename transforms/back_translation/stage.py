@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,10 +22,8 @@ from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fin
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.english.wordnet import lexicon
 
-REVISION = 4
 WINDOW = 4096  # distinct captions that are held with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
-_NOT_FINGERPRINTED = {"parser", "encoder", "pivots"}  # fingerprints stand for these
 
 
 def _instructions() -> str:
@@ -36,8 +33,7 @@ def _instructions() -> str:
     return os.environ.get("CT2_FORCE_CPU_ISA") or str(torch.backends.cpu.get_cpu_capability())
 
 
-@dataclass(frozen=True)
-class BackTranslate(Stage):
+class BackTranslate(Stage[BackTranslationSettings]):
     """Writes `rewrites`: sentence-level positives of every caption, in the order of the pairs.
 
     A text that is no caption gets none, and a reject; one that an engine fails on gets a reject and what the other pivots give.
@@ -45,32 +41,25 @@ class BackTranslate(Stage):
     Raises ValueError when a translator, the parser or the encoder cannot be had, naming what is missing. Loads none of them.
     """
 
-    name: ClassVar[str] = "back_translation"
-
-    how: BackTranslationSettings = field(default_factory=BackTranslationSettings)
+    name = "back_translation"
+    revision = 5
+    packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
+    extra = "translate"
+    reads = (Input("pairs", "pairs"),)
+    writes = {"rewrites": REWRITES}
 
     def __post_init__(self) -> None:
-        check_spec(self.how.parser)
-        fingerprints(self.how)
-        encoder_fingerprint(self.how.encoder, self.how.threads)
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Captions."""
-        return [Input("pairs", "pairs")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Positives."""
-        return {"rewrites": REWRITES}
+        check_spec(self.params.parser)
+        fingerprints(self.params)
+        encoder_fingerprint(self.params.encoder, self.params.threads)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings, the code's revision, and every engine by its fingerprint; where a model lies is not among them."""
-        own = self.how.model_dump(mode="json", exclude=_NOT_FINGERPRINTED)
-        origins = [origin_of(way, self.how) for way in self.how.ways()]  # rows hold them
-        return {"how": own, "code": REVISION, "translators": [list(way) for way in fingerprints(self.how)], "origins": origins,
-                "encoder": encoder_fingerprint(self.how.encoder, self.how.threads), "parser": spec_fingerprint(self.how.parser),
+        """With every engine by its fingerprint; where a model lies is not among them."""
+        how = self.params
+        return {**super().settings, "translators": [list(way) for way in fingerprints(how)],
+                "origins": [origin_of(way, how) for way in how.ways()],  # rows hold them
+                "encoder": encoder_fingerprint(how.encoder, how.threads), "parser": spec_fingerprint(how.parser),
                 "lexicon": lexicon().fingerprint}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -80,7 +69,7 @@ class BackTranslate(Stage):
         pair_ids, captions = pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist()
         known: dict[str, str] = {}  # caption -> as translators are given it
         for pair_id, caption in zip(pair_ids, captions, strict=True):
-            problem = why_not_caption(caption, self.how.max_words)
+            problem = why_not_caption(caption, self.params.max_words)
             if problem:
                 task.rejects.add(pair_id, Reason.NO_CAPTION, f"{problem}: {caption}")
             else:
@@ -90,7 +79,7 @@ class BackTranslate(Stage):
         task.counts.numbers["texts_translated"] = len(texts)
         if texts:  # so that a difference between machines can be traced
             task.counts.numbers[f"texts_on cpu {_instructions()}"] = len(texts)
-        origins = [origin_of(way, self.how) for way in self.how.ways()]
+        origins = [origin_of(way, self.params) for way in self.params.ways()]
         rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
                 for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)]
         if rows:
@@ -103,9 +92,9 @@ class BackTranslate(Stage):
             for start in range(0, len(texts), WINDOW):
                 task.check_cancelled()
                 window = texts[start:start + WINDOW]
-                translations = back_translate(window, self.how, task.seed)
-                made = choose({text: own.candidates for text, own in translations.items()}, caption_parser(self.how.parser),
-                              sentence_encoder(self.how.encoder, self.how.threads), self.how)
+                translations = back_translate(window, self.params, task.seed)
+                made = choose({text: own.candidates for text, own in translations.items()}, caption_parser(self.params.parser),
+                              sentence_encoder(self.params.encoder, self.params.threads), self.params)
                 for text, own in translations.items():
                     made[text].failures[:0] = own.failures
                 found |= made
@@ -116,10 +105,10 @@ class BackTranslate(Stage):
         if choice.failures:  # a pair is rejected only when nothing came of it
             task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if choice.positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
         numbers = task.counts.numbers
-        for many in range(1, self.how.positives + 1):
+        for many in range(1, self.params.positives + 1):
             numbers[f"pairs_with_{many}"] = numbers.get(f"pairs_with_{many}", 0) + (len(choice.positives) >= many)
         for reason, detail in choice.refused:
-            if self.how.record_refusals and reason not in _COUNTED:
+            if self.params.record_refusals and reason not in _COUNTED:
                 task.rejects.add(pair_id, reason, detail)
             else:
                 task.rejects.counts[reason.value] += 1

@@ -168,7 +168,7 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         stage=stage.name, fingerprint=known.digest, ingredients=dict(known.ingredients),
         partitions=context.corpus.partitions, seed=context.seed, counts=counts,
         files=[file for record in records for file in record.files], contents=table_contents(records),
-        records={str(record.partition): record.seal for record in records}, versions=library_versions(),
+        records={str(record.partition): record.seal for record in records}, versions=library_versions(stage.packages),
         wall_s=round(sum(record.wall_ms for record in records) / 1000, 3), ran=sum(result.ran for result in results),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
     write_sealed(context.corpus.manifest_url(stage.name), manifest.to_json())

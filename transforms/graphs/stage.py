@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
+from transforms.swaps.settings import SwapSettings
 
 _NODES: dict[str, Any] = {"objects": ObjectNode, "attributes": AttributeNode, "relations": RelationNode, "counts": CountNode}
 # Fields of the schema in the order of the node's own fields.
@@ -63,41 +63,30 @@ def _read_nodes(column: pa.Array | pa.ChunkedArray, name: str) -> Iterator[list[
         yield nodes[start:end]
 
 
-@dataclass(frozen=True)
-class ParseCaptions(Stage):
+class ParseCaptions(Stage[SwapSettings]):
     """Writes `graphs`: one row a pair, in the order of the pairs. A caption that the parser fails on becomes a reject.
 
-    parser: a spec as in `transforms/engines/parsers/load.py`.
-
-    Raises ValueError when the spec names no parser, or one whose package or model is missing.
+    Raises ValueError when the settings name no parser, or one whose package or model is missing.
     """
 
-    name: ClassVar[str] = "graphs"
-    main_table: ClassVar[str] = "graphs"
-
-    parser: str = "embedded"
+    name = "graphs"
+    main_table = "graphs"
+    depends_on = ()
+    packages = ("spacy",)
+    reads = (Input("pairs", "pairs"),)
+    writes = {"graphs": GRAPHS}
 
     def __post_init__(self) -> None:
-        check_spec(self.parser)
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Captions."""
-        return [Input("pairs", "pairs")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Graphs."""
-        return {"graphs": GRAPHS}
+        check_spec(self.params.parser)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Engine and rules; the place of the model is not among them."""
-        return {"parser": spec_fingerprint(self.parser)}
+        """Engine and rules; the path of the model is not among them."""
+        return {"parser": spec_fingerprint(self.params.parser)}
 
     def process(self, task: Task, payload: Any) -> None:
         """Parses one partition, a record batch at a time: the network sees the same batches on every machine."""
-        parser = caption_parser(self.parser)
+        parser = caption_parser(self.params.parser)
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows

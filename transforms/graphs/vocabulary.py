@@ -23,9 +23,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, groupby
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +34,7 @@ from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
 from transforms.graphs.stage import read_graphs
 from transforms.scene_graph.nodes import Graph
+from transforms.swaps.settings import SwapSettings
 
 Key = tuple[str, str, str, str]
 _ARTICLES = frozenset({"a", "an"})
@@ -166,40 +166,16 @@ def read_vocabulary(table: pa.Table) -> dict[Key, int]:
     return {(kind, first, second, third): count for kind, first, second, third, count in zip(*columns, strict=True)}
 
 
-@dataclass(frozen=True)
-class CountVocabulary(SummaryStage):
+class CountVocabulary(SummaryStage[SwapSettings]):
     """Counts the graphs of the corpus into the `vocabulary` artefact.
 
-    min_count: mentions that an object, attribute or relation needs. max_objects: how many objects are kept, the commonest: what
-    the swaps hold in memory grows with its square.
-
-    Raises ValueError when one of them is not positive.
+    What the swaps hold of it in memory grows with the square of its objects.
     """
 
-    name: ClassVar[str] = "vocabulary"
-
-    min_count: int = 5
-    max_objects: int = 4000
-
-    def __post_init__(self) -> None:
-        for name in ("min_count", "max_objects"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Captions and their graphs."""
-        return [Input("pairs", "pairs", "corpus"), Input("graphs", "graphs", "corpus")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The artefact."""
-        return {"vocabulary": VOCABULARY}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What is pruned."""
-        return {"min_count": self.min_count, "max_objects": self.max_objects}
+    name = "vocabulary"
+    depends_on = ("min_count", "max_objects")
+    reads = (Input("pairs", "pairs", "corpus"), Input("graphs", "graphs", "corpus"))
+    writes = {"vocabulary": VOCABULARY}
 
     def summarise(self, task: Task) -> Counter[Key]:
         """The counts of one partition."""
@@ -216,7 +192,7 @@ class CountVocabulary(SummaryStage):
 
     def process(self, task: Task, payload: Any) -> None:
         """Prunes and writes."""
-        kept = prune(payload or {}, self.min_count, self.max_objects)
+        kept = prune(payload or {}, self.params.min_count, self.params.max_objects)
         task.write("vocabulary", vocabulary_table(kept))
         task.extra["vocabulary"] = {kind: sum(key[0] == kind for key in kept) for kind in ("object", "relation")}
 

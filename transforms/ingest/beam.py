@@ -22,7 +22,7 @@ _FLUSH_ROWS = 65_536  # rows held back before they are cut by partition: fewer, 
 class RunIngest(beam.PTransform):
     """Runs one ingestion stage; its output is one element, a StageResult, once the manifest is written."""
 
-    def __init__(self, context: RunContext, stage: Ingest):
+    def __init__(self, context: RunContext, stage: Ingest[Any]):
         super().__init__(label=stage.name)
         self._context = context
         self._stage = stage
@@ -82,7 +82,7 @@ class _Read(beam.DoFn):
 class _Sort(beam.DoFn):
     """A partition's rows as one sorted table, with a hash of them: the payload of its task."""
 
-    def __init__(self, stage: Ingest):
+    def __init__(self, stage: Ingest[Any]):
         self._stage = stage
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, Any, str]]:

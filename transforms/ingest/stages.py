@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from schemas import ids
 from schemas.corpus_hash import hash_batches
@@ -22,7 +23,8 @@ from schemas.manifest import Counts
 from schemas.raw import RAW_PAIRS
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import IMAGES, PAIRS, TEXTS
-from transforms.core.stage import Input, Stage
+from transforms.core.params import NotFingerprinted, Params
+from transforms.core.stage import Stage
 from transforms.core.task import Task
 from transforms.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.clean import KEPT, CleanRules, clean_captions
@@ -42,37 +44,48 @@ _PARAGRAPH_CHARACTERS = 100_000
 _READERS = 4  # threads that open images: enough to hide a store's latency
 
 
-@dataclass(frozen=True)
-class Ingest(Stage):
-    """Base of the stages that read from outside of the corpus.
+class IngestParams(Params):
+    """Collections, as validated settings of `transforms.ingest.sources`; the stage's `sources` stand for them."""
 
-    sources: the collections, as validated settings of `transforms.ingest.sources`.
-    """
+    collections: Annotated[tuple[Source, ...], NotFingerprinted()] = ()
+    limits: Annotated[Limits, NotFingerprinted()] = Field(default_factory=Limits)
 
+
+class PairParams(IngestParams):
+    """How captions are cleaned, which images are taken, which are left out."""
+
+    pixels: bool = True
+    captions: CleanRules = Field(default_factory=CleanRules)
+    image_limits: ImageLimits = Field(default_factory=ImageLimits)
+    exclude: ExclusionRules = Field(default_factory=ExclusionRules)
+    images: Annotated[tuple[Source, ...], NotFingerprinted()] = ()  # without any, a list that matches no pair's image matches none
+
+
+class TextParams(IngestParams):
+    """How sentences are cleaned."""
+
+    sentences: CleanRules = Field(default_factory=CleanRules)
+
+
+I = TypeVar("I", bound=IngestParams)  # noqa: E741
+
+
+class Ingest(Stage[I]):
+    """Base of the stages that read from outside of the corpus."""
+
+    packages = ("pillow", "sentencex")
     placed: ClassVar[pa.Schema]  # of the rows that cross the shuffle
     order: ClassVar[tuple[str, ...]]  # the columns by which a partition's payload is sorted
 
-    collections: tuple[Source, ...] = ()
-    bounds: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        """Puts the bounds on every collection."""
-        object.__setattr__(self, "collections", tuple(collection.within(self.bounds) for collection in self.collections))
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Nothing of the corpus."""
-        return []
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How rows are cleaned; the collections count as sources."""
-        return {}
+    @cached_property
+    def collections(self) -> tuple[Source, ...]:
+        """The collections, with the bounds on what they read."""
+        return tuple(collection.within(self.params.limits) for collection in self.params.collections)
 
     @property
     def sources(self) -> Mapping[str, Any]:
         """Settings of each collection and stamps of its files, by name, and the bounds on what is read."""
-        return {"": {"limits": self.bounds.model_dump(mode="json")}, **self._collections()}
+        return {"": {"limits": self.params.limits.model_dump(mode="json")}, **self._collections()}
 
     def _collections(self) -> dict[str, Any]:
         return {collection.name: {"settings": collection.model_dump(mode="json"),
@@ -95,42 +108,30 @@ class Ingest(Stage):
         return table, hash_batches(self.placed, table.to_batches())
 
 
-@dataclass(frozen=True)
-class IngestPairs(Ingest):
+class IngestPairs(Ingest[PairParams]):
     """Writes `images` and `pairs`, in the order (placement of the image id, image id, pair id).
 
     Rows in are captions: each becomes a pair, a reject, an exclusion, or merges with an exact duplicate. A caption whose image is
     rejected is rejected for the image's reason.
     """
 
-    name: ClassVar[str] = "pairs"
-    main_table: ClassVar[str] = "pairs"
-    placed: ClassVar[pa.Schema] = PLACED_PAIRS
-    order: ClassVar[tuple[str, ...]] = ("image_id", "uri", "offset", "caption", "where", "reason")
+    name = "pairs"
+    main_table = "pairs"
+    writes = {"images": IMAGES, "pairs": PAIRS}
+    placed = PLACED_PAIRS
+    order = ("image_id", "uri", "offset", "caption", "where", "reason")
     with_captions: ClassVar[bool] = True
-
-    pixels: bool = True
-    rules: CleanRules = field(default_factory=CleanRules)
-    limits: ImageLimits = field(default_factory=ImageLimits)
-    exclude: ExclusionRules = field(default_factory=ExclusionRules)
-    alone: bool = False  # no other stage reads images, so that a list that matches none here matches none at all
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Both tables."""
-        return {"images": IMAGES, "pairs": PAIRS}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How rows are cleaned, which images are taken, which are left out (by the content of the lists)."""
-        return {"pixels": self.pixels, "captions": self.rules.model_dump(mode="json"),
-                "image_limits": self.limits.model_dump(mode="json") if self.pixels else None,
-                "exclude": Exclusions.from_rules(self.exclude, self.bounds).fingerprint}
+        """With the content of the exclusion lists in place of their names."""
+        return {**super().settings, "image_limits": self.params.image_limits.model_dump(mode="json") if self.params.pixels else None,
+                "exclude": Exclusions.from_rules(self.params.exclude, self.params.limits).fingerprint}
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Raw rows with image ids; a bad row without a key is placed by where it was found. Rows on an exclusion list are marked."""
         collection = self.collections[number]
-        lists = Exclusions.from_rules(self.exclude, self.bounds)
+        lists = Exclusions.from_rules(self.params.exclude, self.params.limits)
         for batch in collection.read(split):
             keys = [key if key is not None else f"?{where}" for key, where in
                     zip(batch["key"].to_pylist(), batch["where"].to_pylist(), strict=True)]
@@ -159,12 +160,12 @@ class IngestPairs(Ingest):
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """How many entries of each list of exclusions matched, and how many images they left out."""
-        books = Exclusions.from_rules(self.exclude, self.bounds).books(extra.get("exclusions", {}) for extra in extras)
+        books = Exclusions.from_rules(self.params.exclude, self.params.limits).books(extra.get("exclusions", {}) for extra in extras)
         return {"exclusions": books} if books else {}
 
     def failure(self, extra: Mapping[str, Any]) -> str | None:
         """A list of exclusions of which nothing matched."""
-        strict = self.alone and not self.exclude.allow_unmatched
+        strict = not self.params.images and not self.params.exclude.allow_unmatched
         return unmatched([extra.get("exclusions", {})]) if strict else None
 
     def _without_bad(self, task: Task, rows: pa.Table) -> pa.Table:
@@ -178,7 +179,7 @@ class IngestPairs(Ingest):
         if not self.with_captions:
             return rows
         captions = rows["caption"].combine_chunks()
-        cleaned = clean_captions(captions, self.rules)
+        cleaned = clean_captions(captions, self.params.captions)
         reasons = np.where(np.asarray(captions.is_null()), reason_position(Reason.CAPTION_MISSING), cleaned.reasons).astype(np.int8)
         bad = reasons != KEPT
         where = pc.binary_join_element_wise(rows["where"].combine_chunks(), cleaned.details, ": ")
@@ -189,12 +190,13 @@ class IngestPairs(Ingest):
         """The images of these rows, and the rows whose image is good."""
         first = _first_of_each(rows["image_id"])
         images = rows.take(pa.array(first)).select(["image_id", "source", "uri", "offset", "length", "width", "height"])
-        if not self.pixels:
+        if not self.params.pixels:
             return images.append_column("sha256", pa.nulls(images.num_rows, pa.binary(32))).cast(IMAGES), rows
         places = images.select(["uri", "offset", "length"]).to_pylist()
+        limits = self.params.image_limits
         with task.engine(), ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(
-                lambda place: probe_at(place["uri"], place["offset"], place["length"], self.limits) if place["uri"] else _NO_PLACE, places))
+                lambda place: probe_at(place["uri"], place["offset"], place["length"], limits) if place["uri"] else _NO_PLACE, places))
         broken = {image_id: result for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
                   if isinstance(result, ImageReject)}
         for row in rows.filter(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))).to_pylist():
@@ -211,49 +213,34 @@ class IngestPairs(Ingest):
         return kept.cast(IMAGES), rows.filter(pc.invert(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))))
 
 
-@dataclass(frozen=True)
 class IngestImages(IngestPairs):
     """Writes the `images` of collections without captions. Rows in are images; captions, where a source has some, are passed over."""
 
-    name: ClassVar[str] = "images"
-    main_table: ClassVar[str] = "images"
-    with_captions: ClassVar[bool] = False
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Images alone."""
-        return {"images": IMAGES}
+    name = "images"
+    augments = "images"
+    main_table = "images"
+    writes = {"images": IMAGES}
+    with_captions = False
 
 
-@dataclass(frozen=True)
-class IngestTexts(Ingest):
+class IngestTexts(Ingest[TextParams]):
     """Writes `texts`: the sentences of text collections, in the order (placement of the text id, text id).
 
     Rows in are sentences, and documents and paragraphs that are bad.
     """
 
-    name: ClassVar[str] = "texts"
-    main_table: ClassVar[str] = "texts"
-    placed: ClassVar[pa.Schema] = PLACED_TEXTS
-    order: ClassVar[tuple[str, ...]] = ("text_id", "where", "reason", "detail")
-
-    rules: CleanRules = field(default_factory=CleanRules)
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The sentences."""
-        return {"texts": TEXTS}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How sentences are cleaned."""
-        return {"sentences": self.rules.model_dump(mode="json")}
+    name = "texts"
+    augments = "texts"
+    main_table = "texts"
+    writes = {"texts": TEXTS}
+    placed = PLACED_TEXTS
+    order = ("text_id", "where", "reason", "detail")
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Cleaned sentences with text ids. Splitting is done here, before the shuffle, since a sentence's place hangs on it."""
         collection = self.collections[number]
         for documents in collection.read(split):
-            batch = _sentences(documents, self.rules)
+            batch = _sentences(documents, self.params.sentences)
             reasons = batch["reason"].to_pylist()
             text_ids = [ids.text_id(collection.name, text) if reason is None else ids.content_id("reject", collection.name, where)
                         for text, where, reason in zip(batch["text"].to_pylist(), batch["where"].to_pylist(), reasons, strict=True)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+from pydantic import Field
 
 from schemas.rejects import Reason
 from schemas.store import TableFile
+from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared, Regions
@@ -47,35 +49,43 @@ class _Batch(NamedTuple):
     last: bool
 
 
-@dataclass(frozen=True)
-class DetectRegions(Stage):
-    """Writes `regions` for the `images` of the stage `pairs`, in their order. Rows in are images: each is written or rejected.
+class RegionParams(Params):
+    """The settings of region detection, and which images are taken."""
 
-    info: what `describe(settings)` says, so that a driver finds out about a missing model before any work; `of` fills it in.
+    detector: DetectorSettings = Field(default_factory=lambda: DetectorSettings())
+    image_limits: ImageLimits = Field(default_factory=ImageLimits)
+
+
+class DetectRegions(Stage[RegionParams]):
+    """Writes `regions` for the `images` of the stage that it augments, in their order. Rows in are images: each is written or rejected.
+
+    Raises DetectorError when the detector cannot be had: a driver finds out before any work.
     """
 
-    name: ClassVar[str] = "regions"
-    main_table: ClassVar[str] = "regions"
-    source: ClassVar[str] = "pairs"  # the stage whose images are read
+    name = "regions"
+    revision = 3
+    main_table = "regions"
+    packages = ("torch", "torchvision", "safetensors", "pillow")
+    extra = "regions"
 
-    detector: DetectorSettings = field(default_factory=lambda: DetectorSettings())
-    info: DetectorInfo = field(default_factory=lambda: DetectorInfo("", 1, 1))
-    limits: ImageLimits = field(default_factory=ImageLimits)
+    def __post_init__(self) -> None:
+        self.info  # noqa: B018 - raises
 
-    @classmethod
-    def of(cls, settings: DetectorSettings, limits: ImageLimits | None = None, compression: str | None = None) -> DetectRegions:
-        """The stage of these settings. Raises DetectorError when the detector cannot be had."""
-        return cls(detector=settings, info=describe(settings), limits=limits or ImageLimits(), compression=compression)
+    @cached_property
+    def info(self) -> DetectorInfo:
+        """What the detector says of itself; travels with the stage."""
+        return describe(self.params.detector)
 
     @property
-    def inputs(self) -> Sequence[Input]:
+    def reads(self) -> Sequence[Input]:
         """The images of the same partition."""
-        return [Input(self.source, "images")]
+        return (Input(self.augments, "images"),)
 
     @property
     def resources(self) -> Mapping[str, str]:
         """A GPU where the settings insist on one."""
-        return {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"} if self.detector.device == "cuda" else {}
+        cuda = self.params.detector.device == "cuda"
+        return {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"} if cuda else {}
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
@@ -85,14 +95,15 @@ class DetectRegions(Stage):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The detector, by its fingerprint, and what makes batches and rejects."""
-        return {"detector": self.info.fingerprint, "window": self.detector.window, "image_limits": self.limits.model_dump(mode="json")}
+        return {"detector": self.info.fingerprint, "window": self.params.detector.window,
+                "image_limits": self.params.image_limits.model_dump(mode="json")}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition. Memory: one window of regions, and three batches of prepared images."""
-        model = detector(self.detector)
+        model = detector(self.params.detector)
         schema = self.writes["regions"]
         held: dict[int, tuple[str, Regions]] = {}
-        with task.open(self.source, "images") as images, ThreadPoolExecutor(self.detector.readers) as pool:
+        with task.open(self.augments, "images") as images, ThreadPoolExecutor(self.params.detector.readers) as pool:
             try:
                 for batch, waiting in self._decoded(pool, model, self._batches(task, model, images)):
                     task.check_cancelled()
@@ -109,7 +120,7 @@ class DetectRegions(Stage):
 
     def _batches(self, task: Task, model: Detector, images: TableFile) -> Iterator[_Batch]:
         """All images of a partition, window by window, those of one padded size together; every window's last batch is marked."""
-        size = self.detector.window
+        size = self.params.detector.window
         for table in images.batches():
             for start in range(0, table.num_rows, size):
                 columns = table.slice(start, size).select(_COLUMNS).to_pydict()
@@ -127,8 +138,8 @@ class DetectRegions(Stage):
                 alike.setdefault(model.shape(row.width, row.height), []).append(row)
             except ImageError as error:
                 task.rejects.add(row.image_id, error.reason, error.detail)
-        cut = [rows[start:start + self.detector.batch] for _, rows in sorted(alike.items())
-               for start in range(0, len(rows), self.detector.batch)]
+        cut = [rows[start:start + self.params.detector.batch] for _, rows in sorted(alike.items())
+               for start in range(0, len(rows), self.params.detector.batch)]
         for number, rows in enumerate(cut, start=1):
             yield _Batch(rows, number == len(cut))
 
@@ -145,7 +156,7 @@ class DetectRegions(Stage):
 
     def _prepare(self, model: Detector, row: _Row) -> Prepared:
         assert row.uri is not None
-        image = open_image(row.uri, row.offset, row.length, self.limits)
+        image = open_image(row.uri, row.offset, row.length, self.params.image_limits)
         if image.size != (row.width, row.height):
             raise ImageError(Reason.IMAGE_UNREADABLE, f"{row.uri}: {image.width} x {image.height} pixels, but it was {row.width} x "
                              f"{row.height} when it was taken in: the file was replaced")
@@ -167,12 +178,11 @@ class DetectRegions(Stage):
         return [*self._detect(task, model, ready[:half]), *self._detect(task, model, ready[half:])]
 
 
-@dataclass(frozen=True)
 class DetectImageRegions(DetectRegions):
     """The same for the images of the stage `images`, the collections without captions."""
 
-    name: ClassVar[str] = "image_regions"
-    source: ClassVar[str] = "images"
+    name = "image_regions"
+    augments = "images"
 
 
 def _sound(task: Task, batch: _Batch, waiting: list[Future[Prepared]]) -> list[tuple[_Row, Prepared]]:

@@ -15,8 +15,6 @@ from transforms.scene_graph.nodes import Graph
 from transforms.scene_graph.nominals import Nominals
 from transforms.scene_graph.tokens import Tokens
 
-REVISION = 2  # raise it when a rule changes
-
 
 def extract(doc: Doc) -> Graph:
     """The scene graph of a document with tags, lemmas and ClearNLP-style dependencies."""

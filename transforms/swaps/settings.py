@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from transforms.core.params import NotFingerprinted, Params
 
 KINDS = ("object", "attribute", "relation", "count", "order", "negation")
 LEVELS = ("word", "phrase")
 
 
-class SwapSettings(BaseModel):
+class SwapSettings(Params):
     """How many negatives of which kind, how careful the guards are, and what the graphs are parsed with.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    parser: str = Field("embedded", description="embedded, spacy:NAME_OR_PATH, or sng:NAME_OR_PATH for the rules of sng-parser")
+    parser: Annotated[str, NotFingerprinted()] = Field(  # its own fingerprint stands for it
+        "embedded", description="embedded, spacy:NAME_OR_PATH, or sng:NAME_OR_PATH for the rules of sng-parser")
     min_count: int = Field(5, ge=1, description="mentions that an object, attribute or relation needs to become a replacement")
     max_objects: int = Field(4000, ge=1, le=20_000, description="objects of the vocabulary at most, the commonest")
     per_kind: int = Field(20, ge=1, le=1000, description="negatives a caption and kind, at most; fewer where the caption allows fewer")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow as pa
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.ids import counter_rng
+from schemas.regions import BACKGROUND, class_names
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE, VOCABULARY
 from transforms.core.gc_pause import gc_paused
@@ -21,14 +21,13 @@ from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
 from transforms.graphs.stage import read_graphs
-from transforms.graphs.vocabulary import aligned, images_of, read_vocabulary
+from transforms.graphs.vocabulary import CountVocabulary, aligned, images_of, read_vocabulary
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
 
-REVISION = 2
 _WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")
 _SCORES = ("hardness", "presence")
 _CODES: dict[tuple[str, ...], dict[str, int]] = {
@@ -77,54 +76,28 @@ def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) 
     )
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Where an image's labels come from: the `class` column of a stage's `regions`, by way of class names.
-
-    stage: the stage that wrote `regions`. names: the detector's class names in order. background: the class that is none (-1: no
-    such class). Each name's part before a comma counts.
-    """
-
-    stage: str
-    names: tuple[str, ...]
-    background: int = -1
-
-
-@dataclass(frozen=True)
-class SwapNegatives(Stage):
+class SwapNegatives(Stage[SwapSettings]):
     """Writes `rewrites`: phrase- and word-level negatives of every caption, in the order of the pairs.
 
-    swaps: settings. labels: regions to guard by, None when the corpus has none.
-
-    Reads `pairs`, `graphs` and the `vocabulary` artefact. Siblings are the other captions of the image, which stand in the same
-    partition.
+    Reads `pairs`, `graphs` and the `vocabulary` artefact, and guards by the classes of the images' `regions` where they have names.
+    Siblings are the other captions of the image, which stand in the same partition.
     """
 
-    name: ClassVar[str] = "swaps"
+    name = "swaps"
+    revision = 3
+    depends_on = tuple(name for name in SwapSettings.model_fields if name not in CountVocabulary.depends_on)
+    reads = (Input("pairs", "pairs"), Input("graphs", "graphs"), Input("vocabulary", "vocabulary", "corpus"),
+             Input("regions", "regions", optional=True))
+    writes = {"rewrites": REWRITES}
 
-    swaps: SwapSettings = field(default_factory=SwapSettings)
-    labels: Labels | None = None
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Captions, graphs, the vocabulary, and regions where there are any."""
-        found = [Input("pairs", "pairs"), Input("graphs", "graphs"), Input("vocabulary", "vocabulary", "corpus")]
-        return [*found, Input(self.labels.stage, "regions")] if self.labels else found
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Negatives."""
-        return {"rewrites": REWRITES}
+    def wants(self, source: Input, stage: Stage[Any]) -> bool:
+        """Regions whose classes have no names tell nothing."""
+        return bool(class_names(stage.writes[source.table]))
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings, the code's revision, the lexicon, the detector's classes."""
-        return {
-            "swaps": self.swaps.model_dump(mode="json", exclude={"parser", "min_count", "max_objects"}),
-            "code": REVISION,
-            "lexicon": lexicon().fingerprint,
-            "labels": [list(self.labels.names), self.labels.background] if self.labels else None,
-        }
+        """With the lexicon; the classes' names are in the content of the regions."""
+        return {**super().settings, "lexicon": lexicon().fingerprint}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, image by image, written by the batch."""
@@ -132,45 +105,39 @@ class SwapNegatives(Stage):
         pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
         pairs = aligned(pairs, graph_table)
         task.counts.rows_in = pairs.num_rows
-        labels = self._labels_of(task) if self.labels else {}
-        known = tuple(_plain(name) for name in self.labels.names) if self.labels else ()
+        labels, known = self._labels_of(task) if self.has("regions") else (None, ())
         refusals = _Refusals()
         pair_ids, image_ids = pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist()
         row, found = 0, []
         with task.engine(), gc_paused():
             for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
-                own = labels.get(image_ids[row], {}) if self.labels else None
+                own = labels.get(image_ids[row], {}) if labels is not None else None
                 context = ImageContext(
-                    index, self.swaps, [caption for caption, _ in group], [graph for _, graph in group], own, known
+                    index, self.params, [caption for caption, _ in group], [graph for _, graph in group], own, known
                 )
                 for caption, graph in group:
                     refusals.row = pair_ids[row]
                     rng = counter_rng(task.seed, self.name, pair_ids[row])
-                    found.append(negatives(caption, graph, index, context, self.swaps, rng, refusals))
+                    found.append(negatives(caption, graph, index, context, self.params, rng, refusals))
                     row += 1
                 if len(found) >= _ROWS:
                     task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
                     found = []
         task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
-        refusals.log(task, self.swaps.record_refusals)
+        refusals.log(task, self.params.record_refusals)
 
-    def _labels_of(self, task: Task) -> dict[str, dict[str, int]]:
-        """Image id -> label -> instances."""
-        assert self.labels
+    def _labels_of(self, task: Task) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
+        """Image id -> label -> instances, and the labels that there are. Of a class's name the part before a comma counts."""
         found: dict[str, dict[str, int]] = {}
-        with task.open(self.labels.stage, "regions") as file:
+        with task.open("regions", "regions") as file:
+            names = tuple(name.partition(",")[0].strip().lower() for name in class_names(file.schema) or ())
             for batch in file.batches():
                 for image_id, classes in zip(batch["image_id"].to_pylist(), batch["class"].to_pylist(), strict=True):
-                    names = (_plain(self.labels.names[one]) for one in classes if one != self.labels.background)
-                    found[image_id] = dict(Counter(names))
-        return found
+                    found[image_id] = dict(Counter(names[one] for one in classes if one != BACKGROUND))
+        return found, names
 
 
 _ROWS = 512  # captions whose negatives are held before they are written
-
-
-def _plain(name: str) -> str:
-    return name.partition(",")[0].strip().lower()
 
 
 class _Refusals:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from transforms.core.params import NotFingerprinted, Params
 
 # As in scikit-learn: an integer is a number of captions, a float a share of them.
 DocumentFrequency = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class TfidfSettings(BaseModel):
+class TfidfSettings(Params):
     """What the TF-IDF stages are told; cosines are compared after rounding to 6 decimals.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     k: int = Field(100, ge=1, le=100_000, description="negatives kept for a caption at most")
     max_df: DocumentFrequency = Field(
@@ -26,8 +26,10 @@ class TfidfSettings(BaseModel):
         1, description="words in fewer captions than this are left out (int: captions, float: share of them)")
     sublinear_tf: bool = Field(False, description="1 + ln(count) in place of the count of a word in a caption")
     ngrams: tuple[int, int] = Field((1, 1), description="least and greatest number of words in a term")
-    block_rows: int = Field(32_768, ge=1, description="captions whose inverted form is held at a time, a bound on memory")
-    query_rows: int = Field(4_096, ge=1, description="captions searched for at a time, a bound on memory")
+    block_rows: Annotated[int, NotFingerprinted()] = Field(
+        32_768, ge=1, description="captions whose inverted form is held at a time, a bound on memory")
+    query_rows: Annotated[int, NotFingerprinted()] = Field(
+        4_096, ge=1, description="captions searched for at a time, a bound on memory")
     max_depth: int = Field(
         20_000, ge=1, description="candidates looked at for a caption at most; past it a caption keeps fewer than k")
     bound: int | None = Field(

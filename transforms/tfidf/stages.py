@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,67 +42,34 @@ from transforms.tfidf.settings import TfidfSettings
 from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
 
 
-@dataclass(frozen=True)
-class _Tfidf(Stage):
-    """What the stages have in common: the settings."""
-
-    tfidf: TfidfSettings = field(default_factory=TfidfSettings)
-
-
-@dataclass(frozen=True)
-class TfidfCounts(_Tfidf):
+class TfidfCounts(Stage[TfidfSettings]):
     """Counts the words of captions, once."""
 
-    name: ClassVar[str] = "tfidf_counts"
-    main_table: ClassVar[str] = "tfidf_counts"
-    internal: ClassVar[bool] = True
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Captions, and the hashes that tell copies of an image."""
-        return [Input("pairs", "pairs"), Input("pairs", "images")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """Counts a caption, frequencies a word."""
-        return {"tfidf_counts": TFIDF_COUNTS, "tfidf_terms": TFIDF_TERMS}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What a word is."""
-        return {"ngrams": list(self.tfidf.ngrams)}
+    name = "tfidf_counts"
+    main_table = "tfidf_counts"
+    internal = True
+    depends_on = ("ngrams",)
+    reads = (Input("pairs", "pairs"), Input("pairs", "images"))  # images: the hashes that tell copies
+    writes = {"tfidf_counts": TFIDF_COUNTS, "tfidf_terms": TFIDF_TERMS}
 
     def process(self, task: Task, payload: Any) -> None:
         """Counts one partition."""
         pairs, images = task.read("pairs", "pairs"), task.read("pairs", "images")
         task.counts.rows_in = pairs.num_rows
         rows = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
-        counts = count_terms(pairs, images["sha256"].take(rows), self.tfidf)
+        counts = count_terms(pairs, images["sha256"].take(rows), self.params)
         task.write("tfidf_counts", counts.rows)
         task.write("tfidf_terms", counts.terms)
 
 
-@dataclass(frozen=True)
-class TfidfVocabulary(_Tfidf, SummaryStage):
+class TfidfVocabulary(SummaryStage[TfidfSettings]):
     """Combines document frequencies and chooses the words that count."""
 
-    name: ClassVar[str] = "tfidf_vocabulary"
-    internal: ClassVar[bool] = True
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """The counts of every partition."""
-        return [Input("tfidf_counts", "tfidf_counts", "corpus"), Input("tfidf_counts", "tfidf_terms", "corpus")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The vocabulary."""
-        return {"tfidf_vocabulary": vocabulary_schema(0)}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Which words are kept."""
-        return {"min_df": self.tfidf.min_df, "max_df": self.tfidf.max_df}
+    name = "tfidf_vocabulary"
+    internal = True
+    depends_on = ("min_df", "max_df")
+    reads = (Input("tfidf_counts", "tfidf_counts", "corpus"), Input("tfidf_counts", "tfidf_terms", "corpus"))
+    writes = {"tfidf_vocabulary": vocabulary_schema(0)}
 
     def summarise(self, task: Task) -> Frequencies:
         """Frequencies of one partition."""
@@ -115,64 +82,45 @@ class TfidfVocabulary(_Tfidf, SummaryStage):
 
     def process(self, task: Task, payload: Frequencies) -> None:
         """Writes the vocabulary."""
-        batch = vocabulary_batch(payload, self.tfidf)
+        batch = vocabulary_batch(payload, self.params)
         task.counts.numbers = {"captions": payload.documents, "words": batch.num_rows, "words_kept": pc.sum(batch["kept"]).as_py() or 0}
         task.write("tfidf_vocabulary", batch)
 
 
-@dataclass(frozen=True)
-class TfidfVectors(_Tfidf):
+class TfidfVectors(Stage[TfidfSettings]):
     """Turns counts into unit vectors."""
 
-    name: ClassVar[str] = "tfidf_vectors"
-    main_table: ClassVar[str] = "tfidf_vectors"
-    internal: ClassVar[bool] = True
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """The partition's counts, and the vocabulary of all."""
-        return [Input("tfidf_counts", "tfidf_counts"), Input("tfidf_counts", "tfidf_terms"),
-                Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The vectors."""
-        return {"tfidf_vectors": TFIDF_VECTORS}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How words are weighed."""
-        return {"sublinear_tf": self.tfidf.sublinear_tf}
+    name = "tfidf_vectors"
+    main_table = "tfidf_vectors"
+    internal = True
+    depends_on = ("sublinear_tf",)
+    packages = ("scipy",)
+    reads = (Input("tfidf_counts", "tfidf_counts"), Input("tfidf_counts", "tfidf_terms"),
+             Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"))
+    writes = {"tfidf_vectors": TFIDF_VECTORS}
 
     def process(self, task: Task, payload: Any) -> None:
         """Weighs one partition."""
         rows, terms = _one(task.read("tfidf_counts", "tfidf_counts")), _one(task.read("tfidf_counts", "tfidf_terms"))
         vocabulary = read_vocabulary(task.read("tfidf_vocabulary", "tfidf_vocabulary", WHOLE))
         task.counts.rows_in = rows.num_rows
-        task.write("tfidf_vectors", vector_batch(rows, terms["term"], vocabulary, self.tfidf))
+        task.write("tfidf_vectors", vector_batch(rows, terms["term"], vocabulary, self.params))
 
 
-@dataclass(frozen=True)
-class TfidfChampions(_Tfidf, SummaryStage):
+class TfidfChampions(SummaryStage[TfidfSettings]):
     """Finds, for each word of more than `bound` captions, where its postings are cut."""
 
-    name: ClassVar[str] = "tfidf_champions"
-    internal: ClassVar[bool] = True
+    name = "tfidf_champions"
+    internal = True
+    depends_on = ("bound",)
+    packages = ("scipy",)
+    reads = (Input("tfidf_vectors", "tfidf_vectors", "corpus"), Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"))
+    writes = {"tfidf_champions": TFIDF_CHAMPIONS}
 
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """The vectors of every partition."""
-        return [Input("tfidf_vectors", "tfidf_vectors", "corpus"), Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus")]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The cuts."""
-        return {"tfidf_champions": TFIDF_CHAMPIONS}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How many captions a word may bring in."""
-        return {"bound": self.tfidf.bound}
+    @classmethod
+    def applies(cls, params: TfidfSettings) -> bool:
+        """The exact search has no champions."""
+        return params.bound is not None
 
     def summarise(self, task: Task) -> pa.RecordBatch:
         """The best postings of one partition, at most `bound` a word."""
@@ -191,55 +139,41 @@ class TfidfChampions(_Tfidf, SummaryStage):
 
     @property
     def _bound(self) -> int:
-        if self.tfidf.bound is None:
+        if self.params.bound is None:
             raise ValueError("the exact search has no champions")
-        return self.tfidf.bound
+        return self.params.bound
 
 
-@dataclass(frozen=True)
-class TfidfNegatives(_Tfidf):
+class TfidfNegatives(Stage[TfidfSettings]):
     """Searches, guards and writes the hard negatives (UNIMO, sentence level)."""
 
-    name: ClassVar[str] = "tfidf"
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """The vectors of every partition."""
-        bounded = [Input("tfidf_champions", "tfidf_champions", "corpus")] if self.tfidf.bound else []
-        return [Input("tfidf_vectors", "tfidf_vectors", "corpus"), Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"), *bounded]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The negatives."""
-        return {"rewrites": REWRITES}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """All but what only bounds memory."""
-        return self.tfidf.model_dump(mode="json", exclude={"block_rows", "query_rows"})
+    name = "tfidf"
+    packages = ("scipy", "sparse-dot-topn")
+    reads = (Input("tfidf_vectors", "tfidf_vectors", "corpus"), Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
+             Input("tfidf_champions", "tfidf_champions", "corpus", optional=True))
+    writes = {"rewrites": REWRITES}
 
     def process(self, task: Task, payload: Any) -> None:
         """Finds the negatives of one partition's captions among all."""
         captions = _captions(task.corpus)
-        search = _bounded(task.corpus, self.tfidf.rescore) if self.tfidf.bound else None
+        search = _bounded(task.corpus, self.params.rescore) if self.params.bound else None
         stats = Stats()
-        for found in hard_negatives(captions, task.partition, self.tfidf, stats, search):
+        for found in hard_negatives(captions, task.partition, self.params, stats, search):
             task.write("rewrites", found.rewrites)
             task.rejects.add_batch(found.drop_ids, found.drop_reasons, found.drop_details)
         task.counts.rows_in = stats.captions
         for reason, count in stats.drops.items():  # those that are not written row by row are counted
             task.rejects.counts[reason] = max(count, task.rejects.counts[reason])
         task.counts.numbers = {name: value for name, value in asdict(stats).items() if name not in ("captions", "drops")}
-        if search and self.tfidf.recall_sample:
-            recall = recall_of(captions, task.partition, self.tfidf, task.seed, search)
+        if search and self.params.recall_sample:
+            recall = recall_of(captions, task.partition, self.params, task.seed, search)
             task.counts.numbers |= {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
-
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Recall of the bounded search: the share of the exact search's negatives that it finds, on the sampled captions."""
         wanted = counts.numbers.get("recall_wanted")
         return {"recall_at_k": round(counts.numbers["recall_found"] / wanted, 6), "recall_captions": counts.numbers["recall_captions"],
-                "k": self.tfidf.k} if wanted else {}
+                "k": self.params.k} if wanted else {}
 
 
 def _one(table: pa.Table) -> pa.RecordBatch:

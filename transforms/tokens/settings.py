@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from transforms.core.params import Params
 
 
-class TokenSettings(BaseModel):
+class TokenSettings(Params):
     """Which tokenizer a corpus has.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["sentencepiece", "byte_bpe", "wordpiece"] = Field(
         "sentencepiece", description="SentencePiece (unigram), RoBERTa's byte-level BPE, or BERT's WordPiece")

@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b, sha256
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +18,8 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.tokenizer import Tokenizer
 from schemas.tokens import IMAGE_INDEX, TEXT_TOKENS, TOKENIZER, TOKENS
-from transforms.core.stage import Input, Stage, SummaryStage, Task
+from transforms.core.stage import Input, Stage, SummaryStage
+from transforms.core.task import Task
 from transforms.tokens.rows import ImageRows, pair_rows, text_rows
 from transforms.tokens.settings import TokenSettings
 from transforms.tokens.vocabularies import read_vocabulary, train_sentencepiece
@@ -27,52 +27,45 @@ from transforms.tokens.vocabularies import read_vocabulary, train_sentencepiece
 _SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("text", pa.string())])
 
 
-@dataclass(frozen=True)
-class MakeTokenizer(SummaryStage):
+class MakeTokenizer(SummaryStage[TokenSettings]):
     """Writes the `tokenizer`: of the sampled rows, those with the lowest hash of seed and id, or out of published files.
 
-    texts: whether the corpus has text collections. held: the published files, which `of` reads.
+    Raises ValueError when a file is missing, damaged or lacks special tokens.
     """
 
-    name: ClassVar[str] = "tokenizer"
+    name = "tokenizer"
+    packages = ("sentencepiece",)
+    writes = {"tokenizer": TOKENIZER}
 
-    tokens: TokenSettings = field(default_factory=TokenSettings)
-    texts: bool = False
-    held: tuple[tuple[str, bytes], ...] = ()
+    def __post_init__(self) -> None:
+        self.held  # noqa: B018 - raises
 
-    @classmethod
-    def of(cls, settings: TokenSettings, texts: bool, compression: str | None = None) -> MakeTokenizer:
-        """The stage of these settings. Raises ValueError when a file is missing, damaged or lacks special tokens."""
-        held = read_vocabulary(settings)
+    @cached_property
+    def held(self) -> dict[str, bytes]:
+        """The published files by name, empty where there are none; they travel with the stage."""
+        held = dict(sorted(read_vocabulary(self.params).items()))
         if held:
             try:
                 Tokenizer(held)
             except CorpusError as error:
-                raise ValueError(f"{settings.vocabulary}: {error}") from None
-        return cls(settings, texts, tuple(sorted(held.items())), compression=compression)
+                raise ValueError(f"{self.params.vocabulary}: {error}") from None
+        return held
 
     @property
-    def inputs(self) -> Sequence[Input]:
+    def reads(self) -> Sequence[Input]:
         """All captions and sentences; nothing where the vocabulary is a published one."""
-        if self.held:
-            return []
-        return [Input("pairs", "pairs", "corpus"), *([Input("texts", "texts", "corpus")] if self.texts else [])]
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        """The tokenizer's files."""
-        return {"tokenizer": TOKENIZER}
+        return () if self.held else (Input("pairs", "pairs", "corpus"), Input("texts", "texts", "corpus", optional=True))
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """The files' content, or what training is told."""
         if self.held:
-            return {name: sha256(data).hexdigest() for name, data in self.held}
-        return {"size": self.tokens.size, "sample": self.tokens.sample, "coverage": self.tokens.coverage}
+            return {name: sha256(data).hexdigest() for name, data in self.held.items()}
+        return {"size": self.params.size, "sample": self.params.sample, "coverage": self.params.coverage}
 
     def summarise(self, task: Task) -> pa.Table:
         """The rows of one partition that the sample of the corpus may hold."""
-        columns = [("pairs", "pair_id", "caption"), *([("texts", "text_id", "text")] if self.texts else [])]
+        columns = [("pairs", "pair_id", "caption"), *([("texts", "text_id", "text")] if self.has("texts") else [])]
         found = _SAMPLE.empty_table()
         for table, row_id, text in columns if not self.held else ():
             with task.open(table, table) as file:
@@ -86,68 +79,51 @@ class MakeTokenizer(SummaryStage):
         """The rows with the lowest hashes, in that order."""
         both = pa.concat_tables(summaries)
         order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
-        return both.take(order[:self.tokens.sample]).combine_chunks()
+        return both.take(order[:self.params.sample]).combine_chunks()
 
     def process(self, task: Task, payload: Any) -> None:
         """Trains, where there are no files, and writes."""
-        held = dict(self.held)
+        held = self.held
         if not held:
             texts = payload["text"].to_pylist()
             with task.engine():
-                held = {"sentencepiece.model": train_sentencepiece(texts, self.tokens.size, self.tokens.coverage)}
+                held = {"sentencepiece.model": train_sentencepiece(texts, self.params.size, self.params.coverage)}
             task.counts.numbers["texts_sampled"] = len(texts)
         tokenizer = Tokenizer(held)
         task.counts.numbers["pieces"] = tokenizer.size
         task.write("tokenizer", tokenizer.table())
 
 
-@dataclass(frozen=True)
-class Tokenise(Stage):
-    """Writes `tokens` for the examples, `text_tokens` for the sentences and `image_index` for the images without captions.
+class Tokenise(Stage[TokenSettings]):
+    """Writes `tokens` for the examples, `text_tokens` for the sentences and `image_index` for the images without captions."""
 
-    texts: whether the corpus has text collections. regions, image_regions: names of the stages that wrote the `regions` of the pairs'
-    images and of the images alone, None when there are none.
-    """
-
-    name: ClassVar[str] = "tokens"
-    main_table: ClassVar[str] = "tokens"
-
-    texts: bool = False
-    regions: str | None = None
-    image_regions: str | None = None
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """Examples, and what tells copies of an image and how many regions it has."""
-        found = [Input("tokenizer", "tokenizer", "corpus"), Input("examples", "examples"), Input("pairs", "images")]
-        found += [Input("texts", "texts")] if self.texts else []
-        found += [Input(self.regions, "regions")] if self.regions else []
-        return found + ([Input(self.image_regions, "regions"), Input("images", "images")] if self.image_regions else [])
+    name = "tokens"
+    main_table = "tokens"
+    depends_on = ()
+    # Images and regions: what tells copies of an image, and how many regions it has.
+    reads = (Input("tokenizer", "tokenizer", "corpus"), Input("examples", "examples"), Input("pairs", "images"),
+             Input("texts", "texts", optional=True), Input("regions", "regions", optional=True),
+             Input("image_regions", "regions", optional=True), Input("images", "images", optional=True))
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """Tokens, and what there is beside pairs."""
-        return {"tokens": TOKENS, **({"text_tokens": TEXT_TOKENS} if self.texts else {}),
-                **({"image_index": IMAGE_INDEX} if self.image_regions else {})}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What there is."""
-        return {"texts": self.texts, "regions": self.regions, "image_regions": self.image_regions}
+        return {"tokens": TOKENS, **({"text_tokens": TEXT_TOKENS} if self.has("texts") else {}),
+                **({"image_index": IMAGE_INDEX} if self.has("image_regions") else {})}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a batch of rows at a time."""
         tokenizer = _tokenizer(task.corpus)
-        images = ImageRows.of(task, "pairs", self.regions)
+        images = ImageRows.of(task, "pairs", "regions" if self.has("regions") else None)
         for batch in _batches(task, "examples", "examples"):
             task.counts.rows_in += batch.num_rows
             with task.engine():
                 task.write("tokens", pair_rows(batch, images, tokenizer))
-        for batch in _batches(task, "texts", "texts") if self.texts else ():
+        for batch in _batches(task, "texts", "texts") if self.has("texts") else ():
             with task.engine():
                 task.write("text_tokens", text_rows(batch, tokenizer))
-        if self.image_regions:
-            task.write("image_index", ImageRows.of(task, "images", self.image_regions).with_regions())
+        if self.has("image_regions"):
+            task.write("image_index", ImageRows.of(task, "images", "image_regions").with_regions())
 
 
 def _draw(seed: int, row_id: str) -> int:

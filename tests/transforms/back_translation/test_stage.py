@@ -3,65 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
 pytest.importorskip("ctranslate2", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
 pytest.importorskip("sentence_transformers", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
 
-from schemas import ids
 from schemas.corpus import Corpus
-from schemas.tables import PAIRS, REWRITES
-from tests.transforms.swaps.corpus import MadePairs, run
+from schemas.tables import REWRITES
+from tests.given import given_pairs, run_stages, scene_pairs
 from transforms.back_translation import candidates
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stage import BackTranslate
 from transforms.back_translation.texts import change, words_of
 from transforms.core.beam import RunContext, run_task
-from transforms.core.stage import Input, Stage
-from transforms.core.task import Task
 from transforms.engines.translators import load
 
 PIVOTS = ("de", "fr")
 HOW = BackTranslationSettings()
 
 
-@dataclass(frozen=True)
-class GivenPairs(Stage):
-    """Writes `pairs` of given captions, one image each."""
-
-    name: ClassVar[str] = "pairs"
-    main_table: ClassVar[str] = "pairs"
-
-    captions: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        return []
-
-    @property
-    def writes(self) -> Mapping[str, pa.Schema]:
-        return {"pairs": PAIRS}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"captions": list(self.captions)}
-
-    def process(self, task: Task, payload: Any) -> None:
-        rows = []
-        for at, caption in enumerate(self.captions):
-            image = ids.image_id("given", str(at))
-            if int(ids.partition_of(ids.placements([image]), task.corpus.partitions)[0]) == task.partition:
-                rows.append((ids.placement(image), image, ids.pair_id(image, caption), caption))
-        rows.sort()
-        task.counts.rows_in = len(rows)
-        columns = [[row[2] for row in rows], [row[1] for row in rows], [row[3] for row in rows], ["given"] * len(rows)]
-        task.write("pairs", pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=PAIRS))
+def pairs_of(captions):
+    """One image each."""
+    return given_pairs([(str(at), caption) for at, caption in enumerate(captions)], "given")
 
 
 def coco(shared_data, count):
@@ -85,9 +51,9 @@ def captions_of(corpus: Corpus) -> dict[str, str]:
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path, shared_data):
-    stages = [GivenPairs(captions=coco(shared_data, 80)), BackTranslate(how=HOW)]
-    run(tmp_path / "one", stages, workers=1)
-    run(tmp_path / "four", stages, workers=4)
+    stages = [pairs_of(coco(shared_data, 80)), BackTranslate(HOW)]
+    run_stages(tmp_path / "one", stages, workers=1)
+    run_stages(tmp_path / "four", stages, workers=4)
     one, four = bytes_of(tmp_path / "one"), bytes_of(tmp_path / "four")
     assert len(one) == 4 * 2 + 4 * 2
     assert one == four
@@ -97,14 +63,14 @@ def test_the_number_of_partitions_changes_next_to_nothing(tmp_path, shared_data)
     """Not nothing: batches are cut from partitions, and int8 arithmetic differs with the batch in a few texts of a thousand."""
     found = []
     for partitions in (1, 3):
-        corpus = run(tmp_path / str(partitions), [GivenPairs(captions=coco(shared_data, 150)), BackTranslate(how=HOW)],
+        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 150)), BackTranslate(HOW)],
                      partitions=partitions)
         found.append({(row["pair_id"], row["text"]) for row in rows_of(corpus)})
     assert len(found[0] ^ found[1]) <= 0.05 * len(found[0] | found[1])
 
 
 def test_rewrites_are_sound(tmp_path):
-    corpus = run(tmp_path, [MadePairs(scenes=40), BackTranslate(how=HOW)])
+    corpus = run_stages(tmp_path, [given_pairs(scene_pairs(40)), BackTranslate(HOW)])
     captions, rows = captions_of(corpus), rows_of(corpus)
     assert rows
     order = list(dict.fromkeys(row["pair_id"] for row in rows))
@@ -127,7 +93,7 @@ def test_rewrites_are_sound(tmp_path):
 
 
 def test_the_books_hold_every_candidate(tmp_path, shared_data):
-    corpus = run(tmp_path, [GivenPairs(captions=coco(shared_data, 60)), BackTranslate(how=HOW)], partitions=1)
+    corpus = run_stages(tmp_path, [pairs_of(coco(shared_data, 60)), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.rows_in == 60 and counts.rejected == counts.excluded == 0
     assert counts.dropped + counts.rows_out["rewrites"] == 60 * len(PIVOTS) * HOW.pivot_texts * HOW.n_best
@@ -136,7 +102,7 @@ def test_the_books_hold_every_candidate(tmp_path, shared_data):
 
 def test_repeated_captions_are_translated_once_and_each_pair_gets_them(tmp_path):
     captions = ("A man rides a horse on the beach.", "a man rides a horse on the beach", "A man rides a horse on the beach .", "A dog runs.")
-    corpus = run(tmp_path, [GivenPairs(captions=captions), BackTranslate(how=HOW)], partitions=1)
+    corpus = run_stages(tmp_path, [pairs_of(captions), BackTranslate(HOW)], partitions=1)
     numbers = corpus.manifest("back_translation").counts.numbers
     assert numbers["texts_translated"] == 2
     assert [value for name, value in numbers.items() if name.startswith("texts_on cpu ")] == [2]
@@ -151,7 +117,7 @@ def test_repeated_captions_are_translated_once_and_each_pair_gets_them(tmp_path)
 def test_what_is_no_caption_gets_a_reason_and_no_positives(tmp_path):
     odd = ("See https://example.org/a.jpg", "<b>A dog</b>", "A dog 🐶 runs", "word " * 60, "Ein Hund läuft mit einem Ball über die Wiese",
            "一只狗", "12345")
-    corpus = run(tmp_path, [GivenPairs(captions=(*odd, "A dog runs on the beach.")), BackTranslate(how=HOW)], partitions=1)
+    corpus = run_stages(tmp_path, [pairs_of((*odd, "A dog runs on the beach.")), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.reasons["no_caption"] == counts.excluded == len(odd) and counts.rejected == 0
     captions = captions_of(corpus)
@@ -176,11 +142,11 @@ def test_an_engine_that_fails_on_one_sentence_loses_no_other(tmp_path, monkeypat
     whole, broken = Corpus(str(tmp_path / "whole"), 1), Corpus(str(tmp_path / "broken"), 1)
     for corpus in (whole, broken):
         context = RunContext(corpus, 0, 0.05, {})
-        run_task(context, GivenPairs(captions=captions), 0)
+        run_task(context, pairs_of(captions), 0)
         if corpus is broken:
             monkeypatch.setattr(candidates, "translator", lambda spec, *how: (
                 Fragile(load.translator(spec, *how)) if spec == f"embedded:en-{PIVOTS[0]}" else load.translator(spec, *how)))
-        run_task(context, BackTranslate(how=HOW), 0)
+        run_task(context, BackTranslate(HOW), 0)
     zebra = next(pair for pair, caption in captions_of(whole).items() if "zebra" in caption)
     assert [row for row in rows_of(broken) if row["pair_id"] != zebra] == [row for row in rows_of(whole) if row["pair_id"] != zebra]
     failed = [row for row in rows_of(broken, "rejects") if row["reason"] == "engine_failed"]
@@ -189,24 +155,24 @@ def test_an_engine_that_fails_on_one_sentence_loses_no_other(tmp_path, monkeypat
 
 def test_samples_are_the_same_every_time(tmp_path, shared_data):
     how = HOW.model_copy(update={"top_k": 6, "n_best": 4})
-    stages = [GivenPairs(captions=coco(shared_data, 40)), BackTranslate(how=how)]
+    stages = [pairs_of(coco(shared_data, 40)), BackTranslate(how)]
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        run(tmp_path / name, stages, seed=seed)
+        run_stages(tmp_path / name, stages, seed=seed)
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b") != bytes_of(tmp_path / "c")
 
 
 def test_missing_models_are_named_before_any_work():
     way = Pivot(name="xx", forward="ctranslate2:/nowhere", back="ctranslate2:/nowhere")
     with pytest.raises(ValueError, match="there is no folder /nowhere"):
-        BackTranslate(how=BackTranslationSettings(pivots=(way,)))
+        BackTranslate(BackTranslationSettings(pivots=(way,)))
     with pytest.raises(ValueError, match="no embedded translator en-xx"):
-        BackTranslate(how=BackTranslationSettings(pivots=("xx",)))
+        BackTranslate(BackTranslationSettings(pivots=("xx",)))
     with pytest.raises(ValueError, match="encoder 'x'"):
-        BackTranslate(how=HOW.model_copy(update={"encoder": "x"}))
+        BackTranslate(HOW.model_copy(update={"encoder": "x"}))
 
 
 def test_the_stage_is_known_by_its_engines_and_settings():
-    one = BackTranslate(how=HOW).identity
-    assert one == BackTranslate(how=BackTranslationSettings(**HOW.model_dump())).identity
-    assert one != BackTranslate(how=HOW.model_copy(update={"min_similarity": 0.9})).identity
-    assert one != BackTranslate(how=HOW.model_copy(update={"compute_type": "float32"})).identity
+    one = BackTranslate(HOW).identity
+    assert one == BackTranslate(BackTranslationSettings(**HOW.model_dump())).identity
+    assert one != BackTranslate(HOW.model_copy(update={"min_similarity": 0.9})).identity
+    assert one != BackTranslate(HOW.model_copy(update={"compute_type": "float32"})).identity

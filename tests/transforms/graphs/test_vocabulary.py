@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.tables import VOCABULARY
-from tests.transforms.swaps.corpus import scene_pairs
+from tests.given import scene_pairs
 from transforms.engines.parsers.load import caption_parser
 from transforms.graphs.vocabulary import (
     CountVocabulary,
@@ -18,6 +18,7 @@ from transforms.graphs.vocabulary import (
     summarise,
     vocabulary_table,
 )
+from transforms.swaps.settings import SwapSettings
 
 ROWS = scene_pairs(30)
 GRAPHS = caption_parser("embedded").parse([caption for _, caption in ROWS])
@@ -46,7 +47,7 @@ def test_counts_add_up() -> None:
 def test_combining_partitions_in_any_order_is_counting_them_at_once(cuts: list[int]) -> None:
     edges = [0, *(5 * cut for cut in sorted(cuts)), len(ROWS)]
     parts = [counts(slice(start, end)) for start, end in zip(edges, edges[1:], strict=False)]
-    stage = CountVocabulary()
+    stage = CountVocabulary(SwapSettings())
     first, *others = copies = [part.copy() for part in parts]
     assert stage.combine(copies) is first and others == parts[1:]  # adds to the first in place, leaves the others alone
     assert first == stage.combine([part.copy() for part in reversed(parts)]) == counts(slice(None))

@@ -25,7 +25,7 @@ from transforms.ingest.sources.delimited import DelimitedSource
 from transforms.ingest.sources.folder import FolderSource
 from transforms.ingest.sources.texts import JsonLinesSource, TextSource
 from transforms.ingest.sources.webdataset import WebDatasetSource
-from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts
+from transforms.ingest.stages import IngestImages, IngestPairs, IngestTexts, PairParams, TextParams
 
 
 def ingest(stage, place, partitions=3):
@@ -75,8 +75,8 @@ def csv(tmp_path):
 
 def pairs_stage(csv, **changes):
     source = DelimitedSource(format="csv", name="my", captions=str(csv / "captions.csv"), images=str(csv / "photos"))
-    return IngestPairs(**{"collections": (source,), "limits": ImageLimits(max_pixels=50_000),
-                          "exclude": ExclusionRules(ids=["tests.jpg"]), **changes})
+    return IngestPairs(PairParams(**{"collections": (source,), "image_limits": ImageLimits(max_pixels=50_000),
+                                     "exclude": ExclusionRules(ids=["tests.jpg"]), **changes}))
 
 
 def test_every_row_is_accounted_for(csv):
@@ -153,7 +153,7 @@ def test_one_id_for_two_images_is_refused(tmp_path):
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     source = WebDatasetSource(format="webdataset", name="w", shards=str(tmp_path / "*.tar"))
-    corpus = ingest(IngestPairs(collections=(source,)), tmp_path / "c")
+    corpus = ingest(IngestPairs(PairParams(collections=(source,))), tmp_path / "c")
     assert [row["caption"] for row in rows(corpus, "pairs", "pairs")] == ["A red square."]
     assert reasons(corpus, "pairs") == {"duplicate_id": 1} and balanced(corpus, "pairs", "pairs")
 
@@ -167,7 +167,7 @@ def test_urls_on_an_exclusion_list(tmp_path):
     (tmp_path / "urls.txt").write_text("https://x.org/2.jpg\n")
     source = CocoSource(format="coco", name="coco", captions=str(tmp_path / "captions.json"))
     lists = ExclusionRules(files=[str(tmp_path / "urls.txt")], flickr_files=[str(tmp_path / "flickr30k.txt")])
-    stage = IngestPairs(collections=(source,), pixels=False, exclude=lists)
+    stage = IngestPairs(PairParams(collections=(source,), pixels=False, exclude=lists))
     corpus = ingest(stage, tmp_path / "c")
     assert [row["image_id"] for row in rows(corpus, "pairs", "pairs")] == ["coco/3"]
     counts = corpus.manifest("pairs").counts
@@ -179,7 +179,7 @@ def test_urls_on_an_exclusion_list(tmp_path):
 
 def test_images_without_captions(csv):
     source = FolderSource(format="folder", name="only", images=str(csv / "photos"))
-    corpus = ingest(IngestImages(collections=(source,)), csv / "c")
+    corpus = ingest(IngestImages(PairParams(collections=(source,))), csv / "c")
     assert {row["image_id"] for row in rows(corpus, "images", "images")} == {
         image_id("only", name) for name in ("a.jpg", "b.jpg", "copy of a.jpg", "tests.jpg", "huge.png")}
     assert reasons(corpus, "images") == {"image_broken": 1, "image_empty": 1} and balanced(corpus, "images", "images")
@@ -190,9 +190,9 @@ def test_uncaptioned_images_are_kept_as_images_and_rejected_as_pairs(csv):
                "annotations": [{"id": 1, "image_id": 1, "caption": "A red square."}]}
     (csv / "captions.json").write_text(json.dumps(content))
     source = CocoSource(format="coco", name="coco", captions=str(csv / "captions.json"), images=str(csv / "photos"), keep_uncaptioned=True)
-    corpus = ingest(IngestPairs(collections=(source,)), csv / "c")
+    corpus = ingest(IngestPairs(PairParams(collections=(source,))), csv / "c")
     assert reasons(corpus, "pairs") == {"caption_missing": 1} and balanced(corpus, "pairs", "pairs")
-    corpus = ingest(IngestImages(collections=(source,)), csv / "c")
+    corpus = ingest(IngestImages(PairParams(collections=(source,))), csv / "c")
     assert len(rows(corpus, "images", "images")) == 2 and not reasons(corpus, "images")
     assert "under `pairs` they are rejected" in CocoSource.model_fields["keep_uncaptioned"].description
 
@@ -201,7 +201,7 @@ def test_texts_are_split_cleaned_and_merged(tmp_path):
     (tmp_path / "a.txt").write_bytes("It was late. The cat — a grey one — slept!\n\nIt was late. Who knew?\n".encode())
     (tmp_path / "b.txt").write_bytes(b"Caf\xff is no text.\n\nIt was late.\n\n" + b"word " * 400 + b".\n")
     source = TextSource(format="text", name="t", files=str(tmp_path / "*.txt"))
-    corpus = ingest(IngestTexts(collections=(source,), rules=CleanRules(min_words=2)), tmp_path / "c")
+    corpus = ingest(IngestTexts(TextParams(collections=(source,), sentences=CleanRules(min_words=2))), tmp_path / "c")
     assert sorted(row["text"] for row in rows(corpus, "texts", "texts")) == ["It was late.", "The cat — a grey one — slept!", "Who knew?"]
     assert reasons(corpus, "texts") == {"bad_encoding": 1, "too_long": 1}
     assert corpus.manifest("texts").counts.merged == 2 and balanced(corpus, "texts", "texts")
@@ -212,7 +212,7 @@ def test_documents_are_cut_into_paragraphs_before_cleaning(tmp_path):
     bodies = ["A Heading\n\nA dog runs.", book, "Good one.\n\n" + "x" * 100_001 + "\n\n\u200b\n\nGood two.", "\u200b"]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": body}) + "\n" for body in bodies) + '{"text": 5}\n')
     source = JsonLinesSource(format="jsonl", name="t", files=str(tmp_path / "a.jsonl"))
-    corpus = ingest(IngestTexts(collections=(source,)), tmp_path / "c")
+    corpus = ingest(IngestTexts(TextParams(collections=(source,))), tmp_path / "c")
     found = {row["text"] for row in rows(corpus, "texts", "texts")}
     assert found == {"A Heading", "A dog runs.", "Good one.", "Good two.", "It barks.",
                      *(text for n in range(1000) for text in (f"Chapter {n}", f"In chapter {n} a dog runs."))}
@@ -224,7 +224,7 @@ def test_documents_are_cut_into_paragraphs_before_cleaning(tmp_path):
 def test_entities_stay_in_texts_where_the_rules_say_so(tmp_path):
     (tmp_path / "a.txt").write_text("Fish &amp; chips.\n")
     source = TextSource(format="text", name="t", files=str(tmp_path / "a.txt"))
-    corpus = ingest(IngestTexts(collections=(source,), rules=CleanRules(entities=False)), tmp_path / "c")
+    corpus = ingest(IngestTexts(TextParams(collections=(source,), sentences=CleanRules(entities=False))), tmp_path / "c")
     assert [row["text"] for row in rows(corpus, "texts", "texts")] == ["Fish &amp; chips."]
 
 
@@ -234,12 +234,12 @@ def test_real_collections_whole(shared_data, tmp_path):
                       images=str(shared_data / "coco_val2017/images"), missing_images="exclude")
     flickr = DelimitedSource(format="csv", name="flickr8k", captions=str(shared_data / "flickr8k/captions.csv"),
                              images=str(shared_data / "flickr8k/images"))
-    corpus = ingest(IngestPairs(collections=(coco, flickr)), tmp_path / "c", partitions=8)
+    corpus = ingest(IngestPairs(PairParams(collections=(coco, flickr))), tmp_path / "c", partitions=8)
     counts = corpus.manifest("pairs").counts
     assert counts.rows_in == 25_014 + 2_950 and counts.rejected == 0
     assert counts.rows_out["images"] == 251 + 590
     assert counts.reasons == {"image_not_held": 25_014 + 2_950 - counts.rows_out["pairs"] - counts.merged}
     assert balanced(corpus, "pairs", "pairs")
-    only = ingest(IngestImages(collections=(FolderSource(format="folder", name="only", images=str(shared_data / "image_only/images")),)),
-                  tmp_path / "c", partitions=8)
+    photos = FolderSource(format="folder", name="only", images=str(shared_data / "image_only/images"))
+    only = ingest(IngestImages(PairParams(collections=(photos,))), tmp_path / "c", partitions=8)
     assert only.manifest("images").counts.rows_out == {"images": 160}

@@ -9,16 +9,18 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from schemas.regions import IMG_BOX_5, IMG_BOX_7, RegionFile, row_bytes
 from schemas.rejects import Reason
-from tests.transforms.regions.help import ListImages, ListPlainImages, rejects, run, scene_files
+from tests.given import Given, GivenParams, given_images
+from tests.transforms.regions.help import rejects, run, scene_files
 from transforms.engines.detectors.base import DetectorInfo, OutOfMemory, Prepared, Regions
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.regions import detect as module
-from transforms.regions.detect import DetectImageRegions, DetectRegions
+from transforms.regions.detect import DetectImageRegions, DetectRegions, RegionParams
 
 FEATURES, CLASSES = 6, 5
 
@@ -57,11 +59,12 @@ class Fake:
 def fake(monkeypatch):
     one = Fake()
     monkeypatch.setattr(module, "detector", lambda settings: one)
+    monkeypatch.setattr(module, "describe", lambda settings: one.info)
     return one
 
 
-def stage(kind=DetectRegions, info=None, **settings):
-    return kind(detector=DetectorSettings(**settings), info=info or Fake().info)
+def stage(kind=DetectRegions, **settings):
+    return kind(RegionParams(detector=DetectorSettings(**settings)))
 
 
 def pictures(folder, count, sizes=((64, 48), (48, 64), (100, 40))):
@@ -84,7 +87,7 @@ def rows(corpus, name="regions"):
 
 def test_rows_stand_in_the_order_of_the_images_and_batches_hold_one_size(fake, tmp_path):
     paths = pictures(tmp_path / "i", 30)
-    corpus = run(tmp_path / "c", 2, ListImages(paths=paths), stage(batch=4, window=12))
+    corpus = run(tmp_path / "c", 2, given_images(paths), stage(batch=4, window=12))
     found = rows(corpus)
     with corpus.open("pairs", "images", 0) as first, corpus.open("pairs", "images", 1) as second:
         assert [row.image_id for row in found] == [*first.read()["image_id"].to_pylist(), *second.read()["image_id"].to_pylist()]
@@ -98,10 +101,10 @@ def test_rows_stand_in_the_order_of_the_images_and_batches_hold_one_size(fake, t
 
 def test_batches_are_the_same_every_time(fake, tmp_path):
     paths = pictures(tmp_path / "i", 40)
-    run(tmp_path / "c", 1, ListImages(paths=paths), stage(batch=4, window=16))
+    run(tmp_path / "c", 1, given_images(paths), stage(batch=4, window=16))
     once = list(fake.batches)
     fake.batches.clear()
-    run(tmp_path / "d", 1, ListImages(paths=paths), stage(batch=4, window=16))
+    run(tmp_path / "d", 1, given_images(paths), stage(batch=4, window=16))
     assert fake.batches == once
 
 
@@ -110,7 +113,7 @@ def test_a_batch_without_room_is_split_and_an_image_without_room_rejected(tmp_pa
     for room, kept in ((2, 9), (0, 0)):
         one = Fake(room)
         monkeypatch.setattr(module, "detector", lambda settings, one=one: one)
-        corpus = run(tmp_path / str(room), 1, ListImages(paths=paths), stage(batch=8))
+        corpus = run(tmp_path / str(room), 1, given_images(paths), stage(batch=8))
         assert len(rows(corpus)) == kept
         assert set(rejects(corpus, "regions").values()) == ({Reason.ENGINE_FAILED} if kept == 0 else set())
         assert corpus.manifest("regions").counts.numbers["batches_split"] >= 2
@@ -121,10 +124,11 @@ import os, resource, sys
 from pathlib import Path
 from PIL import Image
 from schemas.regions import RegionFile
-from tests.transforms.regions.help import ListImages, rejects, run
+from tests.given import given_images
+from tests.transforms.regions.help import rejects, run
 from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings
-from transforms.regions.detect import DetectRegions
+from transforms.regions.detect import DetectRegions, RegionParams
 settings = DetectorSettings(batch=64, device="cpu")
 engine = detector(settings)
 plain = engine.detect
@@ -138,7 +142,7 @@ def starved(batch):
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 engine.detect = starved
 paths = tuple(sorted(map(str, Path(sys.argv[1]).glob("*.jpg"))))
-corpus = run(Path(sys.argv[2]), 1, ListImages(paths=paths), DetectRegions.of(settings))
+corpus = run(Path(sys.argv[2]), 1, given_images(paths), DetectRegions(RegionParams(detector=settings)))
 with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
     print(len(file), len(rejects(corpus, "regions")), int(corpus.manifest("regions").counts.numbers["batches_split"]))
 """
@@ -172,20 +176,21 @@ def test_the_next_batches_are_decoded_while_the_model_works(fake, tmp_path):
         return plain(batch)
 
     fake.detect = slow
-    run(tmp_path / "c", 1, ListImages(paths=paths), stage(batch=2, readers=1))
+    run(tmp_path / "c", 1, given_images(paths), stage(batch=2, readers=1))
     assert len(seen) == 6 and all(seen)
 
 
 def test_images_without_captions_have_a_stage_of_their_own(fake, tmp_path):
     paths = pictures(tmp_path / "i", 5)
-    corpus = run(tmp_path / "c", 2, ListPlainImages(paths=paths), stage(DetectImageRegions))
+    corpus = run(tmp_path / "c", 2, given_images(paths, stage="images"), stage(DetectImageRegions))
     assert len(rows(corpus, "image_regions")) == 5
 
 
-def test_a_changed_setting_changes_the_stage_and_readers_do_not():
+def test_a_changed_setting_changes_the_stage_and_readers_do_not(fake):
     one, two = stage(window=32), stage(window=64)
     assert one.identity != two.identity and stage(readers=1).identity == stage(readers=4).identity
-    assert stage(info=DetectorInfo("other", FEATURES, CLASSES)).identity != stage().identity
+    fake.info = DetectorInfo("other", FEATURES, CLASSES, fake.info.names)
+    assert stage(window=32).identity != one.identity
 
 
 def jpeg(size=(64, 48), mode="RGB", **options):
@@ -282,10 +287,10 @@ def test_malformed_images_are_rejected_with_a_reason_and_odd_ones_decode_right(t
         path.write_bytes(b"x" if data is None else data)
         paths.append(str(path))
         sizes.append(expected if isinstance(expected, tuple) else (20, 60_000) if name == "strip.png" else (64, 48))
-    gone = ListImages(paths=tuple(paths), sizes=tuple(sizes))
+    gone = given_images(paths, sizes)
     corpus = run(tmp_path / "c", 1, gone)
     (tmp_path / "gone.jpg").unlink()
-    corpus = run(tmp_path / "c", 1, gone, DetectRegions.of(DetectorSettings(batch=4)))
+    corpus = run(tmp_path / "c", 1, gone, DetectRegions(RegionParams(detector=DetectorSettings(batch=4))))
     expected = {f"c/{name}": what for name, (_, what) in CASES.items()}
     assert rejects(corpus, "regions") == {name: what for name, what in expected.items() if isinstance(what, Reason)}
     assert {row.image_id: (row.width, row.height) for row in rows(corpus)} == {
@@ -296,13 +301,8 @@ def test_malformed_images_are_rejected_with_a_reason_and_odd_ones_decode_right(t
 def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
     from schemas.tables import IMAGES  # a run on captions alone
 
-    class Blind(ListImages):
-        def process(self, task, payload):
-            import pyarrow as pa
-
-            task.write("images", pa.Table.from_pylist([{"image_id": "c/1", "source": "c"}], schema=IMAGES))
-
-    corpus = run(tmp_path / "c", 1, Blind(), stage())
+    blind = Given(GivenParams(stage="pairs", table="images", rows=pa.Table.from_pylist([{"image_id": "c/1", "source": "c"}], schema=IMAGES)))
+    corpus = run(tmp_path / "c", 1, blind, stage())
     assert rejects(corpus, "regions") == {"c/1": Reason.IMAGE_MISSING}
 
 
@@ -331,7 +331,7 @@ def test_one_and_four_workers_write_the_same_bytes(tmp_path):
 def test_what_stands_in_the_file_is_as_large_as_the_arithmetic_says(tmp_path):
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     paths = tuple(scene_files(tmp_path / "i", 40))
-    corpus = run(tmp_path / "c", 1, ListImages(paths=paths), DetectRegions.of(DetectorSettings(min_regions=60)))
+    corpus = run(tmp_path / "c", 1, given_images(paths), DetectRegions(RegionParams(detector=DetectorSettings(min_regions=60))))
     size = os.path.getsize(corpus.table_url("regions", "regions", 0))
     expected = sum(row_bytes(len(row.boxes), 256, 33) for row in rows(corpus))
     assert expected <= size <= expected * 1.01 + 8192
@@ -341,7 +341,7 @@ def test_what_stands_in_the_file_is_as_large_as_the_arithmetic_says(tmp_path):
 
 def test_the_reader_gives_the_img_inputs_and_both_geometries(fake, tmp_path):
     paths = pictures(tmp_path / "i", 70)
-    corpus = run(tmp_path / "c", 1, ListImages(paths=paths), stage())
+    corpus = run(tmp_path / "c", 1, given_images(paths), stage())
     with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
         assert (len(file), file.features, file.classes, file.names[1]) == (70, FEATURES, CLASSES, "a")
         row = file[66]
@@ -361,7 +361,8 @@ _MEASURE = """
 import sys
 from pathlib import Path
 import psutil
-from tests.transforms.regions.help import ListImages, run
+from tests.given import given_images
+from tests.transforms.regions.help import run
 from transforms.regions import detect as regions
 from transforms.engines.detectors.settings import DetectorSettings
 paths = tuple(sorted(map(str, Path(sys.argv[1]).glob("*.jpg"))))
@@ -371,7 +372,7 @@ def noting(task, schema, held):
     plain(task, schema, held)
     seen.append(psutil.Process().memory_info().rss)
 regions._write = noting
-run(Path(sys.argv[2]), 1, ListImages(paths=paths), regions.DetectRegions.of(DetectorSettings(min_regions=100)))
+run(Path(sys.argv[2]), 1, given_images(paths), regions.DetectRegions(regions.RegionParams(detector=DetectorSettings(min_regions=100))))
 print(len(paths), max(seen[:6]), max(seen))
 """
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from schemas.regions import RegionFile
 from schemas.rejects import Reason
-from tests.transforms.regions.help import ListImages, ListPlainImages, rejects, run
+from tests.given import given_images
+from tests.transforms.regions.help import rejects, run
 from transforms.regions.files.base import Imported, RegionFileError, check_template, key_of, to_regions
 from transforms.regions.files.export import export_npz
 from transforms.regions.files.stage import ImportImageRegions, ImportRegions, RegionFileSettings, widths
@@ -106,12 +107,12 @@ FORMATS = {"bottom_up": bottom_up, "unimo": unimo, "vinvl": vinvl, "uniter_npz":
            "uniter_lmdb_compressed": lambda folder: uniter_lmdb(folder, True)}
 
 
-def listed(folder, names=NAMES, size=(WIDTH, HEIGHT), kind=ListImages):
+def listed(folder, names=NAMES, size=(WIDTH, HEIGHT), stage="pairs"):
     """Images as a stage lists them; only their names and sizes matter here."""
     folder.mkdir(exist_ok=True)
     for name in names:
         Image.new("RGB", (20, 20)).save(folder / name)
-    return kind(paths=tuple(str(folder / name) for name in names), sizes=(size,) * len(names))
+    return given_images([str(folder / name) for name in names], [size] * len(names), stage)
 
 
 def table(corpus, stage="regions"):
@@ -128,7 +129,7 @@ def test_what_a_file_holds_comes_in_and_what_it_lacks_is_absent(name, tmp_path):
     folder.mkdir()
     settings, (with_confidence, with_labels) = FORMATS[name](folder)
     assert widths(settings) == (FEATURES, CLASSES if with_labels else 1)
-    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions.of(settings))
+    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions(settings))
     found = table(corpus)
     assert sorted(found) == [f"c/{name}" for name in NAMES]
     for seed, image in enumerate(NAMES):
@@ -153,7 +154,7 @@ def test_our_regions_go_out_as_uniters_files_and_come_back(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     settings, _ = unimo(folder)
-    first = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions.of(settings))
+    first = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions(settings))
     out = tmp_path / "npz"
     assert export_npz(first, "regions", str(out), "coco_val2014_{number:012d}.npz") == 3
     assert json.loads((out / "nbb_th0.2_max100_min10.json").read_text())["coco_val2014_000000000139.npz"] == 12
@@ -161,7 +162,7 @@ def test_our_regions_go_out_as_uniters_files_and_come_back(tmp_path):
         assert {name: (held[name].shape, held[name].dtype.str) for name in held.files} == {
             "norm_bb": ((12, 6), "<f2"), "features": ((12, FEATURES), "<f2"), "soft_labels": ((12, CLASSES), "<f2")}
     back = RegionFileSettings(format="uniter_npz", files=(str(out),), key="coco_val2014_{number:012d}.npz")
-    second = table(run(tmp_path / "d", 3, listed(tmp_path / "i"), ImportRegions.of(back)))
+    second = table(run(tmp_path / "d", 3, listed(tmp_path / "i"), ImportRegions(back)))
     for image_id, row in table(first).items():
         np.testing.assert_allclose(second[image_id].boxes, row.boxes, atol=0.4)
         np.testing.assert_array_equal(second[image_id].features, row.features)
@@ -175,7 +176,7 @@ def test_uniters_files_come_in_and_go_out_as_they_were(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     settings, _ = uniter_npz(folder)
-    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions.of(settings))
+    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i"), ImportRegions(settings))
     export_npz(corpus, "regions", str(tmp_path / "out"), "coco_val2014_{number:012d}.npz")
     for path in folder.iterdir():
         with np.load(path, allow_pickle=False) as first, np.load(tmp_path / "out" / path.name, allow_pickle=False) as second:
@@ -192,7 +193,7 @@ def test_uniters_rule_can_be_asked_for(tmp_path):
     settings, _ = uniter_npz(folder)
     for threshold, lowest, most in ((0.3, 2, 100), (0.99, 5, 100), (0.0, 1, 4)):
         rule = settings.model_copy(update={"threshold": threshold, "min_regions": lowest, "max_regions": most})
-        found = table(run(tmp_path / f"{threshold}", 1, listed(tmp_path / "i"), ImportRegions.of(rule)))
+        found = table(run(tmp_path / f"{threshold}", 1, listed(tmp_path / "i"), ImportRegions(rule)))
         for seed, image in enumerate(NAMES):
             confidence = content(seed)[2].astype(np.float16)
             assert len(found[f"c/{image}"].boxes) == min(most, max(lowest, int((confidence > threshold).sum())))
@@ -203,7 +204,7 @@ def test_images_without_captions_and_missing_entries(tmp_path):
     folder.mkdir()
     settings, _ = unimo(folder)
     names = (*NAMES, "000000000999.jpg")
-    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i", names, kind=ListPlainImages), ImportImageRegions.of(settings))
+    corpus = run(tmp_path / "c", 2, listed(tmp_path / "i", names, stage="images"), ImportImageRegions(settings))
     assert len(table(corpus, "image_regions")) == 3
     assert rejects(corpus, "image_regions") == {"c/000000000999.jpg": Reason.REGIONS_MISSING}
 
@@ -233,12 +234,12 @@ def test_damaged_lines_are_rejected_and_the_others_taken(tmp_path):
     for number, (what, line) in enumerate(damaged(good[1]).items()):
         other = folder / f"{number}.tsv"
         other.write_text("\n".join([good[0], line, good[2]]))
-        stage = ImportRegions.of(settings.model_copy(update={"files": (str(other),)}))
+        stage = ImportRegions(settings.model_copy(update={"files": (str(other),)}))
         corpus = run(tmp_path / f"c{number}", 1, listed(tmp_path / "i"), stage)
         assert rejects(corpus, "regions") == {f"c/{NAMES[1]}": Reason.BAD_ROW}, what
         assert len(table(corpus)) == 2
     path.write_text("\n".join([good[0], good[0], good[1]]))
-    corpus = run(tmp_path / "twice", 1, listed(tmp_path / "i"), ImportRegions.of(settings))
+    corpus = run(tmp_path / "twice", 1, listed(tmp_path / "i"), ImportRegions(settings))
     assert rejects(corpus, "regions") == {f"c/{NAMES[2]}": Reason.REGIONS_MISSING}
 
 

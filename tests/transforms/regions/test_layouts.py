@@ -167,14 +167,14 @@ def test_a_file_that_changes_at_the_same_size_is_noticed(tmp_path):
     path = tmp_path / "f.tsv"
     path.write_bytes(bottom_up("1") + bottom_up("2"))
     settings = RegionFileSettings(format="bottom_up", files=(str(path),))
-    first = ImportRegions.of(settings)
+    first = ImportRegions(settings)
     held = open_store(settings)
-    assert open_store(settings) is held and ImportRegions.of(settings).settings == first.settings
+    assert open_store(settings) is held and ImportRegions(settings).settings == first.settings
     time.sleep(0.01)
     unread = TsvStore([str(path)], PARSERS["bottom_up"])
     rest = path.stat().st_size - len(bottom_up("1", count=2)) - 2
     path.write_bytes(bottom_up("1", count=2) + line("x" * rest, ""))
-    assert ImportRegions.of(settings).settings != first.settings
+    assert ImportRegions(settings).settings != first.settings
     assert len(open_store(settings).get("1").boxes) == 2
     assert "is no longer where it was" in fault(unread, "2")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.ids import counter_rng
 from schemas.rejects import REASONS, Outcome, Reason
-from tests.transforms.swaps.corpus import scene_pairs
+from tests.given import scene_pairs
 from transforms.engines.parsers.load import caption_parser
 from transforms.english.people import incompatible
 from transforms.english.wordnet import lexicon

@@ -9,9 +9,10 @@ import pytest
 
 from schemas.corpus import WHOLE
 from schemas.tables import GRAPHS, REWRITES, VOCABULARY
-from tests.transforms.swaps.corpus import MadePairs, run
+from tests.given import CLASSES, given_pairs, run_stages, scene_pairs, scene_regions
 from transforms.graphs.stage import ParseCaptions
 from transforms.graphs.vocabulary import CountVocabulary
+from transforms.regions.columns import named_schema
 from transforms.swaps.edits import apply_edits
 from transforms.swaps.settings import SwapSettings
 from transforms.swaps.stage import SwapNegatives
@@ -19,10 +20,8 @@ from transforms.swaps.stage import SwapNegatives
 
 def _stages(scenes: int = 40) -> list:
     return [
-        MadePairs(scenes=scenes),
-        ParseCaptions(),
-        CountVocabulary(min_count=2),
-        SwapNegatives(swaps=SwapSettings(per_kind=6)),
+        given_pairs(scene_pairs(scenes)),
+        *(kind(SwapSettings(min_count=2, per_kind=6)) for kind in (ParseCaptions, CountVocabulary, SwapNegatives)),
     ]
 
 
@@ -31,15 +30,15 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path: Path) -> None:
-    run(tmp_path / "one", _stages(), workers=1)
-    run(tmp_path / "four", _stages(), workers=4)
+    run_stages(tmp_path / "one", _stages(), workers=1)
+    run_stages(tmp_path / "four", _stages(), workers=4)
     one, four = _bytes(tmp_path / "one"), _bytes(tmp_path / "four")
     assert len(one) == 4 * 3 + 1 + 4 * 3 + 1  # three row-local tables and their rejects, the vocabulary and its
     assert one == four
 
 
 def test_rewrites_are_sound(tmp_path: Path) -> None:
-    corpus = run(tmp_path, _stages())
+    corpus = run_stages(tmp_path, _stages())
     kinds, reasons = set(), set()
     for partition in range(corpus.partitions):
         pairs = corpus.open("pairs", "pairs", partition).read()
@@ -69,7 +68,7 @@ def test_rewrites_are_sound(tmp_path: Path) -> None:
 
 
 def test_vocabulary_is_sorted_and_counted_once(tmp_path: Path) -> None:
-    corpus = run(tmp_path, _stages()[:3])
+    corpus = run_stages(tmp_path, _stages()[:3])
     table = corpus.open("vocabulary", "vocabulary", WHOLE, VOCABULARY).read()
     rows = list(zip(*(table[name].to_pylist() for name in ("kind", "first", "second", "third")), strict=True))
     assert rows == sorted(set(rows))
@@ -79,11 +78,11 @@ def test_vocabulary_is_sorted_and_counted_once(tmp_path: Path) -> None:
 
 def test_a_stage_that_cannot_run_says_so_at_construction() -> None:
     with pytest.raises(ValueError, match="parser 'nonsense'"):
-        ParseCaptions(parser="nonsense")
+        ParseCaptions(SwapSettings(parser="nonsense"))
     with pytest.raises(ValueError, match="spacy download"):
-        ParseCaptions(parser="spacy:en_core_web_nowhere")
+        ParseCaptions(SwapSettings(parser="spacy:en_core_web_nowhere"))
     with pytest.raises(ValueError, match="min_count"):
-        CountVocabulary(min_count=0)
+        SwapSettings(min_count=0)
     with pytest.raises(ValueError, match="per_kind"):
         SwapSettings(per_kind=0)
     with pytest.raises(ValueError, match="kinds"):
@@ -91,19 +90,13 @@ def test_a_stage_that_cannot_run_says_so_at_construction() -> None:
 
 
 def test_labels_guard(tmp_path: Path) -> None:
-    from schemas.tables import regions_schema
-    from tests.transforms.swaps.regions import MadeRegions
-    from transforms.scenes.world import KINDS
-    from transforms.swaps.stage import Labels
-
-    names = tuple(KINDS)
-    swaps = SwapNegatives(swaps=SwapSettings(per_kind=6), labels=Labels("regions", names))
-    corpus = run(tmp_path, [*_stages()[:3], MadeRegions(scenes=40), swaps])
+    *before, swaps = _stages()
+    corpus = run_stages(tmp_path, [*before, scene_regions(40), swaps])
     assert corpus.manifest("swaps")
     why = set()
     reasons = set()
     for partition in range(corpus.partitions):
-        assert corpus.open("regions", "regions", partition, regions_schema(1, 1)).rows
+        assert corpus.open("regions", "regions", partition, named_schema(1, 1, CLASSES)).rows
         why |= set(corpus.open("swaps", "rewrites", partition).read()["why"].to_pylist())
         reasons |= set(corpus.open("swaps", "rejects", partition).read()["reason"].to_pylist())
     assert "absent_from_labels" in why and "absent_from_captions" not in why

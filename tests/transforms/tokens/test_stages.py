@@ -82,9 +82,9 @@ def test_the_sample_is_seeded_and_no_larger_than_it_may_be(corpus, scene_files, 
 
 
 def test_combining_summaries_in_any_order_gives_the_sample(corpus):
-    from transforms.core.stage import Task
+    from transforms.core.task import Task
 
-    stage = MakeTokenizer(TokenSettings(sample=40), texts=True)
+    stage = MakeTokenizer(TokenSettings(sample=40))
     parts = [stage.summarise(Task(corpus, stage, part, 0)) for part in range(corpus.partitions)]
     whole = stage.combine(parts)
     assert whole.num_rows == 40 and whole.equals(stage.combine([stage.combine(parts[2:]), *parts[1::-1]]))

@@ -10,7 +10,6 @@ from schemas.manifest import fingerprint
 from transforms.engines.detectors.base import DetectorError
 from transforms.engines.detectors.settings import DetectorSettings
 
-REVISION = 2  # of the code that makes regions out of a model; raised when the same model comes to give others
 PACKAGES = ("torch", "torchvision")
 INSTALL = 'pip install "torch>=2.15,<2.16" "torchvision==0.29.2" safetensors'
 # What the regions do not depend on: how many threads decode; the specification (its files are hashed); the window (the stage names it).
@@ -22,7 +21,7 @@ def identify(identity: Any, settings: DetectorSettings) -> str:
 
     Raises DetectorError when torch or torchvision is not installed.
     """
-    return fingerprint([REVISION, identity, settings.model_dump(mode="json", exclude=_APART), versions(settings.detector)])
+    return fingerprint([identity, settings.model_dump(mode="json", exclude=_APART), versions(settings.detector)])
 
 
 def versions(spec: str, packages: Sequence[str] = PACKAGES) -> list[str]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from transforms.core.params import Params
 from transforms.engines.detectors.base import parse_spec
 
 
-class DetectorSettings(BaseModel):
+class DetectorSettings(Params):
     """What the stages `regions` and `image_regions` are told.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     detector: str = Field(
         default="embedded", description="embedded, torchvision:MODEL[@WEIGHTS] or detectron2:CONFIG@WEIGHTS; WEIGHTS is a file "

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from schemas.errors import is_of_machine
 from schemas.files import local_path
 from schemas.rejects import Reason
 from schemas.tables import BATCH_ROWS
+from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.detectors.base import Regions
@@ -43,13 +43,11 @@ Format = Literal["bottom_up", "vinvl", "oscar", "lxmert", "unimo", "uniter_npz",
 _TRIED = 1000  # entries that may be damaged or without regions before one tells the widths
 
 
-class RegionFileSettings(BaseModel):
+class RegionFileSettings(Params):
     """Which files hold the regions, and by which key each image stands in them.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Format = Field(description="bottom_up, vinvl, oscar, lxmert, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a folder on "
                            "this machine")
@@ -129,51 +127,50 @@ def widths(settings: RegionFileSettings) -> tuple[int, int]:
                      f"{place} holds no entry")
 
 
-@dataclass(frozen=True)
-class ImportRegions(Stage):
-    """Writes `regions` for the `images` of the stage `pairs` out of files. Rows in are images: each is written or rejected.
+class ImportRegions(Stage[RegionFileSettings]):
+    """Writes `regions` for the `images` of the stage that it augments out of files. Rows in are images: each is written or rejected.
 
-    What a format lacks (confidence, soft labels, class and attributes of some) is absent in the table. `stamp`: of the files, when the
-    stage was made.
+    What a format lacks (confidence, soft labels, class and attributes of some) is absent in the table. Raises as `open_store` and
+    `widths` do, before any work.
     """
 
-    name: ClassVar[str] = "regions"
-    main_table: ClassVar[str] = "regions"
-    source: ClassVar[str] = "pairs"
+    name = "regions"
+    main_table = "regions"
 
-    files: RegionFileSettings
-    features: int
-    classes: int
-    stamp: str = ""
+    def __post_init__(self) -> None:
+        self.stamp, self.widths  # noqa: B018 - raise
 
-    @classmethod
-    def of(cls, settings: RegionFileSettings, compression: str | None = None) -> ImportRegions:
-        """The stage of these settings; raises as `open_store` and `widths` do, before any work."""
-        stamp = json.dumps(stamp_of_files(settings))
-        features, classes = widths(settings)
-        return cls(files=settings, features=features, classes=classes, stamp=stamp, compression=compression)
+    @cached_property
+    def stamp(self) -> str:
+        """Of the files, when the stage was made; travels with it."""
+        return json.dumps(stamp_of_files(self.params))
+
+    @cached_property
+    def widths(self) -> tuple[int, int]:
+        """Of the features and of the soft labels; travel with the stage."""
+        return widths(self.params)
 
     @property
-    def inputs(self) -> Sequence[Input]:
+    def reads(self) -> Sequence[Input]:
         """The images of the same partition."""
-        return [Input(self.source, "images")]
+        return (Input(self.augments, "images"),)
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """Regions as wide as the files'."""
-        return {"regions": named_schema(self.features, self.classes, None)}
+        return {"regions": named_schema(*self.widths, None)}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All settings, and the stamps of the files: other files make other regions."""
-        return {"files": self.files.model_dump(mode="json"), "stamp": self.stamp, "widths": [self.features, self.classes]}
+        return {**super().settings, "stamp": self.stamp, "widths": list(self.widths)}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a record batch of regions at a time."""
-        store = open_store(self.files)
+        store = open_store(self.params)
         schema = self.writes["regions"]
         rows = BATCH_ROWS["regions"]
-        with task.open(self.source, "images") as images:
+        with task.open(self.augments, "images") as images:
             for table in images.batches():
                 for start in range(0, table.num_rows, rows):
                     part = table.slice(start, rows).select(["image_id", "width", "height"]).to_pylist()
@@ -185,14 +182,14 @@ class ImportRegions(Stage):
     def _one(self, task: Task, store: RegionStore, row: dict[str, Any]) -> Regions | None:
         image_id = row["image_id"]
         try:
-            key = key_of(image_id, self.files.key)
+            key = key_of(image_id, self.params.key)
             entry = store.get(key)
             if entry is None:
                 raise RegionFileError(Reason.REGIONS_MISSING, f"the files hold no {key!r}")
             width, height = row["width"] or entry.width, row["height"] or entry.height
             if width is None or height is None:
                 raise RegionFileError(Reason.BAD_ROW, f"neither the corpus nor the entry {key!r} tells the size of the image")
-            return self._kept(to_regions(entry, width, height, self.features, self.classes))
+            return self._kept(to_regions(entry, width, height, *self.widths))
         except RegionFileError as error:
             task.rejects.add(image_id, error.reason, error.detail)
         except Exception as error:  # whatever else an entry brings up
@@ -203,18 +200,17 @@ class ImportRegions(Stage):
 
     def _kept(self, regions: Regions) -> Regions:
         """The regions by UNITER's rule, when a threshold is set and they have a confidence."""
-        if self.files.threshold is None or regions.confidence is None:
+        if self.params.threshold is None or regions.confidence is None:
             return regions
-        confident = int((regions.confidence > self.files.threshold).sum())
-        count = min(self.files.max_regions, max(self.files.min_regions, confident))
+        confident = int((regions.confidence > self.params.threshold).sum())
+        count = min(self.params.max_regions, max(self.params.min_regions, confident))
         order = np.argsort(-regions.confidence, kind="stable")[:count]
         rows: dict[str, Any] = {name: values[order] for name, values in regions._asdict().items() if isinstance(values, np.ndarray)}
         return regions._replace(**rows)
 
 
-@dataclass(frozen=True)
 class ImportImageRegions(ImportRegions):
     """The same for the images of the stage `images`, the collections without captions."""
 
-    name: ClassVar[str] = "image_regions"
-    source: ClassVar[str] = "images"
+    name = "image_regions"
+    augments = "images"
