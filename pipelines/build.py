@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.stages import STAGES, Entry
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, SourceError
 from transforms.core.stage import Stage
 
 
@@ -29,7 +29,7 @@ def stages_of(config: Config) -> list[Stage]:
                     raise ValueError(f"{made_by[stage.name]} and {entry.key} exclude each other: both make the stage {stage.name}")
                 made_by[stage.name] = entry.key
                 stages.append(stage)
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except (ValueError, OSError, SourceError, ImportError) as error:
             raise ConfigError(f"{entry.key or 'the configuration'}: {error}") from None
     return stages
 
