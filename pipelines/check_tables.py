@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,8 @@ from schemas import ids
 from schemas.corpus import WHOLE, Corpus, Index, StageEntry
 from schemas.errors import CmclError
 from schemas.rejects import Outcome, Reason, RejectLog
+from transforms.core.params import NoParams
+from transforms.core.stage import Input
 from transforms.core.task import Task
 from transforms.examples import Join
 
@@ -194,19 +195,19 @@ def _example_faults(corpus: Corpus, partition: int, pairs: pa.Table, sound: Sequ
     if not _read(corpus, "examples", "examples", partition)["pair_id"].equals(pairs["pair_id"]):
         yield "its pairs are not those of the partition"
         return
-    made: dict[str, Any] = _settings(corpus)
-    stages = {entry.stage for entry in sound}
-    if not {*made["rewrites"], *([made["regions"]] if made["regions"] else [])} <= stages:
+    inputs = _joined(corpus)
+    if not {source.stage for source in inputs} <= {entry.stage for entry in sound}:
         return  # damaged, or not made
-    join = Join(rewrites=tuple(made["rewrites"]), regions=made["regions"])
+    join = Join(NoParams(), resolved=inputs)
     task = _Compared(corpus, join, partition)
     join.process(task, None)
     if not task.same:
         yield "its examples are not the join of its pairs, images, rewrites and regions"
 
 
-def _settings(corpus: Corpus) -> dict[str, Any]:
+def _joined(corpus: Corpus) -> tuple[Input, ...]:
     """What the examples were joined of, as their manifest says."""
     manifest = corpus.manifest("examples")
-    said = manifest.ingredients.get("settings") if manifest else None
-    return {"rewrites": [], "regions": None, **said} if isinstance(said, dict) else {"rewrites": [], "regions": None}
+    said = manifest.ingredients.get("reads") if manifest else None
+    named = [name.partition("/") for name in said if isinstance(name, str)] if isinstance(said, list) else []
+    return tuple(Input(stage, table) for stage, _, table in named)

@@ -197,10 +197,10 @@ def test_cases_of_metadata(number, pairs, tmp_path):
 
 
 def test_an_image_that_could_not_be_reached_is_asked_for_again(tmp_path, monkeypatch):
+    from pipelines.build import stages_of
     from pipelines.config import parse_config
     from pipelines.plan import plan
     from pipelines.run import run
-    from pipelines.stages import stages_of
     from schemas import files
     from schemas.corpus import Corpus
 

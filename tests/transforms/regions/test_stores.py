@@ -210,8 +210,8 @@ def test_damaged_npz_files_never_do_more_than_raise(changes, cut, packed):
 
 
 def test_a_missing_or_odd_store_is_named(tmp_path):
+    from pipelines.build import stages_of
     from pipelines.config import parse_config
-    from pipelines.stages import stages_of
 
     base = {"corpus": str(tmp_path / "c"), "tfidf": None, "pairs": [{"format": "csv", "name": "x", "captions": "c.csv", "images": "i"}]}
     (tmp_path / "data.mdb").mkdir()
