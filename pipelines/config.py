@@ -37,15 +37,18 @@ class Config(_StageKeys):
 
     corpus: str = Field(min_length=1, description="where the corpus is made: a folder or any fsspec URL")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of every random choice")
-    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="files that each table is cut in, and tasks of each stage")
+    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="files that each table is cut in, and tasks of each stage; "
+                            "one should fit in memory a few times over")
     resources: dict[str, dict[typing.Literal["min_ram", "accelerator", "cpu_count"], str]] = Field(
-        default_factory=dict, description="by stage: Beam resource hints (min_ram, accelerator, cpu_count) in place of its own")
+        default_factory=dict, description="by stage: Beam resource hints (min_ram, accelerator, cpu_count) in place of its own; "
+        "heeded on Dataflow")
     workers: int = Field(1, ge=1, description="processes of the local runner")
-    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected before the run fails")
+    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected before the run "
+                                "fails, after writing its report")
     pixels: bool = Field(True, description="open and check the images; false: a run on captions alone")
     compression: typing.Literal["lz4", "zstd"] | None = Field(
         None, description="of record batches; null keeps local reads free of copies")
-    pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs")
+    pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs, at least one")
     images: list[PairSource] = Field(default_factory=list, description="collections of images without captions")
     texts: list[TextSource] = Field(default_factory=list, description="collections of text without images")
     captions: CleanRules = Field(default_factory=CleanRules, description="cleaning of captions")

@@ -3,17 +3,17 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
-from pipelines.config import Config, parse_config
+from pipelines.config import parse_config
+from pipelines.readme import CONFIGURATION, filled, pages, settings_table, tables_of
+from pipelines.stages import STAGES
 from schemas.tables import SCHEMAS
-from transforms.back_translation.settings import BackTranslationSettings
-from transforms.engines.detectors.settings import DetectorSettings
-from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
-from transforms.tokens.settings import TokenSettings
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def rows():
@@ -24,19 +24,30 @@ def rows():
             yield re.findall(r"`([^`]+)`", cells[0]), cells[1]
 
 
-def test_every_setting_is_explained():
-    named = {name for names, _ in rows() for name in names}
-    assert set(Config.model_fields) <= named
-    for settings in (TfidfSettings, SwapSettings, DetectorSettings, BackTranslationSettings, TokenSettings):
-        assert set(settings.model_fields) <= named
+def test_the_tables_of_settings_are_those_of_the_code():
+    """`python -m pipelines.readme` fills them in."""
+    for page in pages(ROOT):
+        text = page.read_text(encoding="utf-8")
+        assert text == filled(text), page
 
 
-def test_the_defaults_of_the_search_are_those_of_the_code():
-    defaults = TfidfSettings()
-    told = {name: value for names, values in rows() for name, value in zip(names, values.split(", "), strict=False)
-            if name in TfidfSettings.model_fields and name != "ngrams"}
-    for name, value in told.items():
-        assert (None if value == "none" else yaml.safe_load(value)) == getattr(defaults, name), name
+def test_every_setting_has_a_table():
+    told = [key for page in pages(ROOT) for key in tables_of(page.read_text(encoding="utf-8"))]
+    assert sorted(told) == sorted({*told, CONFIGURATION, *(entry.key for entry in STAGES if entry.settings)})
+
+
+def test_a_table_says_name_default_and_meaning():
+    table = settings_table("tfidf").splitlines()
+    assert table[2] == "| `k` | 100 | negatives kept for a caption at most |"
+    assert "| `bound` | none | captions that one word may bring in as candidates; null: all of them, the exact search |" in table
+    assert "| `ngrams` | [1, 1] | least and greatest number of words in a term |" in table
+    assert len(table) == 2 + len(TfidfSettings.model_fields)
+    whole = settings_table(CONFIGURATION)
+    assert "| `corpus` |  | " in whole and "`min_words` 1" in whole and "| `swaps` |" not in whole
+    with pytest.raises(KeyError, match="nothing"):
+        settings_table("nothing")
+    page = "a\n<!-- settings: tfidf -->\nold\n<!-- end of settings -->\nb\n"
+    assert filled(page) == filled(filled(page)) and "old" not in filled(page) and filled(page).endswith("-->\nb\n")
 
 
 def test_every_table_is_explained_with_its_columns():
