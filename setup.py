@@ -27,7 +27,7 @@ setup(
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=[room + suffix for room in ROOMS
                                     for suffix in ("", ".*")]),
     package_data=DATA,
@@ -41,6 +41,8 @@ setup(
         "pillow>=11,<13",
         "sentencex>=1,<2",
         "lemminflect>=0.2.3,<0.3",
+        "rapidfuzz>=3.9,<4",
+        "py3langid>=0.4,<0.5",
         "markdown-it-py>=3,<5",
         "mdit-py-plugins>=0.5,<0.8",
         "fsspec>=2024.6",

@@ -186,14 +186,9 @@ def _dataflow_options(given: Sequence[str]) -> list[str]:
 
 
 def _value(options: Sequence[str], name: str) -> str | None:
-    """The last value that the options give to `--name`, None when it is not among them."""
-    found = None
-    for position, option in enumerate(options):
-        if option.startswith(f"--{name}="):
-            found = option.partition("=")[2]
-        elif option == f"--{name}" and position + 1 < len(options):
-            found = options[position + 1]
-    return found
+    """The value that the options give to `--name`, None when it is not among them."""
+    given = PipelineOptions(list(options)).get_all_options(drop_default=True, retain_unknown_options=True).get(name)
+    return None if given is None else str(given)
 
 
 def end_workers() -> None:

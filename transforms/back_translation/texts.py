@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from rapidfuzz.distance import Levenshtein
 
 from transforms.english.morphology import article, lemmas
 from transforms.english.wordnet import lexicon
@@ -38,18 +41,9 @@ _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says 
 _PLURAL_OWNER = re.compile(r"\w+s['’]s\b", re.IGNORECASE)
 _HYPHEN = re.compile(r"\s*@-@\s*")
 _APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
-# Function words that only one side has: a text with more of the foreign ones is not English.
 _ENGLISH = frozenset("a the of and with on at is are to by his her its their while from into near next this that there two three".split())
-# Those that are English words as well ("no", "do", "van", "den") are left out.
-_FOREIGN = frozenset("""
-ein eine einer einem einen der das und mit auf ist sind von zu dem des vor
-une le les et avec sur dans est du aux deux
-el con en una del por para está sobre
-il di che gli della nel
-een het voor aan
-uma em
-och på är ett som för
-""".split()) - _ENGLISH
+_LANGUAGES = ["de", "en", "es", "fr", "it", "nl", "pt", "sv"]  # that captions come in; others are taken for one of them
+_SURE = 0.95  # the confidence that refuses a text
 
 
 def words_of(text: str) -> list[str]:
@@ -77,12 +71,19 @@ def why_not_caption(text: str, max_words: int) -> str:
     if letters < 2:
         return "holds no words"
     words = words_of(text)
-    foreign, english = sum(word in _FOREIGN for word in words), sum(word in _ENGLISH for word in words)
-    if foreign > max(1, english) and foreign * 5 >= len(words):
-        return f"is not English ({foreign} of {len(words)} words are of other languages)"
+    language, confidence = _identifier().classify(text.lower())
+    if language != "en" and confidence > _SURE:
+        return f"is not English (but {language}, with a confidence of {confidence:.3f})"
     if len(words) > 2 and not any(word in _ENGLISH or known(word) for word in words):
         return f"is not English (none of its {len(words)} words is known)"
     return ""
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    found = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    found.set_languages(_LANGUAGES)
+    return found
 
 
 @lru_cache(maxsize=1 << 16)
@@ -154,14 +155,7 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
     one, other = _pieces(one), _pieces(other)
     if "".join(one) == "".join(other):
         return 0.0
-    if not one or not other:
-        return 1.0
-    row = list(range(len(other) + 1))
-    for at, word in enumerate(one, start=1):
-        diagonal, row[0] = row[0], at
-        for place, against in enumerate(other, start=1):
-            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (word != against))
-    return row[-1] / max(len(one), len(other))
+    return Levenshtein.normalized_distance(one, other)
 
 
 def garbled(text: str, caption: str = "") -> str:

@@ -62,6 +62,16 @@ def test_words_of_no_known_language_are_no_caption():
     assert "none of its 3 words is known" in why_not_caption("Perro corre playa", 50)
 
 
+def test_captions_of_other_languages_are_told_from_short_english_ones(shared_data):
+    told = {}
+    for language in ("de", "fr", "en"):
+        texts = (shared_data / "multi30k" / f"val.{language}").read_text(encoding="utf-8").splitlines()
+        told[language] = sum("not English" in why_not_caption(text, 60) for text in texts) / len(texts)
+    assert told["de"] > 0.97 and told["fr"] > 0.97 and told["en"] == 0
+    short = [" ".join(caption.split()[:2 + at % 4]) for at, caption in enumerate(coco(shared_data, 3000))]
+    assert not [text for text in short if "not English" in why_not_caption(text, 60)]
+
+
 def test_real_captions_are_captions(shared_data):
     captions = coco(shared_data, 25_014)
     problems = [(why, caption) for caption in captions if (why := why_not_caption(caption, 60))]
