@@ -24,7 +24,8 @@ from transforms.back_translation.likeness import (
     same_verb,
 )
 from transforms.back_translation.order import Word, joints, same_in_order, separators, words_that_count
-from transforms.back_translation.words import NEGATIONS, SAME_COLOUR
+from transforms.back_translation.words import SAME_COLOUR
+from transforms.english.denials import is_denial
 from transforms.english.words import FRAMES, VERB_TAGS
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
@@ -158,8 +159,7 @@ def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
     """The first thing behind each denial."""
     found = set()
     for at in range(tokens.size):
-        lower = tokens.lower(at)
-        if lower in NEGATIONS or lower in ("n't", "n’t"):
+        if is_denial(tokens.lower(at)):
             after = [index for index, thing in enumerate(graph.objects) if thing.end > tokens.ends[at]]
             found.update(after[:1])
     return frozenset(found)

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from schemas.rejects import Reason
+from transforms.english.denials import denials
 from transforms.english.people import female, male
 from transforms.english.words import COLOURS, MEASURES, NUMBERS, SHADES
 
-NEGATIONS = frozenset({"no", "not", "without", "none", "never", "nothing", "nobody", "neither", "nor", "cannot"})
 SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}
 _COLOUR_WORDS = (COLOURS | SHADES) - {"haired", "off", "deep"}
 # Words that tell where, by what they exclude; "on top of" and "in front of" are read as phrases.
@@ -63,10 +63,6 @@ def _where(words: Sequence[str]) -> Counter[str]:
     return found
 
 
-def _denials(words: Sequence[str]) -> int:
-    return sum(word in NEGATIONS or word.endswith("n't") for word in words)
-
-
 def _measures(words: Sequence[str]) -> set[str]:
     """Words of measure: what "a number of dogs" or "a row of dogs" say beside "dogs"."""
     found = {word.removesuffix("s") for word, following in pairwise(words) if following == "of"}
@@ -87,8 +83,8 @@ def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] 
     one, other = (Counter(SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (said, now))
     if one != other:
         return Reason.COLOURS_DIFFER, f"{_list(one)} > {_list(other)}"
-    if _denials(said) != _denials(now):
-        return Reason.NEGATION_DIFFERS, f"{_denials(said)} denials > {_denials(now)}"
+    if denials(said) != denials(now):
+        return Reason.NEGATION_DIFFERS, f"{denials(said)} denials > {denials(now)}"
     one, other = (Counter(word for word in words if word in _HEDGES) for words in (said, now))
     if one != other:
         return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"

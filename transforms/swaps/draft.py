@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.english.denials import first_denial
 from transforms.english.morphology import article, like
 from transforms.graphs.vocabulary import determiner_of
 from transforms.scene_graph.nodes import Graph, ObjectNode
@@ -18,9 +18,16 @@ from transforms.swaps.edits import Edit, apply_edits
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
 
-_DENIALS = re.compile(
-    r"\b(?:no|not|without|none|nothing|nobody|neither|nor|never|\w+n't|\w+n’t|lacks?|lacking|missing|except)\b", re.IGNORECASE
-)
+
+def is_title(caption: str) -> bool:
+    """Whether every word of a caption, three or more, begins with a capital, and not all are capitals throughout."""
+    words = [word for word in caption.split() if word[:1].isalpha()]
+    return len(words) > 2 and all(word[0].isupper() for word in words) and not caption.isupper()
+
+
+def as_title(text: str) -> str:
+    """The text with a capital at the start of each word."""
+    return "".join(letter.upper() if not at or text[at - 1].isspace() else letter for at, letter in enumerate(text))
 
 
 class Negative(NamedTuple):
@@ -53,6 +60,7 @@ class Draft:
         "remaining",
         "denied_from",
         "shouting",
+        "titled",
         "first",
         "articles",
     )
@@ -76,9 +84,9 @@ class Draft:
         self.refuse = refuse
         self.negatives: list[Negative] = []
         self.texts: set[str] = set()
-        denial = _DENIALS.search(caption)
-        self.denied_from = denial.start() if denial else len(caption)  # what follows is said not to be
+        self.denied_from = first_denial(caption)
         self.shouting = caption.isupper()
+        self.titled = is_title(caption)
         self.first = len(caption) - len(caption.lstrip(" \"'"))  # where its first word starts
         self.articles: dict[int, Any] = {}
         self.remaining = dict.fromkeys(settings.kinds, settings.per_kind)
@@ -90,6 +98,8 @@ class Draft:
         """
         if len(edits) > 1 and any(after[0] < before[1] for before, after in pairwise(sorted(edits))):
             return False
+        if self.shouting or self.titled:  # else case alone would tell the negative from the caption
+            edits = tuple((start, end, text.upper() if self.shouting else as_title(text)) for start, end, text in edits)
         text = apply_edits(self.caption, edits)
         if text in self.texts:
             self.refuse(Reason.REPEATED_TEXT, origin)
@@ -113,8 +123,6 @@ class Draft:
 
     def words(self, start: int, end: int, words: str) -> Edit:
         """An edit that puts `words` in a span, with the capitals of what stood there."""
-        if self.shouting:
-            return start, end, words.upper()
         return start, end, like(self.caption[start:end], words, start <= self.first)
 
     def article_edit(self, start: int, following: str) -> tuple[Edit, ...]:

@@ -204,11 +204,12 @@ def test_an_image_that_could_not_be_reached_is_asked_for_again(tmp_path, monkeyp
     from schemas import files
     from schemas.corpus import Corpus
 
+    (tmp_path / "img").mkdir()
     for name in "abcd":
-        (tmp_path / f"{name}.jpg").write_bytes(encoded("JPEG", picture(seed=ord(name))))
+        (tmp_path / "img" / f"{name}.jpg").write_bytes(encoded("JPEG", picture(seed=ord(name))))
     (tmp_path / "c.csv").write_text("image,caption\n" + "".join(f"{name}.jpg,A dog number {name} runs home\n" for name in "abcd"))
     config = parse_config({"corpus": str(tmp_path / "corpus"), "partitions": 2, "tfidf": None, "max_rejected": 1.0, "pairs": [
-        {"format": "csv", "name": "x", "captions": str(tmp_path / "c.csv"), "images": str(tmp_path)}]}, str(tmp_path))
+        {"format": "csv", "name": "x", "captions": str(tmp_path / "c.csv"), "images": str(tmp_path / "img")}]}, str(tmp_path))
     whole = files.open_regular
 
     def failing(path):
