@@ -56,10 +56,24 @@ def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     if not (described.is_file() and weights.is_file()):
         raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or make it with "
                             "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`")
-    said = json.loads(described.read_text(encoding="utf-8"))
+    said = _described(described)
     versions(settings.detector, ["safetensors"])
     mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
     return DetectorInfo(mark, said["size"]["features"], len(said["classes"]), tuple(said["classes"]))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What detector.json says. Raises DetectorError when it is not what `transforms.training.detector.export` writes."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        sound = (type(said["size"]["features"]) is int and isinstance(said["settings"], dict) and isinstance(said["classes"], list)
+                 and all(isinstance(name, str) for name in said["classes"]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise DetectorError(f"{path} does not describe a detector (size, settings, classes): reinstall the package")
+    found: dict[str, Any] = said
+    return found
 
 
 def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detector:
@@ -69,10 +83,14 @@ def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
     from transforms.engines.detectors.weights import read_weights
 
-    said = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
-    model = compact_detector(CompactSize.from_json(said["size"]), **said["settings"])
+    said = _described(folder / "detector.json")
     state, _ = read_weights(folder / "detector.safetensors")
-    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    try:
+        model = compact_detector(CompactSize.from_json(said["size"]), **said["settings"])
+        model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    except Exception as error:
+        raise DetectorError(f"{folder}: detector.json and detector.safetensors do not fit each other ({str(error)[:300]}): "
+                            "reinstall the package") from error
     return FasterRcnnDetector(folded(model), info, settings)
 
 

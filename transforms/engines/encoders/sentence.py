@@ -94,8 +94,9 @@ class TransformerEncoder:
         try:
             self._model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False,
                                                    model_kwargs={"use_safetensors": True})
-        except (OSError, ValueError) as error:
-            raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {error}") from error
+        except Exception as error:  # its parts are read by many hands, each with errors of its own
+            text = " ".join(str(error).split())[:400]
+            raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {text}") from error
         self._model.eval()
         self.width = int(len(self.encode(["a"])[0]))
 

@@ -70,6 +70,10 @@ def load_pipeline(name: str) -> Language:
             f"there is no spaCy pipeline {name!r}: give a folder, or run `python -m spacy download {name}` "
             "where that host can be reached, or use the parser `embedded`"
         ) from error
+    except Exception as error:  # settings, weights and tables are read by many hands, each with errors of its own
+        text = " ".join(str(error).split())[:300]
+        raise ParserError(f"the spaCy pipeline {path!r} is damaged, or of another version: {type(error).__name__}: {text}; "
+                          "install or make it again") from error
     if "parser" not in nlp.pipe_names:
         raise ParserError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
     missing = _LABELS - set(nlp.get_pipe("parser").labels)

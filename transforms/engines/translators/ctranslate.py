@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from schemas.manifest import fingerprint
 from transforms.engines.registry import folder_digest, loaded_once
 from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError
-from transforms.engines.translators.subwords import SIDECAR, check_subwords, read_json, sidecar, subword_files, subwords_of
+from transforms.engines.translators.subwords import SIDECAR, check_subwords, read_json, read_texts, sidecar, subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[translate]'"
 _CONVERT = "`python -m transforms.engines.translators.convert fairseq|marian SRC OUT`"
@@ -67,7 +67,7 @@ def _vocabulary(folder: Path) -> frozenset[str]:
     """The tokens that the source may have."""
     for name in ("source_vocabulary", "shared_vocabulary"):
         if (folder / f"{name}.json").is_file():
-            return frozenset(map(str, read_json(folder / f"{name}.json", list)))
+            return frozenset(read_texts(folder / f"{name}.json"))
         if (folder / f"{name}.txt").is_file():
             return frozenset((folder / f"{name}.txt").read_text(encoding="utf-8", errors="replace").split("\n"))
     return frozenset()

@@ -122,15 +122,31 @@ def subword_files(folder: Path) -> tuple[str, ...]:
 def sidecar(folder: Path) -> dict[str, Any]:
     """What the folder's `translator.json` notes; empty without one. Raises TranslatorError when it is no JSON object."""
     path = folder / SIDECAR
-    return read_json(path, dict) if path.is_file() else {}
+    noted: dict[str, Any] = read_json(path, dict) if path.is_file() else {}
+    before = noted.get("before", [])
+    if not all(isinstance(noted.get(side, ""), str) for side in ("source", "target")) or not _are_texts(before):
+        raise TranslatorError(f"{path}: source and target must be strings, before a list of strings; remove what is not")
+    return noted
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def read_texts(path: Path) -> list[str]:
+    """A file's JSON list of strings. Raises TranslatorError when it is none."""
+    found: list[str] = read_json(path, list)
+    if not _are_texts(found):
+        raise TranslatorError(f"{path} holds no list of strings; convert the checkpoint again")
+    return found
 
 
 def read_json(path: Path, kind: type) -> Any:
     """A file's JSON. Raises TranslatorError when it is none, or not of the kind: dict or list."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TranslatorError(f"{path} is no JSON: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise TranslatorError(f"{path} is no JSON: {error}; convert the checkpoint again") from error
     if not isinstance(found, kind):
         raise TranslatorError(f"{path} holds no JSON {'object' if kind is dict else 'list'}")
     return found
