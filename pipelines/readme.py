@@ -20,6 +20,7 @@ from pipelines.config import Config
 from pipelines.stages import STAGES
 
 _TABLE = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+_FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _SETTINGS = {entry.key: entry.settings for entry in STAGES if entry.settings}
 CONFIGURATION = "configuration"
 
@@ -54,12 +55,14 @@ def _said(value: Any) -> str:
 
 def filled(text: str) -> str:
     """A page with its tables as they should be. Raises KeyError for a table of a key that is none."""
-    return _TABLE.sub(lambda found: f"{found[1]}{settings_table(found[2])}{found[3]}", text)
+    parts = _FENCED.split(text)  # every second one is an example
+    return "".join(part if number % 2 else _TABLE.sub(lambda found: f"{found[1]}{settings_table(found[2])}{found[3]}", part)
+                   for number, part in enumerate(parts))
 
 
 def tables_of(text: str) -> list[str]:
     """The keys whose tables a page has."""
-    return [found[1] for found in _TABLE.findall(text)]
+    return [found[1] for part in _FENCED.split(text)[::2] for found in _TABLE.findall(part)]
 
 
 def pages(root: Path) -> Iterator[Path]:

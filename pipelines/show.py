@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.corpus import Corpus, Index
+from schemas.corpus import Corpus, Index, StageEntry
 from schemas.errors import CorpusError
 from schemas.ids import partition_of, placements
 from schemas.regions import RegionFile
+
+_SHOWN = frozenset({"pairs", "rewrites"})  # in ways of their own
 
 
 def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> str:
@@ -46,6 +48,7 @@ def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> s
             lines += _regions(corpus, partition, pair["image_id"], limit)
         if "rewrites" in entry.tables and corpus.manifest(entry.stage):
             lines += _rewrites(corpus, entry.stage, partition, pair["pair_id"], limit)
+        lines += _figures(corpus, entry, partition, pair["pair_id"], limit)
         lines += _rejects(corpus, entry.stage, partition, pair["pair_id"], limit)
     return "\n".join(lines)
 
@@ -104,6 +107,21 @@ def _rewrites(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: i
         if len(members) > limit:
             lines.append(f"  ... and {len(members) - limit} more")
     return lines or [f"{stage}: no rewrites"]
+
+
+def _figures(corpus: Corpus, entry: StageEntry, partition: int, pair_id: str, limit: int) -> list[str]:
+    """The pair's rows of other tables, those whose columns are plain values."""
+    lines: list[str] = []
+    for table in entry.hashed if corpus.manifest(entry.stage) and not entry.corpus_wide else ():
+        with corpus.open(entry.stage, table, partition) as file:
+            if table in _SHOWN or "pair_id" not in file.schema.names or any(pa.types.is_nested(kind) for kind in file.schema.types):
+                continue
+            found = file.read()
+        for row in found.filter(pc.equal(found["pair_id"], pair_id)).to_pylist()[:limit]:
+            said = (f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in row.items() if name != "pair_id")
+            lines.append(f"{table}: {', '.join(said)}")
+    return lines
 
 
 def _rejects(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:

@@ -19,37 +19,39 @@ LAYOUT = {"layout": "1"}
 LABEL = pa.dictionary(pa.int8(), pa.string())
 
 
-def _field(name: str, kind: pa.DataType, nullable: bool = False, layout: bool = False) -> pa.Field:
+def column(name: str, kind: pa.DataType, nullable: bool = False, layout: bool = False) -> pa.Field:
+    """A column; `layout`: it depends on where a corpus lies or how it is cut, and is left out of corpus hashes."""
     return pa.field(name, kind, nullable=nullable, metadata=LAYOUT if layout else None)
 
 
-def _table(name: str, version: int, fields: list[pa.Field], extra: Mapping[str, str] | None = None) -> pa.Schema:
+def table_schema(name: str, version: int, columns: list[pa.Field], extra: Mapping[str, str] | None = None) -> pa.Schema:
+    """The schema of a table, with its name, version and `extra` in its metadata."""
     metadata = {TABLE_KEY.decode(): name, VERSION_KEY.decode(): str(version), **(extra or {})}
-    return pa.schema(fields, metadata=metadata)
+    return pa.schema(columns, metadata=metadata)
 
 
-IMAGES = _table("images", 1, [
-    _field("image_id", pa.string()),
-    _field("source", pa.string()),
-    _field("uri", pa.string(), nullable=True, layout=True),  # null: a run on captions alone
-    _field("offset", pa.int64(), nullable=True, layout=True),  # null: the whole file; else bytes from the start of `uri`
-    _field("length", pa.int64(), nullable=True, layout=True),
-    _field("width", pa.int32(), nullable=True),  # pixels, after EXIF orientation
-    _field("height", pa.int32(), nullable=True),
-    _field("sha256", pa.binary(32), nullable=True),  # of the encoded bytes
+IMAGES = table_schema("images", 1, [
+    column("image_id", pa.string()),
+    column("source", pa.string()),
+    column("uri", pa.string(), nullable=True, layout=True),  # null: a run on captions alone
+    column("offset", pa.int64(), nullable=True, layout=True),  # null: the whole file; else bytes from the start of `uri`
+    column("length", pa.int64(), nullable=True, layout=True),
+    column("width", pa.int32(), nullable=True),  # pixels, after EXIF orientation
+    column("height", pa.int32(), nullable=True),
+    column("sha256", pa.binary(32), nullable=True),  # of the encoded bytes
 ])
 
-PAIRS = _table("pairs", 1, [
-    _field("pair_id", pa.string()),
-    _field("image_id", pa.string()),
-    _field("caption", pa.string()),
-    _field("source", pa.string()),
+PAIRS = table_schema("pairs", 1, [
+    column("pair_id", pa.string()),
+    column("image_id", pa.string()),
+    column("caption", pa.string()),
+    column("source", pa.string()),
 ])
 
-TEXTS = _table("texts", 1, [
-    _field("text_id", pa.string()),
-    _field("text", pa.string()),
-    _field("source", pa.string()),
+TEXTS = table_schema("texts", 1, [
+    column("text_id", pa.string()),
+    column("text", pa.string()),
+    column("source", pa.string()),
 ])
 
 _SPAN = [("start", pa.int32()), ("end", pa.int32())]  # characters (code points) of the caption, end exclusive
@@ -57,87 +59,87 @@ _SPAN = [("start", pa.int32()), ("end", pa.int32())]  # characters (code points)
 _WORDS = [("text", pa.string()), ("lemma", pa.string()), *_SPAN]  # of a node; `text` is what the span covers
 _OBJECT = pa.int32()  # index of an object in the row's `objects`
 
-GRAPHS = _table("graphs", 1, [
-    _field("pair_id", pa.string()),
-    _field("objects", pa.list_(pa.struct([
+GRAPHS = table_schema("graphs", 1, [
+    column("pair_id", pa.string()),
+    column("objects", pa.list_(pa.struct([
         *_WORDS, ("number", pa.string()),  # singular, plural
         ("head", pa.string()),  # lemma of the head noun: hydrant
         ("count", pa.int32()),  # how many the caption says there are; 0: it does not say
         ("phrase_start", pa.int32()), ("phrase_end", pa.int32()),  # with determiner and what stands before the noun
     ]))),
-    _field("attributes", pa.list_(pa.struct([
+    column("attributes", pa.list_(pa.struct([
         ("object", _OBJECT), *_WORDS, ("number", pa.string()), ("tag", pa.string()),  # Penn tag
         ("place", pa.string()),  # before, predicate, clause, measure
     ]))),
-    _field("relations", pa.list_(pa.struct([
+    column("relations", pa.list_(pa.struct([
         ("subject", _OBJECT), ("object", _OBJECT), *_WORDS, ("number", pa.string()),  # of a finite verb
         ("head", pa.string()), ("tag", pa.string()),  # lemma and Penn tag of its first word
         ("voice", pa.string()),  # active, passive, inverse (the caption names the graph's object first)
     ]))),
-    _field("counts", pa.list_(pa.struct([("object", _OBJECT), *_WORDS, ("value", pa.int32())]))),  # value 0: not exact (several)
+    column("counts", pa.list_(pa.struct([("object", _OBJECT), *_WORDS, ("value", pa.int32())]))),  # value 0: not exact (several)
 ])
 
 # What a corpus talks about, as one artefact: counts of up to three words (`transforms/graphs/vocabulary.py` says of which).
-VOCABULARY = _table("vocabulary", 1, [
-    *(_field(name, pa.string()) for name in ("kind", "first", "second", "third")),
-    _field("count", pa.int64()),
+VOCABULARY = table_schema("vocabulary", 1, [
+    *(column(name, pa.string()) for name in ("kind", "first", "second", "third")),
+    column("count", pa.int64()),
 ])
 
 SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
 
-REWRITES = _table("rewrites", 1, [
-    _field("pair_id", pa.string()),
-    _field("text", pa.string()),
-    _field("polarity", LABEL),  # positive, negative
-    _field("level", LABEL),  # sentence, phrase, word
-    _field("kind", LABEL),  # tfidf, back_translation, object, attribute, relation, count, order, negation
-    _field("edits", pa.list_(pa.struct([*_SPAN, ("text", pa.string())])), nullable=True),  # null: not an edit of the caption
-    _field("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
-    _field("scores", pa.list_(SCORE)),
-    _field("why", LABEL),  # why it was kept
+REWRITES = table_schema("rewrites", 1, [
+    column("pair_id", pa.string()),
+    column("text", pa.string()),
+    column("polarity", LABEL),  # positive, negative
+    column("level", LABEL),  # sentence, phrase, word
+    column("kind", LABEL),  # tfidf, back_translation, object, attribute, relation, count, order, negation
+    column("edits", pa.list_(pa.struct([*_SPAN, ("text", pa.string())])), nullable=True),  # null: not an edit of the caption
+    column("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
+    column("scores", pa.list_(SCORE)),
+    column("why", LABEL),  # why it was kept
 ])
 
-MATCHES = _table("matches", 1, [
-    _field("pair_id", pa.string()),
-    _field("modality", LABEL),  # image, text
-    _field("matched_id", pa.string()),
-    _field("rank", pa.int32()),
-    _field("score", pa.float32()),
+MATCHES = table_schema("matches", 1, [
+    column("pair_id", pa.string()),
+    column("modality", LABEL),  # image, text
+    column("matched_id", pa.string()),
+    column("rank", pa.int32()),
+    column("score", pa.float32()),
 ])
 
-REJECTS = _table("rejects", 1, [
-    _field("stage", pa.string()),
-    _field("id", pa.string()),
-    _field("reason", LABEL),
-    _field("detail", pa.string(), layout=True),  # may name paths
+REJECTS = table_schema("rejects", 1, [
+    column("stage", pa.string()),
+    column("id", pa.string()),
+    column("reason", LABEL),
+    column("detail", pa.string(), layout=True),  # may name paths
 ])
 
 _IMAGE_REFERENCE = pa.struct([
-    _field("uri", pa.string(), nullable=True, layout=True),
-    _field("offset", pa.int64(), nullable=True, layout=True),
-    _field("length", pa.int64(), nullable=True, layout=True),
-    _field("width", pa.int32(), nullable=True),
-    _field("height", pa.int32(), nullable=True),
+    column("uri", pa.string(), nullable=True, layout=True),
+    column("offset", pa.int64(), nullable=True, layout=True),
+    column("length", pa.int64(), nullable=True, layout=True),
+    column("width", pa.int32(), nullable=True),
+    column("height", pa.int32(), nullable=True),
 ])
 # Plain strings, no dictionaries: `datasets` reads none.
 _REWRITE = [("text", pa.string()), ("level", pa.string()), ("kind", pa.string())]
 _MATCH = pa.struct([
-    _field("id", pa.string()), _field("score", pa.float32()), _field("text", pa.string(), nullable=True),
-    _field("uri", pa.string(), nullable=True, layout=True),
+    column("id", pa.string()), column("score", pa.float32()), column("text", pa.string(), nullable=True),
+    column("uri", pa.string(), nullable=True, layout=True),
 ])
 
-EXAMPLES = _table("examples", 1, [
-    _field("pair_id", pa.string()),
-    _field("image_id", pa.string()),
-    _field("caption", pa.string()),
-    _field("source", pa.string()),
-    _field("image", _IMAGE_REFERENCE),
+EXAMPLES = table_schema("examples", 1, [
+    column("pair_id", pa.string()),
+    column("image_id", pa.string()),
+    column("caption", pa.string()),
+    column("source", pa.string()),
+    column("image", _IMAGE_REFERENCE),
     # Where the image's regions stand: row of the regions table of the partition that this shard has. Null: none were extracted.
-    _field("region_row", pa.int64(), nullable=True, layout=True),
-    _field("positives", pa.list_(pa.struct(_REWRITE))),
-    _field("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the first of the rewrite (cosine, hardness)
-    _field("matches_image", pa.list_(_MATCH)),
-    _field("matches_text", pa.list_(_MATCH)),
+    column("region_row", pa.int64(), nullable=True, layout=True),
+    column("positives", pa.list_(pa.struct(_REWRITE))),
+    column("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the first of the rewrite (cosine, hardness)
+    column("matches_image", pa.list_(_MATCH)),
+    column("matches_text", pa.list_(_MATCH)),
 ])
 
 
@@ -151,16 +153,16 @@ def regions_schema(features: int, classes: int) -> pa.Schema:
     """
     if features < 1 or classes < 1:
         raise ValueError(f"features and classes must be positive, not {features} and {classes}")
-    return _table("regions", 1, [
-        _field("image_id", pa.string()),
-        _field("width", pa.int32()),
-        _field("height", pa.int32()),
-        _field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
-        _field("confidence", pa.list_(pa.float32())),
-        _field("features", pa.list_(pa.list_(pa.float16(), features))),
-        _field("soft_labels", pa.list_(pa.list_(pa.float16(), classes)), nullable=True),
-        _field("class", pa.list_(pa.int32())),
-        _field("attributes", pa.list_(pa.int32()), nullable=True),
+    return table_schema("regions", 1, [
+        column("image_id", pa.string()),
+        column("width", pa.int32()),
+        column("height", pa.int32()),
+        column("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+        column("confidence", pa.list_(pa.float32())),
+        column("features", pa.list_(pa.list_(pa.float16(), features))),
+        column("soft_labels", pa.list_(pa.list_(pa.float16(), classes)), nullable=True),
+        column("class", pa.list_(pa.int32())),
+        column("attributes", pa.list_(pa.int32()), nullable=True),
     ], {"features": str(features), "classes": str(classes)})
 
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from schemas.errors import SchemaError
-from schemas.tables import TABLE_KEY, VERSION_KEY
+from schemas.tables import table_schema
 
 DOCUMENTS_KEY = b"documents"
 
 
 def _required(*fields: tuple[str, pa.DataType]) -> list[pa.Field]:
     return [pa.field(name, kind, nullable=False) for name, kind in fields]
-
-
-def _artefact(name: str, version: int, fields: list[pa.Field], extra: dict[bytes, str] | None = None) -> pa.Schema:
-    return pa.schema(fields, metadata={TABLE_KEY: name, VERSION_KEY: str(version), **(extra or {})})
 
 
 _CAPTION = _required(
@@ -31,22 +27,22 @@ _CAPTION = _required(
 )
 
 # Term counts of the captions of one partition; `terms` are rows of that partition's `tfidf_terms`, ascending within a caption.
-TFIDF_COUNTS = _artefact("tfidf_counts", 1, [*_CAPTION, *_required(
+TFIDF_COUNTS = table_schema("tfidf_counts", 1, [*_CAPTION, *_required(
     ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
     ("counts", pa.list_(pa.field("item", pa.int32(), nullable=False))),
 )])
 
 # The words of one partition in code point order, and in how many of its captions each occurs.
-TFIDF_TERMS = _artefact("tfidf_terms", 1, _required(("term", pa.string()), ("df", pa.int64())))
+TFIDF_TERMS = table_schema("tfidf_terms", 1, _required(("term", pa.string()), ("df", pa.int64())))
 
 # Unit vectors of the captions of one partition; `terms` are columns of the corpus' vocabulary, ascending within a caption.
-TFIDF_VECTORS = _artefact("tfidf_vectors", 1, [*_CAPTION, *_required(
+TFIDF_VECTORS = table_schema("tfidf_vectors", 1, [*_CAPTION, *_required(
     ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
     ("weights", pa.list_(pa.field("item", pa.float64(), nullable=False))),
 )])
 
 # Where the postings of a frequent word are cut: kept are the captions with (weight, order) >= (weight, order) of this row.
-TFIDF_CHAMPIONS = _artefact("tfidf_champions", 1, _required(
+TFIDF_CHAMPIONS = table_schema("tfidf_champions", 1, _required(
     ("column", pa.int32()), ("weight", pa.float64()), ("order", pa.uint64())))
 
 
@@ -56,8 +52,8 @@ def vocabulary_schema(documents: int) -> pa.Schema:
     Columns: term, df (captions that hold it), kept (it passed min_df and max_df: the i-th kept word is column i of the vectors),
     idf (ln((1 + documents) / (1 + df)) + 1).
     """
-    return _artefact("tfidf_vocabulary", 1, _required(
-        ("term", pa.string()), ("df", pa.int64()), ("kept", pa.bool_()), ("idf", pa.float64())), {DOCUMENTS_KEY: str(documents)})
+    return table_schema("tfidf_vocabulary", 1, _required(
+        ("term", pa.string()), ("df", pa.int64()), ("kept", pa.bool_()), ("idf", pa.float64())), {DOCUMENTS_KEY.decode(): str(documents)})
 
 
 def documents_of(schema: pa.Schema) -> int:

@@ -46,6 +46,7 @@ def test_a_table_says_name_default_and_meaning():
     assert "| `corpus` |  | " in whole and "`min_words` 1" in whole and "| `swaps` |" not in whole
     with pytest.raises(KeyError, match="nothing"):
         settings_table("nothing")
+    assert tables_of("```\n<!-- settings: x -->\n<!-- end of settings -->\n```\n") == []  # an example
     page = "a\n<!-- settings: tfidf -->\nold\n<!-- end of settings -->\nb\n"
     assert filled(page) == filled(filled(page)) and "old" not in filled(page) and filled(page).endswith("-->\nb\n")
 
