@@ -180,7 +180,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 # Rows of one record batch: what a stage holds of a table at a time. Tables that are not named are one batch a partition.
 BATCH_ROWS: dict[str, int] = {
     "images": 1024, "pairs": 1024, "texts": 4096, "graphs": 1024, "rewrites": 16384, "matches": 16384, "rejects": 16384,
-    "regions": 64, "examples": 256, "tokens": 1024, "text_tokens": 16384, "image_index": 16384,
+    "regions": 64, "examples": 256, "tokens": 1024, "text_tokens": 16384,
+    "pair_index": 65536, "text_index": 65536, "image_index": 65536,
 }
 
 

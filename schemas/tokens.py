@@ -35,16 +35,17 @@ _IMAGE = (("image", pa.int64()), ("image_key", pa.int64()), ("region_row", pa.in
 
 # A pair, row for row as in `examples`. Keys are those of `text_key`; negative_scores the first score of the rewrite, NaN without one.
 TOKENS = _table(
-    "tokens", ("pair_id", pa.string()), *_IMAGE, ("caption", _IDS), ("length", pa.int32()), ("caption_key", pa.int64()),
-    ("positives", _list(_IDS)), ("positive_keys", _KEYS),
+    "tokens", ("pair_id", pa.string()), ("caption", _IDS), ("positives", _list(_IDS)), ("positive_keys", _KEYS),
     ("negatives", _list(_IDS)), ("negative_keys", _KEYS), ("negative_kinds", _list(pa.int8())), ("negative_scores", _list(pa.float32())),
     ("matched_images", _KEYS), ("matched_texts", _KEYS))
 
 # A sentence of the text collections, row for row as in `texts`.
-TEXT_TOKENS = _table(
-    "text_tokens", ("text_id", pa.string()), ("placement", pa.int64()), ("tokens", _IDS), ("length", pa.int32()), ("key", pa.int64()))
+TEXT_TOKENS = _table("text_tokens", ("text_id", pa.string()), ("tokens", _IDS))
 
-# An image of the collections without captions, row for row as in the `regions` of the stage `image_regions`.
+# What is read of all rows before the first batch, in files of its own, which are small: of pairs and sentences, row for row as above
+# (tokens of the caption or sentence, its key), and of the images without captions, as in the `regions` of the stage `image_regions`.
+PAIR_INDEX = _table("pair_index", *_IMAGE, ("length", pa.int32()), ("key", pa.int64()))
+TEXT_INDEX = _table("text_index", ("placement", pa.int64()), ("length", pa.int32()), ("key", pa.int64()))
 IMAGE_INDEX = _table("image_index", *_IMAGE)
 
 # The files of the corpus' tokenizer (`schemas/tokenizer.py`): name and bytes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from schemas.ids import placements
 from schemas.tokenizer import Tokenizer
-from schemas.tokens import IMAGE_INDEX, NEGATIVE_KINDS, TEXT_TOKENS, TOKENS, content_key, text_key
+from schemas.tokens import IMAGE_INDEX, NEGATIVE_KINDS, PAIR_INDEX, TEXT_INDEX, TEXT_TOKENS, TOKENS, content_key, text_key
 from transforms.core.stage import Task
 
 
@@ -54,8 +54,8 @@ def _region_rows(task: Task, stage: str, image_ids: pa.Array) -> tuple[pa.Array,
     return rows, np.asarray(_whole(counts), np.int32)
 
 
-def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer) -> pa.RecordBatch:
-    """`tokens` of n examples. Raises ValueError when a negative is of a kind that `NEGATIVE_KINDS` lacks."""
+def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """`tokens` and `pair_index` of n examples. Raises ValueError when a negative is of a kind that `NEGATIVE_KINDS` lacks."""
     positives, negatives = examples["positives"], examples["negatives"]
     own, good, bad = examples["caption"], pc.struct_field(positives.flatten(), "text"), pc.struct_field(negatives.flatten(), "text")
     texts = Encoded(pa.concat_arrays([own, good, bad]), tokenizer)
@@ -64,7 +64,7 @@ def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer)
     caption_keys, good_keys, bad_keys = (texts.keys[start:end] for start, end in zip(ends, ends[1:], strict=False))
     scores = pc.fill_null(pc.struct_field(negatives.flatten(), "score"), float("nan"))
     columns: dict[str, Any] = {
-        "pair_id": examples["pair_id"], "caption": caption, "length": pc.list_value_length(caption), "caption_key": caption_keys,
+        "pair_id": examples["pair_id"], "caption": caption,
         "positives": _regrouped(positives, good_ids), "positive_keys": _regrouped(positives, good_keys),
         "negatives": _regrouped(negatives, bad_ids), "negative_keys": _regrouped(negatives, bad_keys),
         "negative_kinds": _regrouped(negatives, _kinds(pc.struct_field(negatives.flatten(), "kind"))),
@@ -73,16 +73,16 @@ def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer)
         matches = examples["matches_" + name.removeprefix("matched_").removesuffix("s")]
         columns[name] = _regrouped(matches, pa.array(placements(pc.struct_field(matches.flatten(), "id").to_pylist())))
     image = images.at(examples["image_id"])
-    columns |= {name: _whole(image[name]) for name in image.column_names}
-    return pa.RecordBatch.from_arrays([_as(columns[field.name], field) for field in TOKENS], schema=TOKENS)
+    index = {"length": pc.list_value_length(caption), "key": caption_keys, **{name: _whole(image[name]) for name in image.column_names}}
+    return _batch(columns, TOKENS), _batch(index, PAIR_INDEX)
 
 
-def text_rows(texts: pa.RecordBatch, tokenizer: Tokenizer) -> pa.RecordBatch:
-    """`text_tokens` of n sentences."""
+def text_rows(texts: pa.RecordBatch, tokenizer: Tokenizer) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """`text_tokens` and `text_index` of n sentences."""
     found = Encoded(texts["text"], tokenizer)
     ids = found.ids(0, texts.num_rows)
-    columns = [texts["text_id"], pa.array(placements(texts["text_id"].to_pylist())), ids, pc.list_value_length(ids), found.keys]
-    return pa.RecordBatch.from_arrays([_as(column, field) for column, field in zip(columns, TEXT_TOKENS, strict=True)], schema=TEXT_TOKENS)
+    index = {"placement": pa.array(placements(texts["text_id"].to_pylist())), "length": pc.list_value_length(ids), "key": found.keys}
+    return _batch({"text_id": texts["text_id"], "tokens": ids}, TEXT_TOKENS), _batch(index, TEXT_INDEX)
 
 
 class Encoded:
@@ -120,8 +120,9 @@ def _regrouped(lists: pa.ListArray, values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), values)
 
 
-def _as(column: pa.Array, field: pa.Field) -> pa.Array:
-    return column if column.type == field.type else column.cast(field.type)
+def _batch(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [columns[field.name] if columns[field.name].type == field.type else columns[field.name].cast(field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.tokenizer import Tokenizer
-from schemas.tokens import IMAGE_INDEX, TEXT_TOKENS, TOKENIZER, TOKENS
+from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TEXT_TOKENS, TOKENIZER, TOKENS
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
 from transforms.tokens.rows import ImageRows, pair_rows, text_rows
@@ -95,7 +95,7 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
 
 
 class Tokenise(Stage[TokenSettings]):
-    """Writes `tokens` for the examples, `text_tokens` for the sentences and `image_index` for the images without captions."""
+    """Writes `tokens` for the examples, `text_tokens` for the sentences, and an index of these and of the images without captions."""
 
     name = "tokens"
     main_table = "tokens"
@@ -108,7 +108,8 @@ class Tokenise(Stage[TokenSettings]):
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """Tokens, and what there is beside pairs."""
-        return {"tokens": TOKENS, **({"text_tokens": TEXT_TOKENS} if self.has("texts") else {}),
+        return {"tokens": TOKENS, "pair_index": PAIR_INDEX,
+                **({"text_tokens": TEXT_TOKENS, "text_index": TEXT_INDEX} if self.has("texts") else {}),
                 **({"image_index": IMAGE_INDEX} if self.has("image_regions") else {})}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -118,10 +119,16 @@ class Tokenise(Stage[TokenSettings]):
         for batch in _batches(task, "examples", "examples"):
             task.counts.rows_in += batch.num_rows
             with task.engine():
-                task.write("tokens", pair_rows(batch, images, tokenizer))
+                rows, index = pair_rows(batch, images, tokenizer)
+            task.write("tokens", rows)
+            task.write("pair_index", index)
+            for name in ("positives", "negatives", "matched_images", "matched_texts"):
+                task.counts.numbers[name] = task.counts.numbers.get(name, 0) + len(rows[name].flatten())
         for batch in _batches(task, "texts", "texts") if self.has("texts") else ():
             with task.engine():
-                task.write("text_tokens", text_rows(batch, tokenizer))
+                rows, index = text_rows(batch, tokenizer)
+            task.write("text_tokens", rows)
+            task.write("text_index", index)
         if self.has("image_regions"):
             task.write("image_index", ImageRows.of(task, "images", "image_regions").with_regions())
 

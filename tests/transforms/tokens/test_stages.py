@@ -38,12 +38,13 @@ def test_the_ids_are_those_of_the_texts_row_for_row(corpus):
     counts = {row["image_id"]: len(row["boxes"]) for row in rows(corpus, "regions", "regions")}
     examples = rows(corpus, "examples", "examples")
     assert len(examples) == 200
-    for example, row in zip(examples, rows(corpus, "tokens", "tokens"), strict=True):
+    for example, row, index in zip(examples, rows(corpus, "tokens", "tokens"), rows(corpus, "tokens", "pair_index"), strict=True):
+        row |= index
         place = ids.placement(example["image_id"])
         assert (row["pair_id"], row["image"], row["region_row"]) == (example["pair_id"], place, example["region_row"])
         assert (row["image_key"], row["regions"]) == (content_key(digests[example["image_id"]], place), counts[example["image_id"]])
         assert row["caption"] == tokenizer.encode([example["caption"]])[0].tolist() and row["length"] == len(row["caption"])
-        assert row["caption_key"] == text_key(example["caption"])
+        assert row["key"] == text_key(example["caption"])
         for name in ("positives", "negatives"):
             texts = [rewrite["text"] for rewrite in example[name]]
             assert row[name] == [found.tolist() for found in tokenizer.encode(texts)]
@@ -56,8 +57,9 @@ def test_the_ids_are_those_of_the_texts_row_for_row(corpus):
 
 def test_sentences_and_images_alone_have_their_tables(corpus):
     tokenizer = Tokenizer.of(corpus.open("tokenizer", "tokenizer", WHOLE).read())
-    for text, row in zip(rows(corpus, "texts", "texts"), rows(corpus, "tokens", "text_tokens"), strict=True):
-        assert row == {"text_id": text["text_id"], "placement": ids.placement(text["text_id"]), "length": len(row["tokens"]),
+    found = zip(rows(corpus, "texts", "texts"), rows(corpus, "tokens", "text_tokens"), rows(corpus, "tokens", "text_index"), strict=True)
+    for text, row, index in found:
+        assert row | index == {"text_id": text["text_id"], "placement": ids.placement(text["text_id"]), "length": len(row["tokens"]),
                        "tokens": tokenizer.encode([text["text"]])[0].tolist(), "key": text_key(text["text"])}
     for part in range(corpus.partitions):
         regions = corpus.open("image_regions", "regions", part).read().to_pylist()

@@ -1,0 +1,327 @@
+"""Rows of a stream to a batch: reads regions and tokens, draws companions, masks, pads.
+
+What is drawn for a row depends on (seed, epoch, row) alone; only the mismatches of image-text matching, which are drawn among a process'
+rows, depend on its rank too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.batch import IGNORED, Batch, Fragments, Group, Images, Known, Mismatch, Texts, Vocabulary
+from model.data.draw import draw, draw_by_kind
+from model.data.permutation import key_of
+from model.data.settings import DataSettings
+from model.data.shards import ImageAt, Shards
+from model.masking import Masking, cut_fragments, draw_mismatches, mask_regions, mask_tokens
+from schemas.ids import counter_rng
+from schemas.regions import ImageRegions
+from schemas.token_rows import PairTokens
+
+LEAST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the objectives ask for beside images and texts."""
+
+    tokens: bool = False  # masked tokens
+    regions: bool = False  # hidden regions
+    soft_labels: bool = False  # of the hidden regions
+    mismatch: bool = False  # decisions of image-text matching
+    fragments: bool = False  # sequence to sequence, in the text stream
+
+
+class _TextRows:
+    """The texts of a batch as they are gathered."""
+
+    def __init__(self) -> None:
+        self.tokens: list[np.ndarray] = []
+        self.keys: list[int] = []
+
+    def add(self, tokens: np.ndarray, key: int) -> int:
+        """The row that the text gets."""
+        self.tokens.append(tokens)
+        self.keys.append(key)
+        return len(self.tokens) - 1
+
+
+class _Gathered:
+    """A group of companions as it is gathered, owners ascending."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.owners: list[int] = []
+        self.weights: list[float] = []
+        self.kinds: list[int] = []
+
+    def add(self, row: int, owner: int, weight: float = 1.0, kind: int = -1) -> None:
+        """One companion."""
+        self.rows.append(row)
+        self.owners.append(owner)
+        self.weights.append(weight)
+        self.kinds.append(kind)
+
+    def group(self) -> Group:
+        """As tensors."""
+        return Group(_ints(self.rows), _ints(self.owners), torch.tensor(self.weights, dtype=torch.float32), _ints(self.kinds))
+
+
+class Collator:
+    """Makes batches of the rows of a stream.
+
+    vocabulary: of the corpus' tokenizer. masking, wanted: what is hidden, and for which objectives.
+    """
+
+    def __init__(self, shards: Shards, settings: DataSettings, vocabulary: Vocabulary, seed: int, masking: Masking, wanted: Wanted):
+        self._shards, self._settings, self._vocabulary, self._seed = shards, settings, vocabulary, seed
+        self._masking, self._wanted = masking, wanted
+
+    def pairs(self, rows: np.ndarray, siblings: Sequence[np.ndarray], epoch: int, place: str) -> Batch:
+        """A batch of P pairs: their rows, int64 [P]; for each the other rows of its image that are not left out; where it is read."""
+        pairs, texts, index = [self._shards.pair(int(row)) for row in rows], _TextRows(), self._shards.pairs.columns
+        images = [self._shards.image(int(row), alone=False) for row in rows]
+        for pair, key in zip(pairs, index["key"][rows].tolist(), strict=True):
+            texts.add(pair.caption, key)
+        positives = self._positives(rows, pairs, siblings, epoch, texts)
+        negatives = self._negatives(rows, pairs, epoch, texts)
+        matched_texts, true_texts = self._matched_texts(rows, pairs, epoch, texts)
+        matched_images, true_images, more, more_keys = self._matched_images(rows, pairs, epoch)
+        regions = [self._shards.regions(at) for at in (*images, *more)]
+        keys = index["image_key"][rows].tolist() + more_keys
+        draws = [(epoch, int(row)) for row in rows]
+        names = tuple(pair.pair_id for pair in pairs)
+        shown, written = self._images(regions, keys, "pairs", draws), self._texts(texts, "pairs", draws)
+        known_texts = _known(self._own_keys(rows), [pair.positive_keys for pair in pairs], true_texts)
+        known_images = _known(true_images)
+        batch = Batch("pairs", names, shown, written, positives, negatives, matched_images, matched_texts, known_texts, known_images)
+        return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", place))
+
+    def images(self, rows: np.ndarray, epoch: int) -> Batch:
+        """A batch of images alone."""
+        at = [self._shards.image(int(row), alone=True) for row in rows]
+        regions = [self._shards.regions(one) for one in at]
+        keys = self._shards.images.columns["image_key"][rows].tolist()
+        shown = self._images(regions, keys, "images", [(epoch, int(row)) for row in rows])
+        return Batch("images", tuple(one.image_id for one in regions), shown)
+
+    def texts(self, rows: np.ndarray, epoch: int) -> Batch:
+        """A batch of texts alone, joined in longer rows where the settings say so."""
+        found, texts, names, draws = [self._shards.text(int(row)) for row in rows], _TextRows(), [], []
+        keys = self._shards.texts.columns["key"][rows]
+        room = self._settings.max_tokens - 2
+        alone = [[at] for at in range(len(found))]
+        for bin_ in _packed([len(tokens) for _, tokens in found], room) if self._settings.pack_texts else alone:
+            texts.add(np.concatenate([found[at][1] for at in bin_]), int(np.bitwise_xor.reduce(keys[bin_])))
+            names.append("+".join(found[at][0] for at in bin_))
+            draws.append((epoch, int(rows[bin_[0]])))
+        written = self._texts(texts, "texts", draws)
+        fragments = self._fragments(written, draws) if self._wanted.fragments else None
+        return Batch("texts", tuple(names), texts=written, fragments=fragments)
+
+    def _positives(self, rows: np.ndarray, pairs: Sequence[PairTokens], siblings: Sequence[np.ndarray], epoch: int,
+                   texts: _TextRows) -> Group:
+        found, key, number = _Gathered(), key_of(self._seed, epoch, "positives"), self._settings.positives
+        lengths = [pair.positives.lengths for pair in pairs]
+        owners, indices = draw(rows, _counts(lengths), number, key, self._short(lengths))
+        companions = [(int(owner), pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
+                      for owner, index in zip(owners, indices, strict=True)]
+        if number and self._settings.siblings:
+            companions += self._siblings(rows, siblings, set(owners.tolist()), key)
+        for owner, tokens, text_key in sorted(companions, key=lambda companion: companion[0]):
+            found.add(texts.add(tokens, text_key), owner)
+        return found.group()
+
+    def _siblings(self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int],
+                  key: np.uint64) -> list[tuple[int, np.ndarray, int]]:
+        """For each pair without a positive one other caption of its image that says something else."""
+        keys = self._shards.pairs.columns["key"]
+        lists = [own[keys[own] != keys[rows[at]]] if at not in served else own[:0] for at, own in enumerate(siblings)]
+        owners, indices = draw(rows, _counts(lists), 1, key)
+        found = []
+        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
+            other = int(lists[owner][index])
+            found.append((owner, self._shards.pair(other).caption, int(keys[other])))
+        return found
+
+    def _negatives(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> Group:
+        found = _Gathered()
+        owners, indices = draw_by_kind(rows, [pair.negative_kinds for pair in pairs], self._settings.negatives,
+                                       key_of(self._seed, epoch, "negatives"), self._short([pair.negatives.lengths for pair in pairs]))
+        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
+            pair, kind = pairs[owner], int(pairs[owner].negative_kinds[index])
+            row = texts.add(pair.negatives.at(index), int(pair.negative_keys[index]))
+            found.add(row, owner, self._weight(kind, float(pair.negative_scores[index])), kind)
+        return found.group()
+
+    def _weight(self, kind: int, score: float) -> float:
+        """1, or less for a TF-IDF negative (kind 0) that was nearly refused for its similarity."""
+        soften = self._settings.soften
+        if kind or not soften or not score > self._settings.ceiling - soften:
+            return 1.0
+        return max(LEAST_WEIGHT, (self._settings.ceiling - score) / soften)
+
+    def _matched_texts(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> tuple[Group, list[np.ndarray]]:
+        """The drawn ones, and the keys of all."""
+        found, lists = _Gathered(), [pair.matched_texts for pair in pairs]
+        if not any(map(len, lists)):
+            return found.group(), []
+        places, keys = self._shards.find_texts(np.concatenate(lists))
+        lengths = np.where(places >= 0, self._shards.texts.columns["length"][places], self._settings.max_tokens)
+        owners, indices = draw(rows, _counts(lists), self._settings.matched_texts, key_of(self._seed, epoch, "matched texts"),
+                               lengths + 2 <= self._settings.max_tokens)
+        ends = np.cumsum(_counts(lists))
+        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
+            at = int(ends[owner]) - len(lists[owner]) + index
+            found.add(texts.add(self._shards.text(int(places[at]))[1], int(keys[at])), owner)
+        return found.group(), [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
+
+    def _matched_images(self, rows: np.ndarray, pairs: Sequence[PairTokens],
+                        epoch: int) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
+        """The drawn ones, the keys of all, and where the drawn ones are, with their keys."""
+        found, lists = _Gathered(), [pair.matched_images for pair in pairs]
+        more: list[ImageAt] = []
+        more_keys: list[int] = []
+        if not any(map(len, lists)):
+            return found.group(), [], [], []
+        images = self._shards.find_images(np.concatenate(lists))
+        owners, indices = draw(rows, _counts(lists), self._settings.matched_images, key_of(self._seed, epoch, "matched images"),
+                               np.array([image is not None for image in images]))
+        ends = np.cumsum(_counts(lists))
+        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
+            image = images[ends[owner] - len(lists[owner]) + index]
+            assert image is not None
+            found.add(len(pairs) + len(more), owner)
+            more.append(image[0])
+            more_keys.append(image[1])
+        keys = [np.array([image[1] for image in images[end - len(own):end] if image is not None], np.int64)
+                for end, own in zip(ends.tolist(), lists, strict=True)]
+        return found.group(), keys, more, more_keys
+
+    def _short(self, lengths: Sequence[np.ndarray]) -> np.ndarray:
+        """Which of the pairs' candidates are within the limit, bool over all."""
+        return np.concatenate([np.zeros(0, np.int64), *lengths]) + 2 <= self._settings.max_tokens
+
+    def _own_keys(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The keys of all captions of each pair's image."""
+        columns = self._shards.pairs.columns
+        images = columns["image"]
+        begins, ends = (np.searchsorted(images, images[rows], side) for side in ("left", "right"))
+        return [columns["key"][begin:end] for begin, end in zip(begins, ends, strict=True)]
+
+    def _images(self, regions: Sequence[ImageRegions], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
+        """All images of a batch padded to one of a few widths; the first `len(draws)` are masked."""
+        settings, dim = self._settings, regions[0].features.shape[1]
+        counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
+        width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
+        features = torch.empty((len(regions), width, dim), dtype=torch.float16)
+        boxes, confidence = torch.zeros((len(regions), width, settings.geometry)), torch.zeros((len(regions), width))
+        views = features.numpy(), boxes.numpy(), confidence.numpy()
+        for at, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
+            views[0][at, :count], views[0][at, count:] = one.features[:count], 0
+            views[1][at, :count] = (one.geometry_5 if settings.geometry == 5 else one.geometry_7)[:count]
+            if one.confidence is not None:
+                views[2][at, :count] = one.confidence[:count]
+        hidden = soft_labels = None
+        if self._wanted.regions:
+            hidden = np.zeros((len(regions), width), bool)
+            for at, rng in enumerate(self._generators("regions", stream, draws)):
+                hidden[at:at + 1] = mask_regions(views[1][at:at + 1], counts[at:at + 1], self._masking, rng)
+            if self._wanted.soft_labels:
+                soft_labels = read_soft_labels(regions[:len(draws)], hidden)
+        return Images(features, boxes, confidence, torch.from_numpy(counts), _ints(keys), bool((counts == width).all()),
+                      None if hidden is None else torch.from_numpy(hidden), soft_labels)
+
+    def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
+        """All texts of a batch padded to one of a few lengths; the first `len(draws)` are masked."""
+        vocabulary, lengths = self._vocabulary, np.array([len(row) + 2 for row in texts.tokens])
+        width = _bucket(int(lengths.max()), self._settings.token_buckets, self._settings.max_tokens)
+        column = np.arange(width)
+        ids = np.full((len(lengths), width), vocabulary.pad, np.int64)
+        ids[(column > 0) & (column < lengths[:, None] - 1)] = np.concatenate(texts.tokens)
+        ids[:, 0] = vocabulary.cls
+        ids[np.arange(len(lengths)), lengths - 1] = vocabulary.sep
+        masked = labels = None
+        if self._wanted.tokens:
+            masked, labels = ids.copy(), np.full_like(ids, IGNORED)
+            for at, rng in enumerate(self._generators("tokens", stream, draws)):
+                masked[at:at + 1], labels[at:at + 1] = mask_tokens(ids[at:at + 1], lengths[at:at + 1], self._masking, vocabulary, rng)
+        return Texts(torch.from_numpy(ids), torch.from_numpy(lengths), _ints(texts.keys), bool((lengths == width).all()),
+                     None if masked is None else torch.from_numpy(masked), None if labels is None else torch.from_numpy(labels))
+
+    def _fragments(self, texts: Texts, draws: Sequence[tuple[int, int]]) -> Fragments:
+        ids, lengths = texts.ids.numpy(), texts.lengths.numpy()
+        rows = [cut_fragments(ids[at:at + 1], lengths[at:at + 1], self._masking, self._vocabulary, rng)
+                for at, rng in enumerate(self._generators("fragments", "texts", draws))]
+        laid, long, sources, labels = (torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True))
+        return Fragments(laid, long, sources, labels)
+
+    def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]]) -> list[np.random.Generator]:
+        return [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
+
+
+def read_soft_labels(regions: Sequence[ImageRegions], hidden: np.ndarray) -> Tensor | None:
+    """Soft labels of the hidden regions alone, float16 [M, C]; the file's pages of the others are not touched. None without any."""
+    found = [one.soft_labels[np.flatnonzero(hidden[at, :len(one.soft_labels)])]
+             for at, one in enumerate(regions) if one.soft_labels is not None]
+    return torch.from_numpy(np.concatenate(found)) if found and len(found) == len(regions) else None
+
+
+def _with_mismatch(batch: Batch, masking: Masking, rng: np.random.Generator) -> Batch:
+    assert batch.images and batch.texts and batch.negatives and batch.known_texts and batch.known_images
+    count = len(batch)
+    image_keys, text_keys = batch.images.keys.numpy()[:count], batch.texts.keys.numpy()[:count]
+    known = {(owner, other) for owner, other in _holders(batch.known_texts, text_keys)}
+    known |= {(other, owner) for owner, other in _holders(batch.known_images, image_keys)}
+    negatives = batch.negatives.rows.numpy(), batch.negatives.owners.numpy()
+    drawn = draw_mismatches(image_keys, text_keys, known, negatives, masking, rng)
+    return replace(batch, mismatch=Mismatch(*(torch.from_numpy(np.asarray(values)) for values in drawn)))
+
+
+def _holders(known: Known, keys: np.ndarray) -> list[tuple[int, int]]:
+    """(owner, row) for every row whose key is known to an owner."""
+    by_key: dict[int, list[int]] = {}
+    for row, key in enumerate(keys.tolist()):
+        by_key.setdefault(key, []).append(row)
+    return [(owner, row) for key, owner in zip(known.keys.tolist(), known.owners.tolist(), strict=True) for row in by_key.get(key, ())]
+
+
+def _known(*lists: Sequence[np.ndarray]) -> Known:
+    """The keys that are known of each pair, out of several lists of one array a pair."""
+    owners = [np.full(len(keys), owner) for held in lists for owner, keys in enumerate(held)]
+    flat = np.concatenate([np.zeros(0, np.int64), *chain(*lists)])
+    order = np.argsort(np.concatenate([np.zeros(0, np.int64), *owners]), kind="stable")
+    return Known(torch.from_numpy(flat[order]), torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *owners])[order]))
+
+
+def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """First fit, longest first: which texts share a row of at most `room` tokens."""
+    bins: list[list[int]] = []
+    left: list[int] = []
+    for at in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        fit = next((number for number, space in enumerate(left) if space >= lengths[at]), None)
+        if fit is None:
+            bins.append([at])
+            left.append(room - lengths[at])
+        else:
+            bins[fit].append(at)
+            left[fit] -= lengths[at]
+    return bins
+
+
+def _bucket(longest: int, buckets: Sequence[int], most: int) -> int:
+    return next((width for width in sorted(buckets) if longest <= width <= most), most)
+
+
+def _counts(lists: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([len(own) for own in lists], np.int64)
+
+
+def _ints(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)

@@ -1,0 +1,221 @@
+"""The loader: batches of three streams, in an order that is computed, so that any step of any epoch is reached in constant time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from model.batch import STREAMS, Batch, DataFacts, Stream, Vocabulary
+from model.data.collate import Collator, Wanted
+from model.data.order import Mix, Order, share_of
+from model.data.settings import UNIMO_MIX, DataSettings
+from model.data.shards import Shards
+from model.masking import Masking
+from schemas.errors import ConfigError
+from schemas.manifest import fingerprint
+
+log = logging.getLogger(__name__)
+_BUCKETS_APART = 1 << 16  # longer than any text: rows of a batch are alike in regions first, in tokens then
+_NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets", "region_buckets"})  # may differ on resuming
+
+
+class Batches(Dataset):
+    """Map-style: the batch of any step, for one of `world` processes.
+
+    seed: of the order and of every draw. masking, wanted: what is hidden, and for which objectives.
+    facts: what the batches are like. left_out: rows that no batch holds, by reason. dropped: rows, by stream, that an epoch leaves out
+    since they fill no batch; other rows in the next epoch.
+
+    Raises CorpusError as `Shards` does; ConfigError, naming the key, when a stream of `mix` has no rows or too few for one batch, or a
+    batch is no multiple of `world`.
+    """
+
+    def __init__(self, settings: DataSettings, *, seed: int, masking: Masking | None = None, wanted: Wanted | None = None, rank: int = 0,
+                 world: int = 1):
+        self.settings, self._rank, self._world = settings, rank, world
+        self._shards = shards = Shards(settings.corpus, settings.damaged == "skip", settings.verify)
+        self.left_out: dict[str, int] = {f"{name}: damaged": rows for name, rows in shards.skipped.items()}
+        self._rows: dict[Stream, np.ndarray] = {"pairs": self._fit_pairs(), "images": self._fit_images(), "texts": self._fit_texts()}
+        self._orders = {stream: self._order(stream, seed) for stream in STREAMS if len(self._rows[stream])}
+        self.mix = Mix(self._weights())
+        self.dropped = {stream: order.dropped for stream, order in self._orders.items()}
+        self.facts = self._facts()
+        self._collator = Collator(shards, settings, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
+        told = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _NOT_ORDER}
+        self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, told])
+        for reason, rows in self.left_out.items():
+            log.warning("%s: %d rows are left out", reason, rows)
+
+    def __len__(self) -> int:
+        """Steps until every stream's first, pairs before images before texts, has had one epoch."""
+        stream = next(stream for stream in STREAMS if stream in self.mix.pattern)
+        return self.mix.steps(stream, self._orders[stream].batches)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step, counted over all epochs."""
+        stream, number = self.mix.at(step)
+        places, epoch = self._orders[stream][number]
+        mine = share_of(places, self._rank, self._world)
+        rows = self._rows[stream][mine]
+        if stream == "pairs":
+            return self._collator.pairs(rows, [self._siblings(place) for place in mine], epoch, f"{step} {self._rank} {self._world}")
+        return self._collator.images(rows, epoch) if stream == "images" else self._collator.texts(rows, epoch)
+
+    def _siblings(self, place: int) -> np.ndarray:
+        """The other rows of a pair's image that are not left out."""
+        group = self._group[place]
+        start, end = self._begins[group], self._begins[group + 1]
+        others = self._rows["pairs"][start:end]
+        return others[np.arange(start, end) != place]
+
+    def _fit_pairs(self) -> np.ndarray:
+        columns = self._shards.pairs.columns
+        shown, short = columns["regions"] > 0, columns["length"] + 2 <= self.settings.max_tokens
+        self._left_out("pairs whose image has no regions", ~shown)
+        self._left_out("pairs whose caption is longer than max_tokens", shown & ~short)
+        rows = np.flatnonzero(shown & short)
+        images = columns["image"][rows]
+        first = np.concatenate([[True], images[1:] != images[:-1]]) if len(rows) else np.zeros(0, bool)
+        self._begins = np.append(np.flatnonzero(first), len(rows))
+        self._group = np.cumsum(first) - 1
+        return rows
+
+    def _fit_images(self) -> np.ndarray:
+        shown = self._shards.images.columns["regions"] > 0
+        self._left_out("images without regions", ~shown)
+        return np.flatnonzero(shown)
+
+    def _fit_texts(self) -> np.ndarray:
+        lengths = self._shards.texts.columns["length"]
+        short = (lengths + 2 <= self.settings.max_tokens) & (lengths > 0)
+        self._left_out("texts longer than max_tokens, or without tokens", ~short)
+        return np.flatnonzero(short)
+
+    def _left_out(self, reason: str, rows: np.ndarray) -> None:
+        if number := int(np.count_nonzero(rows)):
+            self.left_out[reason] = number
+
+    def _order(self, stream: Stream, seed: int) -> Order:
+        rows, columns = self._rows[stream], getattr(self._shards, stream).columns
+        batch, sizes = self.settings.rows(stream), columns["length" if stream == "texts" else "regions"][rows]
+        if stream != "texts":
+            sizes = np.minimum(sizes, self.settings.max_regions)
+        if stream == "pairs":
+            widths = np.array(sorted({*self.settings.region_buckets, self.settings.max_regions}))
+            sizes = np.searchsorted(widths, sizes) * _BUCKETS_APART + columns["length"][rows]
+        starts = self._begins[:-1] if stream == "pairs" else np.arange(len(rows))
+        counts = np.diff(self._begins) if stream == "pairs" else np.ones(len(rows), np.int64)
+        return Order(starts, counts, sizes, name=stream, seed=seed, batch=batch, window=self.settings.window,
+                     least=self._world if self.settings.keep_last else None)
+
+    def _weights(self) -> dict[Stream, int]:
+        """The mix, once it is known that every stream can fill a batch, and every process its share."""
+        mix: dict[Stream, int] = self.settings.mix or {stream: UNIMO_MIX[stream] for stream in STREAMS if len(self._rows[stream])}
+        if not mix:
+            raise ConfigError(f"corpus: {self.settings.corpus} has no rows to train on; left out: {self.left_out or 'none'}")
+        for stream in mix:
+            batch, rows = self.settings.rows(stream), len(self._rows[stream])
+            if batch % self._world:
+                raise ConfigError(f"batch.{stream}: {batch} rows cannot be shared evenly by {self._world} processes")
+            if not rows or not self._orders[stream].batches:
+                widest = f"{rows} rows" if stream != "pairs" else f"{len(self._begins) - 1} images"
+                cure = f"leave {stream} out of mix" if not rows else f"set batch.{stream} to less, or keep_last: true"
+                raise ConfigError(f"mix.{stream}: the corpus has {widest} of them, and a batch takes {batch}; {cure}")
+        return mix
+
+    def _facts(self) -> DataFacts:
+        shards, settings = self._shards, self.settings
+        features, classes = shards.widths
+        made, tokenizer = shards.manifest.counts.numbers, shards.tokenizer
+        asked = {"positives": settings.positives, "negatives": sum(settings.negatives.values()),
+                 "matched_images": settings.matched_images, "matched_texts": settings.matched_texts}
+        drawn = {name: number if made.get(name) or (name == "positives" and settings.siblings) else 0 for name, number in asked.items()}
+        counts = np.concatenate([shards.pairs.columns["regions"], shards.images.columns["regions"], [0]])
+        lengths = np.concatenate([getattr(shards, stream).columns["length"][self._rows[stream]] for stream in ("pairs", "texts")] + [[0]])
+        packed = settings.pack_texts or drawn["negatives"] or drawn["positives"] or drawn["matched_texts"]
+        return DataFacts(
+            corpus=shards.contents, rows={stream: len(self._rows[stream]) for stream in STREAMS}, features=features,
+            geometry=settings.geometry, classes=classes if shards.has_soft_labels else 0,
+            max_regions=min(int(counts.max()), settings.max_regions),
+            max_tokens=settings.max_tokens if packed else int(lengths.max()) + 2,
+            drawn=drawn,
+            vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256))
+
+
+class BatchStream(IterableDataset):
+    """Iterable: the batches from a step on, without an end, shared out among the workers of a DataLoader (batch_size=None) in order.
+
+    `seek` may be called at any time; iterators that are made later start there, those of persistent workers too.
+    """
+
+    def __init__(self, batches: Batches, step: int = 0):
+        self._batches = batches
+        self._step = torch.tensor([step]).share_memory_()
+
+    def seek(self, step: int) -> None:
+        """Sets the step at which iterators start."""
+        self._step[0] = step
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, every = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in count(int(self._step[0]) + first, every):
+            yield self._batches[step]
+
+
+class _Steps:
+    """A sampler: the steps from where the loader stands."""
+
+    def __init__(self, loader: ShardLoader):
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self._loader.step)
+
+
+class ShardLoader:
+    """What training reads: `Batches`, step after step, made in `settings.workers` processes. See `model.batch.Loader`.
+
+    All iterators stand at the same step: that after the last batch that any of them handed out, or where `load_state` put it.
+    """
+
+    def __init__(self, batches: Batches):
+        self.batches, self.step = batches, 0
+        settings = batches.settings
+        self._loader: DataLoader[Batch] = DataLoader(
+            batches, batch_size=None, sampler=_Steps(self), num_workers=settings.workers, persistent_workers=settings.workers > 0,
+            pin_memory=settings.pin_memory)
+
+    @property
+    def facts(self) -> DataFacts:
+        """What the batches are like."""
+        return self.batches.facts
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from where the loader stands, without an end."""
+        source, expected = iter(self._loader), self.step
+        while True:
+            if self.step != expected:  # another iterator went on, or a state was loaded
+                source, expected = iter(self._loader), self.step
+            batch = next(source)
+            self.step = expected = expected + 1
+            yield batch
+
+    def state(self) -> dict[str, Any]:
+        """Where the loader stands: the next step, and what its order hangs on."""
+        return {"step": self.step, "order": self.batches.fingerprint}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a state, in constant time. Raises ConfigError when it belongs to other data or another order."""
+        if set(state) != {"step", "order"} or not isinstance(state["step"], int) or state["step"] < 0:
+            raise ConfigError(f"state: not a loader's state: {state!r}")
+        if state["order"] != self.batches.fingerprint:
+            raise ConfigError("corpus: the checkpoint was made with another corpus, seed or data settings; "
+                              "resume with those, or start anew")
+        self.step = state["step"]

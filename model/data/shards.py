@@ -1,0 +1,193 @@
+"""The tables of a corpus that training reads: all partitions as one row of pairs, images and texts, reached in constant time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from schemas import files
+from schemas.corpus import WHOLE, open_corpus
+from schemas.errors import CorpusError, SchemaError
+from schemas.manifest import StageManifest, fingerprint
+from schemas.regions import ImageRegions, RegionFile
+from schemas.store import TableFile
+from schemas.tables import name_of
+from schemas.token_rows import PairTokens, TextFile, TokenFile
+from schemas.tokenizer import Tokenizer
+from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TOKENIZER
+
+log = logging.getLogger(__name__)
+F = TypeVar("F")
+_CURE = "`cmcl verify` names every damaged file, `cmcl run` makes it again, and `damaged: skip` trains without it"
+
+
+class ImageAt(NamedTuple):
+    """Where an image's regions are: of the pairs or of the images alone, partition and row."""
+
+    alone: bool
+    partition: int
+    row: int
+
+
+class Shards:
+    """A corpus opened for training. Nothing but lengths, counts and keys is read before a row is asked for.
+
+    skipped: rows by file name that `damaged: skip` left out. contents: hash over the files that are read.
+
+    Raises CorpusError: there is no corpus, it was made without tokens, or, unless `skip`, a file is missing or damaged (named).
+    """
+
+    def __init__(self, url: str, skip: bool = False, verify: bool = False):
+        self.corpus, index = open_corpus(url)
+        made = {entry["stage"] for entry in index["stages"]}
+        self._skip, self._verify = skip, verify
+        self.skipped: dict[str, int] = {}
+        self.manifest = self._manifest("tokens")
+        tables = {file.table for file in self.manifest.files}
+        self._regions: list[RegionFile | None] = self._open("regions", "regions", RegionFile) if "regions" in made else []
+        self._image_regions = self._open("image_regions", "regions", RegionFile) if "image_index" in tables else []
+        self._tokens = self._open("tokens", "tokens", TokenFile, self._regions)
+        self._texts: list[TextFile | None] = self._open("tokens", "text_tokens", TextFile) if "text_tokens" in tables else []
+        self.tokenizer = self._read_tokenizer()
+        self.contents = fingerprint({stage: self._manifest(stage).contents for stage in sorted(
+            {"tokenizer", "tokens", *({"regions"} if self._regions else ()), *({"image_regions"} if self._image_regions else ())})})
+        self.pairs = Index(self._open("tokens", "pair_index", _reader(PAIR_INDEX), self._tokens), PAIR_INDEX)
+        self.images = Index(self._open("tokens", "image_index", _reader(IMAGE_INDEX), self._image_regions), IMAGE_INDEX)
+        self.texts = Index(self._open("tokens", "text_index", _reader(TEXT_INDEX), self._texts), TEXT_INDEX)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of features and of soft labels; 0, 0 without regions. Raises CorpusError when pairs' and other images' differ."""
+        found = {(file.features, file.classes) for file in (*self._regions, *self._image_regions) if file is not None}
+        if len(found) > 1:
+            raise CorpusError(f"{self.corpus.url}: regions of different widths {sorted(found)}; make them anew with one detector")
+        return found.pop() if found else (0, 0)
+
+    @property
+    def has_soft_labels(self) -> bool:
+        """Whether the first image that has regions has soft labels."""
+        for file in (*self._regions, *self._image_regions):
+            for row in range(len(file) if file is not None else 0):
+                assert file is not None
+                if len((found := file[row]).boxes):
+                    return found.soft_labels is not None
+        return False
+
+    def pair(self, row: int) -> PairTokens:
+        """A pair."""
+        partition, here = self.pairs.locate(row)
+        return _held(self._tokens[partition])[here]
+
+    def text(self, row: int) -> tuple[str, np.ndarray]:
+        """Id and tokens of a sentence."""
+        partition, here = self.texts.locate(row)
+        return _held(self._texts[partition])[here]
+
+    def image(self, row: int, alone: bool) -> ImageAt:
+        """Where the regions of the image of a pair, or of one of the images alone, are."""
+        index = self.images if alone else self.pairs
+        return ImageAt(alone, index.locate(row)[0], int(index.columns["region_row"][row]))
+
+    def regions(self, at: ImageAt) -> ImageRegions:
+        """The regions of an image."""
+        return _held((self._image_regions if at.alone else self._regions)[at.partition])[at.row]
+
+    def find_images(self, places: np.ndarray) -> list[tuple[ImageAt, int] | None]:
+        """Where the images of these placements are, and their keys; None for those without regions."""
+        alone, paired = self.images.find("image", places), self.pairs.find("image", places)
+        found: list[tuple[ImageAt, int] | None] = []
+        for first, second in zip(alone.tolist(), paired.tolist(), strict=True):
+            index, row = (self.images, first) if first >= 0 else (self.pairs, second)
+            shown = row >= 0 and index.columns["regions"][row] > 0
+            found.append((self.image(row, first >= 0), int(index.columns["image_key"][row])) if shown else None)
+        return found
+
+    def find_texts(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and keys, int64 [n], of the sentences of these placements; row -1 for those that the corpus lacks."""
+        rows = self.texts.find("placement", places)
+        return rows, np.where(rows >= 0, self.texts.columns["key"][rows] if self.texts.rows else 0, 0)
+
+    def _manifest(self, stage: str) -> StageManifest:
+        manifest = self.corpus.manifest(stage)
+        if manifest is None or manifest.failed:
+            ours = stage in ("tokens", "tokenizer")
+            cure = "set `tokens: {}` in its configuration and run `cmcl run` again" if ours else "`cmcl run` makes it"
+            raise CorpusError(f"{self.corpus.url}: the corpus has no finished stage {stage}, which training reads; {cure}")
+        return manifest
+
+    def _read_tokenizer(self) -> Tokenizer:
+        with self.corpus.open("tokenizer", "tokenizer", WHOLE, TOKENIZER) as file:
+            return Tokenizer.of(file.read())
+
+    def _open(self, stage: str, table: str, opener: Callable[[str], F], with_: Sequence[object] | None = None) -> list[F | None]:
+        """Every partition of a table; None for one that is damaged, or whose companion in `with_` is. None at all without companions."""
+        if with_ is not None and not with_:
+            return []
+        manifest: StageManifest = self._manifest(stage)
+        found: list[F | None] = []
+        infos = {file.name: file for file in manifest.files}
+        sizes = files.listing(self.corpus.folder(stage))
+        for partition in range(self.corpus.partitions):
+            name = self.corpus.file_name(table, partition)
+            url = files.join(self.corpus.folder(stage), name)
+            try:
+                if sizes.get(name) != infos[name].bytes:
+                    raise CorpusError(f"{url} has {sizes.get(name, 'no')} bytes, its manifest says {infos[name].bytes}; {_CURE}")
+                if self._verify and files.sha256_of(url) != infos[name].sha256:
+                    raise CorpusError(f"{url}: its bytes are not those that were written (SHA-256 differs); {_CURE}")
+                whole = with_ is None or with_[partition] is not None
+                found.append(opener(url) if whole else None)
+            except (CorpusError, SchemaError) as error:
+                if not self._skip:
+                    raise
+                log.warning("skipped %s: %s", name, error)
+                found.append(None)
+            if found[-1] is None:
+                self.skipped[f"{stage}/{name}"] = infos[name].rows
+        return found
+
+
+def _reader(schema: pa.Schema) -> Callable[[str], pa.Table]:
+    def read(url: str) -> pa.Table:
+        with TableFile(url, name_of(schema), schema) as file:
+            return file.read(schema.names)
+
+    return read
+
+
+def _held(file: F | None) -> F:
+    assert file is not None  # no row of a skipped partition is in an index
+    return file
+
+
+class Index:
+    """All partitions of an index table, row after row, in memory. columns: arrays by name, null as -1. rows: how many there are."""
+
+    def __init__(self, partitions: Sequence[pa.Table | None], schema: pa.Schema):
+        self._starts = np.cumsum([0, *(table.num_rows if table is not None else 0 for table in partitions)])
+        self.rows = int(self._starts[-1])
+        whole = pa.concat_tables([schema.empty_table(), *(table for table in partitions if table is not None)])
+        self.columns = {name: _numbers(whole[name]) for name in schema.names}
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Partition and row in it."""
+        partition = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return partition, row - int(self._starts[partition])
+
+    def find(self, column: str, values: np.ndarray) -> np.ndarray:
+        """The first row, int64 [n], that has each value in an ascending column; -1 where none has."""
+        held = self.columns[column]
+        if not len(held):
+            return np.full(len(values), -1)
+        rows = np.minimum(np.searchsorted(held, values), len(held) - 1)
+        return np.where(held[rows] == values, rows, -1)
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray((column.fill_null(-1) if column.null_count else column).to_numpy())
+
+
