@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from schemas import files, ids
-from schemas.corpus import WHOLE, Corpus, write_index
+from schemas import ids
+from schemas.corpus import WHOLE, Corpus, StageEntry, write_index
 from schemas.manifest import Counts, StageManifest, TaskRecord, table_contents
+from schemas.seals import write_sealed
 from schemas.store import FileInfo, TableWriter
 from schemas.tables import regions_schema
 from schemas.tokenizer import Tokenizer
@@ -62,17 +63,18 @@ def write_corpus(url: str, sizes: Sizes, seed: int = 0) -> Corpus:
     pairs = int(per_image.sum())
     numbers = {"positives": pairs * sizes.positives, "negatives": pairs * sizes.negatives, "matched_images": pairs * sizes.matches,
                "matched_texts": pairs * sizes.matches}
-    for stage, done in records.items():
-        _commit(corpus, seed, stage, done, Counts(numbers=numbers if stage == "tokens" else {}))
-    write_index(corpus, seed, [{"stage": stage, "tables": sorted({file.table for record in done for file in record.files}), "main": None,
-                                "hashed": []} for stage, done in records.items()])
+    entries = [_commit(corpus, seed, stage, done, Counts(numbers=numbers if stage == "tokens" else {})) for stage, done in records.items()]
+    write_index(corpus, seed, entries)
     return corpus
 
 
-def _commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], counts: Counts) -> None:
+def _commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], counts: Counts) -> StageEntry:
     written = [file for record in records for file in record.files]
-    manifest = StageManifest(stage, "", {}, corpus.partitions, seed, counts, written, table_contents(records), {}, 0.0, len(records), "")
-    files.write_json(corpus.manifest_url(stage), manifest.to_json())
+    manifest = StageManifest(
+        stage=stage, fingerprint="", ingredients={}, partitions=corpus.partitions, seed=seed, counts=counts, files=written,
+        contents=table_contents(records), records={}, versions={}, wall_s=0.0, ran=len(records), finished="")
+    write_sealed(corpus.manifest_url(stage), manifest.to_json())
+    return StageEntry(stage, sorted({file.table for file in written}), None, [], stage == "tokenizer")
 
 
 def _places(name: str, number: int, partitions: int) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:

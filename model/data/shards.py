@@ -43,7 +43,7 @@ class Shards:
 
     def __init__(self, url: str, skip: bool = False, verify: bool = False):
         self.corpus, index = open_corpus(url)
-        made = {entry["stage"] for entry in index["stages"]}
+        made = {entry.stage for entry in index.stages}
         self._skip, self._verify = skip, verify
         self.skipped: dict[str, int] = {}
         self.manifest = self._manifest("tokens")
