@@ -22,7 +22,9 @@ _FOOTNOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]")
 _ADMONITION = re.compile(r"^(?::{3,}.*|\[![A-Za-z-]{1,30}\][+-]?[ \t]*.*)$(?:\n|\Z)", re.MULTILINE)
 _MARKS = "[]()<>`*_!~&\\"
 _MOST_MARKS = 1000  # in one paragraph; beyond them its markup is left as it is, since some of it takes the square of its length
-_LEADING = re.compile(r"^(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))*[ \t]*", re.MULTILINE)
+_NESTING = r"(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))"
+_LEADING = re.compile(rf"^{_NESTING}*[ \t]*", re.MULTILINE)
+_DEEP = re.compile(rf"^{_NESTING}{{250}}", re.MULTILINE)  # nested deeper in one line than anybody writes: it would take long to parse
 
 
 @cache
@@ -42,7 +44,7 @@ def markdown_paragraphs(text: str, headings: bool = False, front_matter: bool = 
     body = text.split("\n", skipped)[-1] if skipped else text
     environment: dict[str, Any] = {}
     try:
-        tokens = _parser().parse(body, environment)
+        tokens = _parser().parse(_LEADING.sub("", body) if _DEEP.search(body) else body, environment)
     except RecursionError:  # nested too deep to be parsed: the text without what nests it
         environment = {}
         tokens = _parser().parse(_LEADING.sub("", body), environment)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import posixpath
-import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +51,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, (EOFError, zipfile.BadZipFile)) or "ompress" in f"{kind.__module__}{error}" or kind.__module__ in (
             "gzip", "zlib", "lzma", "_lzma", "bz2", "_bz2", "zstandard", "compression.zstd", "lz4.frame") or _is_bz2(error):
         return f": the compressed data is damaged or breaks off ({quoted(error)})"
+    if isinstance(error, OSError) and error.strerror:
+        return f": {quoted(error.strerror)}"
     return f": {kind.__name__}: {quoted(error, 400)}"
 
 
@@ -63,16 +63,6 @@ def _is_bz2(error: Exception) -> bool:
 def filesystem_of(url: str) -> tuple[Any, str]:
     """The filesystem of a path or URL, and the path in it. In a path "::" is part of a name, in a URL it chains filesystems."""
     return store.filesystem(url) if "://" in url else (LocalFileSystem(), LocalFileSystem._strip_protocol(url))
-
-
-def check_is_file(url: str) -> None:
-    """Raises SourceError for a local path that is a pipe, a socket or a device: reading one may never end."""
-    if not store.is_local(url):
-        return
-    path = filesystem_of(url)[1]
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise SourceError(f"{quoted(url, 500)} is no file but a pipe, socket or device")
 
 
 class _Bounded(io.RawIOBase):
@@ -104,9 +94,8 @@ def _bound(limits: Limits, packed: int | None) -> int:
 def open_binary(url: str, compression: str | None = "infer", limits: Limits | None = None) -> Iterator[IO[bytes]]:
     """Opens `url` for reading bytes, unpacking .gz, .bz2, .xz, .zst and .lz4 by name; errors become a SourceError that names it."""
     with naming(url):
-        check_is_file(url)
         packed = compression == "infer" and url.lower().endswith(_PACKED)
-        with store.open_read(url, compression) if "://" in url else LocalFileSystem().open(url, "rb", compression=compression) as handle:
+        with store.open_read(url, compression) as handle:
             if packed:
                 handle = io.BufferedReader(_Bounded(handle, url, _bound(limits or Limits(), store.size_of(url))), _CHUNK)
             yield handle

@@ -1,0 +1,437 @@
+"""Hostile input: whatever one entry raises is that entry's reject, a container that cannot be read is one named error, nothing hangs."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import SourceError
+from schemas.text import quoted
+from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, read_all, reasons, text_source
+from transforms.ingest.limits import Limits
+from transforms.ingest.sources.base import Source
+from transforms.ingest.sources.listing import list_folder
+from transforms.ingest.sources.markdown import markdown_paragraphs
+from transforms.ingest.sources.tokenised import detokenise, is_tokenised_heading
+
+JPEG = encoded()
+SMALL = Limits(inflated_bytes=1 << 20, whole_bytes=1 << 20, header_bytes=4096)
+
+
+def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, form: int = tarfile.GNU_FORMAT) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(form)
+
+
+def with_size(whole: bytes, size: bytes) -> bytes:
+    """A header whose size field holds these bytes, its checksum mended."""
+    block = bytearray(whole)
+    block[124:136] = size.ljust(12, b"\0")[:12]
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+def member(name: str, data: bytes) -> bytes:
+    return header(name, len(data)) + padded(data)
+
+
+def pax(records: bytes) -> bytes:
+    return header("pax", len(records), tarfile.XHDTYPE) + padded(records)
+
+
+def record(key: str, value: str) -> bytes:
+    body = f" {key}={value}\n".encode()
+    length = len(body) + 1
+    while len(str(length)) + len(body) != length:
+        length = len(str(length)) + len(body)
+    return str(length).encode() + body
+
+
+SOUND = member("1.jpg", JPEG) + member("1.txt", b"one caption")
+NEXT = member("9.jpg", JPEG) + member("9.txt", b"the last one")
+END = bytes(1024)
+
+
+def tar_rows(folder: Path, data: bytes, limits: Limits | None = None, **settings: Any) -> list[dict[str, Any]]:
+    (folder / "a.tar").write_bytes(data)
+    source = pair_source(format="webdataset", shards=str(folder / "a.tar"), **settings)
+    return read_all(source.within(limits or Limits()))
+
+
+@pytest.mark.parametrize("odd", [
+    with_size(header("x.jpg"), b"\xff" * 10 + b"\xfe\x00"),  # -512 in base 256
+    with_size(header("x.jpg"), b"\xff" * 12),  # -1
+    with_size(header("x.jpg"), b"\x80" + b"\xff" * 11),  # more than there is in the world
+    with_size(header("x.jpg"), b"nonsense"),
+    pax(record("size", "-512")) + header("x.jpg"),
+    pax(record("size", "9" * 30)) + header("x.jpg"),
+    pax(b"99999999999 path=x\n") + header("x.jpg"),
+    pax(b"0 path=x\n") + header("x.jpg"),
+    pax(b"-5 path=x\n") + header("x.jpg"),
+    with_size(header("././@LongLink", 0, tarfile.GNUTYPE_LONGNAME), b"\xff" * 10 + b"\xfe\x00") + header("x.jpg"),
+    with_size(header("x", 0, tarfile.XHDTYPE), b"77777777777") + header("x.jpg"),
+    b"\x01" * 512,
+    header("x.jpg")[:300],
+    pax(record("size", "10")),
+])
+def test_a_tar_that_cannot_be_followed_is_one_reject(odd: bytes, tmp_path: Path):
+    began = time.monotonic()
+    rows = tar_rows(tmp_path, SOUND + odd)
+    assert [row["key"] for row in good(rows)] == ["1"] and reasons(rows) == ["archive_broken"]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("odd", [
+    (header("././@LongLink", 2, tarfile.GNUTYPE_LONGNAME) + padded(b"y\0")) * 3000 + header("x.jpg"),  # a chain
+    pax(record("path", "y.jpg")) * 3000 + header("x.jpg"),
+    header("././@LongLink", 1 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(1 << 20) + header("x.jpg"),
+    pax(record("comment", "c" * 200_000)) + header("x.jpg"),
+])
+def test_headers_beyond_bounds_cost_their_member_alone(odd: bytes, tmp_path: Path):
+    rows = tar_rows(tmp_path, SOUND + odd + NEXT + END)
+    assert [row["key"] for row in good(rows)] == ["1", "9"] and reasons(rows) == ["bad_row"]
+
+
+def test_long_names_and_pax_within_bounds_are_read(tmp_path: Path):
+    name = "é" * 90 + "/" + "a" * 60
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for kind, content in (("jpg", JPEG), ("txt", b"words")):
+            info = tarfile.TarInfo(f"{name}.{kind}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert [row["key"] for row in good(tar_rows(tmp_path, data.getvalue()))] == [name]
+
+
+def test_what_is_sparse_is_no_text_and_no_image(tmp_path: Path):
+    old = bytearray(header("2.txt", 512, tarfile.GNUTYPE_SPARSE))
+    sparse = with_size(bytes(old), b"00000001000\0") + bytes(512)
+    rows = tar_rows(tmp_path, SOUND + member("2.jpg", JPEG) + sparse + NEXT + END)
+    assert [row["key"] for row in good(rows)] == ["1", "9"] and "sparse" in bad(rows)[0][1]
+    new = pax(record("GNU.sparse.major", "1") + record("GNU.sparse.name", "2.txt")) + member("GNUSparseFile.0/2.txt", b"1\n0\n5\nwords")
+    rows = tar_rows(tmp_path, SOUND + member("2.jpg", JPEG) + new + NEXT + END)
+    assert b"1\n0\n5" not in b"".join(row["caption"] for row in good(rows))
+
+
+@pytest.mark.parametrize("between", [END, bytes(512), bytes(10_240), bytes(3 << 20)])
+def test_tars_one_after_another_are_read_whole(between: bytes, tmp_path: Path):
+    rows = tar_rows(tmp_path, SOUND + between + NEXT + END)
+    assert [row["key"] for row in good(rows)] == ["1", "9"] and not bad(rows)
+
+
+def test_what_stands_behind_an_end_mark_and_is_no_tar_is_told(tmp_path: Path):
+    rows = tar_rows(tmp_path, SOUND + END + b"remarks of a careless tool" * 40)
+    assert [row["key"] for row in good(rows)] == ["1"] and reasons(rows) == ["archive_broken"]
+
+
+@given(st.binary(max_size=1500), st.integers(0, 4000), st.integers(0, 511))
+def test_no_bytes_in_a_tar_raise_or_hang(data: bytes, at: int, skip: int):
+    whole = SOUND + NEXT + END
+    at = min(at, len(whole))
+    for content in (whole[:at] + data + whole[at + skip:], SOUND + data, whole[:at]):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "a.tar").write_bytes(content)
+            try:
+                read_all(pair_source(format="webdataset", shards=f"{folder}/a.tar"))
+            except SourceError:
+                pass
+
+
+@pytest.mark.parametrize(("text", "json_caption", "captions"), [
+    (b"one\ntwo\r\nthree\rfour\n\n", None, [b"one", b"two", b"three", b"four"]),
+    (b"a caption that\nwas wrapped", "a caption that\nwas wrapped", [b"a caption that\nwas wrapped"]),  # as img2dataset writes it
+    (b"only one\n", None, [b"only one\n"]), (b" \n \nnow\n", None, [b" \n \nnow\n"]),
+])
+def test_lines_of_a_txt_are_captions(text: bytes, json_caption: str | None, captions: list[bytes], tmp_path: Path):
+    facts = member("1.json", json.dumps({"caption": json_caption}).encode()) if json_caption else b""
+    rows = tar_rows(tmp_path, member("1.jpg", JPEG) + member("1.txt", text) + facts + END)
+    assert [row["caption"] for row in good(rows)] == captions
+    rows = tar_rows(tmp_path, member("1.jpg", JPEG) + member("1.txt", text) + facts + END, txt="whole")
+    assert [row["caption"] for row in good(rows)] == [text]
+
+
+def test_captions_in_a_list_with_nulls(tmp_path: Path):
+    facts = json.dumps({"caption": [None, "one", None, "two"]}).encode()
+    rows = tar_rows(tmp_path, member("1.jpg", JPEG) + member("1.json", facts) + END)
+    assert [row["caption"] for row in rows] == [b"one", b"two"]
+    pq.write_table(pa.table({"key": ["a", "b"], "jpg": [JPEG, JPEG], "caption": [["x", None], [None]]}), tmp_path / "a.parquet")
+    rows = read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet")))
+    assert [row["caption"] for row in good(rows)] == [b"x"] and reasons(rows) == ["caption_missing"]
+
+
+# Compressed files
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+TABLE = b"image,caption\na.jpg,one\n"
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zip": lambda data: zipped({"c.csv": data})}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:10], lambda data: b"no such thing",
+                                    lambda data: data[:len(data) // 2] + bytes(8) + data[len(data) // 2 + 8:], lambda data: b""])
+def test_a_damaged_container_is_one_named_error(kind: str, damage: Any, tmp_path: Path):
+    rows = "".join(f"{i}.jpg,caption number {i * i}\n" for i in range(300))
+    place = tmp_path / f"c.csv.{kind}"
+    place.write_bytes(damage(PACKERS[kind](b"image,caption\n" + rows.encode())))
+    for source in (pair_source(format="csv", captions=str(place)), pair_source(format="coco", captions=str(place)),
+                   text_source(format="jsonl", files=str(place), field="x")):
+        try:
+            found = read_all(source)
+        except SourceError as error:
+            assert str(place) in str(error) and "\n" not in str(error)
+        else:
+            assert not good(found)
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("make", [
+    lambda place: pair_source(format="csv", captions=place, columns=["image", "caption"]),
+    lambda place: pair_source(format="coco", captions=place), lambda place: pair_source(format="blip", captions=place), lambda place: text_source(format="text", files=place, unit="line"),
+    lambda place: text_source(format="jsonl", files=place), lambda place: text_source(format="markdown", files=place)])
+def test_what_a_compressed_file_unpacks_to_is_bounded(kind: str, make: Any, tmp_path: Path):
+    place = tmp_path / f"c.{kind}"
+    place.write_bytes(PACKERS[kind](b"word \n" * 250_000))
+    source: Source = make(str(place))
+    with pytest.raises(SourceError, match="limits"):
+        read_all(source.within(SMALL))
+
+
+def test_every_member_of_a_zip(tmp_path: Path):
+    junk = {"__MACOSX/._a.csv": b"\0\5\x16\7", "in/": b"", ".DS_Store": b"x", "in/.hidden.csv": b"x"}
+    (tmp_path / "c.zip").write_bytes(zipped({"in/b.csv": b"image,caption\nb.jpg,two\n", "a.csv": TABLE, **junk}))
+    rows = read_all(pair_source(format="csv", captions=str(tmp_path / "c.zip")))
+    assert [(row["key"], row["where"]) for row in rows] == [
+        ("a.jpg", f"{tmp_path}/c.zip/a.csv:2"), ("b.jpg", f"{tmp_path}/c.zip/in/b.csv:2")]
+    (tmp_path / "t.zip").write_bytes(zipped({"1.md": b"# Head\n\nOne.", "2.md": b"Two.", **junk}))
+    assert [row["text"] for row in read_all(text_source(format="markdown", files=str(tmp_path / "t.zip")))] == [b"One.", b"Two."]
+    (tmp_path / "e.zip").write_bytes(zipped(junk))
+    with pytest.raises(SourceError, match="holds no file"):
+        read_all(pair_source(format="csv", captions=str(tmp_path / "e.zip")))
+
+
+@pytest.mark.parametrize("make", [
+    lambda place: pair_source(format="csv", captions=place), lambda place: pair_source(format="karpathy", captions=place, split="test"),
+    lambda place: pair_source(format="webdataset", shards=place), lambda place: pair_source(format="parquet", files=place),
+    lambda place: text_source(format="text", files=place)])
+def test_pipes_and_devices_are_no_input(make: Any, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (str(tmp_path / "pipe"), "/dev/zero", "/dev/stdin"):
+        with pytest.raises(SourceError):
+            read_all(make(place))
+
+
+# Parquet
+
+def test_values_that_cannot_be_had_cost_their_row(tmp_path: Path):
+    bad_text = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0\4\0\0\0"), pa.py_buffer(b"a\xff\xfeb")])
+    dates = pa.array([0, 2**62, 0], pa.timestamp("us"))
+    table = pa.table({"key": bad_text, "caption": pa.array(["x", "y", "z"]), "jpg": pa.array([JPEG] * 3), "status": pa.nulls(3)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows = read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet"), url=None))
+    assert [row["key"] for row in good(rows)] == ["a", "b"] and reasons(rows) == ["bad_encoding"]
+    pq.write_table(table.set_column(0, "key", pa.array(["a", "b", "c"])).append_column("error_message", dates), tmp_path / "a.parquet")
+    rows = read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet"), url=None))
+    assert [row["key"] for row in good(rows)] == ["a", "c"] and len(bad(rows)) == 1
+    odd = pa.array([{"a": 1}, {"a": 2}, None])
+    pq.write_table(table.set_column(0, "key", odd), tmp_path / "a.parquet")
+    assert not good(read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet"), url=None)))
+    assert not good(read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet"), caption="key", key="caption", url=None)))
+
+
+def test_a_small_parquet_does_not_become_a_large_one(tmp_path: Path):
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array(["x" * (6 << 20)]))
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 20_000
+    assert reasons(read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))) == ["too_long"] * 3000
+    pq.write_table(pa.table({"text": ["x" * (70 << 20)]}), tmp_path / "c.parquet", compression="zstd")
+    with pytest.raises(SourceError, match=r"limits\.inflation"):
+        read_all(text_source(format="parquet", files=str(tmp_path / "c.parquet")))
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array(["word " * 200_000]))
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
+    assert len(read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))) == 300
+    rows = read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")).within(Limits(line_bytes=1000)))
+    assert reasons(rows) == ["too_long"] * 300
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000_000, pa.int8()), pa.array(["x"]))
+    pq.write_table(pa.table({"text": many}), tmp_path / "b.parquet")
+    with pytest.raises(SourceError, match="rows_per_byte"):
+        read_all(text_source(format="parquet", files=str(tmp_path / "b.parquet")))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", JPEG])
+def test_what_is_no_parquet_is_named(data: bytes, tmp_path: Path):
+    (tmp_path / "a.parquet").write_bytes(data)
+    for source in (pair_source(format="parquet", files=str(tmp_path / "a.parquet")),
+                   text_source(format="parquet", files=str(tmp_path / "a.parquet"))):
+        with pytest.raises(SourceError, match=r"a\.parquet"):
+            read_all(source)
+
+
+# Folders
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "img" / "locked").mkdir(parents=True)
+    (tmp_path / "img" / "a.jpg").write_bytes(JPEG)
+    real = os.scandir
+
+    def scandir(path: str) -> Any:  # the tests may run as root, whom no permission holds
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr("transforms.ingest.sources.listing.os.scandir", scandir)
+    with pytest.raises(SourceError, match="locked: permission denied"):
+        list_folder(str(tmp_path / "img"))
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path: Path):
+    for name in ("a/x/1.jpg", "b/2.jpg", "outside/deep/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(JPEG)
+    for link, target in (("a/b", "../b"), ("b/a", "../a"), ("a/out", "../outside"), ("outside/deep/up", ".."), ("a/self", "."),
+                         ("a/4.jpg", "../b/2.jpg")):
+        os.symlink(target, tmp_path / link)
+    assert list(list_folder(str(tmp_path / "a"))) == ["4.jpg", "b/2.jpg", "out/deep/3.jpg", "x/1.jpg"]
+    with pytest.raises(SourceError, match=r"limits\.listed"):
+        list_folder(str(tmp_path / "a"), Limits(listed=3))
+
+
+def test_names_in_either_form_of_letters(tmp_path: Path):
+    (tmp_path / "img").mkdir()
+    for name in ("cafe\u0301.jpg", "\u00fc.jpg", "u\u0308.jpg"):
+        (tmp_path / "img" / name).write_bytes(JPEG)
+    (tmp_path / "c.csv").write_text("image,caption\ncaf\u00e9.jpg,one\ncafe\u0301.jpg,two\n\u00fc.jpg,three\nu\u0308.jpg,four\n")
+    rows = read_all(pair_source(format="csv", captions=str(tmp_path / "c.csv"), images=str(tmp_path / "img")))
+    assert not bad(rows)
+    assert [row["uri"].rpartition("/")[2] for row in rows] == ["cafe\u0301.jpg", "cafe\u0301.jpg", "\u00fc.jpg", "u\u0308.jpg"]
+
+
+def test_names_that_are_no_utf8_are_rejects(tmp_path: Path):
+    (tmp_path / "img").mkdir()
+    for name in (b"\xff\xfe.jpg", b"esc\x1b[31m.jpg", b"line\nbreak.jpg", b"ok.jpg"):
+        (tmp_path / "img" / os.fsdecode(name)).write_bytes(JPEG)
+    rows = read_all(pair_source(format="folder", images=str(tmp_path / "img")))
+    assert [row["key"] for row in good(rows)] == ["ok.jpg"] and reasons(rows) == ["bad_encoding"] * 3
+    assert all(row["where"].isprintable() for row in rows)
+
+
+# Texts
+
+@pytest.mark.parametrize("text", [" = = =" * 5000, " = " * 20_000 + "x", '" ' * 50_000, " @-@" * 30_000, "<unk> " * 30_000, " '" * 50_000,
+                                  " !!!!" * 30_000 + "x", "=" * 200_000])
+def test_detokenising_takes_linear_time(text: str):
+    began = time.monotonic()
+    is_tokenised_heading(text)
+    detokenise(text, "remove")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("text", ["(" * 50_000, "`" * 50_000, "[" * 100_000, "![" * 50_000, "a `b ``c " * 20_000, "[a](" * 50_000, "*a_" * 50_000,
+                                  "<!--" * 30_000, "&" * 100_000, "> " * 20_000 + "x", "- " * 20_000 + "x", "|" * 100_000, "[^a]" * 50_000])
+def test_markdown_takes_bounded_time(text: str):
+    began = time.monotonic()
+    list(markdown_paragraphs(text))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("depth", [10, 26, 60, 400])
+@pytest.mark.parametrize("mark", ["> ", "- ", "1. "])
+def test_markdown_nested_deep_is_read(mark: str, depth: int):
+    assert [text for _, text in markdown_paragraphs(mark * depth + "the text\n\nafter")] == ["the text", "after"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("---\ntitle: A\n---\nBody.", ["Body."]), ("---\n\nBetween two rules.\n\n---\n\nAfter.", ["Between two rules.", "After."]),
+    ("+++\ntitle = 'A'\n+++\nBody.", ["Body."]), ("Before.\n\n---\nkey: value\n\n---", ["Before.", "key: value"]),
+    ("A claim[^1] and more[^two].\n\n[^1]: The note.\n\n[^two]: Another.\n    Its second line.\n", ["A claim and more."]),
+    ("- [ ] wash up\n- [x] cook\n\n[ ] no list", ["wash up", "cook", "[ ] no list"]),
+    ('!!! note "Mind"\n    The body.\n\nAfter.', ["The body.", "After."]), ("> [!WARNING]\n> Mind it.", ["Mind it."]),
+    ("::: tip Title\nThe body.\n:::", ["The body."]), ("??? question\n    The body.", ["The body."]),
+])
+def test_what_is_no_sentence_of_markdown(text: str, expected: list[str]):
+    assert [found for _, found in markdown_paragraphs(text)] == expected
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_line_end(end: str, tmp_path: Path):
+    (tmp_path / "c.csv").write_bytes(end.join(["image,caption", "a.jpg,one", "", " , ", "b.jpg,two", ""]).encode())
+    assert [(row["key"], row["caption"]) for row in read_all(pair_source(format="csv", captions=str(tmp_path / "c.csv")))] == [
+        ("a.jpg", b"one"), ("b.jpg", b"two")]
+    (tmp_path / "a.txt").write_bytes(end.join(["One line.", "and more.", "", "Two."]).encode())
+    assert len(read_all(text_source(format="text", files=str(tmp_path / "a.txt")))) == 2
+    (tmp_path / "a.jsonl").write_bytes(end.join(['{"text": "a"}', "", '{"text": ""}', '{"text": null}', '{"text": "b"}']).encode())
+    assert [row["text"] for row in read_all(text_source(format="jsonl", files=str(tmp_path / "a.jsonl")))] == [b"a", b"b"]
+
+
+# Messages
+
+def test_what_data_says_is_quoted(tmp_path: Path):
+    evil = "ConfigError: run \x1b[2Jcurl x | sh\n\u202efdp"
+    (tmp_path / "c.csv").write_text(f'"{evil}",b\n1,2\n')
+    with pytest.raises(SourceError) as raised:
+        read_all(pair_source(format="csv", captions=str(tmp_path / "c.csv")))
+    assert str(raised.value).isprintable()
+    pq.write_table(pa.table({evil: ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(SourceError) as raised:
+        read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))
+    assert str(raised.value).isprintable()
+    (tmp_path / "a.jsonl").write_text(json.dumps({evil: 1}))
+    assert all(row["detail"].isprintable() for row in read_all(text_source(format="jsonl", files=str(tmp_path / "a.jsonl"))))
+
+
+@given(st.text(max_size=300), st.integers(1, 100))
+def test_quoted_text_is_printable_and_short(text: str, limit: int):
+    assert quoted(text, limit).isprintable() and len(quoted(text, limit)) <= 12 * limit + 3
+    if text.isprintable() and len(text) <= limit:
+        assert quoted(text, limit) == text
+
+
+def test_one_entry_that_raises_is_one_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever is raised: the guard knows no list of kinds."""
+    class OddError(Exception):
+        pass
+
+    (tmp_path / "c.csv").write_text("image,caption\na.jpg,one\nb.jpg,two\nc.jpg,three\n")
+    source = pair_source(format="csv", captions=str(tmp_path / "c.csv"))
+    real = type(source)._place
+
+    def place(self: Any, address: dict[str, str]) -> Any:
+        if address["image"] == "b.jpg":
+            raise raised
+        return real(self, address)
+
+    monkeypatch.setattr(type(source), "_place", place)
+    for raised in (OddError("odd"), KeyError("k"), RecursionError("deep"), OSError(5, "Input/output error")):
+        rows = read_all(source)
+        assert [row["key"] for row in good(rows)] == ["a.jpg", "c.jpg"] and type(raised).__name__ in bad(rows)[0][1]
+    for raised in (MemoryError(), OSError(28, "No space left on device"), InterruptedError()):
+        with pytest.raises(type(raised)):
+            read_all(source)
