@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import yaml
 
 from pipelines.cli import main
 from tests.pipelines.conftest import settings
+from tests.transforms.ingest.source_help import encoded
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -105,3 +107,21 @@ def test_a_corpus_of_another_format_is_named(tmp_path, capsys):
     (tmp_path / "corpus.json").write_text('{"format": 99, "partitions": 1, "stages": []}')
     assert main(["verify", str(tmp_path)]) == 1
     assert "is a corpus of format 99; this release reads format 2" in capsys.readouterr().err
+
+
+def test_names_are_read_alike_in_every_locale(tmp_path: Path):
+    """Under the locale C Python takes file names for ASCII, unless it is told otherwise."""
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "é中.jpg").write_bytes(encoded())
+    (tmp_path / "c.csv").write_text("image,caption\né中.jpg,A dog runs\n")
+    hashes = []
+    for number, more in enumerate(({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"})):
+        value = {"corpus": f"corpus{number}", "partitions": 1, "tfidf": None,
+                 "pairs": [{"format": "csv", "name": "x", "captions": "c.csv", "images": "img"}]}
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(value))
+        for command in ("run", "hash"):
+            done = subprocess.run([sys.executable, "-m", "pipelines.cli", command, str(tmp_path / "c.yaml")], env={**os.environ, **more},
+                                  capture_output=True, text=True, encoding="utf-8", check=False)
+            assert done.returncode == 0, done.stderr
+        hashes.append(done.stdout)
+    assert hashes[0] == hashes[1]

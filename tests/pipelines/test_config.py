@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -113,3 +116,22 @@ def test_every_setting_says_what_it_is():
             if hasattr(field.annotation, "model_fields"):
                 yield from fields(field.annotation)
     assert [name for name, field in fields(Config) if not field.description] == []
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)).join(
+        ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]), "aliases make more than"),
+    ("pairs: &a [*a]\n", "an alias stands within"), ("a: &a {b: *a}\n", "an alias stands within"),
+    ("[" * 5000, "is not YAML"), ("x" * (5 << 20), "at most"),
+])
+def test_a_small_file_does_not_become_a_large_configuration(text: str, message: str, tmp_path: Path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(tmp_path / "c.yaml"))
+
+
+def test_a_pipe_is_no_configuration(tmp_path: Path):
+    os.mkfifo(tmp_path / "c.yaml")
+    for place in (str(tmp_path / "c.yaml"), "/dev/zero"):
+        with pytest.raises(ConfigError, match="a pipe, socket or device"):
+            load_config(place)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from schemas.errors import is_of_machine
 from schemas.raw import RAW_PAIRS, RAW_TEXTS
 from schemas.rejects import Reason
 from schemas.text import quoted
@@ -104,13 +105,13 @@ class Rows:
     def attempt(self, where: str, read: Callable[..., None], *arguments: Any) -> None:
         """Calls `read(*arguments)`, which adds the rows of one entry; whatever it raises makes that entry one reject.
 
-        Only what is none of the entry's goes on: memory, a full disk, an interrupt, and errors that name a whole file.
+        Only what is none of the entry's goes on: memory, a disk or store that fails, an interrupt, and errors that name a whole file.
         """
         before = len(self._rows)
         try:
             read(*arguments)
         except Exception as error:
-            if is_grave(error):
+            if is_grave(error) or is_of_machine(error):
                 raise
             del self._rows[before:]
             self.reject(where, Reason.BAD_ROW, f"{type(error).__name__}: {quoted(error, 400)}")
