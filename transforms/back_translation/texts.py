@@ -72,7 +72,7 @@ def why_not_caption(text: str, max_words: int) -> str:
         return "holds no words"
     words = words_of(text)
     language, confidence = _identifier().classify(text.lower())
-    if language != "en" and confidence > _SURE:
+    if language != "en" and confidence > _SURE and len(words) > 3:  # "An open door" may be Dutch
         return f"is not English (but {language}, with a confidence of {confidence:.3f})"
     if len(words) > 2 and not any(word in _ENGLISH or known(word) for word in words):
         return f"is not English (none of its {len(words)} words is known)"
