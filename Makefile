@@ -1,5 +1,6 @@
-# Nothing but Python 3.11 and the package registries is needed. PYTHON chooses another interpreter, VENV another place.
-PYTHON ?= python3.11
+# Nothing but Python 3.11 to 3.13 and the package registries is needed: the newest that runs is taken (a shim of a version manager may
+# stand for one that does not). PYTHON chooses another interpreter, VENV another place.
+PYTHON ?= $(or $(firstword $(foreach version,13 12 11,$(shell python3.$(version) -c 'import venv; print("python3.$(version)")' 2>/dev/null))),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
