@@ -196,17 +196,28 @@ def _read_cell(file: str, fragment: str, max_bytes: int) -> bytes:
                 continue
             cell = _cell(handle, column, row)
         break
+    if isinstance(cell, pa.DictionaryScalar):
+        cell = cell.value
     if not cell.is_valid:
         raise ImageError(Reason.IMAGE_MISSING, f"{file}: column {column!r} of row {row} is null")
+    cell = cell if isinstance(cell, pa.BinaryScalar) else cell.cast(pa.large_binary())  # views
     data = cell.as_buffer()
     if data.size > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{data.size} bytes, {max_bytes} are allowed")
     return data.to_pybytes()
 
 
+def _is_coded(file: IO[bytes], column: str) -> bool:
+    """Whether a column is kept as a dictionary in some row group of a Parquet file."""
+    metadata = pq.ParquetFile(file).metadata
+    chunks = (metadata.row_group(group).column(i) for group in range(metadata.num_row_groups) for i in range(metadata.num_columns))
+    return any(chunk.path_in_schema == column and chunk.has_dictionary_page for chunk in chunks)
+
+
 def _cell(handle: _Handle, column: str, row: int) -> pa.Scalar:
     if handle.parquet is None:
-        handle.parquet = pq.ParquetFile(handle.file)
+        # As dictionaries: of a column of copies, which a file of few bytes may have many of, each image is held once.
+        handle.parquet = pq.ParquetFile(handle.file, read_dictionary=[column] if _is_coded(handle.file, column) else None)
     metadata = handle.parquet.metadata
     if not 0 <= row < metadata.num_rows:
         raise ValueError(f"row {row} of {metadata.num_rows}")
@@ -237,4 +248,4 @@ def _scan(parquet: pq.ParquetFile, group: int, column: str, row: int) -> pa.Scal
 
 def _member(values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
     values = pc.struct_field(values, "bytes") if "." in column and pa.types.is_struct(values.type) else values
-    return values if pa.types.is_binary(values.type) else values.cast(pa.large_binary())  # dictionaries, views
+    return values

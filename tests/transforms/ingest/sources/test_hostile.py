@@ -10,6 +10,8 @@ import lzma
 import os
 import time
 import zipfile
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from schemas.errors import SourceError
 from schemas.text import quoted
 from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, read_all, reasons, text_source
+from transforms.images.fetch import ImageError, close_files, read_bytes
 from transforms.ingest.limits import Limits
 from transforms.ingest.sources.base import Source
 from transforms.ingest.sources.listing import list_folder
@@ -44,6 +47,9 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 TABLE = b"image,caption\na.jpg,one\n"
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zip": lambda data: zipped({"c.csv": data})}
+for _name, _kind, _pack in (("lz4.frame", "lz4", "compress"), ("zstandard", "zst", "compress")):
+    with suppress(ImportError):  # read where Python has their packages
+        PACKERS[_kind] = getattr(import_module(_name), _pack)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -135,6 +141,22 @@ def test_a_small_parquet_does_not_become_a_large_one(tmp_path: Path):
     pq.write_table(pa.table({"text": many}), tmp_path / "b.parquet")
     with pytest.raises(SourceError, match="rows_per_byte"):
         read_all(text_source(format="parquet", files=str(tmp_path / "b.parquet")))
+
+
+@pytest.mark.parametrize("column", ["jpg", "jpg.bytes"])
+def test_images_that_are_copies_are_held_once(column: str, tmp_path: Path):
+    image = JPEG + bytes(1 << 20)
+    copies = pa.DictionaryArray.from_arrays(pa.array([0, None, *[0] * 200], pa.int32()), pa.array([image]))
+    values = copies if column == "jpg" else pa.StructArray.from_arrays([copies.dictionary_decode()], ["bytes"])
+    pq.write_table(pa.table({"jpg": values}), tmp_path / "a.parquet", compression="zstd")
+    del values
+    close_files()
+    before = pa.total_allocated_bytes()
+    assert read_bytes(f"{tmp_path}/a.parquet#column={column}&row=7") == image
+    assert pa.total_allocated_bytes() - before < 20 << 20
+    with pytest.raises(ImageError, match="row 1 is null"):
+        read_bytes(f"{tmp_path}/a.parquet#column={column}&row=1")
+    close_files()
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", JPEG])
