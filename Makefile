@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 TOOLS ?= .venv-tools
+FUZZ_SECONDS ?= 600
 CAPTIONS ?= $(or $(CMCL_DATA),../shared/data)/coco_val2017/captions_val2017.json
 
-.PHONY: demo test test-slow test-runners lint benchmark clean
+.PHONY: demo test test-slow test-runners fuzz lint benchmark clean
 
 $(BIN)/.installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +41,10 @@ test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed
 test-runners: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,gcp,s3,http]'
 	$(BIN)/python -m pytest -m runners
+
+# FUZZ_SECONDS in all, shared among the targets; exits with 1, and keeps the inputs in fuzz-findings, where there is a finding.
+fuzz: $(BIN)/.installed
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

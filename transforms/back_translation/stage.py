@@ -42,7 +42,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
     """
 
     name = "back_translation"
-    revision = 5
+    revision = 6
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
     reads = (Input("pairs", "pairs"),)
