@@ -80,7 +80,7 @@ def read_settings(url: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
     except OSError as error:
         raise ConfigError(f"{url}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{url} is not YAML: {error}") from None
+        raise ConfigError(f"{url} is not YAML: {' '.join(str(error).split())[:500]}") from None
     except ConfigError as error:
         raise ConfigError(f"{url}: {error}") from None
     if not isinstance(value, dict):
