@@ -196,12 +196,10 @@ def _read_cell(file: str, fragment: str, max_bytes: int) -> bytes:
                 continue
             cell = _cell(handle, column, row)
         break
-    if isinstance(cell, pa.DictionaryScalar):
-        cell = cell.value
-    if not cell.is_valid:
+    value = cell.value if isinstance(cell, pa.DictionaryScalar) else cell
+    if not value.is_valid:
         raise ImageError(Reason.IMAGE_MISSING, f"{file}: column {column!r} of row {row} is null")
-    cell = cell if isinstance(cell, pa.BinaryScalar) else cell.cast(pa.large_binary())  # views
-    data = cell.as_buffer()
+    data = (value if isinstance(value, pa.BinaryScalar) else value.cast(pa.large_binary())).as_buffer()  # cast: views
     if data.size > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{data.size} bytes, {max_bytes} are allowed")
     return data.to_pybytes()

@@ -95,3 +95,37 @@ def test_the_fingerprint_is_that_of_what_is_matched():
     a = Exclusions(ids=["1", "2"], urls=[COCO_URL])
     assert a.fingerprint == Exclusions(ids=["2", "01", "1"], urls=["https" + COCO_URL[4:]]).fingerprint
     assert a.fingerprint != Exclusions(ids=["1", "2"]).fingerprint
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.csv", 'image_id\n"1\n2\n3\n4\n'), ("b.csv", 'image_id\n"1\n2\n3\n4"\n5\n'), ("c.csv", 'id,note\n1,"6 inch\n2,x\n3,y"\n4,z\n'),
+    ("d.csv", 'id\n1\n"2"3\n4\n'), ("e.tsv", 'id\tnote\n1\t"open\n2\tx\n'), ("f.csv", ""), ("g.txt", "# nothing\n\n"), ("h.json", "[]"),
+])
+def test_a_list_that_would_lose_entries_is_no_list(name: str, content: str, tmp_path: Path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=name):
+        Exclusions.from_rules(ExclusionRules(files=[str(tmp_path / name)]))
+
+
+@pytest.mark.parametrize(("entry", "key", "name", "found"), [
+    ("a/b.jpg", "x/a/b.jpg", None, True), ("x/a/b.jpg", "a/b.jpg", None, True), ("train/b.jpg", "val/b.jpg", None, False),
+    ("b.jpg", "any/where/b.png", None, True), ("b", "any/where/b.jpg", None, True), ("c/b", "b.jpg", None, False),
+    ("COCO_val2014_000000391895.jpg", "391895", "000000391895.jpg", True), ("000000391895.jpg", "7", "COCO_train2014_000000391895.jpg", True),
+    ("val2014/COCO_val2014_000000391895.jpg", "train2017/000000391895.jpg", None, True), ("391895", "7", "x/000000391895.jpg", True),
+    ("COCO_val2014_000000391895.jpg", "391896", "000000391896.jpg", False), ("b.jpg#3", "b.jpg", None, True), ('"b.jpg"', "b.jpg", None, True),
+    ("cafe\u0301.jpg", "caf\u00e9.jpg", None, True), ("train/139.jpg", "139", None, False),
+])
+def test_file_names_match_with_folder_and_without(entry: str, key: str, name: str | None, found: bool, tmp_path: Path):
+    (tmp_path / "list.txt").write_text(entry + "\n")
+    assert match(Exclusions.from_rules(ExclusionRules(files=[str(tmp_path / "list.txt")])), key, name=name) is found
+
+
+@pytest.mark.parametrize(("entry", "key", "name", "found"), [
+    ("1000092795.jpg", "1000092795.jpg", None, True), ("1000092795", "flickr30k-images/1000092795.jpg", None, True),
+    ("1000092795.jpg#2", "1000092795", None, True), ("106490881_5a2dd9b7bd.jpg", "106490881_5a2dd9b7bd.jpg", None, True),
+    ("134206.jpg", "134206", "000000134206.jpg", False),  # COCO's number, no photo's
+    ("134206.jpg", "000000134206.jpg", None, False),
+])
+def test_flickr_lists_know_names_of_both_sets(entry: str, key: str, name: str | None, found: bool, tmp_path: Path):
+    (tmp_path / "list.txt").write_text(entry + "\n")
+    assert match(Exclusions.from_rules(ExclusionRules(flickr_files=[str(tmp_path / "list.txt")])), key, name=name) is found
