@@ -5,10 +5,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 TOOLS ?= .venv-tools
+LOWEST ?= .venv-lowest
 FUZZ_SECONDS ?= 600
 CAPTIONS ?= $(or $(CMCL_DATA),../shared/data)/coco_val2017/captions_val2017.json
 
-.PHONY: demo test test-slow test-runners fuzz lint benchmark clean
+.PHONY: demo test test-slow test-runners test-lowest fuzz lint benchmark clean
 
 $(BIN)/.installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +47,13 @@ test-runners: $(BIN)/.installed
 fuzz: $(BIN)/.installed
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
+# The least versions that setup.py allows, in an environment of their own; run by hand when a floor or an import changes.
+test-lowest: $(BIN)/.installed
+	test -x $(LOWEST)/bin/python || $(BIN)/python -m uv venv --quiet --python $(BIN)/python $(LOWEST)
+	$(BIN)/python -m uv pip install --quiet --resolution lowest-direct --python $(LOWEST)/bin/python --editable '.[test,s3,http]'
+	$(LOWEST)/bin/python -m pytest -m "not slow and not runners" tests/test_examples.py tests/schemas tests/pipelines/test_config.py \
+	  tests/transforms/english tests/transforms/tfidf
+
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -56,4 +64,4 @@ benchmark: $(BIN)/.installed
 # What these variables name on the command line may be anybody's folder: only the defaults, and what is a virtual environment, go.
 clean:
 	rm -rf $(if $(filter file,$(origin DEMO)),demo) build *.egg-info
-	for folder in "$(VENV)" "$(TOOLS)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done
+	for folder in "$(VENV)" "$(TOOLS)" "$(LOWEST)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done

@@ -39,7 +39,7 @@ setup(
         "scikit-learn>=1.9,<1.10",
         "sparse-dot-topn>=1.2,<1.3",
         "pillow>=11,<13",
-        "sentencex>=1,<2",
+        "sentencex>=1.0.12,<2",
         "lemminflect>=0.2.3,<0.3",
         "rapidfuzz>=3.9,<4",
         "py3langid>=0.4,<0.5",
