@@ -54,12 +54,22 @@ def _key(value: object) -> str | None:
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= 1000 else float(digits)  # infinity, which is no id, size or text
+
+
 def parse_json(url: str, data: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """The JSON of a captions file. Undecodable bytes stay in their caption, which alone is then rejected. Raises SourceError."""
     if not data.strip():
         raise SourceError(f"{quoted(url, 500)} is empty")
+    text = data.decode("utf-8-sig", "surrogateescape")
     try:
-        return json.loads(data.decode("utf-8-sig", "surrogateescape"), object_hook=object_hook)
+        try:
+            return json.loads(text, object_hook=object_hook)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number of thousands of digits, which Python does not convert: it is for its entry to be rejected
+            return json.loads(text, object_hook=object_hook, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{quoted(url, 500)} is not valid JSON: {error}") from error
 

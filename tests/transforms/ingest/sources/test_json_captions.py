@@ -103,3 +103,13 @@ def test_what_is_no_such_file_is_named(text: str, tmp_path: Path):
     for more in ({"format": "karpathy", "split": "train"}, {"format": "blip"}, {"format": "sbu"}):
         with pytest.raises(SourceError, match=r"c\.json"):
             read(tmp_path, text, **more)
+
+
+def test_numbers_beyond_bounds_cost_their_entry(tmp_path: Path):
+    number = "9" * 5000
+    text = f'[{{"image": "a.jpg", "caption": "x"}}, {{"image": {number}, "caption": "y"}}, {{"image": "b.jpg", "caption": {number}}}]'
+    rows = read(tmp_path, text, format="blip")
+    assert [row["key"] for row in good(rows)] == ["a.jpg"] and reasons(rows) == ["bad_row", "bad_row"]
+    text = f'{{"images": [{{"id": 1, "file_name": "a.jpg", "width": {number}}}], "annotations": [{{"image_id": 1, "caption": "x"}}]}}'
+    rows = read(tmp_path, text, format="coco")
+    assert [(row["key"], row["width"]) for row in rows] == [("1", None)]
