@@ -57,7 +57,11 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch):
-    one = Fake()
+    return installed(monkeypatch, Fake())
+
+
+def installed(monkeypatch, one):
+    """Puts a made-up detector in place of all others."""
     monkeypatch.setattr(module, "detector", lambda settings: one)
     monkeypatch.setattr(module, "describe", lambda settings: one.info)
     return one
@@ -111,8 +115,7 @@ def test_batches_are_the_same_every_time(fake, tmp_path):
 def test_a_batch_without_room_is_split_and_an_image_without_room_rejected(tmp_path, monkeypatch):
     paths = pictures(tmp_path / "i", 9, sizes=((64, 48),))
     for room, kept in ((2, 9), (0, 0)):
-        one = Fake(room)
-        monkeypatch.setattr(module, "detector", lambda settings, one=one: one)
+        installed(monkeypatch, Fake(room))
         corpus = run(tmp_path / str(room), 1, given_images(paths), stage(batch=8))
         assert len(rows(corpus)) == kept
         assert set(rejects(corpus, "regions").values()) == ({Reason.ENGINE_FAILED} if kept == 0 else set())
