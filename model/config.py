@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.batch import DataFacts
+from model.data.collate import Wanted
+from model.data.settings import DataSettings
 from model.masking import Masking
 from model.objectives import OBJECTIVES, Objective
 from model.objectives.base import ObjectiveSettings
@@ -40,6 +42,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    data: DataSettings = Field(description="the corpus, and how much of it meets in a batch")
     output: str = Field(min_length=1, description="where checkpoints and logs go: a folder; training resumes from what is there")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of weights, dropout and every draw")
     model: ModelSettings = Field(default_factory=ModelSettings, description="the network")
@@ -51,7 +54,7 @@ class TrainSettings(BaseModel):
     retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="task: retrieval")
     mixing: Literal["sum", "one"] = Field("sum", description="the weighted sum of all losses (UNIMO), or one task a batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
-    flops: float | None = Field(None, gt=0, description="budget of floating-point operations; the first of steps and flops reached ends it")
+    flops: float | None = Field(None, gt=0, description="budget of operations, counted at every update; the first of steps and flops ends it")
     accumulate: int = Field(1, ge=1, description="batches an update")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes; weights stay float32")
@@ -76,7 +79,8 @@ class TrainSettings(BaseModel):
         return self
 
 
-NOT_RESUMED = frozenset({"output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})  # may differ on resuming
+# May differ on resuming; `data` is what the loader's own state answers for.
+NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})
 
 
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
@@ -99,3 +103,13 @@ def _check_network(settings: TrainSettings, facts: DataFacts) -> None:
         raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
     if not any(facts.rows.values()):
         raise ConfigError("corpus: it has no rows to train on")
+
+
+def wanted(settings: TrainSettings) -> Wanted:
+    """What the loader has to draw for the objectives."""
+    chosen = settings.objectives
+    masked = bool(chosen.cmcl and chosen.cmcl.masked)
+    regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]
+    return Wanted(tokens=masked or bool(chosen.mlm) or any(one.joint for one in regions),
+                  regions=masked or bool(regions) or bool(chosen.mlm and chosen.mlm.joint), soft_labels=bool(chosen.mrc or chosen.mrc_kl),
+                  mismatch=bool(chosen.itm), fragments=bool(chosen.seq2seq), companions=masked)

@@ -66,7 +66,7 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
             shown.n = min(1.0, progress.share(settings))
             shown.set_postfix({"step": progress.step, **{name: f"{loss:.3f}" for name, loss in progress.losses.items()}})
             if log and progress.step % settings.log_every == 0:
-                log.write(progress.step, {**window.close(update.flops), "lr": update.lr, "loss": update.total, "flops": progress.flops,
+                log.write(progress.step, {**window.close(update.flops), "lr": update.lr, "loss": update.total, "flops": update.flops,
                                           "gradient_norm": update.norm, "temperature": float(network.contrast.temperature.detach()),
                                           "skipped": progress.skipped, **{f"loss/{name}": loss for name, loss in progress.losses.items()}})
             if progress.step % settings.checkpoint_every == 0 or update.stop:
@@ -127,7 +127,7 @@ def _update(network: Network, optimizer: torch.optim.AdamW, objectives: list[Obj
         constrain(network)
     else:
         progress.skipped += 1
-    progress.step, progress.flops, progress.samples = progress.step + 1, progress.flops + operations, progress.samples + int(samples)
+    progress.step, progress.flops, progress.samples = progress.step + 1, progress.flops + (operations if settings.flops else 0), progress.samples + int(samples)
     progress.losses.update({one.name: sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number]})
     total = sum(one.settings.weight * sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number])
     return Update(total, norm, operations, lr, stop > 0)

@@ -36,6 +36,7 @@ class Wanted:
     soft_labels: bool = False  # of the hidden regions
     mismatch: bool = False  # decisions of image-text matching
     fragments: bool = False  # sequence to sequence, in the text stream
+    companions: bool = False  # mask the pairs' companions as well, so that a mask does not tell them apart
 
 
 class _TextRows:
@@ -216,44 +217,27 @@ class Collator:
         return [columns["key"][begin:end] for begin, end in zip(begins, ends, strict=True)]
 
     def _images(self, regions: Sequence[ImageRegions], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
-        """All images of a batch padded to one of a few widths; the first `len(draws)` are masked."""
-        settings, dim = self._settings, regions[0].features.shape[1]
-        counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
-        width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
-        features = torch.empty((len(regions), width, dim), dtype=torch.float16)
-        boxes, confidence = torch.zeros((len(regions), width, settings.geometry)), torch.zeros((len(regions), width))
-        views = features.numpy(), boxes.numpy(), confidence.numpy()
-        for at, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
-            views[0][at, :count], views[0][at, count:] = one.features[:count], 0
-            views[1][at, :count] = (one.geometry_5 if settings.geometry == 5 else one.geometry_7)[:count]
-            if one.confidence is not None:
-                views[2][at, :count] = one.confidence[:count]
-        hidden = soft_labels = None
-        if self._wanted.regions:
-            hidden = np.zeros((len(regions), width), bool)
-            for at, rng in enumerate(self._generators("regions", stream, draws)):
-                hidden[at:at + 1] = mask_regions(views[1][at:at + 1], counts[at:at + 1], self._masking, rng)
-            if self._wanted.soft_labels:
-                soft_labels = read_soft_labels(regions[:len(draws)], hidden)
-        return Images(features, boxes, confidence, torch.from_numpy(counts), _ints(keys), bool((counts == width).all()),
-                      None if hidden is None else torch.from_numpy(hidden), soft_labels)
+        """All images of a batch; those of the stream are masked, companions only if that is wanted."""
+        made = image_table(regions, keys, self._settings)
+        if not self._wanted.regions:
+            return made
+        boxes, counts = made.boxes.numpy(), made.counts.numpy()
+        hidden = np.zeros(boxes.shape[:2], bool)
+        for at, rng in enumerate(self._generators("regions", stream, draws, keys)):
+            hidden[at:at + 1] = mask_regions(boxes[at:at + 1], counts[at:at + 1], self._masking, rng)
+        soft_labels = read_soft_labels(regions[:len(draws)], hidden) if self._wanted.soft_labels else None
+        return replace(made, hidden=torch.from_numpy(hidden), soft_labels=soft_labels)
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
-        """All texts of a batch padded to one of a few lengths; the first `len(draws)` are masked."""
-        vocabulary, lengths = self._vocabulary, np.array([len(row) + 2 for row in texts.tokens])
-        width = _bucket(int(lengths.max()), self._settings.token_buckets, self._settings.max_tokens)
-        column = np.arange(width)
-        ids = np.full((len(lengths), width), vocabulary.pad, np.int64)
-        ids[(column > 0) & (column < lengths[:, None] - 1)] = np.concatenate(texts.tokens)
-        ids[:, 0] = vocabulary.cls
-        ids[np.arange(len(lengths)), lengths - 1] = vocabulary.sep
-        masked = labels = None
-        if self._wanted.tokens:
-            masked, labels = ids.copy(), np.full_like(ids, IGNORED)
-            for at, rng in enumerate(self._generators("tokens", stream, draws)):
-                masked[at:at + 1], labels[at:at + 1] = mask_tokens(ids[at:at + 1], lengths[at:at + 1], self._masking, vocabulary, rng)
-        return Texts(torch.from_numpy(ids), torch.from_numpy(lengths), _ints(texts.keys), bool((lengths == width).all()),
-                     None if masked is None else torch.from_numpy(masked), None if labels is None else torch.from_numpy(labels))
+        """All texts of a batch; those of the stream are masked, companions only if that is wanted."""
+        made = text_table(texts.tokens, texts.keys, self._settings, self._vocabulary)
+        if not self._wanted.tokens:
+            return made
+        ids, lengths = made.ids.numpy(), made.lengths.numpy()
+        masked, labels = ids.copy(), np.full_like(ids, IGNORED)
+        for at, rng in enumerate(self._generators("tokens", stream, draws, texts.keys)):
+            masked[at:at + 1], labels[at:at + 1] = mask_tokens(ids[at:at + 1], lengths[at:at + 1], self._masking, self._vocabulary, rng)
+        return replace(made, masked=torch.from_numpy(masked), labels=torch.from_numpy(labels))
 
     def _fragments(self, texts: Texts, draws: Sequence[tuple[int, int]]) -> Fragments:
         ids, lengths = texts.ids.numpy(), texts.lengths.numpy()
@@ -262,8 +246,39 @@ class Collator:
         laid, long, sources, labels = (torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True))
         return Fragments(laid, long, sources, labels)
 
-    def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]]) -> list[np.random.Generator]:
-        return [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
+    def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]], keys: Sequence[int] = ()) -> list[np.random.Generator]:
+        """One for each row of the stream; then, if companions are masked too, one for each of the other keys."""
+        own = [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
+        others = keys[len(draws):] if self._wanted.companions else ()
+        return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
+
+
+def image_table(regions: Sequence[ImageRegions], keys: Sequence[int], settings: DataSettings) -> Images:
+    """Images padded to one of a few numbers of regions, without masks."""
+    dim = regions[0].features.shape[1]
+    counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
+    width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
+    features = torch.empty((len(regions), width, dim), dtype=torch.float16)
+    boxes, confidence = torch.zeros((len(regions), width, settings.geometry)), torch.zeros((len(regions), width))
+    views = features.numpy(), boxes.numpy(), confidence.numpy()
+    for at, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
+        views[0][at, :count], views[0][at, count:] = one.features[:count], 0
+        views[1][at, :count] = (one.geometry_5 if settings.geometry == 5 else one.geometry_7)[:count]
+        if one.confidence is not None:
+            views[2][at, :count] = one.confidence[:count]
+    return Images(features, boxes, confidence, torch.from_numpy(counts), _ints(keys), bool((counts == width).all()))
+
+
+def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: DataSettings, vocabulary: Vocabulary) -> Texts:
+    """Texts between `[CLS]` and `[SEP]`, padded to one of a few lengths, without masks."""
+    lengths = np.array([len(row) + 2 for row in tokens])
+    width = _bucket(int(lengths.max()), settings.token_buckets, settings.max_tokens)
+    column = np.arange(width)
+    ids = np.full((len(lengths), width), vocabulary.pad, np.int64)
+    ids[(column > 0) & (column < lengths[:, None] - 1)] = np.concatenate(tokens)
+    ids[:, 0] = vocabulary.cls
+    ids[np.arange(len(lengths)), lengths - 1] = vocabulary.sep
+    return Texts(torch.from_numpy(ids), torch.from_numpy(lengths), _ints(keys), bool((lengths == width).all()))
 
 
 def read_soft_labels(regions: Sequence[ImageRegions], hidden: np.ndarray) -> Tensor | None:

@@ -30,7 +30,7 @@ STREAMS = ("pairs", "texts", "images")
 
 def settings(folder: Path, **changes: Any) -> TrainSettings:
     return TrainSettings.model_validate({
-        "output": str(folder), "model": {"size": "tiny", "positions": 16, "max_regions": 8}, "objectives": {"cmcl": {}}, "steps": 4,
+        "data": {"corpus": "in memory"}, "output": str(folder), "model": {"size": "tiny", "positions": 16, "max_regions": 8}, "objectives": {"cmcl": {}}, "steps": 4,
         "log_every": 1, "checkpoint_every": 2, "tensorboard": False, "optimizer": {"lr": 1e-3}, "device": "cpu", **changes})
 
 

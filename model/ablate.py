@@ -1,0 +1,219 @@
+"""Ablations: the same training under several settings and seeds, each run resumable, finished ones skipped, and one table of the lot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.config import TrainSettings, wanted
+from model.data.loader import Batches, ShardLoader
+from model.evaluate import evaluate
+from model.metrics import CUTS, interval
+from model.train import train
+from schemas import files
+from schemas.errors import ConfigError
+from schemas.manifest import fingerprint
+from schemas.settings import validated
+
+_log = logging.getLogger(__name__)
+
+
+class AblationSettings(BaseModel):
+    """Which trainings are compared, and how they are measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: str = Field(min_length=1, description="a folder: one folder a run, the table and the plot")
+    train: dict[str, Any] = Field(description="the training that the arms change: settings as in `cmcl train`, without output and seed")
+    arms: dict[str, dict[str, Any]] = Field(min_length=1, description="by name, settings that replace those of train; null takes one out")
+    against: str = Field(description="the arm that the others are compared with")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="each arm is trained with each seed")
+    corpus: str = Field(min_length=1, description="the corpus that is measured on, unseen in training")
+    rerank: int | None = Field(32, ge=0, description="candidates that the joint head orders; 0: none, null: all")
+    truth: str | None = Field(None, description="JSON: by pair id, the pair ids of the images that its caption is true of")
+    workers: int = Field(1, ge=1, description="runs at a time, one thread each; with one, torch takes the threads it likes")
+
+    @model_validator(mode="after")
+    def _fits(self) -> AblationSettings:
+        if self.against not in self.arms:
+            raise ValueError(f"against: {self.against!r} is not among the arms {', '.join(self.arms)}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} has one twice")
+        wrong = [name for name in self.arms if not name or "/" in name or name.startswith(".")]
+        if wrong:
+            raise ValueError(f"arms: {wrong[0]!r} cannot name a folder")
+        return self
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Settings with some replaced, mapping by mapping."""
+    made = dict(base)
+    for key, value in change.items():
+        held = made.get(key)
+        made[key] = merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return made
+
+
+def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
+    """Every run, validated. Raises ConfigError, naming the arm and the key."""
+    found = []
+    for arm, change in settings.arms.items():
+        for seed in settings.seeds:
+            given = merged(settings.train, change)
+            given |= {"output": files.join(settings.output, arm, f"seed-{seed}"), "seed": seed}
+            found.append((arm, seed, validated(TrainSettings, given, f"arms.{arm}")))
+    return found
+
+
+def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]]:
+    """Trains and measures what is missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows.
+
+    Raises ConfigError before any work when a run's settings are wrong; whatever a training raises, after the runs that started are over.
+    """
+    runs = runs_of(settings)
+    missing = [run for run in runs if _result(settings, run[2]) is None]
+    _log.info("%d of %d runs are complete", len(runs) - len(missing), len(runs))
+    if settings.workers == 1:
+        for _, _, run in missing:
+            run_one(settings, run, bar=bar)
+    else:
+        with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
+            for done in [pool.submit(run_one, settings, run, 1) for _, _, run in missing]:
+                done.result()
+    if any(_result(settings, run) is None for _, _, run in runs):  # asked to stop: the checkpoints are there
+        return []
+    rows = table(settings, runs)
+    write_table(settings.output, rows)
+    return rows
+
+
+def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None = None, bar: bool = False) -> None:
+    """Trains one arm with one seed, or goes on with it, and measures it; what it found is in `result.json` and `ranks.safetensors`."""
+    if threads:
+        torch.set_num_threads(threads)
+    loader = ShardLoader(Batches(run.data, seed=run.seed, masking=run.masking, wanted=wanted(run)))
+    _, progress = train(run, loader, bar)
+    if progress.share(run) < 1:
+        return
+    report, arrays = evaluate(run.output, settings.corpus, settings.rerank, truth=read_truth(settings.truth), hidden=True)
+    with files.atomic_write(files.join(run.output, "ranks.safetensors")) as sink:
+        sink.write(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    files.write_json(files.join(run.output, "result.json"), {
+        "identity": _identity(settings, run), "report": report, "flops": progress.flops, "steps": progress.step,
+        "samples": progress.samples})
+
+
+def read_truth(url: str | None) -> dict[str, set[str]] | None:
+    """A truth file, None for none. Raises ConfigError when it is not a JSON mapping of ids to lists of ids."""
+    if url is None:
+        return None
+    held = files.read_json(url)
+    if not isinstance(held, dict) or not all(isinstance(ids, list) for ids in held.values()):
+        raise ConfigError(f"truth: {url} must be a JSON mapping of pair ids to lists of pair ids")
+    return {pair: set(ids) for pair, ids in held.items()}
+
+
+def _identity(settings: AblationSettings, run: TrainSettings) -> str:
+    """A run's settings and how it is measured: when these change, it is not finished."""
+    measured = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
+    return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
+
+
+def _result(settings: AblationSettings, run: TrainSettings) -> dict[str, Any] | None:
+    """What a finished run found, None when it is not finished."""
+    held = files.read_json(files.join(run.output, "result.json"))
+    return held if isinstance(held, dict) and held.get("identity") == _identity(settings, run) else None
+
+
+def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]) -> list[dict[str, Any]]:
+    """A row an arm and metric: the mean over seeds with its 95 % interval, and the difference from `against` with its own.
+
+    Recall: bootstrap over images and seeds. Accuracy against negatives, by kind: over seeds.
+    """
+    by_arm: dict[str, list[dict[str, np.ndarray]]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
+    for arm, _, run in runs:
+        result = _result(settings, run)
+        assert result is not None
+        results.setdefault(arm, []).append(result)
+        by_arm.setdefault(arm, []).append(dict(_values(run.output, result["report"])))
+    rows = []
+    for arm, seeds in by_arm.items():
+        for metric in seeds[0]:
+            values, others = [one[metric] for one in seeds], [one[metric] for one in by_arm[settings.against] if metric in one]
+            mean, low, high = interval(values)
+            row = {"arm": arm, "metric": metric, "mean": mean, "low": low, "high": high, "seeds": len(seeds),
+                   **{key: float(np.mean([one[key] for one in results[arm]])) for key in ("steps", "flops")}}
+            if arm != settings.against and len(others) == len(by_arm[settings.against]):
+                row |= dict(zip(("difference", "difference_low", "difference_high"), interval(values, others), strict=True))
+            rows.append(row)
+    return rows
+
+
+def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each metric of a run, and its value by image, [I], or, for negatives, overall, [1]."""
+    with files.open_read(files.join(folder, "ranks.safetensors")) as file:
+        arrays = safetensors.numpy.load(file.read())
+    owners = arrays.pop("owners")
+    for name, ranks in sorted(arrays.items()):  # a safetensors file keeps no order
+        for cut in CUTS:
+            hits = (ranks <= cut).astype(np.float64)
+            if name.endswith("text_to_image"):
+                hits = np.bincount(owners, hits) / np.bincount(owners)
+            yield f"{name} R@{cut}", hits
+    for part in ("negatives", "negatives_image_hidden"):
+        for kind, found in report.get(part, {}).items():
+            for how in ("separate", "joint"):
+                yield f"{part} {kind} {how}", np.array([found[how]])
+
+
+def write_table(folder: str, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows as CSV and Markdown, and the differences as a plot (SVG), below a local folder."""
+    os.makedirs(folder, exist_ok=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(os.path.join(folder, "table.csv"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = ["| arm | metric | % | 95 % | difference | 95 % |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [row["arm"], row["metric"], f"{100 * row['mean']:.1f}", _range(row["low"], row["high"]), "", ""]
+        if "difference" in row:
+            cells[4:] = [f"{100 * row['difference']:+.1f}", _range(row["difference_low"], row["difference_high"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    with open(os.path.join(folder, "table.md"), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    _plot(os.path.join(folder, "plot.svg"), [row for row in rows if "difference" in row and row["metric"].endswith("R@1")])
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _plot(path: str, rows: list[dict[str, Any]]) -> None:
+    """Differences of recall at 1 with their intervals, one panel a metric."""
+    if not rows:
+        return
+    try:
+        import altair
+    except ImportError:
+        raise ConfigError("the plot needs the package altair: pip install 'cmcl[train]'") from None
+    percent = [{**row, **{key: 100 * row[key] for key in ("difference", "difference_low", "difference_high")}} for row in rows]
+    base = altair.Chart(altair.Data(values=json.loads(json.dumps(percent)))).encode(y=altair.Y("arm:N", title=None, sort=None))
+    bars = base.mark_rule().encode(x=altair.X("difference_low:Q", title="difference, points"), x2="difference_high:Q")
+    dots = base.mark_point(filled=True).encode(x="difference:Q")
+    zero = altair.Chart(altair.Data(values=[{}])).mark_rule(strokeDash=[4, 4]).encode(x=altair.datum(0))
+    charts = [altair.layer(zero, *(part.transform_filter(altair.datum.metric == metric) for part in (bars, dots))).properties(
+        title=metric, width=320) for metric in dict.fromkeys(row["metric"] for row in rows)]
+    altair.vconcat(*charts).save(path)

@@ -1,0 +1,138 @@
+"""Evaluating a checkpoint on a corpus: retrieval both ways, and hard negatives by kind, from separate encodings and from joint ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from model import metrics
+from model.batch import KINDS
+from model.scoring import Gallery, Head, Scorer, load_network, trained_head
+from schemas.errors import ConfigError
+from schemas.regions import ImageRegions
+
+
+class CorpusPairs:
+    """The pairs of a corpus that can be measured on: their image has regions, their caption fits the network.
+
+    rows: int64 [T], of `tokens`, in the corpus' order. skipped: captions left out, by reason. Raises ConfigError when there are none.
+    """
+
+    def __init__(self, scorer: Scorer):
+        self.shards = scorer.shards
+        columns = self.shards.pairs.columns
+        shown, short = columns["regions"] > 0, scorer.fits(columns["length"])
+        self.rows = np.flatnonzero(shown & short)
+        self.skipped = {"the image has no regions": int((~shown).sum()), "the caption is too long": int((shown & ~short).sum())}
+        if not len(self.rows):
+            raise ConfigError(f"corpus: {self.shards.corpus.url} has no caption that fits and whose image has regions")
+        _, self._firsts, owners = np.unique(columns["image"][self.rows], return_index=True, return_inverse=True)
+        self.gallery = Gallery(scorer, owners, self._regions, lambda caption: self.pair(caption).caption)
+
+    def pair(self, caption: int) -> Any:
+        """The row of `tokens` of a caption."""
+        return self.shards.pair(int(self.rows[caption]))[0]
+
+    def _regions(self, image: int) -> ImageRegions:
+        at = self.shards.pair(int(self.rows[self._firsts[image]]))[1]
+        assert at is not None
+        return self.shards.regions(at)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Ranks of each caption's image, int64 [T], and of each image's best caption, int64 [I]."""
+
+    text_to_image: np.ndarray
+    image_to_text: np.ndarray
+
+    def recall(self) -> dict[str, dict[str, float]]:
+        """R@1, R@5 and R@10 of both directions."""
+        return {"text_to_image": metrics.recall(self.text_to_image), "image_to_text": metrics.recall(self.image_to_text)}
+
+
+def retrieve(gallery: Gallery, scores: np.ndarray, true: np.ndarray, head: Head | None = None, count: int = 32) -> Retrieval:
+    """Ranks by scores [I, T], after the first `count` candidates of each query are put in the order of `head`'s joint scores, if given."""
+    sides = []
+    for texts_ask in (True, False):
+        asked, right = (scores.T, true.T) if texts_ask else (scores, true)
+        if head:
+            first = metrics.top(asked, count)
+            queries = np.repeat(np.arange(len(asked)), first.shape[1])
+            pairs = np.stack([first.ravel(), queries] if texts_ask else [queries, first.ravel()], 1)
+            asked = metrics.reranked(asked, first, gallery.joint_scores(pairs, head).reshape(first.shape))
+        sides.append(metrics.ranks(asked, right))
+    return Retrieval(*sides)
+
+
+def told_from_negatives(pairs: CorpusPairs, head: Head, hidden: bool = False) -> dict[str, dict[str, float]]:
+    """By kind of hard negative, how many there are and the share of them that scores below the caption (a tie does not count).
+
+    `separate` and `joint` encodings. Negatives that are too long for the network are left out. `hidden`: with the image hidden.
+    """
+    scorer, gallery = pairs.gallery.scorer, pairs.gallery
+    counts, right = np.zeros(len(KINDS), int), np.zeros((2, len(KINDS)), int)
+    for caption, owner in enumerate(gallery.owners.tolist()):
+        pair = pairs.pair(caption)
+        kept = np.flatnonzero(scorer.fits(pair.negatives.lengths))
+        if len(kept):
+            texts = [pair.caption, *(pair.negatives.at(int(one)) for one in kept)]
+            regions, kinds = [gallery.regions(owner)], pair.negative_kinds[kept].astype(int)
+            apart = scorer.separate(scorer.project_images(regions, hidden), scorer.project_texts(texts))[0]
+            together = scorer.joint(regions, texts, np.stack([np.zeros(len(texts), int), np.arange(len(texts))], 1), head, hidden)
+            np.add.at(counts, kinds, 1)
+            for number, scores in enumerate((apart, together)):
+                np.add.at(right[number], kinds, scores[0] > scores[1:])
+    return {KINDS[kind]: {"negatives": int(counts[kind]), "separate": float(right[0, kind] / counts[kind]),
+                          "joint": float(right[1, kind] / counts[kind])} for kind in np.flatnonzero(counts).tolist()}
+
+
+def evaluate(checkpoint_url: str, corpus: str, rerank: int | None = 32, head: Head | None = None,
+             truth: dict[str, set[str]] | None = None, hidden: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Everything that is measured of a checkpoint on a corpus.
+
+    Args:
+        rerank: candidates of each query that the joint head orders; 0: none, None: all.
+        truth: by pair id, the pair ids of the images that its caption is true of, where that is known; its own image always counts.
+        hidden: also tell captions from negatives with the image hidden, which shows what text alone gives away.
+
+    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T].
+
+    Raises CheckpointError and ConfigError, naming the key, when one cannot be read or they do not fit each other.
+    """
+    network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
+    pairs, chosen = CorpusPairs(Scorer(network, held, corpus)), head or trained_head(held)
+    gallery = pairs.gallery
+    scores, own = gallery.separate_scores(), gallery.own
+    found = {"separate": retrieve(gallery, scores, own)}
+    if rerank != 0:
+        found["reranked"] = retrieve(gallery, scores, own, chosen, scores.size if rerank is None else rerank)
+    report: dict[str, Any] = {
+        "checkpoint": held.url, "step": held.state["step"], "corpus": corpus, "images": len(gallery), "captions": len(gallery.owners),
+        "head": chosen, "skipped": pairs.skipped, "recall": {name: one.recall() for name, one in found.items()},
+        "negatives": told_from_negatives(pairs, chosen)}
+    if truth is not None:
+        true = own | _true_of(pairs, truth)
+        report["ceiling"] = {"text_to_image": metrics.ceilings(own.T, true.T), "image_to_text": metrics.ceilings(own, true)}
+        report["recall_of_all_true"] = {"separate": retrieve(gallery, scores, true).recall()}
+        if rerank != 0:
+            all_true = retrieve(gallery, scores, true, chosen, scores.size if rerank is None else rerank)
+            report["recall_of_all_true"]["reranked"] = all_true.recall()
+    if hidden:
+        report["negatives_image_hidden"] = told_from_negatives(pairs, chosen, hidden=True)
+    arrays = {f"{name}.{side}": getattr(one, side) for name, one in found.items() for side in ("text_to_image", "image_to_text")}
+    return report, {**arrays, "owners": gallery.owners}
+
+
+def _true_of(pairs: CorpusPairs, truth: dict[str, set[str]]) -> np.ndarray:
+    """bool [I, T]: images that captions are true of, by the truth file."""
+    owners = pairs.gallery.owners
+    ids = [pairs.pair(caption).pair_id for caption in range(len(owners))]
+    images = dict(zip(ids, owners.tolist(), strict=True))
+    true = np.zeros((len(pairs.gallery), len(ids)), bool)
+    for caption, name in enumerate(ids):
+        true[[images[other] for other in truth.get(name, ()) if other in images], caption] = True
+    return true

@@ -1,0 +1,68 @@
+"""Retrieval metrics, their ceilings and their intervals. Ties count as wrong: a constant score has a recall of 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+CUTS = (1, 5, 10)
+
+
+def ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Rank, int64 [Q] from 1, of each query's best true candidate: 1 + the false candidates whose score is not below it.
+
+    scores: float [Q, C], not NaN. true: bool [Q, C], at least one a query.
+    """
+    best = np.where(true, scores, -np.inf).max(1)
+    return 1 + ((scores >= best[:, None]) & ~true).sum(1)
+
+
+def reranked(scores: np.ndarray, candidates: np.ndarray, joint: np.ndarray) -> np.ndarray:
+    """Scores [Q, C] in which each query's candidates, int64 [Q, K], come first, in the order of their joint scores [Q, K]."""
+    below = scores - scores.max(1, keepdims=True) + joint.min(1, keepdims=True) - 1
+    np.put_along_axis(below, candidates, joint.astype(below.dtype), 1)
+    return below
+
+
+def top(scores: np.ndarray, count: int) -> np.ndarray:
+    """The candidates with the highest scores, int64 [Q, min(count, C)], lower index first among equals."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
+
+
+def recall(found: np.ndarray) -> dict[str, float]:
+    """Share of ranks within 1, 5 and 10."""
+    return {f"R@{cut}": float((found <= cut).mean()) for cut in CUTS}
+
+
+def ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """The recall that a scorer could reach that knows what is true and nothing else, where only a query's own candidates count.
+
+    It puts the true candidates first in any order, so that one of `own` (bool [Q, C], within `true`) is among the first k by chance:
+    1 - C(n - m, k) / C(n, k) with n true ones, m of them own.
+    """
+    counts = list(zip(true.sum(1).tolist(), own.sum(1).tolist(), strict=True))
+    return {f"R@{cut}": float(np.mean([1 - comb(n - m, cut) / comb(n, cut) if n > cut else 1.0 for n, m in counts])) for cut in CUTS}
+
+
+def interval(values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None, draws: int = 2000,
+             seed: int = 0) -> tuple[float, float, float]:
+    """A mean and its 95 % interval by a bootstrap over seeds and images at once; with `against`, of the paired difference.
+
+    values, against: one array [I] of a value an image for each seed. The same images, and where there are as many the same seeds, are drawn
+    for both.
+    """
+    rng = np.random.default_rng(seed)
+    sides = [np.stack(list(side)) for side in ([values] if against is None else [values, against])]
+    paired = len(sides) == 2 and len(sides[0]) == len(sides[1])
+    found = []
+    for _ in range(draws):
+        count = sides[0].shape[1]
+        weights = np.bincount(rng.integers(count, size=count), minlength=count) / count
+        rows = [rng.integers(side.shape[0], size=side.shape[0]) for side in sides]
+        means = [float((side[rows[0 if paired else number]] @ weights).mean()) for number, side in enumerate(sides)]
+        found.append(means[0] - (means[1] if len(means) > 1 else 0.0))
+    centre = float(sides[0].mean()) - (float(sides[1].mean()) if len(sides) > 1 else 0.0)
+    low, high = np.quantile(found, [0.025, 0.975])
+    return centre, float(low), float(high)

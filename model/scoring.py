@@ -1,0 +1,154 @@
+"""Scoring images against texts with a checkpoint: each encoded alone, or jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import checkpoint
+from model.batch import Batch, Images, Texts, Vocabulary
+from model.checkpoint import Checkpoint
+from model.data.collate import image_table, text_table
+from model.data.settings import DataSettings
+from model.data.shards import Shards
+from model.heads import Network
+from model.transformer import ModelSettings, Shape
+from schemas.errors import ConfigError
+from schemas.regions import ImageRegions
+
+Head = Literal["match", "contrast"]
+_AT_ONCE = 64  # images or texts encoded, and sequences scored, at a time
+
+
+def load_network(url: str, device: str = "cpu") -> tuple[Network, Checkpoint]:
+    """The network of a checkpoint, in evaluation mode, and the checkpoint. Raises CheckpointError when it is absent or damaged."""
+    held = checkpoint.load(url, only="model")
+    facts = held.state["facts"]
+    network = Network(ModelSettings.model_validate(held.state["settings"]["model"]), Shape(
+        vocabulary=facts["vocabulary"]["size"], features=facts["features"], geometry=facts["geometry"], classes=facts["classes"]))
+    checkpoint.fill(network, held)
+    return network.to(device).eval(), held
+
+
+def trained_head(held: Checkpoint) -> Head:
+    """The head that scores joint sequences: the one that the run trained, matching before contrast."""
+    settings = held.state["settings"]
+    if settings["task"] == "retrieval":
+        head: Head = settings["retrieval"]["score"]
+        return head
+    return "match" if settings["objectives"]["itm"] is not None else "contrast"
+
+
+class Scorer:
+    """A network that is asked about the images and texts of a corpus.
+
+    Raises ConfigError, naming the key, when the corpus' tokenizer or features are not those of the checkpoint.
+    """
+
+    def __init__(self, network: Network, held: Checkpoint, corpus: str):
+        self.network, self.device = network, network.contrast.bias.device
+        given, facts = held.state["settings"]["data"], held.state["facts"]
+        self._settings = DataSettings.model_validate({**given, "corpus": corpus, "max_regions": network.settings.max_regions,
+                                                      "max_tokens": network.settings.positions})
+        self._vocabulary = Vocabulary(**facts["vocabulary"])
+        self.shards = Shards(corpus)
+        self.tokenizer = self.shards.tokenizer
+        if self.tokenizer.sha256 != self._vocabulary.sha256:
+            raise ConfigError(f"corpus: the tokenizer of {corpus} ({self.tokenizer.sha256[:12]}) is not the one that {held.url} was "
+                              f"trained with ({self._vocabulary.sha256[:12]})")
+        if self.shards.widths[0] != network.shape.features:
+            raise ConfigError(f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, those that {held.url} takes "
+                              f"{network.shape.features}")
+
+    def fits(self, lengths: np.ndarray) -> np.ndarray:
+        """Which numbers of tokens, without `[CLS]` and `[SEP]`, the network takes, bool."""
+        return lengths + 2 <= self.network.settings.positions
+
+    def _images(self, regions: Sequence[ImageRegions], hidden: bool) -> Images:
+        made = image_table(regions, [0] * len(regions), self._settings)
+        return replace(made, hidden=torch.arange(made.boxes.shape[1]) < made.counts[:, None]) if hidden else made
+
+    def _texts(self, tokens: Sequence[np.ndarray]) -> Texts:
+        return text_table(tokens, [0] * len(tokens), self._settings, self._vocabulary)
+
+    @torch.inference_mode()
+    def project_images(self, regions: Sequence[ImageRegions], hidden: bool = False) -> Tensor:
+        """Images, encoded alone and projected, [n, H]; `hidden`: every region masked, so that nothing but boxes is left."""
+        batch, body = Batch("images", (), images=self._images(regions, hidden)).to(self.device), self.network.body
+        img = body.encode(body.embed(batch, hidden), torch.arange(len(regions), device=self.device), None).img
+        assert img is not None
+        return self.network.contrast.of_images(img)
+
+    @torch.inference_mode()
+    def project_texts(self, tokens: Sequence[np.ndarray]) -> Tensor:
+        """Texts, encoded alone and projected, [n, H]."""
+        batch, body = Batch("texts", (), texts=self._texts(tokens)).to(self.device), self.network.body
+        cls = body.encode(body.embed(batch), None, torch.arange(len(tokens), device=self.device)).cls
+        assert cls is not None
+        return self.network.contrast.of_texts(cls)
+
+    @torch.inference_mode()
+    def joint(self, regions: Sequence[ImageRegions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head,
+              hidden: bool = False) -> np.ndarray:
+        """Scores of joint sequences, float32 [n]; pairs: int64 [n, 2], (image, text)."""
+        batch = Batch("pairs", (), self._images(regions, hidden), self._texts(tokens)).to(self.device)
+        rows, body, contrast = torch.from_numpy(pairs).to(self.device), self.network.body, self.network.contrast
+        states = body.encode(body.embed(batch, hidden), rows[:, 0], rows[:, 1])
+        assert states.img is not None and states.cls is not None
+        if head == "match":
+            return self.network.match(states.cls).float().cpu().numpy()
+        return contrast.pairs(contrast.of_images(states.img), contrast.of_texts(states.cls)).float().cpu().numpy()
+
+    def separate(self, images: Tensor, texts: Tensor) -> np.ndarray:
+        """Scores of all projected images with all projected texts, float32 [n, m]."""
+        return self.network.contrast.matrix(images, texts).detach().float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images and captions to retrieve among.
+
+    owners: int64 [T], the image of each caption; every number in [0, images) is among them. regions, tokens: of an image or caption by
+    number.
+    """
+
+    scorer: Scorer
+    owners: np.ndarray
+    regions: Callable[[int], ImageRegions]
+    tokens: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        """Images."""
+        return int(self.owners.max()) + 1
+
+    @property
+    def own(self) -> np.ndarray:
+        """Which caption is which image's, bool [I, T]."""
+        return self.owners[None, :] == np.arange(len(self))[:, None]
+
+    def separate_scores(self) -> np.ndarray:
+        """Score of every image with every caption, each encoded alone, float32 [I, T]."""
+        images = [self.scorer.project_images([self.regions(one) for one in some.tolist()]) for some in _chunks(len(self))]
+        texts = [self.scorer.project_texts([self.tokens(one) for one in some.tolist()]) for some in _chunks(len(self.owners))]
+        return self.scorer.separate(torch.cat(images), torch.cat(texts))
+
+    def joint_scores(self, pairs: np.ndarray, head: Head) -> np.ndarray:
+        """Scores of (image, caption), int64 [n, 2], encoded jointly, float32 [n]."""
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        found = np.zeros(len(pairs), np.float32)
+        for some in _chunks(len(pairs)):
+            chosen = order[some]
+            (images, image_at), (texts, text_at) = (np.unique(pairs[chosen, side], return_inverse=True) for side in (0, 1))
+            found[chosen] = self.scorer.joint([self.regions(one) for one in images.tolist()], [self.tokens(one) for one in texts.tolist()],
+                                              np.stack([image_at, text_at], 1), head)
+        return found
+
+
+def _chunks(count: int) -> Iterator[np.ndarray]:
+    """0 ... count - 1 in pieces."""
+    return iter(np.array_split(np.arange(count), max(1, -(-count // _AT_ONCE))))

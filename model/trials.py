@@ -1,0 +1,192 @@
+"""Public test sets, read in their own formats and measured on the regions of a corpus that has their images.
+
+SugarCrepe (Hsieh et al. 2023): a JSON object of objects with filename, caption, negative_caption; one file a kind.
+ARO (Yuksekgonul et al. 2023): a JSON list of objects with image_path, true_caption, false_caption and the box that the image is cropped to
+(bbox_x, bbox_y, bbox_w, bbox_h).
+Winoground (Thrush et al. 2022): JSON lines, or a list, of objects with id, image_0, image_1, caption_0, caption_1.
+Karpathy's splits (2015): a JSON object with images, each with filename, split and sentences with raw.
+
+Images are found by file name, without folder, extension and leading zeros, among the image ids of the corpus.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from model.evaluate import retrieve
+from model.scoring import Gallery, Head, Scorer
+from schemas import files
+from schemas.corpus import open_corpus
+from schemas.errors import SourceError
+from schemas.regions import ImageRegions, RegionFile
+from schemas.trials import TRIALS
+
+
+def read_trials(name: str, url: str, split: str = "test") -> pa.Table:
+    """A public set as a `trials` table; name: sugarcrepe, aro, winoground or karpathy; split: of Karpathy's.
+
+    Raises SourceError when the file is not JSON of that set's form, naming the entry and the key.
+    """
+    try:
+        with files.open_read(url) as file:
+            text = file.read().decode("utf-8")
+        held = json.loads(text) if not _is_lines(text) else [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, UnicodeDecodeError) as error:
+        raise SourceError(f"{url} is not JSON: {error}") from None
+    kind = os.path.splitext(url.rstrip("/").rpartition("/")[2])[0]
+    rows = []
+    try:
+        for entry, row in READERS[name](held, kind, split):
+            rows.append({"set": name, "box": None, **row, "trial_id": f"{name}/{row['kind']}/{entry}"})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"has no key {error}" if isinstance(error, KeyError) else f"is of another form ({error})"
+        raise SourceError(f"{url}: entry {len(rows)} {what}; {name} was expected") from None
+    if not rows:
+        raise SourceError(f"{url} has no entries{f' of the split {split!r}' if name == 'karpathy' else ''}")
+    return pa.Table.from_pylist(rows, schema=TRIALS)
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a text is one JSON object a line."""
+    lines = text.strip().splitlines()
+    return len(lines) > 1 and all(line.strip().startswith("{") and line.strip().endswith("}") for line in lines[:2])
+
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+
+
+def _sugarcrepe(held: Any, kind: str, _: str) -> Rows:
+    for entry, row in held.items():
+        yield entry, {"kind": kind, "scheme": "choice", "images": [row["filename"]], "captions": [row["caption"], row["negative_caption"]]}
+
+
+def _aro(held: Any, kind: str, _: str) -> Rows:
+    for number, row in enumerate(held):
+        box = [float(row[f"bbox_{side}"]) for side in "xywh"] if "bbox_x" in row else None
+        yield str(number), {"kind": kind, "scheme": "choice", "images": [row["image_path"]], "box": box,
+                            "captions": [row["true_caption"], row["false_caption"]]}
+
+
+def _winoground(held: Any, kind: str, _: str) -> Rows:
+    for row in held:
+        yield str(row["id"]), {"kind": str(row.get("collapsed_tag", kind)), "scheme": "group", "images": [row["image_0"], row["image_1"]],
+                               "captions": [row["caption_0"], row["caption_1"]]}
+
+
+def _karpathy(held: Any, _: str, split: str) -> Rows:
+    for row in held["images"]:
+        if row["split"] == split:
+            yield row["filename"], {"kind": split, "scheme": "retrieval", "images": [row["filename"]],
+                                    "captions": [sentence["raw"].strip() for sentence in row["sentences"]]}
+
+
+READERS: dict[str, Callable[[Any, str, str], Rows]] = {"sugarcrepe": _sugarcrepe, "aro": _aro, "winoground": _winoground,
+                                                        "karpathy": _karpathy}
+
+
+def stem(name: str) -> str:
+    """What is left of a file name or image id to compare: COCO's `000000000139.jpg` and `coco/139` are both 139."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    bare = os.path.splitext(last)[0]
+    return bare.lstrip("0") or bare
+
+
+class CorpusImages:
+    """The regions of a corpus' images by file name."""
+
+    def __init__(self, corpus: str):
+        held, index = open_corpus(corpus)
+        stages = [entry["stage"] for entry in index["stages"] if entry["stage"] in ("regions", "image_regions")]
+        self._files = [RegionFile(held.table_url(stage, "regions", part)) for stage in stages for part in range(held.partitions)]
+        self._at: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+        for number, file in enumerate(self._files):
+            for row, image_id in enumerate(file.image_ids()):
+                self._at[stem(image_id)].setdefault(image_id, (number, row))
+
+    def find(self, name: str, box: list[float] | None) -> ImageRegions | str:
+        """The regions of an image, those inside a box if there is one; or why there are none."""
+        found = self._at.get(stem(name), {})
+        if len(found) != 1:
+            return "the corpus has several images of that name" if found else "the corpus has no such image"
+        number, row = next(iter(found.values()))
+        regions = self._files[number][row]
+        regions = regions if box is None else cropped(regions, box)
+        return regions if len(regions.boxes) else "the image has no regions"
+
+
+def cropped(held: ImageRegions, box: list[float]) -> ImageRegions:
+    """The regions whose centre lies in a box (x, y, width, height, px), cut at its sides, as regions of an image of that size.
+
+    Cropping the photo first and detecting in the crop, as ARO does, finds other regions.
+    """
+    x, y, width, height = box
+    centres = (held.boxes[:, :2] + held.boxes[:, 2:]) / 2 - [x, y]
+    kept = ((centres >= 0) & (centres < [width, height])).all(1)
+    boxes = np.clip(held.boxes[kept] - np.array([x, y, x, y]), 0, np.array([width, height] * 2)).astype(np.float32)
+    others: dict[str, Any] = {name: None if (part := getattr(held, name)) is None else part[kept]
+              for name in ("features", "confidence", "soft_labels", "classes", "attributes")}
+    return replace(held, width=max(1, round(width)), height=max(1, round(height)), boxes=boxes, **others)
+
+
+def measure(scorer: Scorer, trials: pa.Table, corpus: str, head: Head, rerank: int | None = 32) -> dict[str, Any]:
+    """Scores by set and kind, from separate encodings and from joint ones; ties count as wrong.
+
+    choice: share of trials whose first caption has the highest score. group: Winoground's text, image and group score. retrieval: recall at
+    1, 5 and 10 both ways. What cannot be scored is counted by reason under `skipped`.
+    """
+    images, skipped = CorpusImages(corpus), Counter[str]()
+    by_kind: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
+    for row in trials.to_pylist():
+        regions = [images.find(name, row["box"]) for name in row["images"]]
+        tokens = scorer.tokenizer.encode(row["captions"])
+        wrong = [one for one in regions if isinstance(one, str)]
+        if wrong or not scorer.fits(np.array([len(one) for one in tokens])).all():
+            skipped[wrong[0] if wrong else "a caption is too long"] += 1
+        else:
+            by_kind[row["set"], row["kind"], row["scheme"]].append((regions, tokens))
+    report: dict[str, Any] = {"skipped": dict(skipped)}
+    for (name, kind, scheme), held in by_kind.items():
+        values = _retrieval(scorer, held, head, rerank) if scheme == "retrieval" else _choices(scorer, held, head, scheme)
+        report.setdefault(name, {})[kind] = {"trials": len(held), **values}
+    return report
+
+
+def _choices(scorer: Scorer, held: list[Any], head: Head, scheme: str) -> dict[str, Any]:
+    outcomes: dict[str, list[dict[str, bool]]] = {"separate": [], "joint": []}
+    for regions, tokens in held:
+        pairs = np.array([(image, text) for image in range(len(regions)) for text in range(len(tokens))])
+        scores = {"separate": scorer.separate(scorer.project_images(regions), scorer.project_texts(tokens)),
+                  "joint": scorer.joint(regions, tokens, pairs, head).reshape(len(regions), len(tokens))}
+        for how, found in scores.items():
+            outcomes[how].append(right(found, scheme))
+    return {how: {name: float(np.mean([one[name] for one in found])) for name in found[0]} for how, found in outcomes.items()}
+
+
+def right(scores: np.ndarray, scheme: str) -> dict[str, bool]:
+    """Whether scores [images, captions] answer a trial."""
+    if scheme == "choice":
+        return {"accuracy": bool((scores[0, 0] > scores[0, 1:]).all())}
+    others = ~np.eye(len(scores), dtype=bool)
+    own = np.diag(scores)
+    text = bool((own[:, None] > scores)[others].all())
+    image = bool((own[None, :] > scores)[others].all())
+    return {"text": text, "image": image, "group": text and image}
+
+
+def _retrieval(scorer: Scorer, held: list[Any], head: Head, rerank: int | None) -> dict[str, Any]:
+    owners = np.repeat(np.arange(len(held)), [len(tokens) for _, tokens in held])
+    captions = [text for _, tokens in held for text in tokens]
+    gallery = Gallery(scorer, owners, lambda image: held[image][0][0], captions.__getitem__)
+    scores = gallery.separate_scores()
+    values = {"separate": retrieve(gallery, scores, gallery.own).recall()}
+    if rerank != 0:
+        values["reranked"] = retrieve(gallery, scores, gallery.own, head, scores.size if rerank is None else rerank).recall()
+    return values
