@@ -54,7 +54,8 @@ class TrainSettings(BaseModel):
     retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="task: retrieval")
     mixing: Literal["sum", "one"] = Field("sum", description="the weighted sum of all losses (UNIMO), or one task a batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
-    flops: float | None = Field(None, gt=0, description="budget of operations, counted at every update; the first of steps and flops ends it")
+    flops: float | None = Field(
+        None, gt=0, description="budget of operations, then counted at every update; the first of steps and flops ends the training")
     accumulate: int = Field(1, ge=1, description="batches an update")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes; weights stay float32")

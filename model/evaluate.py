@@ -13,6 +13,7 @@ from model.batch import KINDS
 from model.scoring import Gallery, Head, Scorer, load_network, trained_head
 from schemas.errors import ConfigError
 from schemas.regions import ImageRegions
+from schemas.token_rows import PairTokens
 
 
 class CorpusPairs:
@@ -32,14 +33,12 @@ class CorpusPairs:
         _, self._firsts, owners = np.unique(columns["image"][self.rows], return_index=True, return_inverse=True)
         self.gallery = Gallery(scorer, owners, self._regions, lambda caption: self.pair(caption).caption)
 
-    def pair(self, caption: int) -> Any:
+    def pair(self, caption: int) -> PairTokens:
         """The row of `tokens` of a caption."""
-        return self.shards.pair(int(self.rows[caption]))[0]
+        return self.shards.pair(int(self.rows[caption]))
 
     def _regions(self, image: int) -> ImageRegions:
-        at = self.shards.pair(int(self.rows[self._firsts[image]]))[1]
-        assert at is not None
-        return self.shards.regions(at)
+        return self.shards.regions(self.shards.image(int(self.rows[self._firsts[image]]), alone=False))
 
 
 @dataclass(frozen=True)

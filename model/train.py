@@ -127,7 +127,8 @@ def _update(network: Network, optimizer: torch.optim.AdamW, objectives: list[Obj
         constrain(network)
     else:
         progress.skipped += 1
-    progress.step, progress.flops, progress.samples = progress.step + 1, progress.flops + (operations if settings.flops else 0), progress.samples + int(samples)
+    progress.step, progress.samples = progress.step + 1, progress.samples + int(samples)
+    progress.flops += operations if settings.flops else 0
     progress.losses.update({one.name: sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number]})
     total = sum(one.settings.weight * sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number])
     return Update(total, norm, operations, lr, stop > 0)

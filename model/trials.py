@@ -104,7 +104,7 @@ class CorpusImages:
 
     def __init__(self, corpus: str):
         held, index = open_corpus(corpus)
-        stages = [entry["stage"] for entry in index["stages"] if entry["stage"] in ("regions", "image_regions")]
+        stages = [entry.stage for entry in index.stages if entry.stage in ("regions", "image_regions")]
         self._files = [RegionFile(held.table_url(stage, "regions", part)) for stage in stages for part in range(held.partitions)]
         self._at: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         for number, file in enumerate(self._files):

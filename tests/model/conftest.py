@@ -36,3 +36,10 @@ def run(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = TrainSettings.model_validate(training(corpus, tmp_path_factory.mktemp("run"), objectives={"cmcl": {}, "itm": {}}))
     train(settings, ShardLoader(Batches(settings.data, seed=0, masking=settings.masking, wanted=wanted(settings))))
     return settings.output
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """8 images with a caption each, by the same tokenizer and detector."""
+    sizes = Sizes(images=8, captions=1, alone=1, texts=1, negatives=4, partitions=1)
+    return write_corpus(str(tmp_path_factory.mktemp("few") / "c"), sizes, seed=1).url
