@@ -115,14 +115,12 @@ class LmdbFile:
         if own != number or flags & 0xF not in (_BRANCH, _LEAF) or not _HEADER <= lower <= len(page) or lower & 1:
             raise self._damaged(number, "its header makes no sense")
         nodes = list(struct.unpack_from(f"<{(lower - _HEADER) // 2}H", page, _HEADER))
-        if any(node + 8 > len(page) or node + 8 + int.from_bytes(page[node + 6:node + 8], "little") > len(page) for node in nodes):
-            raise self._damaged(number, "a node lies outside of it")
         if not nodes:
             raise self._damaged(number, "it is empty")
         return page, nodes, bool(flags & _LEAF)
 
     @staticmethod
-    def _key(page: bytes, node: int) -> bytes:
+    def _key(page: bytes, node: int) -> bytes:  # of a damaged node less than it should be: slices end where the page does
         return page[node + 8:node + 8 + int.from_bytes(page[node + 6:node + 8], "little")]
 
     @staticmethod
@@ -130,6 +128,8 @@ class LmdbFile:
         return int.from_bytes(page[node:node + 6], "little")
 
     def _value(self, page: bytes, node: int, max_bytes: int) -> bytes:
+        if node + 8 > len(page):
+            raise LmdbError(f"{self.path} is damaged: a node lies outside of its page")
         low, high, flags, length = struct.unpack_from("<HHHH", page, node)
         size, start = low | high << 16, node + 8 + length
         if flags & _SPECIAL:
