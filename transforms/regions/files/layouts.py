@@ -174,10 +174,10 @@ def _are_halves(data: bytes) -> bool:
     words = np.frombuffer(data, "<u2")
     low = words[::max(len(words) // _LOOKED_AT * 2, 2)]
     low = low[low != 0]
-    if len(np.unique(low)) < _ENOUGH or not (low & 0x1FFF).any():
-        return False
     exponents = (low >> 10) & 31
-    if exponents.max() == 31 or exponents.std() >= 5:  # random bits: 9.2
+    if len(low) < _ENOUGH or exponents.max() == 31 or exponents.std() >= 5:  # random bits: 9.2
+        return False
+    if len(np.unique(low)) < _ENOUGH or not (low & 0x1FFF).any():
         return False
     if len(low) >= 4 * _ENOUGH:
         return True
