@@ -97,7 +97,7 @@ def validated(model: type[Model], value: dict[str, Any], where: str) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         lines = [_explain(model, dict(problem)) for problem in error.errors()]
-        raise ConfigError(f"{where}: " + "\n".join(lines)) from None
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
 
 
 def resolved(path: str, base: str) -> str:
