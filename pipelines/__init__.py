@@ -1,1 +1,1 @@
-"""The jobs people run: configuration, assembly, the `cmcl` command."""
+"""The jobs that users run: configuration, assembly, and the `cmcl` command."""

@@ -1,4 +1,4 @@
-"""From a configuration to its stages."""
+"""Builds the stages that a configuration asks for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from transforms.core.stage import Stage
 
 
 def stages_of(config: Config) -> list[Stage]:
-    """The stages of a corpus, each after those that it reads.
+    """The stages of a corpus, each after the stages it reads.
 
-    Raises ConfigError, naming the key, when a stage cannot be had: a package or a model is missing, or two keys ask for one stage.
+    Raises ConfigError, naming the key, when a stage is unavailable: a package or model is missing, or two keys ask for the same stage.
     """
     stages: list[Stage] = []
     made_by: dict[str, str] = {}
@@ -26,7 +26,7 @@ def stages_of(config: Config) -> list[Stage]:
         try:
             for stage in _asked_for(entry, config, stages):
                 if stage.name in made_by:
-                    raise ValueError(f"{made_by[stage.name]} and {entry.key} exclude each other: both make the stage {stage.name}")
+                    raise ValueError(f"{made_by[stage.name]} and {entry.key} are mutually exclusive: both make the stage {stage.name}")
                 made_by[stage.name] = entry.key
                 stages.append(stage)
         except (ValueError, OSError, SourceError, ImportError) as error:
@@ -49,9 +49,9 @@ def _asked_for(entry: Entry, config: Config, before: Sequence[Stage]) -> list[St
 
 
 def _params(entry: Entry, kind: type[Stage], config: Config) -> Any:
-    """What the key holds, or, where a stage wants more than that, the configuration's values of the same names.
+    """The settings under the entry's key, or, for stages with other settings, the configuration's values by field name.
 
-    A field that is no key of the configuration gets the value of the entry's own key.
+    A field that is not a key of the configuration gets the value under the entry's key.
     """
     own = getattr(config, entry.key) if entry.key else None
     if kind.params_type is entry.settings:
@@ -61,11 +61,11 @@ def _params(entry: Entry, kind: type[Stage], config: Config) -> Any:
 
 
 def _check_packages(kind: type[Stage]) -> None:
-    """Raises ImportError, with the command that brings them, when packages that a stage requires are not installed."""
+    """Raises ImportError, with the install command, when packages that a stage requires are not installed."""
     missing = [name for name in kind.packages if not _is_installed(name)]
     if missing:
-        bring = f"'cmcl[{kind.extra}]'" if kind.extra else " ".join(missing)
-        raise ImportError(f"the stage {kind.name} requires {', '.join(missing)}: pip install {bring}")
+        target = f"'cmcl[{kind.extra}]'" if kind.extra else " ".join(missing)
+        raise ImportError(f"the stage {kind.name} requires {', '.join(missing)}: pip install {target}")
 
 
 def _is_installed(package: str) -> bool:

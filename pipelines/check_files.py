@@ -1,4 +1,4 @@
-"""Checks the files of a corpus against what vouches for them: tables by records, records by manifests, manifests by `corpus.json`."""
+"""Checks a corpus's files: tables against records, records against manifests, manifests against `corpus.json`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from schemas.store import FileInfo
 class Finding:
     """One fault.
 
-    stage: where it lies, "" for the root of the corpus. partition: the task whose work it spoils; None: the manifest alone.
-    text: a sentence for people, which names the file. foreign: it is something that the corpus did not write, which making the stage
-    again would not change.
+    stage: the stage it was found in, "" for the corpus root. partition: the task whose output is affected; None: only the manifest.
+    text: a message for users, which names the file. foreign: the file was not written by the corpus, so rebuilding the stage does not
+    help.
     """
 
     stage: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 def file_faults(corpus: Corpus, index: Index) -> Iterator[Finding]:
-    """Every fault of files: each is there, with the bytes, rows and schema that were written, and nothing else is."""
+    """All file faults: files that are missing, differ from what was written (bytes, rows, schema), or do not belong."""
     yield from _root_faults(corpus, index)
     for entry in index.stages:
         yield from _Stage(corpus, index, entry).faults()
@@ -40,9 +40,9 @@ def _root_faults(corpus: Corpus, index: Index) -> Iterator[Finding]:
     stages = {entry.stage for entry in index.stages}
     for entry in files.entries(corpus.url):
         if entry.kind == "link" and entry.name in stages:
-            yield Finding(entry.name, None, f"{entry.name}: its folder is a link", foreign=True)
+            yield Finding(entry.name, None, f"{entry.name}: the stage's folder is a link", foreign=True)
         elif entry.kind == "folder" and entry.name not in stages:
-            if not holds_stage(corpus.folder(entry.name)):  # else a stage that the configuration has no more
+            if not holds_stage(corpus.folder(entry.name)):  # else a stage that is no longer in the configuration
                 yield Finding("", None, f"{entry.name}: not a folder of the corpus", foreign=True)
         elif entry.kind != "folder" and entry.name not in (INDEX, LOCK):
             own = entry.kind == "file" and files.is_temporary(entry.name, INDEX.__eq__)
@@ -50,7 +50,7 @@ def _root_faults(corpus: Corpus, index: Index) -> Iterator[Finding]:
 
 
 class _Stage:
-    """One stage under examination."""
+    """The state of checking one stage."""
 
     def __init__(self, corpus: Corpus, index: Index, entry: StageEntry):
         self.corpus, self.index, self.entry = corpus, index, entry
@@ -61,7 +61,7 @@ class _Stage:
         self.manifest: StageManifest | None = None
 
     def faults(self) -> Iterator[Finding]:
-        yield from self._manifest_at_hand()
+        yield from self._load_manifest()
         partitions = [WHOLE] if self.entry.corpus_wide else range(self.corpus.partitions)
         for partition in partitions:
             yield from self._task_faults(partition)
@@ -72,11 +72,11 @@ class _Stage:
                 yield Finding(self.name, None, f"{self.name}: failed: {self.manifest.failed}")
         yield from self._strays(partitions)
 
-    def _manifest_at_hand(self) -> Iterator[Finding]:
+    def _load_manifest(self) -> Iterator[Finding]:
         try:
             self.manifest = load_manifest(self.corpus.manifest_url(self.name))
         except FileNotFoundError:
-            yield Finding(self.name, None, f"{self.name}: no manifest: the stage never finished")
+            yield Finding(self.name, None, f"{self.name}: has no manifest: the stage never finished")
         except CorpusError as error:
             yield Finding(self.name, None, str(error))
 
@@ -98,7 +98,7 @@ class _Stage:
                 yield Finding(self.name, partition, f"{self.name}/{file.name}: {text}")
 
     def _files_of(self, partition: int) -> list[FileInfo]:
-        """What vouches for a task's tables: its record, or, when that is lost, the manifest."""
+        """The recorded files of a task: from its record or, if that is lost, from the manifest."""
         if self.records and self.records[-1].partition == partition:
             return self.records[-1].files
         expected = self._names(partition)
@@ -112,12 +112,12 @@ class _Stage:
         if (record.stage, record.partition) != (self.name, partition):
             yield f"is the record of partition {record.partition} of {record.stage}"
         if {file.name: file.table for file in record.files} != self._names(partition) or len(record.files) != len(self._names(partition)):
-            yield f"names other tables than {', '.join(self._names(partition))}"
+            yield f"does not name exactly the tables {', '.join(self._names(partition))}"
         if self.manifest and self.manifest.records.get(str(partition)) != record.seal:
             yield "is not the record that the manifest names"
         rows = {file.table: file.rows for file in record.files if file.table != "rejects"}
         if rows != record.counts.rows_out:
-            yield f"its files have {rows} rows, but it counts {record.counts.rows_out}"
+            yield f"its files have {rows} rows, but its counts say {record.counts.rows_out}"
         yield from _imbalance(record.counts, self.entry.main)
 
     def _table_faults(self, file: FileInfo, partition: int) -> Iterator[str]:
@@ -126,14 +126,14 @@ class _Stage:
         if size is None:
             yield "is missing"
         elif size != file.bytes:
-            yield f"has {size} bytes, its record says {file.bytes}"
+            yield f"has {size} bytes, but its record says {file.bytes}"
         elif not holds(url, file.bytes, file.sha256) or (not files.is_local(url) and files.sha256_of(url) != file.sha256):
-            yield "its bytes are not those that were written (SHA-256 differs)"
+            yield "its content is not what was written (SHA-256 differs)"
         else:
             try:
                 with self.corpus.open(self.name, file.table, partition) as table:
                     if table.rows != file.rows:
-                        yield f"holds {table.rows} rows, its record says {file.rows}"
+                        yield f"has {table.rows} rows, but its record says {file.rows}"
             except CmclError as error:
                 yield str(error)
 
@@ -141,28 +141,28 @@ class _Stage:
         if manifest.stage != self.name:
             yield f"is the manifest of {manifest.stage}"
         if (manifest.partitions, manifest.seed) != (self.index.partitions, self.index.seed):
-            yield (f"is of {manifest.partitions} partitions and seed {manifest.seed}, corpus.json of {self.index.partitions} and "
+            yield (f"is for {manifest.partitions} partitions and seed {manifest.seed}, but corpus.json says {self.index.partitions} and "
                    f"{self.index.seed}")
         if self.entry.manifest is None:
-            yield "corpus.json does not name it yet: `cmcl run` does"
+            yield "corpus.json does not name it yet: `cmcl run` adds it"
         elif self.entry.manifest != manifest.seal:
             yield "is not the manifest that corpus.json names"
         if set(manifest.contents) != {*self.entry.tables, "rejects"}:
-            yield f"is of the tables {', '.join(sorted(manifest.contents))}; corpus.json says {', '.join(self.entry.tables)}"
+            yield f"lists the tables {', '.join(sorted(manifest.contents))}, but corpus.json says {', '.join(self.entry.tables)}"
         yield from _imbalance(manifest.counts, self.entry.main)
         if len(self.records) < tasks:
-            return  # what it sums up cannot be summed up again
+            return  # with a record missing, the totals cannot be recomputed
         counts = Counts()
         for record in self.records:
             counts.add(record.counts)
         if manifest.counts != counts:
-            yield "its counts are not the sum of its tasks'"
+            yield "its counts are not the sums of its tasks' counts"
         if manifest.files != [file for record in self.records for file in record.files]:
-            yield "its files are not those of its tasks"
+            yield "its files do not match its tasks' files"
         if manifest.contents != table_contents(self.records):
-            yield "its contents are not those of its files"
+            yield "its content hashes do not match its files"
         if set(manifest.records) != {str(record.partition) for record in self.records} or not 0 <= manifest.ran <= tasks:
-            yield "its tasks are not those of the stage"
+            yield "its tasks do not match the stage's tasks"
 
     def _strays(self, partitions: list[int] | range) -> Iterator[Finding]:
         records = {self.corpus.record_url(self.name, partition).rpartition("/")[2] for partition in partitions}
@@ -170,14 +170,14 @@ class _Stage:
         for entry in self.held:
             text = f"{self.name}/{entry.name}: not in the manifest"
             if entry.kind == "link" and (entry.name in known or is_own_name(entry.name, [])):
-                yield Finding(self.name, None, f"{self.name}/{entry.name}: is a link, where the corpus has a file", foreign=True)
+                yield Finding(self.name, None, f"{self.name}/{entry.name}: is a link, not a file", foreign=True)
             elif entry.kind != "file":
                 yield Finding(self.name, None, text, foreign=True)
             elif entry.name not in known:
                 yield Finding(self.name, None, text, foreign=not self._is_own(entry.name))
 
     def _is_own(self, name: str) -> bool:
-        """Whether a run of the stage clears a file away that its manifest does not name."""
+        """Whether a run of the stage removes this file if its manifest does not name it."""
         return is_own_file(self.corpus, self.name, self.entry.tables, name) or files.is_temporary(
             name, partial(is_own_name, tables=self.entry.tables))
 
@@ -185,5 +185,5 @@ class _Stage:
 def _imbalance(counts: Counts, main: str | None) -> Iterator[str]:
     out = counts.rows_out.get(main, 0) if main else 0
     if main and counts.rows_in != out + counts.rejected + counts.excluded + counts.merged:
-        yield (f"{counts.rows_in} rows in, but {out} out + {counts.rejected} rejected + {counts.excluded} excluded + "
+        yield (f"{counts.rows_in} rows in, but {out} rows out + {counts.rejected} rejected + {counts.excluded} excluded + "
                f"{counts.merged} merged")

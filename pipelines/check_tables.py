@@ -1,4 +1,4 @@
-"""Checks the tables of a corpus against each other: order, identity, references and counts."""
+"""Checks a corpus's tables: order, ids, references and counts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from transforms.examples import Join
 
 
 def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) -> Iterator[Finding]:
-    """Faults between tables, in partitions that are not `damaged`. Memory: 8 bytes a pair, and one partition of a few tables."""
+    """Faults in table contents, in partitions that are not `damaged`. Memory: 8 bytes per pair, and one partition of a few tables."""
     whole = any(entry.stage == "pairs" for entry in index.stages) and not any(stage == "pairs" for stage, _ in damaged)
-    everyone = _all_pair_keys(corpus) if whole else np.empty(0, np.uint64)  # else it cannot be told which negatives come from nowhere
+    everyone = _all_pair_keys(corpus) if whole else np.empty(0, np.uint64)  # without all pairs, origins cannot be checked
     for entry in index.stages:
         for partition in [WHOLE] if entry.corpus_wide else range(corpus.partitions):
             if (entry.stage, partition) not in damaged:
@@ -53,7 +53,7 @@ def _partition_faults(corpus: Corpus, entry: StageEntry, partition: int, sound: 
         yield from _row_faults("regions", named, corpus, partition)
         images = [_read(corpus, other.stage, "images", partition)["image_id"] for other in sound if "images" in other.tables]
         if {"pairs", "images"} & held and (strangers := _strangers(named, images)):
-            yield f"{strangers} regions name an image that is not in the partition"
+            yield f"{strangers} regions refer to an image that is not in the partition"
     if "pairs" not in held:
         return
     pairs = _read(corpus, "pairs", "pairs", partition)
@@ -68,7 +68,7 @@ def _partition_faults(corpus: Corpus, entry: StageEntry, partition: int, sound: 
 
 
 def _reject_faults(corpus: Corpus, stage: str, partition: int) -> Iterator[str]:
-    """Rejects against the counts of their task. Of candidates that guards dropped, a stage may log some, and count all."""
+    """Checks rejects against their task's counts. Of dropped candidates, a stage counts all but may log only some."""
     record = corpus.record(stage, partition)
     if record is None:
         return
@@ -77,19 +77,19 @@ def _reject_faults(corpus: Corpus, stage: str, partition: int) -> Iterator[str]:
     counted = record.counts.reasons
     for reason in sorted({*rows, *counted}):
         if reason not in set(Reason):
-            yield f"there is no reason {reason!r}"
+            yield f"unknown reason {reason!r}"
             continue
         count = counted.get(reason, 0)
         if rows[reason] > count or (rows[reason] < count and Reason(reason).outcome is not Outcome.DROPPED):
-            yield f"{rows[reason]} rows are {reason}, but {count} are counted"
+            yield f"{rows[reason]} rows have the reason {reason}, but the record counts {count}"
     log = RejectLog(stage)
     log.counts.update({reason: count for reason, count in counted.items() if reason in set(Reason)})
     sums = log.outcomes()
-    said = {Outcome.REJECTED: record.counts.rejected, Outcome.EXCLUDED: record.counts.excluded, Outcome.DROPPED: record.counts.dropped}
-    if any(sums[outcome] != count for outcome, count in said.items()) or sums[Outcome.MERGED] > record.counts.merged:
-        yield "what is counted as rejected, excluded, merged and dropped is not the sum of the reasons"
+    recorded = {Outcome.REJECTED: record.counts.rejected, Outcome.EXCLUDED: record.counts.excluded, Outcome.DROPPED: record.counts.dropped}
+    if any(sums[outcome] != count for outcome, count in recorded.items()) or sums[Outcome.MERGED] > record.counts.merged:
+        yield "its counts of rejected, excluded, merged and dropped rows are not the sums over reasons"
     if set(rejects["stage"].to_pylist()) - {stage}:
-        yield "holds rejects of another stage"
+        yield "contains rejects of another stage"
 
 
 def _read(corpus: Corpus, stage: str, table: str, partition: int) -> pa.Table:
@@ -103,7 +103,7 @@ def _all_pair_keys(corpus: Corpus) -> np.ndarray:
 
 
 def _keys(pair_ids: pa.ChunkedArray) -> np.ndarray:
-    """The first 16 hex digits of each id as a number; ids that are no hex digits become 0."""
+    """The first 16 hex digits of each id as a number; 0 for ids that are not hexadecimal."""
     text = pair_ids.combine_chunks()
     digits = np.array(pc.utf8_slice_codeunits(text, 0, 16).cast(pa.binary()).to_numpy(zero_copy_only=False), dtype="S16")
     codes = np.frombuffer(digits.tobytes(), np.uint8).reshape(-1, 16).astype(np.int16)
@@ -114,51 +114,51 @@ def _keys(pair_ids: pa.ChunkedArray) -> np.ndarray:
 
 
 def _row_faults(what: str, row_ids: pa.ChunkedArray, corpus: Corpus, partition: int) -> Iterator[str]:
-    """Rows that are not this partition's, or not in the order (placement, id), or there twice."""
+    """Rows that belong to another partition, are not sorted by (placement, id), or are duplicated."""
     names = row_ids.to_pylist()
     places = ids.placements(names)
     if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
-        yield f"holds {what} of another partition"
+        yield f"contains {what} of another partition"
     keys = list(zip(places.tolist(), names, strict=True))
     if any(one >= other for one, other in zip(keys, keys[1:], strict=False)):
-        yield f"its {what} are not in order, or one stands twice"
+        yield f"its {what} are out of order or duplicated"
 
 
 def _text_faults(texts: pa.Table, corpus: Corpus, partition: int) -> Iterator[str]:
     yield from _row_faults("texts", texts["text_id"], corpus, partition)
     wrong = sum(ids.text_id(row["source"], row["text"]) != row["text_id"] for row in texts.to_pylist())
     if wrong:
-        yield f"{wrong} text ids are not those of their content"
+        yield f"{wrong} text ids do not match their content"
 
 
 def _strangers(named: pa.ChunkedArray, known: Sequence[pa.ChunkedArray]) -> int:
-    """How many ids stand in none of the columns."""
+    """The number of ids that are in none of the columns."""
     everyone = pa.concat_arrays([chunk for column in known for chunk in column.chunks] or [pa.array([], pa.string())])
     return int(pc.sum(pc.invert(pc.is_in(named, value_set=everyone))).as_py() or 0)
 
 
 def _pair_faults(pairs: pa.Table, images: pa.Table, corpus: Corpus, partition: int) -> Iterator[str]:
     if orphans := _strangers(pairs["image_id"], [images["image_id"]]):
-        yield f"{orphans} pairs name an image that is not in the partition"
+        yield f"{orphans} pairs refer to an image that is not in the partition"
     names = pairs["image_id"].to_pylist()
     places = ids.placements(names)
     if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
-        yield "holds pairs of another partition"
+        yield "contains pairs of another partition"
     keys = list(zip(places.tolist(), names, pairs["pair_id"].to_pylist(), strict=True))
     if any(one > other for one, other in zip(keys, keys[1:], strict=False)):
-        yield "its pairs are not in order"
+        yield "its pairs are out of order"
     wrong = sum(ids.pair_id(row["image_id"], row["caption"]) != row["pair_id"] for row in pairs.to_pylist())
     if wrong:
-        yield f"{wrong} pair ids are not those of their content"
+        yield f"{wrong} pair ids do not match their content"
     if pc.count_distinct(pairs["pair_id"]).as_py() != pairs.num_rows:
-        yield "a pair id stands twice"
+        yield "a pair id is duplicated"
 
 
 def _order_faults(what: str, named: pa.ChunkedArray, pair_ids: pa.ChunkedArray, strictly: bool = False) -> Iterator[str]:
-    """Rows of pairs that are not in the partition, or not in the order of its pairs."""
+    """Rows whose pair is not in the partition, or that are not in the order of its pairs."""
     rows = pc.index_in(named, value_set=pair_ids.combine_chunks())
     if rows.null_count:
-        yield f"{rows.null_count} {what} name a pair that is not in the partition"
+        yield f"{rows.null_count} {what} refer to a pair that is not in the partition"
     elif len(named) and (np.diff(rows.to_numpy()) < int(strictly)).any():
         yield f"its {what} are not in the order of their pairs"
 
@@ -175,7 +175,7 @@ def _rewrite_faults(rewrites: pa.Table, pairs: pa.Table, everyone: np.ndarray) -
 
 
 class _Compared(Task):
-    """A task that compares what is written with what stands."""
+    """A task that compares its output with the stored table instead of writing it."""
 
     def __init__(self, corpus: Corpus, stage: Join, partition: int):
         super().__init__(corpus, stage, partition, 0)
@@ -191,13 +191,13 @@ class _Compared(Task):
 
 
 def _example_faults(corpus: Corpus, partition: int, pairs: pa.Table, sound: Sequence[StageEntry]) -> Iterator[str]:
-    """Examples against the join of what they are made of."""
+    """Checks examples by joining their inputs again."""
     if not _read(corpus, "examples", "examples", partition)["pair_id"].equals(pairs["pair_id"]):
-        yield "its pairs are not those of the partition"
+        yield "its pairs are not the partition's pairs"
         return
     inputs = _joined(corpus)
     if not {source.stage for source in inputs} <= {entry.stage for entry in sound}:
-        return  # damaged, or not made
+        return  # an input is damaged or missing
     join = Join(NoParams(), resolved=inputs)
     task = _Compared(corpus, join, partition)
     join.process(task, None)
@@ -206,8 +206,8 @@ def _example_faults(corpus: Corpus, partition: int, pairs: pa.Table, sound: Sequ
 
 
 def _joined(corpus: Corpus) -> tuple[Input, ...]:
-    """What the examples were joined of, as their manifest says."""
+    """The inputs of the examples' join, according to their manifest."""
     manifest = corpus.manifest("examples")
-    said = manifest.ingredients.get("reads") if manifest else None
-    named = [name.partition("/") for name in said if isinstance(name, str)] if isinstance(said, list) else []
+    reads = manifest.ingredients.get("reads") if manifest else None
+    named = [name.partition("/") for name in reads if isinstance(name, str)] if isinstance(reads, list) else []
     return tuple(Input(stage, table) for stage, _, table in named)

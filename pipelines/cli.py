@@ -18,18 +18,18 @@ from schemas.text import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0 well, 1 a named error or damage found, 2 wrong usage, 130 interrupted."""
+    """Runs the command; returns its exit status: 0 success, 1 an error or a damaged corpus, 2 wrong usage, 130 interrupted."""
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
-        _in_utf8()
+        _restart_in_utf8_mode()
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
     args.beam_options = beam_options
     if beam_options and args.command not in ("run", "scenes"):
-        print(f"cmcl: error: {args.command} takes no options for Beam after --", file=sys.stderr)
+        print(f"cmcl: error: {args.command} does not take Beam options after --", file=sys.stderr)
         return 2
     try:
-        with log_level(logging.ERROR), sigterm_interrupts():  # Beam warns of packages that nobody asked for
+        with log_level(logging.ERROR), sigterm_interrupts():  # Beam warns about packages that are not used here
             return int(args.main(args) or 0)
     except CmclError as error:
         print("cmcl: error:", "\n".join(quoted(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
@@ -40,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("CMCL_DEBUG"):
             raise
-        said = str(error).strip().splitlines() or [""]
-        print(f"cmcl: error: {type(error).__name__}: {quoted(said[-1], 1000)} (CMCL_DEBUG=1 shows where)", file=sys.stderr)
+        lines = str(error).strip().splitlines() or [""]
+        print(f"cmcl: error: {type(error).__name__}: {quoted(lines[-1], 1000)} (set CMCL_DEBUG=1 for the traceback)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("cmcl: interrupted; completed tasks are kept; run again to resume", file=sys.stderr)
         return 130
 
 
-def _in_utf8() -> None:
-    """Starts the command again in Python's UTF-8 mode: under the locale C, file names and paths would be ASCII, and other names lost."""
+def _restart_in_utf8_mode() -> None:
+    """Restarts the command in Python's UTF-8 mode: under the C locale, Python cannot handle non-ASCII file names."""
     os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
 
 
@@ -58,36 +58,36 @@ def _parser() -> argparse.ArgumentParser:
         prog="cmcl", description="Makes augmented image-text corpora for cross-modal contrastive learning (UNIMO).")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="make what is missing or stale of a corpus",
-                              epilog="Options after -- go to Beam, such as -- --job_endpoint=host:8099.")
+    run = commands.add_parser("run", help="build whatever is missing or stale in a corpus",
+                              epilog="Options after -- are passed to Beam, e.g. -- --job_endpoint=host:8099.")
     _config_arguments(run)
     run.add_argument("--runner", choices=("local", "spark", "flink", "prism", "dataflow"), default="local",
-                     help="the engine (default local); a job server is started when no --job_endpoint is given after --")
-    run.add_argument("--workers", type=_positive, metavar="N", help="processes that run tasks")
+                     help="Beam runner (default local); a job server is started unless --job_endpoint is given after --")
+    run.add_argument("--workers", type=_positive, metavar="N", help="number of worker processes")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     run.set_defaults(main=_run)
 
-    status = commands.add_parser("status", help="how each stage stands: current, stale (why), missing; rows in, out, rejected")
+    status = commands.add_parser("status", help="show each stage's state (current, stale, missing or failed) and its row counts")
     _config_arguments(status)
-    status.add_argument("--why", action="store_true", help="explain each stage: what it hangs on, and what a run would do to it")
+    status.add_argument("--why", action="store_true", help="explain each stage's state, and what a run would do")
     status.set_defaults(main=_status)
 
-    verify = commands.add_parser("verify", help="hash every file again, check schemas and references, name what is wrong")
-    verify.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
-    verify.add_argument("--repair", action="store_true", help="forget damaged partitions, so that the next run makes them again")
+    verify = commands.add_parser("verify", help="re-hash every file, check schemas and references, and report every fault")
+    verify.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
+    verify.add_argument("--repair", action="store_true", help="discard the records of damaged partitions, so the next run rebuilds them")
     verify.set_defaults(main=_verify)
 
-    show = commands.add_parser("show", help="print one pair with everything made for it")
-    show.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
-    show.add_argument("id", metavar="ID", nargs="?", help="a pair id, an image id, or a piece of a caption; none: the first pair")
-    show.add_argument("--limit", type=_positive, default=10, metavar="N", help="rewrites of a kind that are printed (default 10)")
+    show = commands.add_parser("show", help="print one pair and everything derived from it")
+    show.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
+    show.add_argument("id", metavar="ID", nargs="?", help="a pair id, an image id, or part of a caption (default: the first pair)")
+    show.add_argument("--limit", type=_positive, default=10, metavar="N", help="rewrites to print of each kind (default 10)")
     show.set_defaults(main=_show)
 
-    hashes = commands.add_parser("hash", help="print the corpus hash: the same wherever and however the corpus was made")
-    hashes.add_argument("corpus", metavar="CORPUS", help="a corpus, or the configuration that makes it")
+    hashes = commands.add_parser("hash", help="print the corpus hash, which does not depend on where or how the corpus was built")
+    hashes.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
     hashes.set_defaults(main=_hash)
 
-    synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and a truth file")
+    synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and ground truth")
     scenes.add_arguments(synthetic)
     synthetic.set_defaults(main=scenes.main)
     _add_training(commands)
@@ -138,14 +138,14 @@ def _rerank(text: str) -> str:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"takes a number of at least 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return number
 
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="the YAML configuration")
+    parser.add_argument("config", metavar="CONFIG", help="the YAML configuration file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="replace a setting, such as tfidf.k=50; may stand several times")
+                        help="override a setting, e.g. tfidf.k=50; may be repeated")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -184,12 +184,12 @@ def _verify(args: argparse.Namespace) -> int:
         print(finding.text)
     if findings:
         if args.repair:
-            print(f"{forget(corpus, findings)} tasks are forgotten: `cmcl run` makes them again")
+            print(f"records of {forget(corpus, findings)} tasks discarded: `cmcl run` rebuilds them")
             if any(finding.foreign for finding in findings):
-                print("what is not in a manifest is left alone: move it out of the corpus")
+                print("files that are in no manifest are left alone: move them out of the corpus")
         print(f"{corpus.url}: {len(findings)} faults found", file=sys.stderr)
         return 1
-    print(f"{corpus.url}: every file is whole, every schema right, every reference held")
+    print(f"{corpus.url}: all files are intact, all schemas match, all references resolve")
     return 0
 
 

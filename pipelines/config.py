@@ -1,7 +1,7 @@
-"""The configuration of a corpus: one YAML file, validated before any work.
+"""The configuration of a corpus: one YAML file, validated before any work starts.
 
-Every model forbids unknown keys; an error names the key, what is wrong with it, and the nearest key that exists.
-Relative paths are taken from the folder of the file.
+Unknown keys are errors; an error names the key, the problem, and the closest known key. Relative paths are relative to the file's
+folder.
 """
 
 from __future__ import annotations
@@ -28,64 +28,64 @@ _StageKeys: Any = create_model("_StageKeys", **_fields)
 
 
 class Config(_StageKeys):
-    """One corpus: what goes in, what is made of it, and where it goes. The keys of stages are those of `pipelines.stages.STAGES`.
+    """The configuration of one corpus: its inputs, stages and location. The stages' keys come from `pipelines.stages.STAGES`.
 
-    Raises (through `load_config`) ConfigError for unknown keys and wrong values.
+    `load_config` raises ConfigError for unknown keys and invalid values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    corpus: str = Field(min_length=1, description="where the corpus is made: a folder or any fsspec URL")
-    seed: int = Field(0, ge=0, lt=2**63, description="the seed of every random choice")
-    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="files that each table is cut in, and tasks of each stage; "
-                            "one should fit in memory a few times over")
+    corpus: str = Field(min_length=1, description="where to build the corpus: a folder or any fsspec URL")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of all random choices")
+    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="number of files per table and of tasks per stage; "
+                            "a partition should fit in memory several times over")
     resources: dict[str, dict[typing.Literal["min_ram", "accelerator", "cpu_count"], str]] = Field(
-        default_factory=dict, description="by stage: Beam resource hints (min_ram, accelerator, cpu_count) in place of its own; "
-        "heeded on Dataflow")
-    workers: int = Field(1, ge=1, description="processes of the local runner")
-    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected before the run "
-                                "fails, after writing its report")
-    pixels: bool = Field(True, description="open and check the images; false: a run on captions alone")
+        default_factory=dict, description="Beam resource hints by stage (min_ram, accelerator, cpu_count), overriding its own; "
+        "used on Dataflow")
+    workers: int = Field(1, ge=1, description="number of worker processes of the local runner")
+    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected; above it, the run "
+                                "fails after writing its report")
+    pixels: bool = Field(True, description="open and check the images; false: use captions only")
     compression: typing.Literal["lz4", "zstd"] | None = Field(
-        None, description="of record batches; null keeps local reads free of copies")
+        None, description="compression of record batches; null allows zero-copy local reads")
     pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs, at least one")
     images: list[PairSource] = Field(default_factory=list, description="collections of images without captions")
-    texts: list[TextSource] = Field(default_factory=list, description="collections of text without images")
+    texts: list[TextSource] = Field(default_factory=list, description="text collections without images")
     captions: CleanRules = Field(default_factory=CleanRules, description="cleaning of captions")
     sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
-    image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are taken")
-    limits: Limits = Field(default_factory=Limits, description="bounds on what one input may cost")
+    image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are accepted")
+    limits: Limits = Field(default_factory=Limits, description="limits on the size of a single input")
     exclude: ExclusionRules = Field(
-        default_factory=ExclusionRules, description="images of downstream validation and test sets, left out")
+        default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets")
 
     @field_validator("corpus")
     @classmethod
-    def _a_place(cls, value: str) -> str:
+    def _is_location(cls, value: str) -> str:
         if "\0" in value:
-            raise ValueError("a path cannot hold a null byte")
+            raise ValueError("a path cannot contain a null byte")
         protocol = value.partition("://")[0] if "://" in value else "file"
         if protocol not in fsspec.available_protocols():
-            raise ValueError(f"{protocol!r} is no filesystem that fsspec knows")
+            raise ValueError(f"{protocol!r} is not a protocol that fsspec knows")
         return value
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Config:
+    def _check_names_and_keys(self) -> Config:
         for kind in ("pairs", "images", "texts"):
             names = [source.name for source in getattr(self, kind)]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{kind}: the name {twice[0]!r} is given to two collections; names make ids, so they must differ")
+            duplicated = sorted({name for name in names if names.count(name) > 1})
+            if duplicated:
+                raise ValueError(f"{kind}: two collections are named {duplicated[0]!r}; names are part of ids, so they must be unique")
         for entry in STAGES:
             if entry.pixels and getattr(self, entry.key) and not self.pixels:
-                raise ValueError(f"{entry.key} needs pixels: true, since it opens the images")
+                raise ValueError(f"{entry.key} requires pixels: true, because it opens the images")
             if entry.instead_of and getattr(self, entry.key) and getattr(self, entry.instead_of):
-                raise ValueError(f"{entry.instead_of} and {entry.key} exclude each other: both make the same tables")
+                raise ValueError(f"{entry.instead_of} and {entry.key} are mutually exclusive: both make the same tables")
         return self
 
 
-# Settings of sources, lists and vocabularies that hold paths.
-PLACES = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order"})
-WITH_PLACES = ("exclude", *(entry.key for entry in STAGES if entry.settings))  # settings, beside those of collections, that may have some
+# Names of settings that hold paths, in sources, exclusion lists, vocabularies and so on.
+PATH_KEYS = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order"})
+KEYS_WITH_PATHS = ("exclude", *(entry.key for entry in STAGES if entry.settings))  # other keys whose settings may hold paths
 
 
 def load_config(url: str, overrides: Sequence[str] = ()) -> Config:
@@ -93,43 +93,45 @@ def load_config(url: str, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         url: the YAML file.
-        overrides: `dotted.key=value` settings that replace the file's, values in YAML.
+        overrides: `dotted.key=value` settings that override the file's; values in YAML.
 
     Raises:
-        ConfigError: the file is absent or no YAML mapping, a key is unknown, or a value is not allowed.
+        ConfigError: the file is missing or not a YAML mapping, a key is unknown, or a value is invalid.
     """
     value, base = read_settings(url, overrides)
     return parse_config(value, base, url)
 
 
 def parse_config(value: dict[str, Any], base: str, where: str = "the configuration") -> Config:
-    """Validates settings; relative paths are taken from `base`. Raises ConfigError, naming `where`, the key and what is allowed."""
+    """Validates settings; relative paths are relative to `base`. Raises ConfigError, naming `where`, the key and the allowed values."""
     try:
-        placed = _placed(value, base)
+        absolute = _with_absolute_paths(value, base)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return validated(Config, placed, where)
+    return validated(Config, absolute, where)
 
 
-def _placed(value: dict[str, Any], base: str) -> dict[str, Any]:
-    """The settings with relative paths taken from `base`."""
-    def place(given: Any) -> Any:
+def _with_absolute_paths(value: dict[str, Any], base: str) -> dict[str, Any]:
+    """The settings with paths relative to `base` made absolute."""
+    def absolute(given: Any) -> Any:
         if isinstance(given, list):
-            return [place(one) for one in given]
+            return [absolute(one) for one in given]
         if isinstance(given, dict):
             return within(given)
         return resolved(given, base) if isinstance(given, str) else given
 
     def within(settings: Any) -> Any:
-        return {key: place(held) if key in PLACES else held for key, held in settings.items()} if isinstance(settings, dict) else settings
+        if not isinstance(settings, dict):
+            return settings
+        return {key: absolute(held) if key in PATH_KEYS else held for key, held in settings.items()}
 
-    placed = dict(value)
+    result = dict(value)
     for kind in ("pairs", "images", "texts"):
         if isinstance(value.get(kind), list):
-            placed[kind] = [within(source) for source in value[kind]]
-    for name in WITH_PLACES:
+            result[kind] = [within(source) for source in value[kind]]
+    for name in KEYS_WITH_PATHS:
         if name in value:
-            placed[name] = within(value[name])
+            result[name] = within(value[name])
     if "corpus" in value:
-        placed["corpus"] = place(value["corpus"])
-    return placed
+        result["corpus"] = absolute(value["corpus"])
+    return result

@@ -1,6 +1,6 @@
-"""`make demo`: synthetic photos with captions, photos without, and a text collection, through every stage there is.
+"""`make demo`: synthetic photos with and without captions, and a text collection, through every stage.
 
-It needs no data and no download.
+Requires no data and no downloads.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SCENES, SEED = 200, 7
 
 
 def main(folder: str) -> int:
-    """Makes everything below `folder`; returns 0 when the corpus verifies, 1 when it does not.
+    """Builds everything below `folder`; returns 0 if the corpus verifies, 1 otherwise.
 
-    Raises ConfigError when files in `folder` are not those of a demo.
+    Raises ConfigError when `folder` contains files that the demo did not write.
     """
     start = time.perf_counter()
     path = write_settings(folder)
@@ -45,19 +45,19 @@ def main(folder: str) -> int:
     for finding in findings:
         print(finding.text)
     print(f"\nverified: {len(findings)} faults; corpus hash {corpus_hash(corpus, index)['corpus']}")
-    print("\none pair, with everything made for it:\n")
+    print("\none pair, with everything derived from it:\n")
     print(show(corpus, index, with_positives(corpus), limit=3))
-    print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. To look at it:")
+    print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Explore it with:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (f"cmcl status {path}", f"cmcl show {path} 'on the beach'", f"cmcl verify {path}",
                  f"""python -c "import datasets; print(datasets.load_dataset('arrow', data_files='{shards}'))\""""):
         print(f"    {line}")
-    print(f"the photos and their truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
+    print(f"the photos and their ground truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
     return 1 if findings else 0
 
 
 def write_settings(folder: str) -> str:
-    """Writes the demo's configuration into its folder; returns its path. Raises ConfigError when another file stands there."""
+    """Writes the demo's configuration to `folder`; returns its path. Raises ConfigError when a different file is already there."""
     check_apart_from_corpora(folder)
     os.makedirs(folder, exist_ok=True)
     path, content = os.path.join(folder, "config.yaml"), yaml.safe_dump(settings(), sort_keys=False)
@@ -65,12 +65,12 @@ def write_settings(folder: str) -> str:
         with open(path, "x", encoding="utf-8") as file:
             file.write(content)
     elif os.path.islink(path) or not os.path.isfile(path) or open(path, "rb").read() != content.encode():
-        raise ConfigError(f"{path} is not what this demo writes: name another folder (`make demo DEMO=FOLDER`), or move it away")
+        raise ConfigError(f"{path} is not the demo's own file: use another folder (`make demo DEMO=FOLDER`), or move the file away")
     return path
 
 
 def with_positives(corpus: Corpus) -> str | None:
-    """The first pair that got back-translated positives, None when there is none."""
+    """The id of the first pair with back-translated positives, or None."""
     for partition in range(corpus.partitions):
         pairs = corpus.open("back_translation", "rewrites", partition).read()["pair_id"]
         if len(pairs):
@@ -79,7 +79,7 @@ def with_positives(corpus: Corpus) -> str | None:
 
 
 def settings() -> dict[str, object]:
-    """The demo's configuration, with paths from its folder."""
+    """The demo's configuration; paths are relative to its folder."""
     return {
         "corpus": "corpus",
         "seed": SEED,
@@ -91,7 +91,7 @@ def settings() -> dict[str, object]:
         "tfidf": {"k": 20},
         "regions": {},
         "swaps": {"per_kind": 5},
-        "back_translation": {"pivot_beam": 1, "pivot_texts": 1, "beam": 4, "n_best": 4},  # a sixth of the default's candidates
+        "back_translation": {"pivot_beam": 1, "pivot_texts": 1, "beam": 4, "n_best": 4},  # a sixth of the default number of candidates
     }
 
 

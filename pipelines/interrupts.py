@@ -1,4 +1,4 @@
-"""Ctrl-C and polite kills: a run stops at its next write, its workers end, and nothing half-written stays."""
+"""SIGINT and SIGTERM: a run stops at its next write, its workers are killed, and no half-written files remain."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from transforms.core.task import allow_tasks, cancel_tasks, tasks_cancelled
 
 @contextmanager
 def interruptible(end_workers: Callable[[], None]) -> Iterator[None]:
-    """Ends the block with KeyboardInterrupt, and `end_workers`, when SIGINT or SIGTERM comes.
+    """On SIGINT or SIGTERM, calls `end_workers` and leaves the block with KeyboardInterrupt.
 
-    A runner may wrap or swallow the exception that a signal raises somewhere inside of it; whatever comes out then, it is an interrupt.
+    A runner may wrap or swallow the exception that the signal handler raises, so any exception after a signal counts as an interrupt.
     """
     allow_tasks()
     hook, disabled = threading.excepthook, logging.root.manager.disable
 
     def interrupt(*_: Any) -> None:
-        cancel_tasks()  # those inside this process stop at their next write
+        cancel_tasks()  # tasks in this process stop at their next write
         logging.disable(logging.CRITICAL)  # the runner would log the interrupt as a failure of whatever it hit
-        threading.excepthook = lambda _: None  # the runner's threads complain of the workers that they lost
+        threading.excepthook = lambda _: None  # the runner's threads would complain about lost workers
         raise KeyboardInterrupt
 
     before = {}
@@ -37,11 +37,11 @@ def interruptible(end_workers: Callable[[], None]) -> Iterator[None]:
         if not tasks_cancelled():
             raise
         end_workers()
-        if isinstance(error, CmclError):  # the engine ended the run in this way, and says why
+        if isinstance(error, CmclError):  # the runner ended the run this way, and the error says why
             raise
         raise KeyboardInterrupt from error
     finally:
-        if not tasks_cancelled():  # else threads of the runner still complain of the workers that they lost
+        if not tasks_cancelled():  # after a cancellation, the runner's threads still complain about lost workers
             threading.excepthook = hook
         logging.disable(disabled)
         for number, handler in before.items():

@@ -1,8 +1,9 @@
-"""One run at a time on a corpus in an object store: an object that one run creates, renews while it works, and removes.
+"""A lease that lets only one run at a time work on a corpus in an object store: an object that the run creates, renews and removes.
 
-S3 and Google's store create an object only where there is none (`If-None-Match: *`, `ifGenerationMatch=0`), so of two runs one gets it.
-A run that was killed leaves its object behind. It is taken over at once when the process is gone from this very machine, else when
-it was not renewed for `LEASE_S`. Should two runs take over one object in the same second, the one whose name is not in it gives way.
+S3 and Google Cloud Storage support exclusive creation (`If-None-Match: *`, `ifGenerationMatch=0`), so only one of two runs succeeds.
+A killed run leaves its object behind. Another run takes it over at once if the holder was a process on the same machine that no longer
+exists, otherwise once the lease has not been renewed for `LEASE_S`. If two runs take over at the same time, the one whose id is not in
+the object gives up.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from schemas.errors import CorpusError
 from schemas.retries import retried
 
 NAME = ".lock"
-LEASE_S = 300.0  # not renewed for so long, its run is taken for dead; clocks of the machines may differ by much less
+LEASE_S = 300.0  # a run that has not renewed for so long is considered dead; machines' clocks must agree far better than this
 RENEW_S = 60.0
-SETTLE_S = 2.0  # for a rival that read the same dead lease to show itself
+SETTLE_S = 2.0  # time for a competing run that read the same expired lease to write its own
 _PRECONDITION_FAILED = 412
 _EXCLUSIVE = frozenset({"s3", "s3a", "gs", "gcs"})
 
 
 def has_exclusive_create(url: str) -> bool:
-    """Whether the store at a URL can create an object only where there is none."""
+    """Whether the store at a URL can create an object only if it does not exist."""
     return url.partition("://")[0] in _EXCLUSIVE
 
 
 @contextmanager
 def leased(url: str) -> Iterator[None]:
-    """Holds the corpus at an object store's URL while the block runs.
+    """Holds the lease on the corpus at `url` (in an object store) while the block runs.
 
-    Raises CorpusError, naming the holder, when another run holds it.
+    Raises CorpusError, naming the holder, when another run holds the lease.
     """
     fs, path = files.filesystem(files.join(url, NAME))
     ours = {"host": socket.gethostname(), "process": os.getpid(), "run": uuid.uuid4().hex}
     if not _created(fs, path, ours):
-        _refuse_living(_read(fs, path), url)
+        _refuse_if_alive(_read(fs, path), url)
         retried(fs, lambda: _removed(fs, path))
         created = _created(fs, path, ours)
         time.sleep(SETTLE_S)
@@ -68,7 +69,7 @@ def _created(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any]) -> 
     try:
         retried(fs, lambda: _create(fs, path, _encoded(ours)))
     except FileExistsError:
-        return bool(_read(fs, path).get("run") == ours["run"])  # an earlier try made it, and only its answer was lost
+        return bool(_read(fs, path).get("run") == ours["run"])  # an earlier attempt created it, and only the response was lost
     return True
 
 
@@ -78,7 +79,7 @@ def _create(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
     except OSError as error:
         response = getattr(error.__cause__, "response", None)
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-        if status == _PRECONDITION_FAILED:  # s3fs makes a FileExistsError of Amazon's answer alone, not of other servers'
+        if status == _PRECONDITION_FAILED:  # s3fs maps only Amazon's response to FileExistsError
             raise FileExistsError(path) from error
         raise
 
@@ -86,7 +87,7 @@ def _create(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
 def _renew(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any], stop: threading.Event) -> None:
     while not stop.wait(RENEW_S):
         if _read(fs, path).get("run") != ours["run"]:
-            return  # taken over while this run stood still; both write the same bytes under the same names
+            return  # taken over while this run was stalled; both write the same bytes under the same names
         retried(fs, lambda: fs.pipe_file(path, _encoded(ours)))
 
 
@@ -110,18 +111,18 @@ def _removed(fs: fsspec.AbstractFileSystem, path: str) -> None:
         pass
 
 
-def _refuse_living(holder: dict[str, Any], url: str) -> None:
-    """Raises CorpusError when the holder of a lease may be at work."""
+def _refuse_if_alive(holder: dict[str, Any], url: str) -> None:
+    """Raises CorpusError when the holder of a lease may still be running."""
     renewed = holder.get("renewed")
     if not isinstance(renewed, int | float) or time.time() - renewed > LEASE_S:
         return
     process = holder.get("process")
-    if holder.get("host") == socket.gethostname() and isinstance(process, int) and not _lives(process):
+    if holder.get("host") == socket.gethostname() and isinstance(process, int) and not _is_alive(process):
         return
     raise CorpusError(_text(holder, url))
 
 
-def _lives(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -133,4 +134,4 @@ def _lives(process: int) -> bool:
 
 def _text(holder: dict[str, Any], url: str) -> str:
     return (f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}) is working on {url}: "
-            f"wait for it, or end it; one that was killed is taken for dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}")
+            f"wait for it, or stop it; a killed run is considered dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}")

@@ -1,4 +1,4 @@
-"""A worker process of the local runner: quiet, single-threaded in its kernels, and gone when its driver is gone."""
+"""A worker process of the local runner: quiet, with single-threaded kernels; it exits when its driver does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTERVAL_S = 0.2
 
 
 def main() -> None:
-    """Runs Beam's worker loop, as told by the environment variables that the runner sets."""
+    """Runs Beam's worker loop, configured by environment variables that the runner sets."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.ERROR if os.environ.get("CMCL_DEBUG") else logging.CRITICAL)
     logging.getLogger().addHandler(handler)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _die_with(driver: int) -> None:
-    """Ends this process when its driver is gone (killed), so that it cannot write into a corpus that another run took over."""
+    """Exits when the driver is gone (killed), so that this process cannot write to a corpus that another run has taken over."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""One run at a time on a corpus."""
+"""A lock that lets only one run at a time work on a corpus."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 @contextmanager
 def corpus_lock(url: str) -> Iterator[OSError | None]:
-    """Holds the corpus at a URL for this process; makes its folder. Yields the error that keeps this process from writing there, or None.
+    """Locks the corpus at `url` for this process, creating its folder. Yields the error that prevents writing there, or None.
 
-    On a disk two locks are held, and both go with the process, however it ends. One is on the folder itself: nothing that is removed
-    from the folder, `.lock` no less, lets a second run in. The other is on `.lock`, which names the holder; where a file system has no
-    locks on folders (NFS), it is the only one, and whoever removes `.lock` there lets a second run in.
+    On a disk there are two locks, which the system releases however the process ends. One is on the folder itself, so that removing
+    `.lock` does not let a second run in. The other is on `.lock`, which names the holder; on file systems that cannot lock folders (NFS)
+    it is the only one, and there removing `.lock` does let a second run in.
 
-    In S3 and Google's store the lock is a lease (`pipelines/lease.py`). On other remote stores nothing is held: two runs there write the
-    same bytes under the same names.
+    On S3 and Google Cloud Storage the lock is a lease (`pipelines/lease.py`). Other remote stores are not locked: two runs there write
+    the same bytes under the same names.
 
-    Raises CorpusError, naming the holder, when another run holds it, and when `.lock` is a link, or a file that has other names.
+    Raises CorpusError when another run holds the lock (naming the holder), or when `.lock` is a symbolic link or has hard links.
     """
     if has_exclusive_create(url):
         with leased(url):
@@ -41,7 +41,7 @@ def corpus_lock(url: str) -> Iterator[OSError | None]:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise CorpusError(f"{folder}: the folder cannot be made ({error.strerror}): name one that you may write to") from error
+        raise CorpusError(f"{folder}: cannot create the folder ({error.strerror}): name one that you can write to") from error
     with ExitStack() as held:
         _hold_folder(folder, url, held)
         try:
@@ -79,12 +79,12 @@ def _hold_file(folder: str, url: str, held: ExitStack) -> None:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise CorpusError(f"{path} is a link, where the corpus has a file: remove it") from None
+                raise CorpusError(f"{path} is a link, but must be a plain file: remove it") from None
             raise
         with ExitStack() as opened:
             opened.callback(os.close, descriptor)
             if os.fstat(descriptor).st_nlink > 1:
-                raise CorpusError(f"{path} is a file that has other names too (a hard link), which a run would write to: remove it")
+                raise CorpusError(f"{path} has hard links, so a run would write to another file too: remove it")
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -97,7 +97,7 @@ def _hold_file(folder: str, url: str, held: ExitStack) -> None:
 
 
 def _is_still(path: str, descriptor: int) -> bool:
-    """Whether what was opened still stands at its path: it may have been replaced before it was locked."""
+    """Whether the opened file is still the one at its path: it may have been replaced before it was locked."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=True), os.fstat(descriptor))
     except FileNotFoundError:
@@ -110,4 +110,4 @@ def _refusal(folder: str, url: str) -> CorpusError:
             holder = file.read(32).decode(errors="replace").removeprefix("cmcl ").strip()
     except OSError:
         holder = ""
-    return CorpusError(f"another run (process {holder or 'unknown'}) is working on {url}: wait for it, or end it")
+    return CorpusError(f"another run (process {holder or 'unknown'}) is working on {url}: wait for it, or stop it")

@@ -1,4 +1,4 @@
-"""Which stages a run must look at, and why: fingerprints against manifests, before any work and without Beam."""
+"""Which stages a run must process, and why: compares fingerprints with manifests, before any work and without Beam."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Literal
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import ConfigError
 from schemas.manifest import StageManifest, fingerprint
-from schemas.rejects import PASSING
+from schemas.rejects import TRANSIENT
 from transforms.core.stage import Stage
 
 
 @dataclass(frozen=True)
 class StageState:
-    """How a stage stands against its configuration."""
+    """A stage's state, relative to its configuration."""
 
     stage: Stage
     state: Literal["current", "stale", "missing", "failed"]
@@ -27,21 +27,21 @@ class StageState:
 
     @property
     def must_run(self) -> bool:
-        """Whether a run has to look at the stage."""
+        """Whether a run must process the stage."""
         return self.state != "current"
 
 
 def ingredients_of(stage: Stage, seed: int, partitions: int, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """What a stage's fingerprint hashes; `inputs` are the fingerprints of the stages that it reads."""
+    """What a stage's fingerprint is computed from; `inputs`: the fingerprints of the stages it reads."""
     return {**stage.identity, "seed": seed, "partitions": partitions, "sources": dict(stage.sources), "inputs": dict(inputs)}
 
 
 def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0,
          seals: Mapping[str, str] | None = None) -> list[StageState]:
-    """The state of each stage, in the order given, in which every stage must come after those that it reads.
+    """The state of each stage, in the given order; each stage must come after the stages it reads.
 
-    max_rejected: share of a stage's rows; a stage that has rejected more has failed, whatever was allowed when it ran.
-    seals: by stage, of the manifests that `corpus.json` names; another manifest vouches for nothing.
+    max_rejected: share of a stage's rows; a stage that rejected more has failed, whatever the limit was when it ran.
+    seals: by stage, the seals of the manifests that `corpus.json` names; any other manifest is ignored.
 
     Raises ConfigError, naming both, when a stage does not come after one that it reads.
     """
@@ -50,7 +50,7 @@ def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float
         reads = sorted({source.stage for source in stage.inputs})
         absent = [name for name in reads if name not in states]
         if absent:
-            raise ConfigError(f"the stage {stage.name} reads {absent[0]}, which does not come before it: "
+            raise ConfigError(f"the stage {stage.name} reads {absent[0]}, which must come before it: "
                               f"the order is {', '.join(each.name for each in stages)}")
         ingredients = ingredients_of(stage, seed, corpus.partitions, {name: states[name].fingerprint for name in reads})
         states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected,
@@ -70,7 +70,7 @@ def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Seq
     if manifest is None:
         state = "missing"
         recorded = sum(corpus.record(stage.name, p) is not None for p in _partitions(corpus, stage))
-        why.append("its manifest is not the one that corpus.json names" if foreign else "never finished" if recorded else "not made yet")
+        why.append("its manifest is not the one that corpus.json names" if foreign else "never finished" if recorded else "not built yet")
     elif manifest.failed:
         state, why = "failed", [manifest.failed]
     elif too_many := manifest.counts.too_many_rejected(max_rejected):
@@ -78,14 +78,14 @@ def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Seq
     else:
         if manifest.fingerprint != wanted:
             why += changes(manifest.ingredients, ingredients)
-        lacking = corpus.missing_files(manifest)
-        if lacking:
-            why.append(f"{len(lacking)} files are missing or cut short, first {lacking[0]}")
+        missing = corpus.missing_files(manifest)
+        if missing:
+            why.append(f"{len(missing)} files are missing or have the wrong size, first {missing[0]}")
         for upstream in reads:
             if upstream.must_run and manifest.ingredients["inputs"].get(upstream.stage.name) == upstream.fingerprint:
                 why.append(f"reads {upstream.stage.name}, which is {upstream.state}")
-        if passing := sum(manifest.counts.reasons.get(reason, 0) for reason in PASSING):
-            why.append(f"{passing} images could not be reached last time; a run asks for them again")
+        if unreached := sum(manifest.counts.reasons.get(reason, 0) for reason in TRANSIENT):
+            why.append(f"{unreached} images were unreachable last time; a run tries them again")
         if why:
             state = "stale"
     return StageState(stage, state, why, manifest, recorded, ingredients, wanted)
@@ -96,7 +96,7 @@ def _partitions(corpus: Corpus, stage: Stage) -> list[int]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two fingerprints' ingredients, one phrase a difference."""
+    """The differences between the ingredients of two fingerprints, one phrase each."""
     found: list[str] = []
     for key in sorted(set(before) | set(after)):
         old, new = before.get(key), after.get(key)

@@ -1,4 +1,4 @@
-"""What a run changes of the whole process, each for a block and put back after it: log levels, environment, hooks of threads."""
+"""Process-wide state that a run changes for a block and restores afterwards: log levels, environment variables, thread hooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def log_level(level: int, name: str | None = None) -> Iterator[None]:
-    """A logger (None: the root) lets through messages of this level and above."""
+    """Sets the level of a logger (None: the root logger)."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)
@@ -24,7 +24,7 @@ def log_level(level: int, name: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Environment variables, for this process and those that it starts."""
+    """Sets environment variables for this process and its children."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -39,7 +39,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def thread_failures(handled: Callable[[threading.ExceptHookArgs], bool]) -> Iterator[None]:
-    """Exceptions that end a thread go to `handled` first; those that it answers with False go where they went before."""
+    """Passes exceptions that end a thread to `handled`; those for which it returns False go to the previous hook."""
     before = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
@@ -55,7 +55,7 @@ def thread_failures(handled: Callable[[threading.ExceptHookArgs], bool]) -> Iter
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, with KeyboardInterrupt; only the main thread can be told."""
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does; only has an effect in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -68,7 +68,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def no_worker_tracebacks() -> Iterator[None]:
-    """Beam's workers in this process do not print the traceback of each failed instruction, which their runner gets as well."""
+    """Stops Beam's workers in this process from printing tracebacks of failed instructions; their runner receives them anyway."""
     from apache_beam.runners.worker import sdk_worker
 
     vars(sdk_worker)["print"] = lambda *_, **__: None

@@ -1,4 +1,4 @@
-"""Progress bars of a local run, read off the task records that appear in the corpus' folders."""
+"""Progress bars of a local run, driven by the task records that appear in the corpus's folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTERVAL_S = 0.25
 
 @contextmanager
 def progress_bars(corpus: Corpus, stages: Sequence[Stage], show: bool) -> Iterator[None]:
-    """Shows a bar a stage on standard error while the block runs. Only for corpora on this machine's disk."""
+    """Shows a progress bar per stage on standard error while the block runs; only for corpora on a local disk."""
     if not show or not files.is_local(corpus.url):
         yield
         return
@@ -50,7 +50,7 @@ def _watch(corpus: Corpus, stages: Sequence[Stage], since: float, stop: threadin
 
 
 def _fresh(corpus: Corpus, stage: Stage, since: float) -> tuple[int, bool]:
-    """Tasks recorded since then, and whether the stage's manifest was written since then."""
+    """The number of tasks recorded since `since` (Unix time, s), and whether the stage's manifest was written since."""
     done, whole = 0, False
     try:
         with os.scandir(files.local_path(corpus.folder(stage.name))) as entries:

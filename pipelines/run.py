@@ -1,4 +1,4 @@
-"""The main job: every stale stage of a corpus as one Beam pipeline."""
+"""The main job: all stale stages of a corpus as one Beam pipeline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from pipelines.build import stages_of
 from pipelines.config import Config
 from pipelines.interrupts import interruptible
+from pipelines.location import check_location, check_stages
 from pipelines.lock import corpus_lock
-from pipelines.place import check_place, check_stages
 from pipelines.plan import StageState, plan
 from schemas import files
 from schemas.corpus import INDEX, MANIFEST, Corpus, Index, is_own_name, open_corpus, read_index, write_index
@@ -24,18 +24,18 @@ from transforms.core.stage import Stage, index_entry
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did: stages that it looked at, with their manifests, and stages that were up to date."""
+    """The outcome of a run: manifests of the stages that it ran, and names of the stages that were up to date."""
 
     ran: list[StageManifest]
     skipped: list[str]
     wall_s: float
-    template: bool = False  # the job was written for later, not run
-    leftover: list[str] = field(default_factory=list)  # folders of stages that the configuration has no more
+    template: bool = False  # the job was written as a template, not run
+    leftover: list[str] = field(default_factory=list)  # folders of stages that are no longer in the configuration
 
 
 def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
-    """The corpus of a configuration and the state of its stages; nothing is written. Raises ConfigError, SourceError or CorpusError."""
-    check_place(config)
+    """A configuration's corpus and the states of its stages; writes nothing. Raises ConfigError, SourceError or CorpusError."""
+    check_location(config)
     return _planned(config)
 
 
@@ -49,44 +49,44 @@ def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
 
 def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
         runner: str = "local") -> RunReport:
-    """Makes what is missing or stale of a corpus and leaves the rest.
+    """Builds whatever is missing or stale in a corpus and leaves the rest alone.
 
-    Killed anywhere, it can be run again: completed tasks are kept. On an interrupt nothing half-written stays.
+    A run that was killed at any point can be resumed: completed tasks are kept. An interrupt leaves no half-written files.
 
     Args:
         config: the validated configuration.
         beam_options: passed to Beam.
-        workers: processes that run tasks, in place of the configured number.
-        progress: show a bar a stage on standard error.
-        runner: the engine, as `pipelines.runners.open_runner` knows it.
+        workers: number of worker processes; overrides the configuration.
+        progress: show a progress bar per stage on standard error.
+        runner: a runner that `pipelines.runners.open_runner` accepts.
 
     Raises:
-        RejectLimitError: a stage rejected more rows than `max_rejected` allows, or a list of exclusions matched nothing; manifests and
-            rejects are written.
-        CorpusError: another run holds the corpus, the corpus is of another format, or its place is not its own (`pipelines/place.py`).
-        OSError: there is work to do where this process may not write.
+        RejectLimitError: a stage rejected more rows than `max_rejected` allows, or an exclusion list matched nothing; manifests and
+            rejects have been written.
+        CorpusError: another run is working on the corpus, it has another format, or its folder is in other use (`pipelines/location.py`).
+        OSError: there is work to do, but this process may not write to the corpus.
     """
     start = time.perf_counter()
     if config.corpus.startswith("memory://") and (runner != "local" or (workers or config.workers) > 1):
-        raise ConfigError(f"corpus: {config.corpus} lives in one process: take one worker and the local runner, or another place")
-    check_place(config)
+        raise ConfigError(f"corpus: {config.corpus} exists in one process only: use one worker and the local runner, or another location")
+    check_location(config)
     with corpus_lock(config.corpus) as barred:
         corpus, states = _planned(config)
         todo = [state for state in states if state.must_run]
         template, made = False, {}
         if barred and todo:
             raise barred
-        standing = {state.stage.name: state.manifest for state in states if state.manifest and not state.must_run}
-        _write_index(corpus, config.seed, states, standing)
+        current = {state.stage.name: state.manifest for state in states if state.manifest and not state.must_run}
+        _write_index(corpus, config.seed, states, current)
         if todo:
             for state in todo:
                 folder = corpus.folder(state.stage.name)
-                if MANIFEST in files.listing(folder):  # it would vouch for files that are about to be replaced
+                if MANIFEST in files.listing(folder):  # it names files that are about to be replaced
                     files.remove(folder, [MANIFEST])
             with _swept(corpus, [state.stage for state in todo]):
                 template = _run_pipeline(corpus, config, states, progress, (runner, workers or config.workers, beam_options))
             made = {state.stage.name: manifest for state in todo if (manifest := corpus.manifest(state.stage.name))}
-            _write_index(corpus, config.seed, states, {**standing, **made})
+            _write_index(corpus, config.seed, states, {**current, **made})
     report = RunReport(list(made.values()), [state.stage.name for state in states if not state.must_run], time.perf_counter() - start,
                        template, sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}))
     for manifest in report.ran:
@@ -94,12 +94,12 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
             text = f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}"
             raise RejectLimitError(text, report)
     if not template and not config.exclude.allow_unmatched and (lost := _unmatched(corpus, config)):
-        raise RejectLimitError(f"the corpus is made, but {lost}", report)
+        raise RejectLimitError(f"the corpus is complete, but {lost}", report)
     return report
 
 
 def _unmatched(corpus: Corpus, config: Config) -> str | None:
-    """What is wrong when a list of exclusions matched neither an image of the pairs nor one without captions."""
+    """The error text if an exclusion list matched no image, with or without captions; None otherwise."""
     from transforms.ingest.exclusions import unmatched
 
     manifests = [corpus.manifest(name) for name in (("pairs", "images") if config.images else ("pairs",))]
@@ -107,15 +107,15 @@ def _unmatched(corpus: Corpus, config: Config) -> str | None:
 
 
 def _write_index(corpus: Corpus, seed: int, states: Sequence[StageState], manifests: Mapping[str, StageManifest]) -> None:
-    """Writes `corpus.json`, naming these manifests by their seals."""
+    """Writes `corpus.json`, which refers to these manifests by their seals."""
     seals = {stage: manifest.seal for stage, manifest in manifests.items()}
     write_index(corpus, seed, [index_entry(state.stage, seals.get(state.stage.name)) for state in states])
 
 
 def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool,
                   engine: tuple[str, int, Sequence[str]]) -> bool:
-    """Runs what is to be done; returns True when the job was written as a template instead."""
-    from pipelines.progress import progress_bars  # Beam takes a second to import: only when there is work
+    """Runs the stages that must run; returns True if the job was written as a template instead."""
+    from pipelines.progress import progress_bars  # importing Beam takes a second: only when there is work
     from pipelines.runners import end_workers, open_runner
     from transforms.core.beam import RunContext, RunStage, StageFingerprint
     from transforms.ingest.beam import RunIngest
@@ -143,17 +143,17 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
 
 
 def _hints(config: Config, stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
-    """Resource hints by stage: its own, under those of the configuration. Raises ConfigError for stages that are not there."""
+    """Resource hints by stage; the configuration's override the stage's own. Raises ConfigError for an unknown stage."""
     names = [stage.name for stage in stages]
     unknown = sorted(set(config.resources) - set(names))
     if unknown:
-        raise ConfigError(f"resources: there is no stage {unknown[0]!r}; there are {', '.join(names)}")
+        raise ConfigError(f"resources: unknown stage {unknown[0]!r}; the stages are {', '.join(names)}")
     return {stage.name: dict([*stage.resources.items(), *config.resources.get(stage.name, {}).items()]) for stage in stages}
 
 
 @contextmanager
 def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
-    """Temporary files, of an earlier run or of this one, are gone before and after."""
+    """Removes temporary files of this or an earlier run, before and after the block."""
     def sweep() -> None:
         for stage in stages:
             files.sweep_temporaries(corpus.folder(stage.name), partial(is_own_name, tables=list(stage.writes)))
@@ -167,7 +167,7 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
 
 
 def corpus_of(config_or_url: str) -> tuple[Corpus, Index]:
-    """The corpus that a configuration file makes, or that stands at a URL. Raises CorpusError when there is none."""
+    """The corpus of a configuration file, or at a URL. Raises CorpusError when there is none."""
     if config_or_url.endswith((".yaml", ".yml")):
         from pipelines.config import load_config
 

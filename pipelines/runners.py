@@ -1,7 +1,7 @@
-"""Engines and what each needs: `local` in this process and workers of its own, Spark, Flink and Prism with their job servers, Dataflow.
+"""Beam runners and their options: local (in this process or in workers of its own), Spark, Flink and Prism (job servers), Dataflow.
 
-The local runner is named outright: Beam's default would look for a binary to download. Options that are given win over those
-filled in here; everything that this file does not know goes to Beam as it is.
+The local runner is chosen explicitly: Beam's default would try to download a binary. Options given by the user take precedence over
+those filled in here; options that this module does not know are passed to Beam unchanged.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from schemas.errors import ConfigError
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _INTERRUPT_AGAIN_S = 2.0
-_KEEP_WORKERS_MS = 600_000  # else Spark and Flink start a fresh worker for every step of a pipeline
+_KEEP_WORKERS_MS = 600_000  # otherwise Spark and Flink start a new worker for every step of a pipeline
 
 
 @contextmanager
 def open_runner(runner: str, workers: int, beam_options: Sequence[str]) -> Iterator[beam.Pipeline]:
-    """A pipeline on an engine; servers that were started for it end with the block.
+    """A pipeline on a runner; servers started for it are stopped when the block ends.
 
     Args:
-        runner: "local", "spark", "flink", "prism" or "dataflow". With "local", a `--runner` among the options chooses any of Beam's.
-        workers: processes that run tasks, where the runner leaves that to us.
-        beam_options: passed to Beam, and looked at for what is given already: `--job_endpoint`, `--environment_type`,
-            `--spark_master_url`, `--flink_master`.
+        runner: "local", "spark", "flink", "prism" or "dataflow". With "local", `--runner` in the options selects any Beam runner.
+        workers: number of worker processes, where the runner lets us choose.
+        beam_options: passed to Beam; `--job_endpoint`, `--environment_type`, `--spark_master_url`, `--flink_master` and the like are
+            respected here.
 
-    Raises RunnerError when something that the engine needs is missing or does not start.
+    Raises RunnerError when something that the runner requires is missing or does not start.
     """
     given = list(beam_options)
     with ExitStack() as state:
-        if not os.environ.get("CMCL_DEBUG"):  # a failing task's error comes with the job's end, in one line
+        if not os.environ.get("CMCL_DEBUG"):  # a failed task's error is reported once, when the job ends
             state.enter_context(log_level(logging.CRITICAL, "apache_beam"))
             state.enter_context(no_worker_tracebacks())
-        # Work is parallel by partition; threads inside of kernels would fight over the cores.
+        # Partitions run in parallel; threads inside kernels would compete for the cores.
         state.enter_context(environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), **{DRIVER: str(os.getpid())}))
         if runner == "local":
-            state.enter_context(_noticing_lost_workers())
+            state.enter_context(_detecting_lost_workers())
             yield _pipeline(given) if _value(given, "runner") else _local_pipeline(workers, given)
         elif runner == "dataflow":
             yield _pipeline([*given, *_dataflow_options(given)])
         else:
-            # Workers inside this process complain, at length, when their runner ends before them; failures come with the job's state.
+            # Workers in this process log at length when their runner ends first; failures are reported through the job's state.
             state.enter_context(log_level(logging.CRITICAL, "apache_beam.runners.worker"))
             state.enter_context(thread_failures(_of_a_worker))
             filled = _portable_options(runner, workers, given, state)
@@ -67,8 +67,8 @@ def open_runner(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
 
 
 @contextmanager
-def _noticing_lost_workers() -> Iterator[None]:
-    """Ends the block with RunnerError when a worker process dies: Beam's local runner would wait for one that never came up."""
+def _detecting_lost_workers() -> Iterator[None]:
+    """Ends the block with RunnerError when a worker process dies; Beam's local runner would wait forever for one that failed to start."""
     lost: list[str] = []
     ended = threading.Event()
 
@@ -86,16 +86,16 @@ def _noticing_lost_workers() -> Iterator[None]:
     except BaseException as error:
         ended.set()
         if lost:
-            raise RunnerError(f"a worker of the local runner is lost ({lost[0]}); completed tasks are kept; run again to resume") from error
+            raise RunnerError(f"the local runner lost a worker ({lost[0]}); completed tasks are kept; run again to resume") from error
         raise
     finally:
         ended.set()
 
 
 def _interrupt_until(ended: threading.Event) -> None:
-    """Interrupts the main thread until the block ends: the runner swallows an exception that hits it in the wrong place.
+    """Interrupts the main thread until the block ends, because the runner swallows some of the exceptions.
 
-    By a real signal: `interrupt_main` does not wake a main thread that waits for a lock.
+    Sends a real signal: `interrupt_main` does not wake a main thread that is waiting for a lock.
     """
     while not ended.is_set():
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -105,23 +105,23 @@ def _interrupt_until(ended: threading.Event) -> None:
 def _pipeline(options: Sequence[str]) -> beam.Pipeline:
     try:
         return beam.Pipeline(options=PipelineOptions(list(options)))
-    except ValueError as error:  # what Beam's own validation says
+    except ValueError as error:  # from Beam's own validation
         raise ConfigError(f"options after --: {error}") from None
 
 
 def _local_pipeline(workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
-    """One worker runs inside this process, more run as processes of their own (`pipelines/local_worker.py`)."""
+    """A single worker runs in this process; several run as separate processes (`pipelines/local_worker.py`)."""
     options = PipelineOptions([*beam_options, f"--direct_num_workers={workers}"])
     if workers == 1:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
-    # -P: nothing is imported from the folder that the user happens to be in; the last place on the path is where this project lies.
+    # -P: never import from the user's current folder; the project's own folder is last on the path.
     code = f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.local_worker import main; main()"
     environment = SubprocessSDKEnvironment(command_string=f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}")
     return beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
 
 
 def _portable_options(runner: str, workers: int, given: Sequence[str], services: ExitStack) -> list[str]:
-    """What a job server's pipeline needs beside the given options; servers that it takes are started into `services`."""
+    """Options that a job server's pipeline requires beyond the given ones; servers started for it are added to `services`."""
     from pipelines.job_servers.servers import flink_job_server, prism_job_server, spark_job_server
 
     def start(server: Callable[[], tuple[Service, str]]) -> str:
@@ -155,16 +155,19 @@ def _of_a_worker(failure: threading.ExceptHookArgs) -> bool:
 
 
 def process_environment() -> str:
-    """What `--environment_type=PROCESS` takes: Beam's boot program, which runs this interpreter. Raises RunnerError without Go."""
+    """The `--environment_config` of `--environment_type=PROCESS` (JSON): Beam's boot program, running this interpreter.
+
+    Raises RunnerError when the boot program has to be built and Go is missing.
+    """
     from pipelines.job_servers.cache import boot
     from pipelines.job_servers.service import python_environment
 
-    # Without the last variable the boot program makes an empty virtual environment and runs in that.
+    # Without the last variable, the boot program would create an empty virtual environment and run in it.
     return json.dumps({"command": boot(), "env": {**python_environment(), "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}})
 
 
 def _environment(workers: int, start: Callable[[Callable[[], tuple[Service, str]]], str]) -> list[str]:
-    """One worker runs inside this process, more are processes of a pool."""
+    """A single worker runs in this process; several are processes of a worker pool."""
     from pipelines.job_servers.servers import worker_pool
 
     if workers == 1:
@@ -176,7 +179,7 @@ def _dataflow_options(given: Sequence[str]) -> list[str]:
     try:
         import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401
     except ImportError as error:
-        raise RunnerError(f"the Dataflow runner lacks a package ({error}): pip install 'cmcl[gcp]'") from None
+        raise RunnerError(f"the Dataflow runner requires a missing package ({error}): pip install 'cmcl[gcp]'") from None
     filled = ["--runner=DataflowRunner"]
     own = any(_value(given, name) for name in ("setup_file", "requirements_file", "sdk_container_image"))
     if not own and (ROOT / "setup.py").is_file():
@@ -186,13 +189,13 @@ def _dataflow_options(given: Sequence[str]) -> list[str]:
 
 
 def _value(options: Sequence[str], name: str) -> str | None:
-    """The value that the options give to `--name`, None when it is not among them."""
+    """The value of the option `--name`, None when it is not given."""
     given = PipelineOptions(list(options)).get_all_options(drop_default=True, retain_unknown_options=True).get(name)
     return None if given is None else str(given)
 
 
 def end_workers() -> None:
-    """Ends every process that this one started, at once, so that none writes after an interrupt."""
+    """Kills all descendants of this process at once, so that none writes after an interrupt."""
     children = psutil.Process().children(recursive=True)
     for child in children:
         try:

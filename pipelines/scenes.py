@@ -1,4 +1,4 @@
-"""The job that makes a collection of known-truth scenes: one Beam element a shard, a small summary back."""
+"""The job that renders a collection of synthetic scenes with ground truth: one Beam element per shard."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def make_scenes(
     workers: int = 1,
     beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Make scenes `start_index` to `start_index + count` under the folder `out`, and `texts` sentences of their own.
+    """Makes scenes `start_index` to `start_index + count` and `texts` unrelated sentences in the folder `out`.
 
-    Shards that stand complete with the same settings are skipped, so a killed run is resumed by running it again. The bytes of
-    a scene depend on `seed` and its index alone. `beam_options` are passed to Beam; with `workers` above 1 the
-    local runner uses that many processes. Returns scenes, captions, texts, shards, skipped shards and seconds.
+    Shards that are already complete with the same settings are skipped, so a killed run is resumed by running it again. The bytes of
+    a scene depend only on `seed` and its index. `beam_options` are passed to Beam; with `workers` above 1 the local runner uses that many
+    processes. Returns the numbers of scenes, captions, texts, shards and skipped shards, and seconds.
 
-    `out` must be absent, empty, or a folder of scenes that was made before.
+    `out` must be absent, empty, or a folder of scenes made earlier.
 
-    Raises ValueError when a number is out of range, ConfigError or CorpusError when `out` holds what was not written by this, before any
-    work; RuntimeError when a shard is not whole at the end.
+    Raises, before any work, ValueError when a number is out of range, and ConfigError or CorpusError when `out` contains other files;
+    RuntimeError when a shard is incomplete at the end.
     """
     limits = (("count", count, 0), ("shard_size", shard_size, 1), ("texts", texts, 0), ("start_index", start_index, 0),
               ("workers", workers, 1))
@@ -55,28 +55,28 @@ def make_scenes(
         LOG.info("removed %d half-written files of an earlier run", stale)
     tasks = shard_tasks(folder, count, seed, pixels=pixels, captions=captions, shard_size=shard_size, texts=texts,
                         start_index=start_index)
-    stand = [finished(task) for task in tasks]
-    standing = [summary for summary in stand if summary is not None]
-    waiting = [task for task, summary in zip(tasks, stand, strict=True) if summary is None]
+    summaries = [finished(task) for task in tasks]
+    complete = [summary for summary in summaries if summary is not None]
+    waiting = [task for task, summary in zip(tasks, summaries, strict=True) if summary is None]
     for task in waiting:
         check_replaceable(task)
-    LOG.info("%d shards to make, %d stand with the same settings and are skipped", len(waiting), len(standing))
+    LOG.info("%d shards to make, %d already complete with the same settings and skipped", len(waiting), len(complete))
     if waiting:
         try:
             _run(waiting, workers, beam_options)
         finally:
             clear_stale(folder)
-    done = standing + [summary for task in waiting if (summary := finished(task)) is not None]
+    done = complete + [summary for task in waiting if (summary := finished(task)) is not None]
     if len(done) < len(tasks):
         missing = len(tasks) - len(done)
-        raise RuntimeError(f"{missing} of {len(tasks)} shards under {folder} are not whole; is another run writing there?")
+        raise RuntimeError(f"{missing} of {len(tasks)} shards in {folder} are incomplete; is another run writing there?")
     total: dict[str, Any] = {name: sum(int(summary[name]) for summary in done) for name in ("scenes", "captions", "texts")}
-    return {**total, "shards": len(tasks), "skipped": len(standing), "seconds": round(time.monotonic() - begun, 3)}
+    return {**total, "shards": len(tasks), "skipped": len(complete), "seconds": round(time.monotonic() - begun, 3)}
 
 
 def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> None:
     from pipelines.interrupts import interruptible
-    from pipelines.runners import end_workers, open_runner  # Beam takes a second to import: only when there is work
+    from pipelines.runners import end_workers, open_runner  # importing Beam takes a second: only when there is work
     from transforms.scenes.beam import RunScenes
 
     with open_runner("local", workers, beam_options) as pipeline, interruptible(end_workers):
@@ -88,22 +88,22 @@ def _run(tasks: list[ShardTask], workers: int, beam_options: Sequence[str]) -> N
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `cmcl scenes`; options for Beam (`beam_options`) come from elsewhere."""
+    """Adds the arguments of `cmcl scenes`; Beam's options (`beam_options`) are set by the caller."""
     parser.set_defaults(beam_options=[])
-    parser.add_argument("out", help="folder to write to")
+    parser.add_argument("out", help="output folder")
     parser.add_argument("--count", type=int, required=True, help="number of scenes")
-    parser.add_argument("--seed", type=int, required=True, help="seed of the collection: the same seed gives the same bytes")
-    parser.add_argument("--no-pixels", dest="pixels", action="store_false", help="write no pictures")
+    parser.add_argument("--seed", type=int, required=True, help="random seed: the same seed gives the same bytes")
+    parser.add_argument("--no-pixels", dest="pixels", action="store_false", help="do not render images")
     parser.add_argument("--no-captions", dest="captions", action="store_false",
                         help="write no captions: an image-only collection")
-    parser.add_argument("--texts", type=int, default=0, help="number of sentences that belong to no scene (default 0)")
+    parser.add_argument("--texts", type=int, default=0, help="number of sentences that describe no scene (default 0)")
     parser.add_argument("--start-index", type=int, default=0, help="index of the first scene (default 0)")
-    parser.add_argument("--shard-size", type=int, default=500, help="scenes a shard (default 500)")
-    parser.add_argument("--workers", type=int, default=1, help="local processes (default 1)")
+    parser.add_argument("--shard-size", type=int, default=500, help="scenes per shard (default 500)")
+    parser.add_argument("--workers", type=int, default=1, help="number of local worker processes (default 1)")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run `cmcl scenes` with parsed arguments and print a summary as JSON; the exit status."""
+    """Runs `cmcl scenes` with parsed arguments, prints a JSON summary, and returns the exit status."""
     try:
         summary = make_scenes(
             args.out, args.count, args.seed, pixels=args.pixels, captions=args.captions, shard_size=args.shard_size,

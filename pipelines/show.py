@@ -1,4 +1,4 @@
-"""One pair with everything made for it, as text for people."""
+"""Shows one pair and everything derived from it, as readable text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> s
     Args:
         corpus: the corpus.
         index: its `corpus.json`.
-        wanted: a pair id, an image id (its first caption is shown, the others listed), a piece of a caption, or None: the first pair.
-        limit: rewrites of a kind that are shown.
+        wanted: a pair id, an image id (its first caption is shown, the others listed), part of a caption, or None: the first pair.
+        limit: how many rewrites of each kind are shown.
 
-    Raises CorpusError when nothing answers to `wanted`, or the pairs are not made yet.
+    Raises CorpusError when nothing matches `wanted`, or the corpus has no pairs yet.
     """
     if corpus.manifest("pairs") is None:
         raise CorpusError(f"{corpus.url} has no pairs yet: run `cmcl run`")
@@ -36,10 +36,10 @@ def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> s
     image = images.filter(pc.equal(images["image_id"], pair["image_id"])).to_pylist()[0]
     lines = [f"pair    {pair['pair_id']}  ({pair['source']}, partition {partition})", f"caption {pair['caption']}"]
     size = f"{image['width']} x {image['height']} px, " if image["width"] else ""
-    place = image["uri"] or "no pixels in this corpus"
+    location = image["uri"] or "no pixels in this corpus"
     if image["offset"] is not None:
-        place += f" (bytes {image['offset']} to {image['offset'] + image['length']})"
-    lines.append(f"image   {image['image_id']}: {size}{place}")
+        location += f" (bytes {image['offset']} to {image['offset'] + image['length']})"
+    lines.append(f"image   {image['image_id']}: {size}{location}")
     if siblings:
         lines.append("other captions of the image")
         lines += [f"  {sibling}" for sibling in siblings]
@@ -54,7 +54,7 @@ def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> s
 
 
 def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list[str]]:
-    likely = int(partition_of(placements([wanted]), corpus.partitions)[0]) if wanted else 0  # right when it is an image id
+    likely = int(partition_of(placements([wanted]), corpus.partitions)[0]) if wanted else 0  # correct if it is an image id
     others = [partition for partition in range(corpus.partitions) if partition != likely]
     for exact in (True, False):
         for partition in [likely, *others]:
@@ -71,8 +71,8 @@ def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list
                 same = pairs.filter(pc.equal(pairs["image_id"], pair["image_id"]))
                 return partition, pair, [row["caption"] for row in same.to_pylist() if row["pair_id"] != pair["pair_id"]]
     if wanted is None:
-        raise CorpusError(f"{corpus.url} holds no pairs")
-    raise CorpusError(f"{corpus.url} holds no pair, image or caption like {wanted!r} (image ids look like NAME/KEY)")
+        raise CorpusError(f"{corpus.url} has no pairs")
+    raise CorpusError(f"{corpus.url}: no pair, image or caption matches {wanted!r} (image ids look like NAME/KEY)")
 
 
 def _regions(corpus: Corpus, partition: int, image_id: str, limit: int) -> list[str]:
@@ -83,10 +83,10 @@ def _regions(corpus: Corpus, partition: int, image_id: str, limit: int) -> list[
         found, names = file[rows.index(image_id)], file.names
     lines = [f"regions: {len(found.boxes)}"]
     for row, box in enumerate(found.boxes[:limit]):
-        place = ", ".join(f"{side:.0f}" for side in box)
+        corners = ", ".join(f"{side:.0f}" for side in box)
         kind = "" if found.classes is None else names[found.classes[row]] if names else f"class {found.classes[row]}"
-        sure = "" if found.confidence is None else f" {found.confidence[row]:.2f}"
-        lines.append(f"  {kind}{sure}  ({place})")
+        score = "" if found.confidence is None else f" {found.confidence[row]:.2f}"
+        lines.append(f"  {kind}{score}  ({corners})")
     return lines + ([f"  ... and {len(found.boxes) - limit} more"] if len(found.boxes) > limit else [])
 
 

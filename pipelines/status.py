@@ -1,4 +1,4 @@
-"""What people read of a run and of a corpus on the terminal."""
+"""Terminal output about runs and corpora."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipelines.run import RunReport
 from schemas.manifest import Counts, StageManifest
 from schemas.text import quoted
 
-_WORTH_SAYING = {"short": "captions with fewer negatives than asked for", "wordless": "captions without a word that counts",
+_NOTABLE = {"short": "captions with fewer negatives than requested", "wordless": "captions without a word in the vocabulary",
                  "images_rejected": "images rejected"}
 
 
 def print_status(states: Sequence[StageState]) -> None:
-    """Prints one line a stage: its state and rows, and below it why it is not current."""
+    """Prints one line per stage with its state and row counts, and below it why it is not current."""
     print(f"{'stage':<20} {'state':<8} {'rows in':>10} {'out':>10} {'rejected':>9} {'excluded':>9} {'merged':>8} {'dropped':>9}")
     for state in states:
         counts = state.manifest.counts if state.manifest else Counts()
@@ -32,13 +32,13 @@ def print_status(states: Sequence[StageState]) -> None:
             print(f"    {line}")
         for reason, count in counts.reasons.items():
             print(f"    {count:>10,}  {reason}")
-        for name, what in _WORTH_SAYING.items():
+        for name, what in _NOTABLE.items():
             if counts.numbers.get(name):
                 print(f"    {int(counts.numbers[name]):>10,}  {what}")
 
 
 def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
-    """What a manifest says beside its counts, a line each; of lists of exclusions how many of their entries matched."""
+    """A manifest's extra entries, one line each; for exclusion lists, how many of their entries matched."""
     for name, value in extra.items():
         if name != "exclusions":
             yield quoted(f"{name} {value}", 1000)
@@ -49,7 +49,7 @@ def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
 
 
 def print_why(states: Sequence[StageState]) -> None:
-    """Prints a paragraph a stage: why it is up to date or not, what a run would do, and what it did last."""
+    """Prints a paragraph per stage: why it is or is not up to date, what a run would do, and what the last run did."""
     for state in states:
         print("\n".join([f"{state.stage.name}: {state.state}", *(f"    {line}" for line in _reasons(state, states))]))
 
@@ -58,49 +58,49 @@ def _reasons(state: StageState, states: Sequence[StageState]) -> Iterator[str]:
     stage, manifest = state.stage, state.manifest
     yield from state.why
     if not state.must_run and manifest:
-        yield f"settings, seed, inputs and files are those of {manifest.finished}: a run leaves it alone"
+        yield f"settings, seed, inputs and files are unchanged since {manifest.finished}: a run leaves it alone"
     elif manifest and _own(manifest.ingredients) != _own(state.ingredients):
-        yield "what it is itself changed, so a run makes all of it again"
+        yield "its own settings or code changed, so a run rebuilds all of it"
     elif stage.corpus_wide:
-        yield "a run makes it again as a whole, unless every table that it reads holds what it held"
+        yield "a run rebuilds it, unless the content of every table it reads is unchanged"
     elif stage.inputs:
         whole = sorted({source.stage for source in stage.inputs if source.scope == "corpus"})
         own = sorted({source.stage for source in stage.inputs if source.scope == "partition"})
         if own:
-            yield f"a run makes those partitions again whose rows of {', '.join(own)} changed"
+            yield f"a run rebuilds the partitions whose rows in {', '.join(own)} changed"
         if whole:
-            yield f"a run makes all of its partitions again when {', '.join(whole)} changed anywhere"
+            yield f"a run rebuilds all partitions if {', '.join(whole)} changed anywhere"
     else:
-        yield "a run reads the sources again and makes those partitions again whose rows changed"
+        yield "a run reads the sources again and rebuilds the partitions whose rows changed"
     if state.tasks_recorded:
-        yield f"{state.tasks_recorded} of its tasks are already complete; those whose inputs and settings are unchanged are reused"
+        yield f"{state.tasks_recorded} of its tasks are already complete; those with unchanged inputs and settings are reused"
     readers = [other.stage.name for other in states if any(source.stage == stage.name for source in other.stage.inputs)]
     if readers and state.must_run:
         yield f"read by {', '.join(readers)}"
     if manifest:
         tasks = 1 if stage.corpus_wide else manifest.partitions
-        yield f"its last run did {manifest.ran} of {tasks} tasks; the others were up to date"
+        yield f"its last run executed {manifest.ran} of {tasks} tasks; the others were up to date"
 
 
 def _own(ingredients: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a stage's ingredients is in the key of each of its tasks."""
+    """The ingredients of a stage that are part of its tasks' keys."""
     return {name: value for name, value in ingredients.items() if name not in ("inputs", "sources")}
 
 
 def print_report(report: RunReport) -> None:
-    """Prints what a run did."""
+    """Prints a summary of a run."""
     for manifest in report.ran:
         print(_line(manifest))
         for line in _extra({"exclusions": manifest.extra.get("exclusions", {})}):
             print(f"    {line}")
     if report.leftover:
-        print(f"not in the configuration any more, and left alone: {', '.join(report.leftover)}")
+        print(f"no longer in the configuration, left alone: {', '.join(report.leftover)}")
     if report.skipped:
         print(f"up to date: {', '.join(report.skipped)}")
     if report.template:
-        print("the job is written as a template, nothing has run yet")
+        print("the job was written as a template; nothing has run yet")
     elif not report.ran:
-        print("nothing to do: every stage is current")
+        print("nothing to do: all stages are current")
     print(f"{report.wall_s:.1f} s")
 
 

@@ -1,10 +1,10 @@
-"""Checks a corpus: bytes against what vouches for them, schemas, order, identity and references. Names what is wrong, and forgets it."""
+"""Checks a corpus: bytes against recorded hashes, schemas, order, ids and references; discards the records of damaged tasks."""
 
 from __future__ import annotations
 
 from pipelines.check_files import Finding, file_faults
 from pipelines.check_tables import table_faults
-from pipelines.place import check_links
+from pipelines.location import check_links
 from schemas import files
 from schemas.corpus import INDEX, Corpus, Index
 from schemas.corpus_hash import hash_table
@@ -13,7 +13,7 @@ from schemas.manifest import fingerprint, load_manifest
 
 
 def verify(corpus: Corpus, index: Index) -> list[Finding]:
-    """Every fault of a corpus, stage by stage. Memory: the pair ids (8 bytes each) and one partition of a table."""
+    """All faults of a corpus, stage by stage. Memory: 8 bytes per pair, and one partition of a table."""
     findings = list(file_faults(corpus, index))
     damaged = {(finding.stage, finding.partition) for finding in findings if finding.partition is not None}
     unfinished = {entry.stage for entry in index.stages if corpus.manifest(entry.stage) is None}
@@ -22,10 +22,11 @@ def verify(corpus: Corpus, index: Index) -> list[Finding]:
 
 
 def forget(corpus: Corpus, findings: list[Finding]) -> int:
-    """Removes the records of the tasks where faults lie, and the manifests over them, so that the next run does them again; returns how
-    many tasks. What was made of damaged files needs no forgetting: tasks read checked bytes.
+    """Removes the records of faulty tasks and their stages' manifests, so that the next run repeats these tasks; returns their number.
 
-    What the corpus did not write is left alone. Raises CorpusError when a file or folder of the corpus is a link.
+    Tasks downstream of damaged files are kept: tasks only read bytes that match their hash. Foreign files are left alone.
+
+    Raises CorpusError when a file or folder of the corpus is a link.
     """
     check_links(corpus, {finding.stage: [] for finding in findings if finding.stage})
     tasks = {(finding.stage, finding.partition) for finding in findings if finding.partition is not None}
@@ -47,10 +48,10 @@ def _removed(url: str) -> bool:
 def corpus_hash(corpus: Corpus, index: Index) -> dict[str, str]:
     """The hash of each table, by `stage/table`, and under `corpus` one over all of them.
 
-    Tables that serve other stages alone are left out. Of `rejects`, whose order within a partition hangs on where rows lie, the
-    number of rows under each reason is hashed.
+    Tables that only serve other stages are left out. The order of `rejects` depends on the partitioning, so their number of rows per
+    reason is hashed instead.
 
-    Raises CorpusError when a stage is not whole, or a file is damaged.
+    Raises CorpusError when a stage is incomplete or a file is damaged.
     """
     hashed = [entry for entry in index.stages if entry.hashed]
     try:
@@ -59,6 +60,6 @@ def corpus_hash(corpus: Corpus, index: Index) -> dict[str, str]:
         for entry in hashed:
             hashes[f"{entry.stage}/rejects"] = fingerprint(load_manifest(corpus.manifest_url(entry.stage)).counts.reasons)
     except FileNotFoundError as error:
-        raise CorpusError(f"{error.filename or error} is missing: `cmcl run` makes it") from None
+        raise CorpusError(f"{error.filename or error} is missing: `cmcl run` builds it") from None
     hashes["corpus"] = fingerprint(hashes)
     return hashes

@@ -1,1 +1,1 @@
-"""What a corpus is made of: tables, ids, partitions, files, manifests. No Beam, no models."""
+"""The parts of a corpus: tables, ids, partitions, files and manifests. No Beam, no models."""

@@ -1,7 +1,7 @@
-"""Files whose bytes are those that a record vouches for, hashed once a process for as long as they are left alone.
+"""Opens files only if their bytes match a recorded SHA-256; an unchanged local file is hashed once per process.
 
-On this machine's disk a file is hashed when it is first opened and again when its inode, size or one of its times has changed. One in a
-remote store is copied to a local temporary file (in TMPDIR), hashed on the way, and read from there.
+A local file is hashed when it is first opened, and again when its inode, size or timestamps have changed. A remote file is copied to
+a local temporary file (in TMPDIR), hashed on the way, and read from there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas import files
 from schemas.errors import CorpusError
 
 _Stamp = tuple[int, ...]
-_sound: dict[str, tuple[_Stamp, str]] = {}  # by path: how the file looked when its bytes gave this SHA-256
+_sound: dict[str, tuple[_Stamp, str]] = {}  # by path: the file's stat when its bytes had this SHA-256
 _PIECE = 1 << 22
 
 
@@ -26,13 +26,13 @@ def _stamp(found: os.stat_result) -> _Stamp:
 
 
 def remember(url: str, sha256: str) -> None:
-    """Notes the hash of a local file that this process has just written."""
+    """Records the hash of a local file that this process has just written."""
     path = files.local_path(url)
     _sound[path] = _stamp(os.stat(path)), sha256
 
 
 def check(url: str, sha256: str) -> None:
-    """Raises CorpusError unless a local file's bytes have this SHA-256 (hex), FileNotFoundError when it is absent."""
+    """Raises CorpusError unless a local file's bytes have this SHA-256 (hex), FileNotFoundError when it is missing."""
     path = files.local_path(url)
     with open(path, "rb") as file:
         before = _stamp(os.fstat(file.fileno()))
@@ -46,9 +46,9 @@ def check(url: str, sha256: str) -> None:
 
 
 def holds(url: str, size: int, sha256: str) -> bool:
-    """Whether the file at a URL is there, of this size (bytes) and with this SHA-256 (hex).
+    """Whether the file at a URL exists with this size (bytes) and SHA-256 (hex).
 
-    One in a remote store is judged by its size: to hash it is to fetch it, and whoever reads it does.
+    Of a remote file only the size is checked: hashing requires a download, which its reader does anyway.
     """
     if files.size_of(url) != size:
         return False
@@ -62,19 +62,19 @@ def holds(url: str, size: int, sha256: str) -> bool:
 
 
 def was_checked(url: str) -> bool:
-    """Whether this process has read the local file at a URL, or written it."""
+    """Whether this process has read or written the local file at a URL."""
     return files.is_local(url) and files.local_path(url) in _sound
 
 
 def opened(url: str, sha256: str) -> pa.NativeFile:
-    """A file as a memory map of bytes that have this SHA-256 (hex). Raises as `check` does."""
+    """A memory map of a file whose bytes must have this SHA-256 (hex). Raises as `check` does."""
     if files.is_local(url):
         check(url, sha256)
         return pa.memory_map(files.local_path(url))
     with tempfile.NamedTemporaryFile(prefix="cmcl-get-") as copy:
         if _copied(url, copy) != sha256:
             raise CorpusError(_damaged(url))
-        return pa.memory_map(copy.name)  # outlives the name
+        return pa.memory_map(copy.name)  # the map outlives the name
 
 
 def _copied(url: str, copy: IO[bytes]) -> str:
@@ -88,5 +88,5 @@ def _copied(url: str, copy: IO[bytes]) -> str:
 
 
 def _damaged(url: str) -> str:
-    return (f"{url} is damaged: its bytes are not those that were written (SHA-256 differs): "
-            "`cmcl verify CORPUS --repair`, then `cmcl run`, makes it again")
+    return (f"{url} is damaged: its content is not what was written (SHA-256 differs): "
+            "run `cmcl verify CORPUS --repair`, then `cmcl run`, to rebuild it")

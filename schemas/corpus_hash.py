@@ -1,8 +1,8 @@
-"""A hash of what a corpus holds: the same for any number of partitions, workers, record batches, and for any place or time.
+"""A hash of a corpus's content, independent of partitions, workers, record batches, location and time.
 
-Rows are hashed in the corpus' one global order (`schemas.ids.partition_of`), column by column: each leaf of the schema has its own
-SHA-256 streams over validity, lengths and values, so where a batch or a file ends leaves no trace. Dictionaries are hashed as the
-values they stand for. Fields marked `layout` (paths, row numbers) are left out.
+Rows are hashed in the corpus's global order (`schemas.ids.partition_of`), column by column: each leaf of the schema has its own
+SHA-256 streams over validity, lengths and values, so batch and file boundaries do not matter. Dictionary columns are hashed as their
+decoded values. Fields marked `layout` (paths, row numbers) are left out.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class TableHash:
             values = array.drop_null()
             width = kind.byte_width
             self._stream(name, memoryview(values.buffers()[1] or b"")[values.offset * width:(values.offset + len(values)) * width])
-        elif not pa.types.is_primitive(kind):  # NumPy would give pointers, which differ from run to run
+        elif not pa.types.is_primitive(kind):  # NumPy would hash pointers, which differ between runs
             raise TypeError(f"{name}: columns of {kind} cannot be hashed")
         else:
             self._stream(name, np.ascontiguousarray(array.drop_null().to_numpy(zero_copy_only=False)))
@@ -83,7 +83,7 @@ def _is_layout(field: pa.Field) -> bool:
 
 
 def hash_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
-    """The hash (64 hex digits) of rows in the order given."""
+    """The hash (64 hex digits) of rows in the given order."""
     total = TableHash(schema)
     for batch in batches:
         total.update(batch)
@@ -91,7 +91,7 @@ def hash_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
 
 
 def hash_table(corpus: Corpus, stage: str, table: str, corpus_wide: bool = False) -> str:
-    """The hash of one table of one stage over all partitions, in order. Raises as `TableFile` does."""
+    """The hash (64 hex digits) of a stage's table over all partitions, in order. Raises as `TableFile` does."""
     found = [WHOLE] if corpus_wide else list(range(corpus.partitions))
     with corpus.open(stage, table, found[0]) as first:
         schema = first.schema

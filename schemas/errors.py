@@ -1,6 +1,6 @@
-"""Errors that name what is wrong, for people: the command prints their text without a traceback.
+"""Errors meant for users: the command prints their text without a traceback.
 
-Runners pass nothing of a worker's error but its text. `carried` puts kind and fields into that text as data, `from_text` reads them back.
+Runners report only the text of a worker's error. `carried` encodes the error's class and fields in that text, `from_text` decodes them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from typing import Any
 
 _DATA = re.compile(r"\[cmcl-error:([A-Za-z0-9_-]+=*)\]")
-_FIELD_LIMIT = 4000  # characters of a field that cross
+_FIELD_LIMIT = 4000  # maximum number of characters of a field that are passed on
 
 
 class CmclError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base class of the errors that this project raises on purpose."""
 
 
 class ConfigError(CmclError):
-    """A configuration is wrong; the text names the key, the value and what is allowed."""
+    """A configuration is invalid; the text names the key, the value and what is allowed."""
 
 
 class SchemaError(CmclError):
-    """A file is not the table, or not the version of it, that was asked for."""
+    """A file is not the expected table, or not the expected version of it."""
 
 
 class CorpusError(CmclError):
@@ -34,16 +34,18 @@ class CorpusError(CmclError):
 
 
 class FormatError(CorpusError):
-    """A corpus is of a format that this release does not know, and must not write over."""
+    """A corpus has a format that this release does not know and therefore must not overwrite."""
 
 
 class SourceError(CmclError):
-    """An input cannot be read as a whole (a missing file, a missing column); single bad rows become rejects instead."""
+    """An input as a whole cannot be read (a missing file or column); individual bad rows become rejects instead."""
 
 
 class RejectLimitError(CmclError):
-    """A stage ended, but not as it should: more rows were rejected than the configured share allows, or a list of exclusions matched
-    nothing. `report`: what the run did all the same."""
+    """A run finished, but more rows were rejected than the configured share allows, or an exclusion list matched nothing.
+
+    report: the run's `RunReport`.
+    """
 
     report: object = None
 
@@ -53,12 +55,12 @@ class RejectLimitError(CmclError):
 
 
 class CarriedError(RuntimeError):
-    """An error on its way through a runner: for people at the start of its text, as data at the end."""
+    """An error that passes through a runner: readable text, followed by the error encoded as data."""
 
 
 @contextmanager
 def carried() -> Iterator[None]:
-    """Lets the project's errors, and the operating system's, leave the block as CarriedError; others, which are bugs, as they are."""
+    """Re-raises the project's errors and OSErrors as CarriedError; other exceptions, which are bugs, pass unchanged."""
     try:
         yield
     except (CmclError, OSError) as error:
@@ -66,14 +68,14 @@ def carried() -> Iterator[None]:
 
 
 def from_text(text: str) -> CmclError | None:
-    """The error whose data stands in a runner's text, None where there is none; one of the operating system comes as CorpusError."""
+    """The error encoded in a runner's text, None if there is none; an OSError becomes a CorpusError."""
     known = {kind.__name__: kind for kind in _kinds(CmclError)}
     for found in reversed(_DATA.findall(text)):
         try:
             data: dict[str, Any] = json.loads(base64.urlsafe_b64decode(found))
             kind = next((known[name] for name in data["kinds"] if name in known), CorpusError)
-            return kind.__new__(kind, *data["fields"])  # not by `__init__`, which may take other arguments
-        except (ValueError, KeyError, TypeError):  # not ours: a text that looks like it
+            return kind.__new__(kind, *data["fields"])  # bypasses `__init__`, which may take other arguments
+        except (ValueError, KeyError, TypeError):  # text that merely looks like an encoded error
             continue
     return None
 
@@ -86,9 +88,9 @@ def _encoded(error: CmclError | OSError) -> str:
 
 
 def text_of(error: OSError) -> str:
-    """What the operating system says, the file first."""
-    said = error.strerror or str(error) or type(error).__name__
-    return f"{os.fsdecode(error.filename)}: {said}" if isinstance(error.filename, str | bytes) else said
+    """The operating system's message, preceded by the file name if there is one."""
+    text = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {text}" if isinstance(error.filename, str | bytes) else text
 
 
 def _kinds(base: type[CmclError]) -> Iterator[type[CmclError]]:
@@ -98,8 +100,8 @@ def _kinds(base: type[CmclError]) -> Iterator[type[CmclError]]:
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether an error tells of the machine, short of memory or with a disk or store that fails, and not of the data that was read.
+    """Whether an error is due to the machine (out of memory, a failing disk or store) rather than to the data.
 
-    Decoders raise OSError for bad data too, but without the number that the system gives its own.
+    Decoders also raise OSError for bad data, but without an errno.
     """
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)

@@ -1,7 +1,7 @@
-"""Stable ids, placement of rows and seeded random choices.
+"""Stable ids, placement of rows, and seeded random choices.
 
-Identity comes from content and source, never from arrival order; a row's place in the corpus is a pure function of its id;
-a random choice is a pure function of (seed, stage, row id). Nothing here depends on the platform or on `PYTHONHASHSEED`.
+Ids derive from content and source, never from arrival order; a row's position in the corpus is a pure function of its id; a random
+choice is a pure function of (seed, stage, row id). Nothing here depends on the platform or on `PYTHONHASHSEED`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ID_BYTES = 10  # 80 bits: a chance of 4e-9 for one collision among 100 million r
 def content_id(*parts: str) -> str:
     """Twenty hex digits that identify `parts`.
 
-    Each part is hashed with its length before it, so ("ab", "c") and ("a", "bc") differ.
+    Each part is hashed with its length as a prefix, so ("ab", "c") and ("a", "bc") differ.
     """
     digest = blake2b(digest_size=ID_BYTES)
     for part in parts:
@@ -28,22 +28,22 @@ def content_id(*parts: str) -> str:
 
 
 def image_id(source: str, key: str) -> str:
-    """The id of an image: the collection it comes from and its key there, readable, such as `coco/139`."""
+    """The id of an image, readable: its collection and its key there, e.g. `coco/139`."""
     return f"{source}/{key}"
 
 
 def pair_id(image: str, caption: str) -> str:
-    """The id of an image-text pair: its image and its (normalised) caption."""
+    """The id of an image-text pair: a hash of its image's id and its (normalised) caption."""
     return content_id("pair", image, caption)
 
 
 def text_id(source: str, text: str) -> str:
-    """The id of a sentence of a text collection: its collection and its (normalised) words."""
+    """The id of a sentence of a text collection: a hash of its collection and its (normalised) text."""
     return content_id("text", source, text)
 
 
 def placement(row_id: str) -> int:
-    """Where a row stands on the line that the partitions cut: a stable hash of its id in [0, 2**63)."""
+    """A row's position on the line that is divided into partitions: a stable hash of its id in [0, 2**63)."""
     return int.from_bytes(blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
@@ -53,16 +53,16 @@ def placements(row_ids: Iterable[str]) -> np.ndarray:
 
 
 def partition_of(places: np.ndarray, partitions: int) -> np.ndarray:
-    """The partition, int32 [n], of each placement: partition p holds the p-th equal stretch of [0, 2**63).
+    """The partition, int32 [n], of each placement: partition p is the p-th of equal intervals of [0, 2**63).
 
-    Cutting the line in stretches, instead of taking a remainder, keeps one global order of rows whatever the number of
-    partitions: partition 0, then partition 1 and so on, each sorted by placement. Corpus hashes rest on that.
+    Intervals, unlike remainders, keep one global order of rows whatever the number of partitions: partition 0, then partition 1 and
+    so on, each sorted by placement. Corpus hashes rely on that.
 
     Raises ValueError when `partitions` is not in [1, 2**20].
     """
     if not 1 <= partitions <= 2**20:
         raise ValueError(f"partitions must lie in [1, {2**20}], not {partitions}")
-    # (places * partitions) >> 63 in two halves of 32 and 31 bits, since the product does not fit 64 bits.
+    # (places * partitions) >> 63, computed in two halves of 32 and 31 bits, since the product does not fit into 64 bits.
     places = np.asarray(places, dtype=np.uint64)
     high, low = places >> np.uint64(32), places & np.uint64(0xFFFFFFFF)
     product = high * np.uint64(partitions) + ((low * np.uint64(partitions)) >> np.uint64(32))
@@ -72,8 +72,8 @@ def partition_of(places: np.ndarray, partitions: int) -> np.ndarray:
 def counter_rng(seed: int, stage: str, row_id: str) -> np.random.Generator:
     """A generator for the random choices of one row in one stage.
 
-    Philox is counter-based (Salmon et al. 2011): its stream is a pure function of its key, here a hash of the arguments, so a
-    choice does not depend on which worker makes it, nor when.
+    Philox is counter-based (Salmon et al. 2011): its stream is a pure function of its key, here a hash of the arguments, so choices do
+    not depend on the worker or on time.
     """
     key = int.from_bytes(blake2b(f"{seed}\0{stage}\0{row_id}".encode(), digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))

@@ -1,13 +1,13 @@
-"""Rows that a stage did not keep: the closed list of reasons, and the log that turns them into a `rejects` table.
+"""Rows that a stage did not keep: the closed list of reasons, and the log that becomes the stage's `rejects` table.
 
-Four outcomes are told apart, because they count differently:
+There are four outcomes, which count differently:
 
 - *rejected*: a bad row (undecodable, broken, too long). It counts towards the limit on the rejected share.
-- *excluded*: a good row left out on purpose (a downstream test image). It does not.
-- *merged*: an exact duplicate of a row that is kept.
-- *dropped*: a candidate that a guard refused (a would-be negative that may be true of the image). It is not an input row at all.
+- *excluded*: a good row left out on purpose (such as a downstream test image). It does not count towards that limit.
+- *merged*: an exact duplicate of a kept row.
+- *dropped*: a candidate that a guard refused (such as a negative that may be true of the image). It is not an input row at all.
 
-Rows in = rows out + rejected + excluded + merged; drops are not part of that sum.
+Rows in = rows out + rejected + excluded + merged; dropped candidates are not part of that sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.tables import REJECTS
 
 
 class Outcome(StrEnum):
-    """What becomes of a row or candidate that a stage does not keep; how each counts is told above."""
+    """What happens to a row or candidate that a stage does not keep; see the module's docstring."""
 
     REJECTED = "rejected"
     EXCLUDED = "excluded"
@@ -32,12 +32,12 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a row or a candidate was not kept, and what becomes of it. Append new ones at the end: the position is stored."""
+    """Why a row or candidate was not kept, and its outcome. Append new members at the end: the position is stored."""
 
     outcome: Outcome
 
     def __new__(cls, value: str, outcome: Outcome = Outcome.REJECTED) -> Reason:
-        """A member; `Reason(value)` looks one up, and raises ValueError when there is none."""
+        """Creates a member. `Reason(value)` looks one up and raises ValueError for an unknown value."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.outcome = outcome
@@ -89,7 +89,7 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous", Outcome.DROPPED
     # Regions
     REGIONS_MISSING = "regions_missing", Outcome.REJECTED
-    # Back-translation: texts that are no captions, and candidates refused
+    # Back-translation: texts that are not captions, and refused candidates
     NO_CAPTION = "no_caption", Outcome.EXCLUDED
     CANDIDATE_FAILED = "candidate_failed", Outcome.DROPPED
     GARBLED = "garbled", Outcome.DROPPED
@@ -104,12 +104,12 @@ class Reason(StrEnum):
     DISSIMILAR = "dissimilar", Outcome.DROPPED
     NEAR_POSITIVE = "near_positive", Outcome.DROPPED
     SURPLUS = "surplus", Outcome.DROPPED
-    # Images whose store or disk did not answer: a later run asks again
+    # Images whose store or disk did not respond: a later run tries again
     IMAGE_UNREACHABLE = "image_unreachable", Outcome.REJECTED
 
 
 REASONS = list(Reason)
-PASSING = frozenset({Reason.IMAGE_UNREACHABLE})  # of the machine or store just then: a task that has such rejects is done again
+TRANSIENT = frozenset({Reason.IMAGE_UNREACHABLE})  # caused by the machine or store: tasks with such rejects are repeated
 _POSITION = {reason: position for position, reason in enumerate(REASONS)}
 _DICTIONARY = pa.array([reason.value for reason in REASONS])
 
@@ -126,7 +126,7 @@ def reject_batch(stage: str, ids: pa.Array | list[str], reasons: np.ndarray, det
 
 
 class RejectLog:
-    """Collects the rejects of one task, row by row or by the batch, and counts them by reason."""
+    """Collects a task's rejects, by row or by batch, and counts them by reason."""
 
     def __init__(self, stage: str):
         self.stage = stage
@@ -137,20 +137,20 @@ class RejectLog:
         self._batches: list[pa.RecordBatch] = []
 
     def add(self, row_id: str, reason: Reason, detail: str) -> None:
-        """Notes one row. Details are cut to 500 characters: a hostile row must not swell the log."""
+        """Adds one row. Details are truncated to 500 characters, so that a hostile row cannot inflate the log."""
         self._ids.append(row_id)
         self._reasons.append(_POSITION[reason])
         self._details.append(detail[:500])
         self.counts[reason.value] += 1
 
     def add_batch(self, ids: pa.Array, reasons: np.ndarray, details: pa.Array) -> None:
-        """Notes n rows at once; `reasons` int8 [n] are positions in `REASONS`."""
+        """Adds n rows at once; `reasons` int8 [n] are positions in `REASONS`."""
         for position, count in zip(*np.unique(reasons, return_counts=True), strict=True):
             self.counts[REASONS[position].value] += int(count)
         self._batches.append(reject_batch(self.stage, ids, reasons, details))
 
     def table(self) -> pa.Table:
-        """All rejects, sorted by id, then reason, then detail, so that their order does not tell who found them first."""
+        """All rejects, sorted by id, reason and detail, so that the order does not depend on which was found first."""
         single = reject_batch(self.stage, self._ids, np.array(self._reasons, dtype=np.int8), self._details)
         table = pa.Table.from_batches([single, *self._batches], schema=REJECTS)
         keys = table.set_column(2, "reason", table["reason"].combine_chunks().cast(pa.string()) if table.num_rows else
@@ -159,7 +159,7 @@ class RejectLog:
         return table.take(order)
 
     def outcomes(self) -> Counter[Outcome]:
-        """Rows so far, by what becomes of them."""
+        """Number of rows so far, by outcome."""
         found: Counter[Outcome] = Counter()
         for reason, count in self.counts.items():
             found[Reason(reason).outcome] += count

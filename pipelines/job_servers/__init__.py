@@ -1,1 +1,1 @@
-"""What the engines other than the local one need beside Python: job servers, their class paths, workers."""
+"""What runners other than the local one require beyond Python: job servers, their class paths, worker pools."""

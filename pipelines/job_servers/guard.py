@@ -1,9 +1,9 @@
-"""Runs a server on behalf of a driver and takes it, its children and its scratch folder away when the driver is gone.
+"""Runs a server for a driver, and removes it, its children and its scratch folder when the driver exits.
 
     python guard.py SCRATCH COMMAND...
 
-The driver holds the other end of standard input: its end, however it comes, closes the pipe. Only the standard library, so that it
-starts at once and runs from anywhere.
+The driver holds the other end of standard input, so the pipe closes however the driver exits. Uses only the standard library, to
+start fast and run from anywhere.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import subprocess
 import sys
 import threading
 
-_PATIENCE_S = 8.0  # for a JVM to run its shutdown hooks
+_GRACE_S = 8.0  # for a JVM to run its shutdown hooks
 
 
 def main(scratch: str, command: list[str]) -> int:
-    """Returns the command's exit status."""
+    """Runs the command; returns its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     signal.signal(signal.SIGTERM, lambda *_: os.close(0))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -38,7 +38,7 @@ def _await_driver(child: subprocess.Popen[bytes]) -> None:
         pass
     _signal_group(child.pid, signal.SIGTERM)
     try:
-        child.wait(_PATIENCE_S)
+        child.wait(_GRACE_S)
     except subprocess.TimeoutExpired:
         _signal_group(child.pid, signal.SIGKILL)
 

@@ -1,6 +1,6 @@
-"""A pool of Python workers for runners that are given the environment EXTERNAL: one process for each worker asked for.
+"""A pool of Python workers for runners with the environment EXTERNAL: one process per requested worker.
 
-It is Beam's own pool on a port that the system picks, which the first line of its output tells.
+It is Beam's own pool on a free port, which its first line of output reports.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 
 
 def main() -> None:
-    """Serves until it is ended."""
+    """Serves until the process is killed."""
     address, _server = BeamFnExternalWorkerPoolServicer.start(use_process=True)
     print(f"Listening for workers at {address}", flush=True)
     threading.Event().wait()

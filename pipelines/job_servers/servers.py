@@ -1,4 +1,4 @@
-"""The servers that portable runners need: job servers of Spark, Flink and Prism, and a pool of Python workers."""
+"""The servers that portable runners require: job servers for Spark, Flink and Prism, and a pool of Python workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOB_SERVED = r"JobService started on (\S+:\d+)"
 
 
 def jvm(engine: str, heap: str) -> list[str]:
-    """The Java command up to the main class, for the class path of `spark` or `flink`. Raises RunnerError."""
+    """The Java command up to the main class, with the class path of `spark` or `flink`. Raises RunnerError."""
     log = "-Dorg.slf4j.simpleLogger"
     return [java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-Djava.io.tmpdir={scratch}", f"{log}.defaultLogLevel=warn",
             f"{log}.log.org.apache.beam.runners.jobsubmission=info", f"{log}.log.org.apache.spark.deploy=info",
@@ -32,9 +32,9 @@ def spark_job_server(master: str, heap: str = "1g", properties: Sequence[str] = 
     """A Spark job server and its endpoint.
 
     Args:
-        master: such as local[2] or spark://host:port; one Spark context, so jobs run one after the other.
-        heap: of the JVM, which holds the executors too when the master is local.
-        properties: Spark's own, `spark.name=value`.
+        master: Spark master, e.g. local[2] or spark://host:port. There is one Spark context, so jobs run one after another.
+        heap: maximum heap of the JVM, which also runs the executors when the master is local.
+        properties: Spark properties, `spark.name=value`.
 
     Raises RunnerError when it cannot be started.
     """
@@ -58,7 +58,7 @@ def prism_job_server() -> tuple[Service, str]:
 
 
 def worker_pool() -> tuple[Service, str]:
-    """A pool that starts a Python process for each worker that a runner asks for, and its address (environment EXTERNAL)."""
+    """A pool that starts a Python process per worker that a runner requests, and its address (environment EXTERNAL)."""
     service = Service("worker-pool", [sys.executable, "-m", "pipelines.job_servers.pool"], python_environment())
     return service, _endpoint(service, r"Listening for workers at (\S+:\d+)")
 

@@ -1,4 +1,4 @@
-"""A server that lives as long as its driver, with its log and its scratch folder."""
+"""A server process that ends with its driver, with a log and a scratch folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _START_S = 180.0  # a JVM on a busy machine
 
 
 class Service:
-    """A running server process; a context manager that ends it.
+    """A running server process; a context manager that stops it.
 
     Args:
-        name: what it is, for messages.
-        command: program and arguments; `{scratch}` in them stands for a folder of its own, removed when it ends.
-        environment: variables set beside this process' own.
+        name: name for messages.
+        command: program and arguments; `{scratch}` in them is replaced by a scratch folder, which is removed when the server ends.
+        environment: environment variables in addition to this process's own.
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None):
@@ -44,28 +44,28 @@ class Service:
         return self._process.pid
 
     def log(self) -> str:
-        """What the server has written so far; empty once it is stopped."""
+        """The server's output so far; empty after it was stopped."""
         try:
             return Path(self._log).read_text(errors="replace")
         except FileNotFoundError:
             return ""
 
     def await_line(self, pattern: str, timeout_s: float = _START_S) -> re.Match[str]:
-        """Waits for a line of the log. Raises RunnerError, with the log's end, when the server ends or does not say it in time."""
+        """Waits until the log matches `pattern`. Raises RunnerError, with the end of the log, when the server exits or time runs out."""
         end = time.monotonic() + timeout_s
-        said = ""
+        text = ""
         while time.monotonic() < end:
             ended = self._process.poll() is not None
-            said = self.log() or said
-            if found := re.search(pattern, said):
+            text = self.log() or text
+            if found := re.search(pattern, text):
                 return found
             if ended:
-                raise RunnerError(f"{self.name} ended before it served: {said[-2000:]}")
+                raise RunnerError(f"{self.name} exited before it was ready: {text[-2000:]}")
             time.sleep(_POLL_S)
-        raise RunnerError(f"{self.name} does not serve after {timeout_s:.0f} s: {said[-2000:]}")
+        raise RunnerError(f"{self.name} is not ready after {timeout_s:.0f} s: {text[-2000:]}")
 
     def stop(self) -> None:
-        """Ends the server and everything that it started; returns when all of it is gone."""
+        """Stops the server and everything it started; returns when all processes are gone."""
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -83,7 +83,7 @@ class Service:
 
 
 def python_environment() -> dict[str, str]:
-    """Variables under which `python` is this interpreter and finds the project: what workers are started with."""
+    """Environment variables for workers, under which `python` is this interpreter and finds the project."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}

@@ -81,7 +81,7 @@ def test_workers_killed_before_they_are_up(undisturbed: Undisturbed, tmp_path: P
             process.kill()
             process.wait()
         errors.seek(0)
-        assert "a worker of the local runner is lost" in errors.read()
+        assert "the local runner lost a worker" in errors.read()
     cmcl(*arguments)
     assert hash_of(str(corpus)) == undisturbed.hash
 

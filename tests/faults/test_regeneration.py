@@ -47,7 +47,7 @@ def test_an_addition(grown: tuple[str, Path], tmp_path: Path) -> None:
     config, corpus = grown
     why = cmcl("status", "--why", config).stdout
     assert "sources" in why
-    assert "those partitions again whose rows changed" in why
+    assert "rebuilds the partitions whose rows changed" in why
     assert "reads pairs, which changed" in why
     cmcl("run", config, "--quiet")
     after = manifests(corpus)
@@ -55,7 +55,7 @@ def test_an_addition(grown: tuple[str, Path], tmp_path: Path) -> None:
     assert after["tfidf_counts"]["ran"] == after["pairs"]["ran"]
     assert after["tfidf_vocabulary"]["ran"] == 1
     assert after["tfidf"]["ran"] == PARTITIONS
-    assert f"its last run did {after['pairs']['ran']} of {PARTITIONS} tasks" in cmcl("status", "--why", config).stdout
+    assert f"its last run executed {after['pairs']['ran']} of {PARTITIONS} tasks" in cmcl("status", "--why", config).stdout
     cmcl("run", config, "--quiet", "--set", f"corpus={tmp_path / 'anew'}")
     assert hash_of(str(corpus)) == hash_of(str(tmp_path / "anew"))
 
@@ -68,7 +68,7 @@ def test_a_changed_setting(grown: tuple[str, Path]) -> None:
     why = cmcl("status", "--why", config, "--set", "tfidf.k=4").stdout
     assert "k: 5 -> 4" in why
     assert why.count(": stale") == 2
-    assert why.count("so a run makes all of it again") == 1
+    assert why.count("so a run rebuilds all of it") == 1
     cmcl("run", config, "--quiet", "--set", "tfidf.k=4")
     changed = {stage for stage, manifest in manifests(corpus).items() if manifest != before[stage]}
     assert changed == {"tfidf", "examples"}

@@ -61,8 +61,8 @@ def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "text"), [
-    ({"regions": {}, "pixels": False}, "regions needs pixels: true"),
-    ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "exclude each other"),
+    ({"regions": {}, "pixels": False}, "regions requires pixels: true"),
+    ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "mutually exclusive"),
     ({"regions": {"detector": "yolo"}}, "detector 'yolo' is none of"),
     ({"swaps": {"kinds": ["object", "colour"]}}, "kinds ['colour'] are none of"),
 ])

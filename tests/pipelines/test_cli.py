@@ -63,12 +63,12 @@ def test_show_finds_pairs_by_id_image_and_words(job, capsys):
     assert main(["show", str(job), image]) == 0
     assert f"image   {image}" in capsys.readouterr().out
     assert main(["show", str(job), "no caption has these words"]) == 1
-    assert "holds no pair, image or caption like" in capsys.readouterr().err
+    assert "no pair, image or caption matches" in capsys.readouterr().err
 
 
 def test_verify_and_hash(job, capsys):
     assert main(["verify", str(job)]) == 0
-    assert "every file is whole" in capsys.readouterr().out
+    assert "all files are intact" in capsys.readouterr().out
     assert main(["hash", str(job.parent / "c")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].endswith("  corpus") and any(line.endswith("  tfidf/rewrites") for line in lines)

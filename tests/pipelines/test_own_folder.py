@@ -13,7 +13,7 @@ from pipelines.demo import write_settings
 from pipelines.scenes import make_scenes
 from schemas.errors import CmclError, ConfigError
 from schemas.own_folder import claim_folder
-from tests.pipelines.test_place import snapshot
+from tests.pipelines.test_location import snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -119,7 +119,7 @@ def test_a_missing_or_cut_file_reruns_its_partition(scene_files, tmp_path):
     with open(tmp_path / "c/pairs/pairs-00001-of-00004.arrow", "ab") as file:
         file.truncate(100)
     states = {state.stage.name: state.why for state in plan_of(config)[1]}
-    assert states["tfidf"] == ["1 files are missing or cut short, first rewrites-00002-of-00004.arrow", "reads tfidf_vectors, which is stale",
+    assert states["tfidf"] == ["1 files are missing or have the wrong size, first rewrites-00002-of-00004.arrow", "reads tfidf_vectors, which is stale",
                                "reads tfidf_vocabulary, which is stale"]
     assert ran(run(config)) == {"pairs": 1, "tfidf": 1}
     assert hash_of(tmp_path / "c") == before
@@ -178,7 +178,7 @@ def test_a_file_in_the_place_of_a_stage_is_named(scene_files, tmp_path):
 
 
 def test_a_corpus_in_memory_takes_one_worker(scene_files):
-    with pytest.raises(ConfigError, match="lives in one process"):
+    with pytest.raises(ConfigError, match="exists in one process only"):
         run(make_config(scene_files, "memory://x", workers=2))
 
 

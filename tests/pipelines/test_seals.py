@@ -176,7 +176,7 @@ def test_other_damage_is_named(victim, name):
     for damage in _DAMAGES[:3 if name in _LIKELESS else 4]:
         damage(victim / name)
         said = faults(victim)
-        assert name in said or (damage is Path.unlink and f"{name.partition('/')[0]}: no manifest" in said)
+        assert name in said or (damage is Path.unlink and f"{name.partition('/')[0]}: has no manifest" in said)
         for path, data in kept.items():
             path.write_bytes(data)
 
@@ -249,19 +249,19 @@ def one_reject(stage):
 
 
 @pytest.mark.parametrize(("stage", "table", "change", "expected"), [
-    ("pairs", "pairs", lambda t: put(t, "caption", "a lie"), "pair ids are not those of their content"),
-    ("pairs", "images", lambda t: t.take(list(range(t.num_rows))[::-1]), "its images are not in order"),
+    ("pairs", "pairs", lambda t: put(t, "caption", "a lie"), "pair ids do not match their content"),
+    ("pairs", "images", lambda t: t.take(list(range(t.num_rows))[::-1]), "its images are out of order"),
     ("pairs", "images", lambda t: put(t, "image_id", "scenes/none"), "images"),
-    ("images", "images", lambda t: pa.concat_tables([t, t]), "or one stands twice"),
-    ("texts", "texts", lambda t: put(t, "text", "a lie"), "1 text ids are not those of their content"),
-    ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are not in order"),
+    ("images", "images", lambda t: pa.concat_tables([t, t]), "out of order or duplicated"),
+    ("texts", "texts", lambda t: put(t, "text", "a lie"), "1 text ids do not match their content"),
+    ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are out of order"),
     ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "its examples are not the join"),
     ("tfidf", "rewrites", lambda t: t.slice(1), "its examples are not the join"),
     ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows are empty, but 0 are counted"),
-    ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "holds rejects of another stage"),
+    ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "contains rejects of another stage"),
     ("examples", "examples", lambda t: put(t, "caption", "a lie"), "its examples are not the join"),
     ("examples", "examples", lambda t: put(t, "negatives", []), "its examples are not the join"),
-    ("examples", "examples", lambda t: t.slice(1), "its pairs are not those of the partition"),
+    ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
 ])
 def test_an_altered_table_that_everything_vouches_for_is_named(corpus, stage, table, change, expected):
     forge_table(open_corpus(str(corpus))[0], stage, table, 0, change)
@@ -285,7 +285,7 @@ def test_each_level_is_held_by_the_next(corpus, level):
     forge_table(place, "texts", "texts", 0, lambda rows: rows.slice(0, rows.num_rows - 1))
     for path in list(kept)[["table", "record", "manifest"].index(level):]:
         path.write_bytes(kept[path])
-    expected = {"table": "bytes, its record says", "record": "task-00000.json: is not the record that the manifest names",
+    expected = {"table": "bytes, but its record says", "record": "task-00000.json: is not the record that the manifest names",
                 "manifest": "manifest.json: is not the manifest that corpus.json names"}[level]
     assert expected in faults(corpus)
 
@@ -299,12 +299,12 @@ def manifest_with(**changes):
 
 
 @pytest.mark.parametrize(("change", "expected"), [
-    (manifest_with(contents={"texts": "0" * 32, "rejects": "0" * 32}), "its contents are not those of its files"),
+    (manifest_with(contents={"texts": "0" * 32, "rejects": "0" * 32}), "its content hashes do not match its files"),
     (manifest_with(contents={"pairs": "0" * 32}), "corpus.json says texts"),
     (manifest_with(partitions=3), "is of 3 partitions"),
     (manifest_with(stage="pairs"), "is the manifest of pairs"),
-    (manifest_with(ran=7), "its tasks are not those of the stage"),
-    (manifest_with(files=[]), "its files are not those of its tasks"),
+    (manifest_with(ran=7), "its tasks do not match the stage's tasks"),
+    (manifest_with(files=[]), "its files do not match its tasks' files"),
     (manifest_with(ran="two"), "ran: Input should be a valid integer"),
     (manifest_with(counts=[]), "counts: "),
     (manifest_with(wall_s=None), "wall_s: Input should be a valid number"),
@@ -338,7 +338,7 @@ def test_tables_taken_out_of_the_index_are_missed(corpus):
     index = read_index(str(corpus))
     stages = [replace(entry, tables=["pairs"]) if entry.stage == "pairs" else entry for entry in index.stages]
     write_sealed(str(corpus / "corpus.json"), asdict(replace(index, stages=stages)))
-    assert "pairs/manifest.json: is of the tables images, pairs, rejects; corpus.json says pairs" in faults(corpus)
+    assert "pairs/manifest.json: lists the tables images, pairs, rejects, but corpus.json says pairs" in faults(corpus)
 
 
 @pytest.mark.parametrize("changes", [{"counts": 3}, {"files": {}}, {"files": [{"name": "x"}]}, {"partition": "0"}, {"more": None},
@@ -357,7 +357,7 @@ def test_counts_that_the_rejects_do_not_bear_out_are_named(corpus):
     forge_manifest(place, "pairs")
     said = faults(corpus)
     assert "pairs/rejects-00000-of-00002.arrow: 0 rows are image_broken, but 2 are counted" in said
-    assert "is not the sum of the reasons" in said
+    assert "are not the sums over reasons" in said
 
 
 def test_a_corpus_of_the_previous_release_is_made_again(small, corpus, fresh, capsys):

@@ -39,7 +39,7 @@ def test_a_flipped_byte_is_found_and_mended(scene_files, corpus, stage):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     findings = verify(*open_corpus(str(corpus)))
-    assert f"{stage}/{path.name}: its bytes are not those that were written (SHA-256 differs)" in [f.text for f in findings]
+    assert f"{stage}/{path.name}: its content is not what was written (SHA-256 differs)" in [f.text for f in findings]
     assert forget(open_corpus(str(corpus))[0], findings) == 1
     report = run(make_config(scene_files, corpus))
     assert {manifest.stage: manifest.ran for manifest in report.ran if manifest.ran} == {stage: 1}
@@ -54,7 +54,7 @@ def test_missing_cut_and_foreign_files_are_named(corpus):
     (corpus / "pairs/.tmp-pairs-1").write_text("half")
     found = faults(corpus)
     assert "tfidf/rewrites-00000-of-00004.arrow: is missing" in found
-    assert any(text.startswith("examples/examples-00001-of-00004.arrow: has 1000 bytes, its record says") for text in found)
+    assert any(text.startswith("examples/examples-00001-of-00004.arrow: has 1000 bytes, but its record says") for text in found)
     assert "texts/notes.txt: not in the manifest" in found and "pairs/.tmp-pairs-1: not in the manifest" in found
 
 
@@ -70,14 +70,14 @@ def put(table, column, values):
 
 
 @pytest.mark.parametrize(("stage", "table", "change", "expected"), [
-    ("pairs", "pairs", lambda t: put(t, "image_id", ["scenes/none", *t["image_id"].to_pylist()[1:]]), "name an image that is not in"),
-    ("pairs", "pairs", lambda t: put(t, "caption", ["changed", *t["caption"].to_pylist()[1:]]), "1 pair ids are not those of their content"),
-    ("pairs", "pairs", lambda t: t.take(list(range(t.num_rows))[::-1]), "its pairs are not in order"),
-    ("pairs", "pairs", lambda t: pa.concat_tables([t.slice(0, 1), t]), "a pair id stands twice"),
-    ("tfidf", "rewrites", lambda t: put(t, "pair_id", ["f" * 20, *t["pair_id"].to_pylist()[1:]]), "name a pair that is not in the partition"),
+    ("pairs", "pairs", lambda t: put(t, "image_id", ["scenes/none", *t["image_id"].to_pylist()[1:]]), "refer to an image that is not in"),
+    ("pairs", "pairs", lambda t: put(t, "caption", ["changed", *t["caption"].to_pylist()[1:]]), "1 pair ids do not match their content"),
+    ("pairs", "pairs", lambda t: t.take(list(range(t.num_rows))[::-1]), "its pairs are out of order"),
+    ("pairs", "pairs", lambda t: pa.concat_tables([t.slice(0, 1), t]), "a pair id is duplicated"),
+    ("tfidf", "rewrites", lambda t: put(t, "pair_id", ["f" * 20, *t["pair_id"].to_pylist()[1:]]), "refer to a pair that is not in the partition"),
     ("tfidf", "rewrites", lambda t: put(t, "origin", ["f" * 20, *t["origin"].to_pylist()[1:]]), "1 negatives come from pairs that are not"),
     ("tfidf", "rewrites", lambda t: t.take(list(range(t.num_rows))[::-1]), "not in the order of their pairs"),
-    ("examples", "examples", lambda t: t.slice(1), "its pairs are not those of the partition"),
+    ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
 ])
 def test_references_are_checked_even_when_the_bytes_are_right(corpus, stage, table, change, expected):
     rewrite(corpus, stage, table, change)
@@ -96,12 +96,12 @@ def test_books_that_do_not_balance_are_named(corpus):
     forge_manifest(open_corpus(str(corpus))[0], "pairs", one_more)
     found = faults(corpus)
     assert any(text.startswith("pairs/manifest.json: 201 rows in, but") for text in found)
-    assert "pairs/manifest.json: its counts are not the sum of its tasks'" in found
+    assert "pairs/manifest.json: its counts are not the sums of its tasks' counts" in found
 
 
 def test_a_stage_without_manifest_is_named(corpus):
     (corpus / "tfidf/manifest.json").unlink()
-    assert "tfidf: no manifest: the stage never finished" in faults(corpus)
+    assert "tfidf: has no manifest: the stage never finished" in faults(corpus)
 
 
 def test_the_hash_sees_a_changed_row_and_no_moved_corpus(corpus, whole, tmp_path):

@@ -17,7 +17,7 @@ from schemas import files
 from schemas.checked import check, holds, was_checked
 from schemas.corpus import WHOLE, Corpus, StageEntry
 from schemas.manifest import Counts, TaskRecord, fingerprint
-from schemas.rejects import PASSING
+from schemas.rejects import TRANSIENT
 from schemas.tables import name_of, version_of
 from transforms.core.params import fingerprinted
 from transforms.core.task import Task
@@ -191,7 +191,7 @@ class Stage(ABC, Generic[P]):
         record = corpus.record(self.name, partition)
         if record is None or record.key != key or (record.stage, record.partition) != (self.name, partition):
             return None
-        if PASSING & record.counts.reasons.keys():
+        if TRANSIENT & record.counts.reasons.keys():
             return None
         whole = all(holds(files.join(corpus.folder(self.name), file.name), file.bytes, file.sha256) for file in record.files)
         return record if whole else None

@@ -222,7 +222,7 @@ def test_an_image_that_could_not_be_reached_is_asked_for_again(tmp_path, monkeyp
         run(config)
     corpus = Corpus(config.corpus, 2)
     assert corpus.manifest("pairs").counts.reasons == {"image_unreachable": 1}
-    assert "could not be reached" in plan(corpus, stages_of(config), config.seed)[0].why[0]
+    assert "were unreachable" in plan(corpus, stages_of(config), config.seed)[0].why[0]
     report = run(config)
     assert [manifest.stage for manifest in report.ran][0] == "pairs" and report.ran[0].ran == 1
     assert corpus.manifest("pairs").counts.rows_out["pairs"] == 4

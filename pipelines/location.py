@@ -1,8 +1,7 @@
-"""Where a corpus may be made: in a place that is absent or empty, or that is its own. Looked at before anything is written.
+"""Where a corpus may be built: in a folder that is absent, empty, or already the corpus's own. Checked before anything is written.
 
-What the corpus did not write is nobody's to overwrite or remove. So its folder must hold nothing else when it is begun, its stages'
-folders must be its own, none of its files may be a link to something elsewhere, and neither an input nor another corpus may lie in it
-or around it.
+Files that the corpus did not write must never be overwritten or removed. So its folder must contain nothing else at the start, its
+stages' folders must be its own, none of its files may be a link, and no input and no other corpus may lie inside or around it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from fsspec.utils import glob_translate
 
-from pipelines.config import PLACES, WITH_PLACES, Config
+from pipelines.config import KEYS_WITH_PATHS, PATH_KEYS, Config
 from schemas import files
 from schemas.corpus import INDEX, LOCK, Corpus, holds_stage, is_own_name, read_index
 from schemas.errors import CmclError, ConfigError, CorpusError
@@ -23,29 +22,29 @@ from schemas.own_folder import check_apart_from_corpora
 from schemas.retries import is_local_filesystem, is_web
 from transforms.core.stage import Stage
 
-_CURE = "a corpus is made in a folder that is absent or empty, or in its own: name another folder"
-# Names that any corpus has, to see whether a pattern could take its files for input.
+_CURE = "a corpus needs a folder that does not exist, is empty, or is already its own: name another folder"
+# Names of files that any corpus has, to test whether an input's pattern would match them.
 _LIKELY = (INDEX, LOCK, "pairs", "pairs/manifest.json", "pairs/task-00000.json", "pairs/pairs-00000-of-00016.arrow",
            "pairs/images-00000-of-00016.arrow", "pairs/rejects-00000-of-00016.arrow", "examples/examples-00000-of-00016.arrow")
 _OURS_TO_LOCK = re.compile(rb"cmcl \d+\n")
 _LEASE = re.compile(rb'\s*\{.*"run"\s*:.*\}\s*', re.DOTALL)
 
 
-def check_place(config: Config) -> None:
-    """Raises ConfigError or CorpusError, naming what is in the way, unless a corpus may be made where `config` says. Writes nothing."""
+def check_location(config: Config) -> None:
+    """Raises ConfigError or CorpusError, naming the obstacle, unless a corpus may be built where `config` says. Writes nothing."""
     url = config.corpus
     try:
         fs, _ = files.filesystem(url)
         if is_web(fs):
-            raise CorpusError(f"{url}: a web server is for input alone: make the corpus on a disk or in an object store")
+            raise CorpusError(f"{url}: web servers are read-only: build the corpus on a disk or in an object store")
         if is_local_filesystem(fs):
             _check_folder(files.local_path(url))
         index, held = read_index(url), files.entries(url)
     except CmclError:
         raise
-    except Exception as error:  # every store has errors of its own
-        said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-        raise CorpusError(f"{url}: no corpus can be made there ({said[:200]}); {_CURE}") from error
+    except Exception as error:  # every store has its own exceptions
+        text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        raise CorpusError(f"{url}: cannot build a corpus there ({text[:200]}); {_CURE}") from error
     _check_own_files(url, held)
     if index is None:
         _check_nothing_else(url, held)
@@ -54,9 +53,9 @@ def check_place(config: Config) -> None:
 
 
 def check_stages(corpus: Corpus, stages: Sequence[Stage]) -> None:
-    """Raises CorpusError, naming what is in the way, unless the folders of the stages are absent or their own. Writes nothing.
+    """Raises CorpusError, naming the obstacle, unless each stage's folder is absent or its own. Writes nothing.
 
-    A folder is a stage's when `corpus.json` names it, or it is empty, or it holds a record of the stage.
+    A folder is a stage's own if `corpus.json` names it, it is empty, or it contains a record of the stage.
     """
     index = read_index(corpus.url)
     check_links(corpus, {stage.name: list(stage.writes) for stage in stages})
@@ -67,12 +66,12 @@ def check_stages(corpus: Corpus, stages: Sequence[Stage]) -> None:
             continue
         foreign = [entry.name for entry in files.entries(folder) if not _is_of_stage(entry, list(stage.writes))]
         if foreign:
-            raise CorpusError(f"{_first(folder, foreign)} in the folder of the stage {stage.name}, which is not of this corpus: "
+            raise CorpusError(f"{_first(folder, foreign)} in the folder of the stage {stage.name}, but not part of this corpus: "
                               "move it away, or name another folder for the corpus")
 
 
 def check_links(corpus: Corpus, tables: dict[str, list[str]]) -> None:
-    """Raises CorpusError, naming it, when a stage's folder or a file of its own is a link, or no folder or file at all.
+    """Raises CorpusError, naming the path, when a stage's folder is not a real folder or one of its files is not a plain file.
 
     tables: by stage, the tables that it writes.
     """
@@ -81,31 +80,31 @@ def check_links(corpus: Corpus, tables: dict[str, list[str]]) -> None:
     for stage, names in tables.items():
         folder = corpus.folder(stage)
         if stage in root and root[stage].kind != "folder":
-            raise CorpusError(f"{folder} is {_KINDS[root[stage].kind]}, where the stage {stage} has its folder: remove it, or name another "
-                              "folder for the corpus")
+            raise CorpusError(f"{folder} is {_KINDS[root[stage].kind]}, but must be the folder of the stage {stage}: remove it, or name "
+                              "another folder for the corpus")
         for entry in files.entries(folder):
             if entry.kind != "file" and is_own_name(entry.name, names):
-                raise CorpusError(f"{files.join(folder, entry.name)} is {_KINDS[entry.kind]}, where the corpus has a file: remove it")
+                raise CorpusError(f"{files.join(folder, entry.name)} is {_KINDS[entry.kind]}, but must be a plain file: remove it")
 
 
-_KINDS = {"link": "a link", "folder": "a folder", "other": "no plain file", "file": "a file"}
+_KINDS = {"link": "a link", "folder": "a folder", "other": "a special file", "file": "a file"}
 
 
 def _check_folder(path: str) -> None:
-    """Raises CorpusError when a local path cannot be that of a folder."""
+    """Raises CorpusError unless a local path is a folder, or one can be created there."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
         if os.path.islink(path):
-            raise CorpusError(f"{path} is a link that leads nowhere: make the folder that it leads to, or name another folder") from None
+            raise CorpusError(f"{path} is a broken link: create the folder that it points to, or name another folder") from None
         above = os.path.dirname(path)
         while not os.path.lexists(above):
             above = os.path.dirname(above)
         if not os.path.isdir(above):
-            raise CorpusError(f"{above} is not a folder, so {path} cannot be one: {_CURE}") from None
+            raise CorpusError(f"{above} is not a folder, so {path} cannot be created: {_CURE}") from None
         return
-    except (OSError, ValueError) as error:  # a name too long, a loop of links, a file for a folder, no permission to look
-        raise CorpusError(f"{path}: no corpus can be made there ({getattr(error, 'strerror', None) or error}); {_CURE}") from error
+    except (OSError, ValueError) as error:  # name too long, symlink loop, a file in the path, no permission
+        raise CorpusError(f"{path}: cannot build a corpus there ({getattr(error, 'strerror', None) or error}); {_CURE}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise CorpusError(f"{path} is not a folder: {_CURE}")
 
@@ -113,18 +112,18 @@ def _check_folder(path: str) -> None:
 def _check_own_files(url: str, held: Sequence[files.Entry]) -> None:
     for entry in held:
         if entry.name in (INDEX, LOCK) and entry.kind != "file":
-            raise CorpusError(f"{files.join(url, entry.name)} is {_KINDS[entry.kind]}, where the corpus has a file: remove it")
+            raise CorpusError(f"{files.join(url, entry.name)} is {_KINDS[entry.kind]}, but must be a plain file: remove it")
 
 
 def _check_nothing_else(url: str, held: Sequence[files.Entry]) -> None:
-    """Raises CorpusError when a place without a `corpus.json` holds what no run has written.
+    """Raises CorpusError when a folder without a `corpus.json` contains anything that no run has written.
 
-    A corpus that has lost its index is known by the manifests and records in the folders of its stages.
+    A corpus that has lost its index is recognised by the manifests and records in its stages' folders.
     """
     stages = {entry.name for entry in held if entry.kind == "folder" and holds_stage(files.join(url, entry.name))}
     foreign = [entry.name for entry in held if not _is_own(url, entry, stages)]
     if foreign:
-        raise CorpusError(f"{_first(url, foreign)} in the folder of the corpus, which has no corpus.json of a corpus: {_CURE}")
+        raise CorpusError(f"{_first(url, foreign)} in the corpus's folder, which has no valid corpus.json: {_CURE}")
 
 
 def _is_own(url: str, entry: files.Entry, stages: set[str]) -> bool:
@@ -154,31 +153,31 @@ def _first(folder: str, names: Sequence[str]) -> str:
 
 
 def _check_apart_from_inputs(config: Config) -> None:
-    """Raises ConfigError when an input lies in the corpus, could come to match a file of it, or is a folder around it."""
+    """Raises ConfigError when an input lies in the corpus, could match one of its files, or is a folder around it."""
     corpus = _location(config.corpus)
-    matches = bool(files.entries(config.corpus))  # in a folder that is absent or empty no input can lie
+    matches = bool(files.entries(config.corpus))  # an absent or empty folder cannot contain inputs
     for key, url in _inputs(config):
         for found in _locations(url, matches):
             if _is_inside(found, corpus):
-                raise ConfigError(f"{key}: {url} lies inside of the corpus ({config.corpus}), where only a run writes: move the input out "
-                                  "of it, or make the corpus elsewhere")
+                raise ConfigError(f"{key}: {url} is inside the corpus ({config.corpus}), where only runs may write: move the input "
+                                  "out of it, or build the corpus elsewhere")
             if _is_around(found, corpus, is_folder=key.endswith("images")):
-                raise ConfigError(f"corpus: {config.corpus} lies inside of an input ({key}: {url}), so that its files would be read as "
-                                  "input: name a folder outside of it")
+                raise ConfigError(f"corpus: {config.corpus} is inside an input ({key}: {url}), so its files would be read as input: "
+                                  "name a folder outside it")
 
 
 def _inputs(config: Config) -> Iterator[tuple[str, str]]:
-    """The paths and URLs of all inputs, with their keys."""
+    """The keys of all inputs, with their paths or URLs."""
     holders = [(f"{kind}.{at}", source) for kind in ("pairs", "images", "texts") for at, source in enumerate(getattr(config, kind))]
-    holders += [(name, getattr(config, name)) for name in WITH_PLACES]
+    holders += [(name, getattr(config, name)) for name in KEYS_WITH_PATHS]
     for key, holder in holders:
-        for name in sorted(PLACES):
+        for name in sorted(PATH_KEYS):
             value = getattr(holder, name, None)
             for given in [value] if isinstance(value, str) else value or []:
                 yield f"{key}.{name}", given if isinstance(given, str) else given.file
 
 
-# A place: which store it is in ("" for this machine), and its path there, links resolved, without an end slash.
+# The store ("" for this machine) and the path in it, links resolved, without a trailing slash.
 _Location = tuple[str, str]
 _MAGIC = re.compile(r"[*?[]")
 
@@ -191,8 +190,9 @@ def _location(url: str) -> _Location:
 
 
 def _locations(url: str, matches: bool) -> Iterator[_Location]:
-    """Where an input lies, and with `matches` each file of this machine that it matches; of a chain of URLs (zip://a::file://b) each
-    part. Nothing for a URL that cannot be told: the source will say what is wrong with it.
+    """The locations of an input: of each part of a URL chain (zip://a::file://b) and, with `matches`, of each local file it matches.
+
+    Yields nothing for an invalid URL: its source will report what is wrong.
     """
     parts = url.split("::") if "://" in url else [url]
     for part in parts:
@@ -220,7 +220,7 @@ def _is_pattern(fs: object, url: str, path: str) -> bool:
 
 
 def _is_inside(inner: _Location, outer: _Location) -> bool:
-    """Whether a place is another or lies below it. On this machine also when they are told apart by name alone: case, bind mounts."""
+    """Whether a location equals another or lies below it; on this machine also under another name (case, bind mounts)."""
     if inner[0] != outer[0]:
         return False
     if f"{inner[1].rstrip('/')}/".startswith(f"{outer[1].rstrip('/')}/"):
@@ -229,14 +229,14 @@ def _is_inside(inner: _Location, outer: _Location) -> bool:
         return False
     try:
         found = os.stat(outer[1])
-        return any(os.path.samestat(found, os.stat(place)) for place in (inner[1], *map(str, Path(inner[1]).parents))
-                   if os.path.lexists(place))
+        return any(os.path.samestat(found, os.stat(path)) for path in (inner[1], *map(str, Path(inner[1]).parents))
+                   if os.path.lexists(path))
     except OSError:
         return False
 
 
 def _is_around(source: _Location, corpus: _Location, is_folder: bool) -> bool:
-    """Whether an input that is read with all that is below it, or a pattern, reaches into a corpus."""
+    """Whether an input that is a pattern, or a folder that is read recursively, reaches into a corpus."""
     if source[0] != corpus[0]:
         return False
     if _MAGIC.search(source[1]) and (source[0] or not os.path.lexists(source[1])):

@@ -255,7 +255,7 @@ def test_inputs_in_the_corpus_are_refused(tmp_path: Path, place: str, captions: 
     (tmp_path / "link").symlink_to(tmp_path / "data")
     given = [name.format(base=tmp_path) for name in ([captions] if isinstance(captions, str) else captions)]
     path = config(tmp_path, place.format(base=tmp_path), pairs=[{"format": "csv", "name": "n", "captions": given}])
-    refused(tmp_path, capsys, "pairs.0.captions", "lies inside of", path=path)
+    refused(tmp_path, capsys, "pairs.0.captions", "is inside", path=path)
 
 
 @pytest.mark.parametrize("place", ["data/c", "data/deep/er/c", "data", "link/c", "data/x/../c"])
@@ -270,12 +270,12 @@ def test_a_corpus_in_a_folder_that_is_read_is_refused(tmp_path: Path, place: str
     if place == "data":
         (tmp_path / "data/x").rmdir()
     config(tmp_path, place, **changes)
-    refused(tmp_path, capsys, key, "lies inside of")
+    refused(tmp_path, capsys, key, "is inside")
 
 
 def test_exclusion_lists_count_as_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config(tmp_path, "c", exclude={"files": ["c/ids.txt"]})
-    refused(tmp_path, capsys, "exclude.files", "lies inside of")
+    refused(tmp_path, capsys, "exclude.files", "is inside")
 
 
 @pytest.mark.parametrize("place", ["c/sub", "c/pairs/sub", "c/pairs", "link/deep/er", "c/x/../pairs"])
