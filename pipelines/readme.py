@@ -1,8 +1,8 @@
-"""The tables of settings in README.md and docs/, out of the fields' own descriptions and defaults.
+"""Generates the tables of settings in README.md and docs/ from the fields' descriptions and defaults.
 
     python -m pipelines.readme        fills in every table between `<!-- settings: KEY -->` and `<!-- end of settings -->`
 
-KEY is a key of `pipelines.stages.STAGES`, or `configuration`: the keys that are no stage's.
+KEY is a key of `pipelines.stages.STAGES`, or `configuration` for the keys that belong to no stage.
 """
 
 from __future__ import annotations
@@ -37,42 +37,42 @@ def settings_table(key: str) -> str:
 def _row(name: str, field: FieldInfo) -> str:
     meaning, default = field.description or "", None if field.is_required() else field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
-        parts = (f"`{part}` {_said(value.get_default(call_default_factory=True))}" for part, value in type(default).model_fields.items())
-        meaning, told = f"{meaning}: {', '.join(parts)}", ""
+        parts = (f"`{part}` {_yaml(value.get_default(call_default_factory=True))}" for part, value in type(default).model_fields.items())
+        meaning, shown = f"{meaning}: {', '.join(parts)}", ""
     else:
-        told = "" if field.is_required() else _said(default)
-    return f"| `{name}` | {told} | {meaning.replace('|', chr(92) + '|')} |\n"
+        shown = "" if field.is_required() else _yaml(default)
+    return f"| `{name}` | {shown} | {meaning.replace('|', chr(92) + '|')} |\n"
 
 
-def _said(value: Any) -> str:
-    """A default as YAML has it; nothing is none."""
+def _yaml(value: Any) -> str:
+    """A default in YAML's notation; empty values as "none"."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_said, value))}]" if value else "none"
+        return f"[{', '.join(map(_yaml, value))}]" if value else "none"
     if value is None or value == {}:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def filled(text: str) -> str:
-    """A page with its tables as they should be. Raises KeyError for a table of a key that is none."""
-    parts = _FENCED.split(text)  # every second one is an example
+    """A page with its tables filled in. Raises KeyError for a table of an unknown key."""
+    parts = _FENCED.split(text)  # every second part is a fenced code block
     return "".join(part if number % 2 else _TABLE.sub(lambda found: f"{found[1]}{settings_table(found[2])}{found[3]}", part)
                    for number, part in enumerate(parts))
 
 
 def tables_of(text: str) -> list[str]:
-    """The keys whose tables a page has."""
+    """The keys of the tables in a page."""
     return [found[1] for part in _FENCED.split(text)[::2] for found in _TABLE.findall(part)]
 
 
 def pages(root: Path) -> Iterator[Path]:
-    """README.md and the pages of docs/."""
+    """README.md and the pages in docs/."""
     yield root / "README.md"
     yield from sorted((root / "docs").rglob("*.md"))
 
 
 def main() -> int:
-    """Fills in the tables of the pages below the working directory; names those that changed."""
+    """Fills in the tables of the pages below the working directory; prints the pages that changed."""
     for page in pages(Path()):
         text = page.read_text(encoding="utf-8")
         if filled(text) != text:

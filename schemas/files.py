@@ -1,12 +1,12 @@
-"""Files at any fsspec URL: written whole or not at all, hashed on the way, listed, swept.
+"""Files at any fsspec URL: atomic writes with hashing, reading, listing, removal of temporary files.
 
-On this machine's disk a file is written under a temporary name beside its place and renamed there when whole: atomic. For a remote
-store it is first written to a local temporary file (in TMPDIR), then put. S3, Google and Azure make a put visible only when it is
-complete, so there the put is the commit. Other stores get a put under a temporary name and a move, as atomic as theirs is: on HDFS
-the rename is, but to replace a file it has to be removed first, so for a moment there is none; where a move is a copy and a removal
-(FTP, WebDAV, fsspec's memory) a reader may meet half a file. Task records, written last, name every file with its size and hash.
+On a local disk, a file is written under a temporary name in the same folder and renamed when complete: atomic. For a remote store, it
+is first written to a local temporary file (in TMPDIR), then uploaded. S3, Google and Azure make an upload visible only when complete,
+so the upload is the commit. On other stores, the file is uploaded under a temporary name and moved, which is as atomic as their move:
+on HDFS, renaming is atomic, but an existing file has to be removed first, so it is briefly missing; where a move is a copy and a removal
+(FTP, WebDAV, fsspec's memory), a reader may see a partial file. Task records, written last, list every file with its size and hash.
 
-Errors of remote stores that may pass are tried again (`schemas/retries.py`).
+Transient errors of remote stores are retried (`schemas/retries.py`).
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _PUT_IS_COMMIT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "ad
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The filesystem of a URL or local path, and the path in it."""
-    if "://" not in url:  # fsspec would read `::` in a plain path as a chain of URLs
+    if "://" not in url:  # fsspec would parse `::` in a plain path as a URL chain
         return LocalFileSystem(), os.path.abspath(url)
     return url_to_fs(url, **(web_arguments() if url.startswith(("http://", "https://")) else {}))
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL lies on this machine's filesystem, so that it can be memory-mapped."""
+    """Whether a URL is on the local filesystem, where files can be memory-mapped."""
     return "://" not in url or url.startswith(("file://", "local://"))
 
 
 def local_path(url: str) -> str:
-    """The path of a local URL."""
+    """The path of a local URL. Raises ValueError for other URLs."""
     filesystem_, path = filesystem(url)
     if not isinstance(filesystem_, LocalFileSystem):
         raise ValueError(f"{url} is not on a local filesystem")
@@ -58,12 +58,12 @@ def local_path(url: str) -> str:
 
 
 def join(url: str, *names: str) -> str:
-    """A URL below another."""
+    """The URL of `names` below a URL."""
     return "/".join([url.rstrip("/"), *names])
 
 
 class HashingSink:
-    """A binary sink that counts and hashes (SHA-256) what passes to the file behind it."""
+    """A binary sink that counts and hashes (SHA-256) the bytes that it passes on to a file."""
 
     def __init__(self, file: Any):
         self._file = file
@@ -80,23 +80,23 @@ class HashingSink:
         return size
 
     def flush(self) -> None:
-        """Nothing: the file behind is flushed when it is closed."""
+        """Does nothing: the underlying file is flushed when it is closed."""
 
     def close(self) -> None:
-        """Marks the sink closed; the file behind belongs to `atomic_write`."""
+        """Marks the sink as closed; `atomic_write` closes the underlying file."""
         self.closed = True
 
     @property
     def sha256(self) -> str:
-        """Hex digest of what has been written."""
+        """Hex digest of the bytes written so far."""
         return self._digest.hexdigest()
 
 
 @contextmanager
 def atomic_write(url: str) -> Iterator[HashingSink]:
-    """Opens a sink whose content appears at `url` when the block ends well, and vanishes when it raises.
+    """Opens a sink whose content appears at `url` when the block succeeds, and is discarded when it raises.
 
-    Raises OSError when the place cannot be written.
+    Raises OSError when `url` cannot be written.
     """
     fs, path = filesystem(url)
     folder, _, name = path.rpartition("/")
@@ -109,7 +109,7 @@ def atomic_write(url: str) -> Iterator[HashingSink]:
     temporary = f"{folder}/{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
     os.makedirs(folder, exist_ok=True)
     try:
-        with open(temporary, "xb") as file:  # never through a link
+        with open(temporary, "xb") as file:  # never write through a link
             yield HashingSink(file)
         os.replace(temporary, path)
     except BaseException:
@@ -119,9 +119,9 @@ def atomic_write(url: str) -> Iterator[HashingSink]:
 
 
 def _put(fs: fsspec.AbstractFileSystem, local: str, path: str) -> None:
-    """Puts a whole local file at a path of a remote store."""
+    """Uploads a local file to a path in a remote store."""
     if is_web(fs):
-        raise OSError(errno.EROFS, "a web server is for input alone: make the corpus on a disk or in an object store", path)
+        raise OSError(errno.EROFS, "web servers are read-only: build the corpus on a disk or in an object store", path)
     if ({fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)) & _PUT_IS_COMMIT:
         retried(fs, lambda: fs.put_file(local, path))
         return
@@ -139,17 +139,17 @@ def _put(fs: fsspec.AbstractFileSystem, local: str, path: str) -> None:
 
 def _replace(fs: fsspec.AbstractFileSystem, temporary: str, path: str) -> None:
     if not fs.exists(temporary) and fs.exists(path):
-        return  # an earlier try did it, and only its answer was lost
+        return  # an earlier attempt succeeded, and only the response was lost
     if fs.exists(path):
         fs.rm_file(path)
     fs.mv(temporary, path)
 
 
 def open_read(url: str, compression: str | None = None) -> IO[bytes]:
-    """Opens a file for reading; one on a remote store survives errors that may pass.
+    """Opens a file for reading; transient errors of remote stores are retried.
 
-    compression: a name that fsspec knows, or "infer": by the name of the file. Raises FileNotFoundError when it is absent, OSError when
-    it is a pipe or a device, which might never end or never begin.
+    compression: an fsspec compression name, or "infer" (from the file's name). Raises FileNotFoundError when the file is missing,
+    OSError when it is a pipe or a device, which might block or never end.
     """
     fs, path = filesystem(url)
     file: Any = open_regular(path) if is_local_filesystem(fs) else RetryingReader(fs, path)
@@ -158,7 +158,7 @@ def open_read(url: str, compression: str | None = None) -> IO[bytes]:
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Opens a local file for reading. Raises OSError, without waiting, for a folder, a pipe, a socket or a device."""
+    """Opens a local file for reading. Raises OSError, without blocking, for a folder, pipe, socket or device."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL,
@@ -166,29 +166,29 @@ def open_regular(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
-_TELLING = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+_VERSION_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def version_stamp(url: str) -> tuple[Any, ...] | None:
-    """What changes when a file is written anew; None when its store tells no ETag and no time. Raises FileNotFoundError."""
+    """A value that changes when a file is rewritten; None when its store reports neither ETag nor time. Raises FileNotFoundError."""
     fs, path = filesystem(url)
     if is_local_filesystem(fs):
         found = os.stat(path)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     fs.invalidate_cache(path)
     info = retried(fs, lambda: fs.info(path))
-    told = tuple(str(info[name]) for name in _TELLING if info.get(name) is not None)
-    return (*told, info.get("size")) if told else None
+    reported = tuple(str(info[name]) for name in _VERSION_FIELDS if info.get(name) is not None)
+    return (*reported, info.get("size")) if reported else None
 
 
 def write_json(url: str, value: Any) -> None:
-    """Writes JSON (sorted keys, two spaces) whole or not at all."""
+    """Writes JSON (sorted keys, indented by two spaces) atomically."""
     with atomic_write(url) as sink:
         sink.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
 
 def read_json(url: str) -> Any:
-    """The JSON at `url`; None when there is no such file or it is not whole JSON."""
+    """The JSON value at `url`; None when the file is missing or not valid JSON."""
     try:
         with open_read(url) as file:
             return json.loads(file.read())
@@ -198,7 +198,7 @@ def read_json(url: str) -> Any:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a folder; `size` in bytes, 0 for what is not a file. A link is never followed: it is a link, whatever it leads to."""
+    """A folder's entry; `size` in bytes, 0 unless it is a file. Links are not followed: their kind is "link", whatever they point to."""
 
     name: str
     kind: Literal["file", "folder", "link", "other"]
@@ -206,7 +206,7 @@ class Entry:
 
 
 def entries(url: str) -> list[Entry]:
-    """What stands directly below a folder, sorted by name; empty when there is no such folder."""
+    """The entries of a folder, sorted by name; empty when the folder does not exist."""
     fs, path = filesystem(url)
     if is_local_filesystem(fs):
         return _local_entries(path)
@@ -215,7 +215,7 @@ def entries(url: str) -> list[Entry]:
         found = retried(fs, lambda: fs.ls(path, detail=True))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    below = [entry for entry in found if entry["name"].strip("/") != path.strip("/")]  # stores list a marker of the folder itself
+    below = [entry for entry in found if entry["name"].strip("/") != path.strip("/")]  # some stores list the folder itself
     made = (Entry(entry["name"].rstrip("/").rpartition("/")[2], *(("file", entry["size"]) if entry["type"] == "file" else ("folder", 0)))
             for entry in below)
     return sorted(made, key=lambda entry: entry.name)
@@ -240,17 +240,17 @@ def _local_entry(entry: os.DirEntry[str]) -> Entry:
 
 
 def listing(url: str) -> dict[str, int]:
-    """Name and size (bytes) of each file directly below a folder, links left out; empty when there is none."""
+    """Name and size (bytes) of each file in a folder, without links; empty when the folder does not exist."""
     return {entry.name: entry.size for entry in entries(url) if entry.kind == "file"}
 
 
 def folders(url: str) -> list[str]:
-    """Names of the folders directly below a folder, links left out; none when it is absent."""
+    """Names of the folders in a folder, without links; empty when it does not exist."""
     return [entry.name for entry in entries(url) if entry.kind == "folder"]
 
 
 def size_of(url: str) -> int | None:
-    """Bytes of a file, None when it is absent."""
+    """Size of a file in bytes, None when it does not exist."""
     fs, path = filesystem(url)
     fs.invalidate_cache(path)
     try:
@@ -260,7 +260,7 @@ def size_of(url: str) -> int | None:
 
 
 def remove(url: str, names: list[str]) -> None:
-    """Removes files of a folder."""
+    """Removes files from a folder."""
     fs, path = filesystem(url)
     for name in names:
         retried(fs, partial(_remove_one, fs, f"{path.rstrip('/')}/{name}"))
@@ -271,24 +271,24 @@ def _remove_one(fs: fsspec.AbstractFileSystem, path: str) -> None:
         fs.rm_file(path)
     except FileNotFoundError:
         if is_local_filesystem(fs):
-            raise  # elsewhere an earlier try may have done it, and only its answer was lost
+            raise  # on a remote store, an earlier attempt may have succeeded, and only the response was lost
 
 
 def is_temporary(name: str, is_own: Callable[[str], bool]) -> bool:
-    """Whether `name` is one that `atomic_write` writes under before the file of a name that `is_own` takes is whole."""
+    """Whether `name` is a temporary name that `atomic_write` uses for a file whose final name satisfies `is_own`."""
     found = _TEMPORARY_NAME.fullmatch(name)
     return found is not None and is_own(found[1])
 
 
 def sweep_temporaries(url: str, is_own: Callable[[str], bool]) -> list[str]:
-    """Removes what a killed writer of the files that `is_own` takes by name left in a folder; returns the names removed."""
+    """Removes temporary files (see `is_temporary`) that killed writers left in a folder; returns their names."""
     left = [name for name in listing(url) if is_temporary(name, is_own)]
     remove(url, left)
     return left
 
 
 def sha256_of(url: str) -> str:
-    """SHA-256 (hex) of a file's bytes, read in pieces of 4 MiB."""
+    """SHA-256 (hex) of a file's bytes, read in chunks of 4 MiB."""
     digest = hashlib.sha256()
     with open_read(url) as file:
         while piece := file.read(1 << 22):

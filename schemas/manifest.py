@@ -1,11 +1,11 @@
-"""What a corpus says of itself: one record a finished task, one manifest a finished stage, and the fingerprints they rest on.
+"""A corpus's metadata: one record per finished task, one manifest per finished stage, and the fingerprints they are based on.
 
-Two hashes tell whether work stands:
+Two hashes decide whether finished work can be reused:
 
-- a stage's *fingerprint* is known before anything runs: settings, engine, schema versions, seed, and the fingerprints of the
-  stages it reads. While it stands, and its files are there, the stage is skipped without being looked at.
-- a task's *key* is known when its turn comes: the same, but with the content of the files that it reads in place of
-  fingerprints. So new rows rerun only the partitions that they fall in, and a change that leaves a stage's output as it was stops there.
+- a stage's *fingerprint* is known before anything runs: it covers settings, engine, schema versions, seed, and the fingerprints of the
+  stages that it reads. If it is unchanged and the files are present, the stage is skipped altogether.
+- a task's *key* is known when the task is due: it covers the same, but with the content of the files that it reads in place of
+  fingerprints. So new rows rerun only the partitions they fall into, and a change that does not alter a stage's output stops there.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from schemas.store import FileInfo
 
 
 def fingerprint(value: Any) -> str:
-    """A hash (32 hex digits) of a JSON-able value, whatever the order of its keys."""
+    """A hash (32 hex digits) of a JSON-serialisable value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @cache
 def library_versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
-    """Versions of Python, of the libraries that every table passes through, and of the installed ones of `packages`."""
+    """Versions of Python, of the libraries that all stages use, and of those of `packages` that are installed."""
     found = {"python": platform.python_version(), "platform": sys.platform}
     for name in ("apache-beam", "pyarrow", "numpy", *packages):
         try:
@@ -47,7 +47,7 @@ def library_versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
 
 @dataclass
 class Counts:
-    """Rows that went through a task or a stage. rows_in = out of the main table + rejected + excluded + merged."""
+    """Row counts of a task or stage. rows_in = rows_out of the main table + rejected + excluded + merged."""
 
     __pydantic_config__ = STRICT
 
@@ -56,20 +56,20 @@ class Counts:
     rejected: int = 0
     excluded: int = 0
     merged: int = 0
-    dropped: int = 0  # candidates refused by guards: no input rows
+    dropped: int = 0  # candidates refused by guards, which are not input rows
     reasons: dict[str, int] = field(default_factory=dict)
-    numbers: dict[str, int | float] = field(default_factory=dict)  # what else a stage counts; added up
+    numbers: dict[str, int | float] = field(default_factory=dict)  # the stage's other counts; summed
     engine_ms: int = 0
 
     def too_many_rejected(self, allowed: float) -> str | None:
-        """What is wrong when a greater share of the rows than `allowed` was rejected; None: nothing is."""
+        """The error text if the rejected share of the rows exceeds `allowed`; None otherwise."""
         if not self.rows_in or self.rejected / self.rows_in <= allowed:
             return None
         return (f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejected / self.rows_in:.1%}), "
                 f"more than max_rejected allows ({allowed:.1%})")
 
     def add(self, other: Counts) -> None:
-        """Adds another task's rows to these."""
+        """Adds another task's counts to these."""
         for name in ("rows_in", "rejected", "excluded", "merged", "dropped", "engine_ms"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("rows_out", "reasons", "numbers"):
@@ -91,11 +91,11 @@ class TaskRecord:
     files: list[FileInfo]
     counts: Counts
     wall_ms: int
-    extra: dict[str, Any] = field(default_factory=dict)  # what a corpus-wide task wants in its manifest
-    seal: str = ""  # of the record as it was written
+    extra: dict[str, Any] = field(default_factory=dict)  # what the task contributes to its stage's manifest
+    seal: str = ""  # of the record as written
 
     def content(self, table: str) -> str:
-        """SHA-256 of the file of one of its tables."""
+        """SHA-256 of the file of one of its tables. Raises KeyError when it wrote no such table."""
         for file in self.files:
             if file.table == table:
                 return file.sha256
@@ -116,13 +116,13 @@ class TaskRecord:
 
 @dataclass
 class StageManifest:
-    """One finished stage: what it was made from, what it made, and how long that took."""
+    """One finished stage: its inputs and settings, its files and counts, and the time it took."""
 
     __pydantic_config__ = STRICT
 
     stage: str
     fingerprint: str
-    ingredients: dict[str, Any]  # what the fingerprint hashes, so that a change can be named
+    ingredients: dict[str, Any]  # the input of the fingerprint's hash, so that changes can be named
     partitions: int
     seed: int
     counts: Counts
@@ -130,12 +130,12 @@ class StageManifest:
     contents: dict[str, str]  # by table: a hash over its files
     records: dict[str, str]  # by partition ("-1": a corpus-wide task): the seal of the task's record
     versions: dict[str, str]
-    wall_s: float  # tasks' time added up
-    ran: int  # tasks that this run did; the others were reused
+    wall_s: float  # sum over tasks
+    ran: int  # tasks that this run executed; the others were reused
     finished: str  # UTC, ISO 8601
     extra: dict[str, Any] = field(default_factory=dict)
     failed: str | None = None
-    seal: str = ""  # of the manifest as it was written
+    seal: str = ""  # of the manifest as written
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the same fields."""
@@ -143,7 +143,7 @@ class StageManifest:
 
 
 def table_contents(records: list[TaskRecord]) -> dict[str, str]:
-    """By table, a hash over the files of all tasks, in order of partition."""
+    """By table, a hash over the files of all tasks, in partition order."""
     digests: dict[str, list[str]] = {}
     for record in sorted(records, key=lambda record: record.partition):
         for file in record.files:
@@ -152,11 +152,11 @@ def table_contents(records: list[TaskRecord]) -> dict[str, str]:
 
 
 _MANIFEST, _RECORD = TypeAdapter(StageManifest), TypeAdapter(TaskRecord)
-REPAIR = "`cmcl verify CORPUS --repair`, then `cmcl run`, makes it again"
+REPAIR = "run `cmcl verify CORPUS --repair`, then `cmcl run`, to rebuild it"
 
 
 def load_manifest(url: str) -> StageManifest:
-    """The manifest at `url`. Raises FileNotFoundError when it is absent, CorpusError when it is not what was written."""
+    """The manifest at `url`. Raises FileNotFoundError when it is missing, CorpusError when it is damaged."""
     return read_sealed(url, _MANIFEST, REPAIR)
 
 
@@ -166,7 +166,7 @@ def load_record(url: str) -> TaskRecord:
 
 
 def read_manifest(url: str) -> StageManifest | None:
-    """The manifest at `url`; None when it is absent or damaged: a run makes it again."""
+    """The manifest at `url`; None when it is missing or damaged: a run writes it again."""
     try:
         return load_manifest(url)
     except (FileNotFoundError, CorpusError):
@@ -174,7 +174,7 @@ def read_manifest(url: str) -> StageManifest | None:
 
 
 def read_record(url: str) -> TaskRecord | None:
-    """The task record at `url`; None when it is absent or damaged: a run does the task again."""
+    """The task record at `url`; None when it is missing or damaged: a run repeats the task."""
     try:
         return load_record(url)
     except (FileNotFoundError, CorpusError):

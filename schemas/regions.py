@@ -1,7 +1,7 @@
-"""Reading the `regions` table: one image's regions at a time, with what UNIMO and UNITER derive from them.
+"""Reads the `regions` table one image at a time, and derives the inputs of UNIMO and UNITER.
 
-Nothing derived is stored. `[IMG]` inputs: the mean of the features and of the soft labels (UNIMO); box geometry of 5 numbers (UNIMO)
-and of 7 (UNITER). See Li et al., arXiv 2012.15409, and Chen et al., arXiv 1909.11740.
+Derived values are not stored: the `[IMG]` feature and soft label, which are means over regions (UNIMO), and the box geometry, of 5
+numbers (UNIMO) or 7 (UNITER). See Li et al., arXiv 2012.15409, and Chen et al., arXiv 1909.11740.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 from schemas.store import RowFile
 
 NAMES_KEY = b"class_names"
-BACKGROUND = 0  # the class that is none, where classes have names
-COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are kept at hand
-IMG_BOX_5 = np.array([0, 0, 1, 1, 1], np.float32)  # the location of `[IMG]` as UNIMO has it
-IMG_BOX_7 = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # the same for UNITER's seven
+BACKGROUND = 0  # the background class, where classes have names
+COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are cached
+IMG_BOX_5 = np.array([0, 0, 1, 1, 1], np.float32)  # UNIMO's location of `[IMG]`
+IMG_BOX_7 = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # UNITER's location of `[IMG]`
 
 
 @dataclass(frozen=True)
 class ImageRegions:
-    """One image's n regions; arrays are views of the file where it is local, so do not write to them.
+    """One image's n regions; the arrays may be views of the file, so do not write to them.
 
     boxes float32 [n, 4] (xyxy, px), features float16 [n, D], confidence float32 [n], soft_labels float16 [n, C], classes int32 [n],
-    attributes int32 [n]. What is None the corpus does not have.
+    attributes int32 [n]. None: not in the corpus.
     """
 
     image_id: str
@@ -71,15 +71,15 @@ class ImageRegions:
 
 
 def class_names(schema: pa.Schema) -> list[str] | None:
-    """The names of the soft labels' columns that a `regions` schema tells, None when it tells none."""
+    """The class names of the soft labels' columns in a `regions` schema, None when it has none."""
     held = (schema.metadata or {}).get(NAMES_KEY)
     return json.loads(held) if held else None
 
 
 class RegionFile(RowFile):
-    """A partition of the `regions` table, one image at a time; no row is copied where the file is local and not compressed.
+    """A partition of the `regions` table, one image at a time; without copies if the file is local and uncompressed.
 
-    Raises as `RowFile` does. `names`: of the soft labels' columns, None where the corpus does not know them.
+    Raises as `RowFile` does. `names`: class names of the soft labels' columns, None when unknown.
     """
 
     def __init__(self, url: str):
@@ -95,7 +95,7 @@ class RegionFile(RowFile):
                         *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
 
     def __getitem__(self, row: int) -> ImageRegions:
-        """The regions in row `row`. Raises IndexError outside of [0, len)."""
+        """The regions in row `row`. Raises IndexError outside [0, len)."""
         index, at = self.locate(row)
         held = self._columns(index)
         boxes, features = held.boxes[at], held.features[at]
@@ -104,18 +104,18 @@ class RegionFile(RowFile):
                             held.confidence[at], held.soft_labels[at], held.classes[at], held.attributes[at])
 
     def image_ids(self) -> list[str]:
-        """The image of each row."""
+        """The image id of each row."""
         return list(self.read(["image_id"])["image_id"].to_pylist())
 
     def counts(self) -> np.ndarray:
-        """How many regions each image has, int32 [rows]; no feature is read."""
+        """The number of regions of each image, int32 [rows]; no features are read."""
         return np.asarray(pc.list_value_length(self.read(["boxes"])["boxes"]).to_numpy())
 
 
 class _List(NamedTuple):
     """A list column of a record batch as arrays: row i is `values[starts[i]:starts[i + 1]]`, values [N] or [N, width].
 
-    valid: bool [rows], or None where no row is null. holes: bool [N], the items that are null, or None.
+    valid: bool [rows], or None if no row is null. holes: bool [N], which items are null, or None.
     """
 
     starts: np.ndarray
@@ -134,7 +134,7 @@ class _List(NamedTuple):
         return cls(column.offsets.to_numpy(), values.reshape(-1, width) if width else values, valid, holes)
 
     def __getitem__(self, row: int) -> np.ndarray | None:  # type: ignore[override]
-        """The row's values; None when it is null, or any of its items is."""
+        """The row's values; None when the row or any of its items is null."""
         if self.valid is not None and not self.valid[row]:
             return None
         start, end = self.starts[row], self.starts[row + 1]
@@ -156,7 +156,7 @@ class _Columns(NamedTuple):
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:
-    """Bytes that the values of one image take: 4 x 4 a box, 4 a confidence and a class, 2 a feature and a soft label each."""
+    """Bytes of one image's values: 16 per box, 4 per confidence, class and attribute, 2 per feature and soft-label value."""
     return regions * (16 + 4 + 4 + 2 * features + (2 * classes if soft_labels else 0) + (4 if attributes else 0))
 
 

@@ -1,4 +1,4 @@
-"""Stores that fail now and then: which errors pass, how long to wait, and a reader that goes on where it broke off."""
+"""Retries for remote stores: which errors are transient, how long to wait, and a reader that resumes after an error."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from fsspec import AbstractFileSystem
 from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
-WAITS_S = (0.1, 0.3, 1.0, 3.0, 6.0, 12.0)  # before each further try, each taken 0.5 to 1.5 times: 11 to 34 s in all
-GIVE_UP_S = 60.0  # since the first try: then no further one is begun
-CONNECT_S, SILENCE_S, REQUEST_S = 10.0, 30.0, 600.0  # to reach a web server; between two pieces of its answer; for all of an answer
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
-_LASTING_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
-_PASSING_STATUS = frozenset({408, 425, 429})
-_CLIENTS = frozenset({"aiohttp", "botocore", "aiobotocore", "requests", "urllib3", "http"})  # whose own errors are of the network
+WAITS_S = (0.1, 0.3, 1.0, 3.0, 6.0, 12.0)  # before each retry, multiplied by 0.5 to 1.5: 11 to 34 s in total
+GIVE_UP_S = 60.0  # after the first attempt, no more retries
+CONNECT_S, SILENCE_S, REQUEST_S = 10.0, 30.0, 600.0  # time-outs for connecting to a web server, between two reads, for a whole response
+_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
+_PERMANENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
+_TRANSIENT_STATUS = frozenset({408, 425, 429})
+_CLIENTS = frozenset({"aiohttp", "botocore", "aiobotocore", "requests", "urllib3", "http"})  # their exceptions are network errors
 
 T = TypeVar("T")
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether an error of a remote store may be gone at the next try: cut connections, time-outs, 5xx and requests to slow down."""
+def is_transient(error: BaseException) -> bool:
+    """Whether an error of a remote store is worth a retry: broken connections, time-outs, HTTP 5xx and throttling."""
     if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        return may_pass(error.__cause__)  # what fsspec makes of any error of a web server
-    if isinstance(error, _LASTING) or (isinstance(error, OSError) and error.errno in _LASTING_NUMBERS):
+        return is_transient(error.__cause__)  # fsspec raises it for any error of a web server
+    if isinstance(error, _PERMANENT) or (isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS):
         return False
     status = getattr(error, "status", None) or getattr(error, "code", None)
     if isinstance(status, int):
-        return status in _PASSING_STATUS or status >= 500
+        return status in _TRANSIENT_STATUS or status >= 500
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         number = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        return number in _PASSING_STATUS or number >= 500
+        return number in _TRANSIENT_STATUS or number >= 500
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def is_local_filesystem(fs: AbstractFileSystem) -> bool:
-    """Whether a filesystem is this machine's, whose errors do not pass by themselves."""
+    """Whether a filesystem is the local one, whose errors are not transient."""
     return isinstance(fs, LocalFileSystem)
 
 
 def retried(fs: AbstractFileSystem, action: Callable[[], T]) -> T:
-    """What an action on a store returns; on a remote one it is tried again when its error may pass. Raises the last error."""
+    """Runs an action on a store and returns its result; on a remote store, transient errors are retried. Raises the last error."""
     if is_local_filesystem(fs):
         return action()
     begun = time.monotonic()
@@ -55,16 +55,16 @@ def retried(fs: AbstractFileSystem, action: Callable[[], T]) -> T:
         try:
             return action()
         except Exception as error:
-            if not may_pass(error) or time.monotonic() - begun > GIVE_UP_S:
+            if not is_transient(error) or time.monotonic() - begun > GIVE_UP_S:
                 raise
         time.sleep(wait * random.uniform(0.5, 1.5))
     return action()
 
 
 def web_arguments() -> dict[str, Any]:
-    """Arguments of a web server's filesystem: bytes as they are rather than compressed, so that ranges count them, and an end to waiting.
+    """Arguments for fsspec's HTTP filesystem: time-outs, and no content encoding, so that ranges count uncompressed bytes.
 
-    fsspec's configuration (`http`, `client_kwargs`) goes before them.
+    fsspec's own configuration (`http`, `client_kwargs`) takes precedence.
     """
     if "client_kwargs" in conf.get("http", {}):
         return {}
@@ -75,18 +75,18 @@ def web_arguments() -> dict[str, Any]:
 
 
 def is_web(fs: AbstractFileSystem) -> bool:
-    """Whether a filesystem is a plain web server's."""
+    """Whether a filesystem is a plain web server."""
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     return bool(protocols & {"http", "https"})
 
 
 def strict(fs: AbstractFileSystem) -> dict[str, str]:
-    """Arguments under which a listing raises where fsspec would leave out what it failed to list."""
+    """Arguments that make a listing raise where fsspec would silently omit entries it failed to list."""
     return {"on_error": "raise"} if is_web(fs) else {}
 
 
 def is_there(fs: AbstractFileSystem, look: Callable[[], bool]) -> bool:
-    """What a look for a file or folder says; a web server's no is asked for again, since fsspec takes any error of one for a no."""
+    """The result of an existence check; a web server's "no" is retried, since fsspec reports any error of one as "no"."""
     for wait in WAITS_S[:4] if is_web(fs) else ():
         if retried(fs, look):
             return True
@@ -95,21 +95,21 @@ def is_there(fs: AbstractFileSystem, look: Callable[[], bool]) -> bool:
 
 
 def _is_of_ranges(error: Exception) -> bool:
-    """Whether a web server answered a range with something else: the whole, or a part of the compressed whole."""
+    """Whether a web server did not honour a range request: it sent the whole file, or a range of the compressed file."""
     return isinstance(error, ValueError) or type(error).__name__ in ("ClientPayloadError", "ContentEncodingError")
 
 
 class RetryingReader(io.RawIOBase):
-    """A remote file for reading that is opened anew, at the same place, when an error that may pass breaks a read.
+    """A remote file for reading that is reopened at the same position when a transient error breaks a read.
 
-    A read of n bytes brings n, or what there is to the end: what comes in short pieces is put together, and nothing where the store says
-    there is more counts as a cut connection. A web server that takes no ranges is read as a stream. Raises as `retried` does.
+    A read of n bytes returns n, or all up to the end of the file: short reads are continued, and an empty read before the end counts as
+    a broken connection. If a web server does not support ranges, the file is read as a stream. Raises as `retried` does.
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str):
         self._fs = fs
         self._path = path
-        self._place = 0
+        self._position = 0
         self._file: Any = None
         self._size: int | None = None
         self._streamed = False
@@ -117,12 +117,12 @@ class RetryingReader(io.RawIOBase):
 
     @property
     def name(self) -> str:
-        """The path of the file in its store."""
+        """The file's path in its store."""
         return self._path
 
     @property
     def size(self) -> int | None:
-        """Bytes of the file; None when the store does not tell."""
+        """Size of the file in bytes; None when the store does not report it."""
         return self._size
 
     def _opened(self) -> Any:
@@ -138,28 +138,28 @@ class RetryingReader(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Whether the file behind it can be read from any place."""
+        """Whether the underlying file can be read from any position."""
         return bool(self._opened().seekable())
 
     def tell(self) -> int:
-        """The place of the next read, bytes."""
-        return self._place
+        """The position of the next read, in bytes."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves the place of the next read. Raises OSError when the file cannot."""
+        """Moves the position of the next read. Raises OSError when the file does not support it."""
         if whence == io.SEEK_END:
             if self._size is None:
-                raise io.UnsupportedOperation(f"{self._path}: the store does not tell its size")
+                raise io.UnsupportedOperation(f"{self._path}: the store does not report its size")
             offset += self._size
         elif whence == io.SEEK_CUR:
-            offset += self._place
+            offset += self._position
         if offset < 0:
-            raise ValueError(f"{self._path}: negative place {offset}")
-        self._place = offset
+            raise ValueError(f"{self._path}: negative position {offset}")
+        self._position = offset
         return offset
 
     def read(self, size: int | None = -1) -> bytes:
-        """Bytes from the present place on; fewer than asked for only at the end."""
+        """Reads from the current position; fewer bytes than requested only at the end."""
         wanted = None if size is None or size < 0 else size
         pieces: list[bytes] = []
         got = 0
@@ -168,57 +168,57 @@ class RetryingReader(io.RawIOBase):
             data = retried(self._fs, partial(self._read_once, left))
             if not data:
                 break
-            self._place += len(data)
+            self._position += len(data)
             got += len(data)
             pieces.append(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readall(self) -> bytes:
-        """Everything from the present place on."""
+        """Everything from the current position on."""
         return self.read(-1)
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer; returns how many bytes."""
+        """Reads into a buffer; returns the number of bytes."""
         data = self.read(memoryview(buffer).nbytes)
         memoryview(buffer).cast("B")[:len(data)] = data
         return len(data)
 
     def _read_once(self, size: int) -> bytes:
-        """Some bytes of the next `size` (-1: of all); none at the end alone."""
+        """At least one of the next `size` bytes (-1: of all remaining); none only at the end."""
         if self._size is not None:
-            due = max(self._size - self._place, 0)
+            due = max(self._size - self._position, 0)
             if not due:
                 return b""
             size = due if size < 0 else min(size, due)
         try:
             file = self._opened()
-            self._go_to_place(file)
+            self._go_to_position(file)
             data: bytes = file.read(size)
         except Exception as error:
             self._drop()
             if not self._streamed and self._size is not None and is_web(self._fs) and _is_of_ranges(error):
                 self._streamed = True
-                if not isinstance(error, ValueError):  # it is compressed on its way: what size it has is not known
+                if not isinstance(error, ValueError):  # sent compressed: its real size is unknown
                     self._size = None
-                raise ConnectionError(f"{self._path}: its server takes no ranges") from error
+                raise ConnectionError(f"{self._path}: its server does not support ranges") from error
             raise
         if not data and self._size is not None:
             self._drop()
-            raise ConnectionError(f"{self._path}: nothing came where {size} bytes were due")
+            raise ConnectionError(f"{self._path}: received no data where {size} bytes were expected")
         return data
 
-    def _go_to_place(self, file: Any) -> None:
+    def _go_to_position(self, file: Any) -> None:
         if self._size is not None and not self._streamed:
-            file.seek(self._place)
+            file.seek(self._position)
             return
-        if file.tell() > self._place:  # a stream, whose server takes no ranges, goes one way
+        if file.tell() > self._position:  # a stream cannot go back
             self._drop()
             file = self._opened()
-        missing = self._place - file.tell()
+        missing = self._position - file.tell()
         while missing > 0:
             skipped = len(file.read(min(missing, 1 << 20)))
             if not skipped:
-                raise ConnectionError(f"{self._path}: ends before place {self._place}")
+                raise ConnectionError(f"{self._path}: ends before position {self._position}")
             missing -= skipped
 
     def _drop(self) -> None:
@@ -227,11 +227,11 @@ class RetryingReader(io.RawIOBase):
             try:
                 file.close()
             except Exception as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
 
     def close(self) -> None:
-        """Closes the file behind it."""
+        """Closes the underlying file."""
         if not self.closed:
             self._drop()
         super().close()

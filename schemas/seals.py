@@ -1,7 +1,7 @@
-"""Sealed JSON: a document whose last line is the SHA-256 of all bytes before it, so that no byte of it can change unseen.
+"""Sealed JSON: a document whose last field is the SHA-256 of all bytes before it, so that any change is detected.
 
-A task's record names the SHA-256 of its tables; a stage's manifest names the seals of its records; `corpus.json` names those of the
-manifests. So the seal of `corpus.json` stands for the whole corpus.
+A task's record contains the SHA-256 of its tables, a stage's manifest the seals of its records, and `corpus.json` the seals of the
+manifests. So the seal of `corpus.json` covers the whole corpus.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from schemas import files
 from schemas.errors import CorpusError
 
-STRICT = ConfigDict(strict=True, extra="forbid")  # of dataclasses that are read from JSON: no field more or less, no type bent
+STRICT = ConfigDict(strict=True, extra="forbid")  # for dataclasses read from JSON: no extra or missing fields, no type coercion
 _TAIL = re.compile(rb',\n  "seal": "([0-9a-f]{64})"\n}\n\Z')
 _TAIL_BYTES = len(',\n  "seal": ""\n}\n') + 64
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 
 def write_sealed(url: str, value: dict[str, Any]) -> str:
-    """Writes a JSON object (sorted keys, two spaces, the seal last) whole or not at all; returns its seal, 64 hex digits.
+    """Writes a JSON object (sorted keys, indented by two spaces, the seal last) atomically; returns its seal, 64 hex digits.
 
-    A "seal" in `value` is left out. Raises ValueError when nothing else is in it, OSError when the place cannot be written.
+    A "seal" in `value` is ignored. Raises ValueError when `value` has no other key, OSError when `url` cannot be written.
     """
     body = {key: part for key, part in value.items() if key != "seal"}
     if not body:
@@ -40,20 +40,20 @@ def write_sealed(url: str, value: dict[str, Any]) -> str:
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether a document carries a seal, right or wrong."""
+    """Whether a document has a seal, valid or not."""
     return bool(_TAIL.search(data[-_TAIL_BYTES:]))
 
 
 def seal_holds(data: bytes) -> bool:
-    """Whether a document carries the seal of its content."""
+    """Whether a document has a seal that matches its content."""
     tail = _TAIL.search(data[-_TAIL_BYTES:])
     return tail is not None and hashlib.sha256(data[:-_TAIL_BYTES]).hexdigest() == tail.group(1).decode()
 
 
 def read_sealed(url: str, kind: TypeAdapter[T], cure: str) -> T:
-    """The document at `url`, its types checked strictly.
+    """The document at `url`, with strict type checks.
 
-    Raises FileNotFoundError when there is none, CorpusError, ending in `cure`, when it is not what was written there.
+    Raises FileNotFoundError when it is missing, CorpusError, whose text ends with `cure`, when it is damaged.
     """
     try:
         with files.open_read(url) as file:
@@ -61,19 +61,19 @@ def read_sealed(url: str, kind: TypeAdapter[T], cure: str) -> T:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(errno.ENOENT, "no such file", url) from None
     except IsADirectoryError:
-        raise CorpusError(f"{url} is a folder, where a file should be: {cure}") from None
+        raise CorpusError(f"{url} is a folder, not a file: {cure}") from None
     return parse_sealed(data, url, kind, cure)
 
 
 def parse_sealed(data: bytes, url: str, kind: TypeAdapter[T], cure: str) -> T:
-    """The document in `data`. Raises CorpusError, which names `url` and ends in `cure`, when its seal or a type is wrong."""
+    """The document in `data`. Raises CorpusError, which names `url` and ends with `cure`, when its seal or a type is wrong."""
     if not is_sealed(data):
-        raise CorpusError(f"{url} has no seal: it is damaged, or of an earlier release: {cure}")
+        raise CorpusError(f"{url} has no seal: it is damaged, or from an earlier release: {cure}")
     if not seal_holds(data):
-        raise CorpusError(f"{url} is damaged: its seal is not that of its content: {cure}")
+        raise CorpusError(f"{url} is damaged: its seal does not match its content: {cure}")
     try:
         return kind.validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CorpusError(f"{url} is not valid: {f'{place}: ' if place else ''}{first['msg']}: {cure}") from None
+        field = ".".join(str(part) for part in first["loc"])
+        raise CorpusError(f"{url} is not valid: {f'{field}: ' if field else ''}{first['msg']}: {cure}") from None

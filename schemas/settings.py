@@ -1,4 +1,4 @@
-"""Settings out of YAML: read once, validated before any work, with errors that name the key, the value and what is allowed."""
+"""Settings from YAML, validated before any work; errors name the key, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 from schemas import files
 from schemas.errors import ConfigError
 
-MAX_BYTES, MAX_NODES = 4 << 20, 500_000  # of a file of settings, its aliases written out
+MAX_BYTES, MAX_NODES = 4 << 20, 500_000  # of a settings file; nodes with aliases expanded
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, which YAML parsers commonly let the last one win."""
+    """Refuses duplicate keys in a mapping; most YAML parsers silently let the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -31,19 +31,19 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise ConfigError(f"line {key_node.start_mark.line + 1}: a key must be plain text, not a list or mapping")
             if key in seen:
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} is duplicated")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _check_aliases(root: yaml.Node | None) -> None:
-    """Raises ConfigError when aliases make more of a file than settings can be, or lead in a circle."""
+    """Raises ConfigError when aliases are recursive, or expand to too many nodes."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) in sizes:
             if not sizes[id(node)]:
-                raise ConfigError(f"line {node.start_mark.line + 1}: an alias stands within what it stands for")
+                raise ConfigError(f"line {node.start_mark.line + 1}: an alias refers to a node that contains it")
             return sizes[id(node)]
         sizes[id(node)] = 0
         held = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -52,7 +52,7 @@ def _check_aliases(root: yaml.Node | None) -> None:
         return sizes[id(node)]
 
     if root is not None and size(root) > MAX_NODES:
-        raise ConfigError(f"aliases make more than {MAX_NODES} settings of it")
+        raise ConfigError(f"aliases expand to more than {MAX_NODES} settings")
 
 
 def read_settings(url: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
@@ -60,31 +60,31 @@ def read_settings(url: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
 
     Args:
         url: the YAML file.
-        overrides: `dotted.key=value` settings that replace the file's, values in YAML.
+        overrides: `dotted.key=value` settings that override the file's; values in YAML.
 
-    Returns the settings and the folder that their relative paths are taken from.
+    Returns the settings, and the folder that their relative paths are relative to.
 
     Raises:
-        ConfigError: the file is absent or no YAML mapping, or an override cannot be set.
+        ConfigError: the file is missing or not a YAML mapping, or an override cannot be set.
     """
     try:
         with files.open_read(url) as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise ConfigError(f"settings have at most {MAX_BYTES} bytes")
+            raise ConfigError(f"the file is larger than {MAX_BYTES} bytes")
         text = data.decode("utf-8")
         _check_aliases(yaml.compose(text, Loader=_Loader))
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration at {url}") from None
+        raise ConfigError(f"{url}: configuration not found") from None
     except OSError as error:
         raise ConfigError(f"{url}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{url} is not YAML: {' '.join(str(error).split())[:500]}") from None
+        raise ConfigError(f"{url} is not valid YAML: {' '.join(str(error).split())[:500]}") from None
     except ConfigError as error:
         raise ConfigError(f"{url}: {error}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{url} must hold a mapping of settings, not {type(value).__name__}")
+        raise ConfigError(f"{url} must contain a mapping of settings, not {type(value).__name__}")
     for override in overrides:
         _override(value, override)
     base = os.path.dirname(os.path.abspath(url)) if files.is_local(url) else url.rpartition("/")[0]
@@ -101,9 +101,9 @@ def validated(model: type[Model], value: dict[str, Any], where: str) -> Model:
 
 
 def resolved(path: str, base: str) -> str:
-    """A path or URL of the settings, taken from the folder `base` where it is relative.
+    """A path or URL from the settings; a relative one is relative to the folder `base`.
 
-    Raises ConfigError for the home folder of a user that does not exist.
+    Raises ConfigError for the home folder of a nonexistent user.
     """
     if not path or "://" in path or os.path.isabs(path):
         return path
@@ -111,7 +111,7 @@ def resolved(path: str, base: str) -> str:
         home = os.path.expanduser(path)
         if home.startswith("~"):
             user = path.partition("/")[0]
-            raise ConfigError(f"{path}: there is no home folder of {user}: write the path out, or ./{user} for a name that starts so")
+            raise ConfigError(f"{path}: {user} has no home folder: write the full path, or ./{user} for a name that starts like this")
         return home
     return os.path.normpath(os.path.join(base, path)) if "://" not in base else files.join(base, path)
 
@@ -126,9 +126,9 @@ def _override(value: dict[str, Any], override: str) -> None:
         try:
             here = here[int(name)] if isinstance(here, list) else here.setdefault(name, {})
         except (ValueError, IndexError):
-            raise ConfigError(f"--set {override}: {name!r} is not a position of a list") from None
+            raise ConfigError(f"--set {override}: {name!r} is not an index of the list") from None
         if not isinstance(here, dict | list):
-            raise ConfigError(f"--set {override}: {name!r} holds no settings")
+            raise ConfigError(f"--set {override}: {name!r} has no settings")
     try:
         here[int(last) if isinstance(here, list) else last] = yaml.safe_load(text)
     except (ValueError, IndexError, yaml.YAMLError):
@@ -143,14 +143,14 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{path}: unknown key; {hint}Known keys: {', '.join(allowed)}"
     if problem["type"] == "missing":
-        return f"{path}: is needed"
+        return f"{path}: is required"
     given = repr(problem.get("input"))
     given = given if len(given) <= 80 else given[:77] + "..."
     return f"{path}: {problem['msg'].removeprefix('Value error, ')} (given: {given})"
 
 
 def _allowed(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
-    """The keys that the model at this place of the configuration has."""
+    """The keys of the model at this path of the configuration."""
     here: list[Any] = [model]
     for part in path:
         steps: list[Any] = []

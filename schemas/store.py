@@ -1,6 +1,6 @@
-"""Reading and writing one table file: an Arrow IPC file of fixed record batches, at any fsspec URL.
+"""Reads and writes table files: Arrow IPC files with record batches of a fixed size, at any fsspec URL.
 
-Local files are memory-mapped and read without a copy. A file is complete or absent (`schemas/files.py`).
+Local files are memory-mapped and read without copies. Files are written atomically (`schemas/files.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What is known of a finished file: its name in its folder, rows, bytes, and SHA-256 (hex) of its bytes."""
+    """A finished file: its name in its folder, its table, number of rows, size in bytes, and SHA-256 (hex)."""
 
     __pydantic_config__ = STRICT
 
@@ -40,12 +40,12 @@ class FileInfo:
 
 
 class TableWriter:
-    """Writes one table file, re-cutting what it is given into record batches of a fixed number of rows.
+    """Writes one table file, regrouping its input into record batches of a fixed number of rows.
 
-    A context manager: the file appears when the block ends well and not at all when it raises. `info` is set afterwards.
-    Memory: at most one batch and what one `write` brings.
+    A context manager: the file appears when the block succeeds, and not at all when it raises. `info` is set afterwards.
+    Memory: at most one batch plus the input of one `write`.
 
-    Raises SchemaError when a batch does not have the table's schema, OSError when the place cannot be written.
+    Raises SchemaError when a batch does not have the table's schema, OSError when the URL cannot be written.
     """
 
     def __init__(self, url: str, schema: pa.Schema, batch_rows: int | None = None, compression: str | None = None):
@@ -104,18 +104,18 @@ class TableWriter:
 
 
 def _compact(table: pa.Table) -> pa.RecordBatch:
-    """The rows as one record batch of freshly packed buffers: a view of larger buffers would be written with other padding."""
+    """The rows as one record batch with compact buffers: slices of larger buffers would be written with different padding."""
     columns = [pa.concat_arrays(column.chunks) for column in table.columns]
     return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 class TableFile:
-    """A table file opened for reading: schema checked, batches on demand, without a copy when local.
+    """A table file opened for reading: its schema is checked, batches are read on demand, without copies when local.
 
-    `sha256`: of the bytes that it must hold; without it they are not checked.
+    sha256: the expected hash of the file's bytes; None: they are not checked.
 
-    Raises FileNotFoundError when it is absent, CorpusError when it is no whole Arrow file or holds other bytes, SchemaError when it is
-    another table or another version.
+    Raises FileNotFoundError when it is missing, CorpusError when it is not a complete Arrow file or its bytes have another hash,
+    SchemaError when it is another table or version.
     """
 
     def __init__(self, url: str, table: str, schema: pa.Schema | None = None, sha256: str | None = None):
@@ -126,14 +126,14 @@ class TableFile:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "no such file", url) from None
         except pa.ArrowInvalid as error:
-            raise CorpusError(f"{url} is not a whole Arrow file: {error}") from error
+            raise CorpusError(f"{url} is not a complete Arrow file: {error}") from error
         self.schema = self._reader.schema
         check_schema(self.schema, table, url, schema)
         self.num_batches: int = self._reader.num_record_batches
 
     @property
     def mapped(self) -> bool:
-        """Whether record batches are views of a memory map: the file is local and not compressed."""
+        """Whether record batches are views of a memory map: the file is local and uncompressed."""
         if not isinstance(self._source, pa.MemoryMappedFile) or not self.num_batches:
             return False
         whole = self._source.read_buffer(self._source.size())
@@ -151,7 +151,7 @@ class TableFile:
             yield self.batch(index)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The whole table, or some of its columns; they are views of the memory map when local.
+        """The whole table, or some of its columns, as views of the memory map when local.
 
         Raises CorpusError when a record batch is damaged.
         """
@@ -163,7 +163,7 @@ class TableFile:
             table.validate(full=True)
             return table.select(columns)
         except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{self.url} is damaged ({error}); `cmcl verify` names every damaged file, and `cmcl run` makes it again"
+            raise CorpusError(f"{self.url} is damaged ({error}); `cmcl verify` lists every damaged file, and `cmcl run` rebuilds them"
                               ) from error
 
     @property
@@ -183,15 +183,15 @@ class TableFile:
 
 
 def _addresses(column: pa.Array) -> Iterator[int]:
-    """Where the buffers of a column lie that are not empty."""
+    """The addresses of a column's non-empty buffers."""
     return (buffer.address for buffer in column.buffers() if buffer is not None and buffer.size)
 
 
 class RowFile(TableFile):
-    """A table file with access to any row in constant time, for files whose batches, but the last, all have as many rows.
+    """A table file with constant-time access to any row, for files whose batches, except the last, have the same number of rows.
 
-    Batches are checked when they are first read (offsets, lengths, UTF-8). Those of a memory map cost nothing to keep; of others,
-    which lie in memory, few are kept. Raises as `TableFile` does, and CorpusError, naming the file, for a damaged record batch.
+    Batches are validated when first read (offsets, lengths, UTF-8) and cached: many of a memory map, which cost nothing, few of other
+    files, which occupy memory. Raises as `TableFile` does, and CorpusError, naming the file, for a damaged record batch.
     """
 
     def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
@@ -206,19 +206,19 @@ class RowFile(TableFile):
             batch = super().batch(index)
             batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` names every damaged file, and "
-                              "`cmcl run` makes it again") from error
+            raise CorpusError(f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` lists every damaged file, and "
+                              "`cmcl run` rebuilds them") from error
         return batch
 
     def batch(self, index: int) -> pa.RecordBatch:
-        """The record batch at `index`, checked."""
+        """The record batch at `index`, validated."""
         return self._checked(index)
 
     def __len__(self) -> int:
         return self._length
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The record batch that holds row `row`, and the row's index there. Raises IndexError outside of [0, len)."""
+        """The index of the record batch that contains row `row`, and the row's index in it. Raises IndexError outside [0, len)."""
         if not 0 <= row < self._length:
             raise IndexError(f"row {row} of {self._length} in {self.url}")
         return divmod(row, self.batch_rows)
@@ -229,7 +229,7 @@ def _source(url: str) -> pa.NativeFile:
 
 
 def table_of(url: str) -> str | None:
-    """The table that a file says it holds; None when it is absent, no whole Arrow file, or says nothing."""
+    """The table name in a file's metadata; None when the file is missing, not a complete Arrow file, or has no such metadata."""
     try:
         with _source(url) as source:
             return name_of(pa.ipc.open_file(source).schema)

@@ -1,7 +1,7 @@
-"""The Arrow schema of every table of a corpus, each versioned in its metadata.
+"""The Arrow schemas of a corpus's tables, with versions in their metadata.
 
-A table is stored as one Arrow IPC file a partition and stage (`schemas/corpus.py` says where). Columns whose content depends on
-where a corpus lies or how it is cut (paths, row numbers) carry the field metadata `layout`, and are left out of corpus hashes.
+A table is stored as one Arrow IPC file per stage and partition (see `schemas/corpus.py`). Columns whose content depends on a corpus's
+location or partitioning (paths, row numbers) carry the field metadata `layout`, and are left out of corpus hashes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.errors import SchemaError
 TABLE_KEY, VERSION_KEY = b"cmcl.table", b"cmcl.version"
 LAYOUT = {"layout": "1"}
 
-# Few distinct values repeated over millions of rows: stored as one byte each.
+# Few distinct values repeated over millions of rows: one byte each.
 LABEL = pa.dictionary(pa.int8(), pa.string())
 
 
@@ -33,7 +33,7 @@ def table_schema(name: str, version: int, columns: list[pa.Field], extra: Mappin
 IMAGES = table_schema("images", 1, [
     column("image_id", pa.string()),
     column("source", pa.string()),
-    column("uri", pa.string(), nullable=True, layout=True),  # null: a run on captions alone
+    column("uri", pa.string(), nullable=True, layout=True),  # null: captions only
     column("offset", pa.int64(), nullable=True, layout=True),  # null: the whole file; else bytes from the start of `uri`
     column("length", pa.int64(), nullable=True, layout=True),
     column("width", pa.int32(), nullable=True),  # pixels, after EXIF orientation
@@ -64,8 +64,8 @@ GRAPHS = table_schema("graphs", 1, [
     column("objects", pa.list_(pa.struct([
         *_WORDS, ("number", pa.string()),  # singular, plural
         ("head", pa.string()),  # lemma of the head noun: hydrant
-        ("count", pa.int32()),  # how many the caption says there are; 0: it does not say
-        ("phrase_start", pa.int32()), ("phrase_end", pa.int32()),  # with determiner and what stands before the noun
+        ("count", pa.int32()),  # the number that the caption states; 0: none
+        ("phrase_start", pa.int32()), ("phrase_end", pa.int32()),  # with determiner and premodifiers
     ]))),
     column("attributes", pa.list_(pa.struct([
         ("object", _OBJECT), *_WORDS, ("number", pa.string()), ("tag", pa.string()),  # Penn tag
@@ -79,7 +79,7 @@ GRAPHS = table_schema("graphs", 1, [
     column("counts", pa.list_(pa.struct([("object", _OBJECT), *_WORDS, ("value", pa.int32())]))),  # value 0: not exact (several)
 ])
 
-# What a corpus talks about, as one artefact: counts of up to three words (`transforms/graphs/vocabulary.py` says of which).
+# Counts of words and word combinations in a corpus's captions, as one artefact (see `transforms/graphs/vocabulary.py`).
 VOCABULARY = table_schema("vocabulary", 1, [
     *(column(name, pa.string()) for name in ("kind", "first", "second", "third")),
     column("count", pa.int64()),
@@ -96,7 +96,7 @@ REWRITES = table_schema("rewrites", 1, [
     column("edits", pa.list_(pa.struct([*_SPAN, ("text", pa.string())])), nullable=True),  # null: not an edit of the caption
     column("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
     column("scores", pa.list_(SCORE)),
-    column("why", LABEL),  # why it was kept
+    column("why", LABEL),  # why the rewrite was kept
 ])
 
 MATCHES = table_schema("matches", 1, [
@@ -121,7 +121,7 @@ _IMAGE_REFERENCE = pa.struct([
     column("width", pa.int32(), nullable=True),
     column("height", pa.int32(), nullable=True),
 ])
-# Plain strings, no dictionaries: `datasets` reads none.
+# Plain strings rather than dictionaries, which `datasets` cannot read.
 _REWRITE = [("text", pa.string()), ("level", pa.string()), ("kind", pa.string())]
 _MATCH = pa.struct([
     column("id", pa.string()), column("score", pa.float32()), column("text", pa.string(), nullable=True),
@@ -134,10 +134,10 @@ EXAMPLES = table_schema("examples", 1, [
     column("caption", pa.string()),
     column("source", pa.string()),
     column("image", _IMAGE_REFERENCE),
-    # Where the image's regions stand: row of the regions table of the partition that this shard has. Null: none were extracted.
+    # The row of the image's regions in the same partition of the regions table. Null: none were extracted.
     column("region_row", pa.int64(), nullable=True, layout=True),
     column("positives", pa.list_(pa.struct(_REWRITE))),
-    column("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the first of the rewrite (cosine, hardness)
+    column("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the rewrite's first (cosine, hardness)
     column("matches_image", pa.list_(_MATCH)),
     column("matches_text", pa.list_(_MATCH)),
 ])
@@ -147,7 +147,7 @@ def regions_schema(features: int, classes: int) -> pa.Schema:
     """The `regions` table of a detector with `features`-wide pooled features and `classes` soft labels (background included).
 
     Columns, n regions an image: width and height (px), boxes float32 [n, 4] (xyxy, px), confidence float32 [n], features
-    float16 [n, D], soft_labels float16 [n, C] (null: the detector gave none), class int32 [n], attributes int32 [n] (likewise).
+    float16 [n, D], soft_labels float16 [n, C] (null: the detector has none), class int32 [n], attributes int32 [n] (likewise).
 
     Raises ValueError when a width is not positive.
     """
@@ -186,15 +186,15 @@ BATCH_ROWS: dict[str, int] = {
 
 
 def name_of(schema: pa.Schema) -> str:
-    """The table that `schema` says it is; raises SchemaError when it names none."""
+    """The table name in a schema's metadata. Raises SchemaError when there is none."""
     metadata = schema.metadata or {}
     if TABLE_KEY not in metadata:
-        raise SchemaError("the file holds no table of this project (its schema metadata has no cmcl.table)")
+        raise SchemaError("the file is not a cmcl table (its schema metadata has no cmcl.table)")
     return metadata[TABLE_KEY].decode()
 
 
 def version_of(schema: pa.Schema) -> int:
-    """The version that `schema` carries; raises SchemaError when it carries none."""
+    """The version in a schema's metadata. Raises SchemaError when there is none."""
     metadata = schema.metadata or {}
     if VERSION_KEY not in metadata:
         raise SchemaError("the file's schema metadata has no cmcl.version")
@@ -202,20 +202,20 @@ def version_of(schema: pa.Schema) -> int:
 
 
 def check_schema(found: pa.Schema, table: str, where: str, expected: pa.Schema | None = None) -> None:
-    """Raises SchemaError, naming `where`, unless `found` is the schema of `table` in the version this code reads.
+    """Raises SchemaError, naming `where`, unless `found` is the schema of `table` in the version that this release reads.
 
-    `expected`: the schema of a table that is not in `SCHEMAS` (regions, and artefacts of one stage); without it, such a table is
-    checked by name alone.
+    `expected`: the schema of a table that is not in `SCHEMAS` (regions and stages' artefacts); without it, only the name of such a table
+    is checked.
     """
     expected = expected if expected is not None else SCHEMAS.get(table)
     name, version = name_of(found), version_of(found)
     if name != table:
-        raise SchemaError(f"{where} holds the table {name!r}, not {table!r}")
+        raise SchemaError(f"{where} contains the table {name!r}, not {table!r}")
     if expected is None:
         return
     if version != version_of(expected):
         raise SchemaError(
-            f"{where} holds version {version} of {table!r}; this release reads version {version_of(expected)}: "
-            "make the corpus again, or read it with the release that wrote it")
+            f"{where} contains version {version} of {table!r}; this release reads version {version_of(expected)}: "
+            "rebuild the corpus, or read it with the release that wrote it")
     if not found.equals(expected, check_metadata=False):
-        raise SchemaError(f"{where} says it is version {version} of {table!r}, but its columns differ: {found.names}")
+        raise SchemaError(f"{where} claims to be version {version} of {table!r}, but its columns differ: {found.names}")

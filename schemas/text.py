@@ -1,13 +1,13 @@
-"""How data is quoted in messages: errors, details of rejects, what the command prints."""
+"""Quoting of data in messages: errors, details of rejects, the command's output."""
 
 from __future__ import annotations
 
 
 def quoted(value: object, limit: int = 200) -> str:
-    """`value` as text that is safe to print: at most about `limit` characters, on one line.
+    """`value` as text that is safe to print: one line of about `limit` characters at most.
 
-    Whatever has no shape of its own (controls, escape sequences, line ends, marks of direction, undecodable bytes) is shown as an
-    escape, so that nothing in data can move a cursor, pass for a message of ours, or break one.
+    Non-printable characters (controls, escape sequences, line ends, directional marks, undecodable bytes) are escaped, so that data can
+    neither move the cursor nor forge or break a message.
     """
     text = value if isinstance(value, str) else str(value)
     cut = text[:limit] + "..." if len(text) > limit else text

@@ -1,7 +1,7 @@
-"""The Arrow schemas of what the TF-IDF stages keep between them, versioned like the tables of a corpus.
+"""The Arrow schemas of the TF-IDF stages' intermediate tables, versioned like all tables of a corpus.
 
-A sparse matrix is stored as list columns: the offsets of a list column are a CSR `indptr`, its values the `indices` or the
-`data`, so a memory-mapped record batch is a scipy matrix without a copy.
+A sparse matrix is stored as list columns: a list column's offsets are the CSR `indptr`, its values the `indices` or `data`, so a
+memory-mapped record batch becomes a scipy matrix without copies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CAPTION = _required(
     ("pair_id", pa.string()),
     ("caption", pa.string()),
     ("image_key", pa.uint64()),  # hash of the image id
-    ("content_key", pa.uint64()),  # first 8 bytes of the image's SHA-256; the image key where there is none
+    ("content_key", pa.uint64()),  # first 8 bytes of the image's SHA-256; the image key if unknown
     ("text_key", pa.uint64()),  # hash of the caption's words, lower case, in order, without punctuation
 )
 
@@ -32,16 +32,16 @@ TFIDF_COUNTS = table_schema("tfidf_counts", 1, [*_CAPTION, *_required(
     ("counts", pa.list_(pa.field("item", pa.int32(), nullable=False))),
 )])
 
-# The words of one partition in code point order, and in how many of its captions each occurs.
+# The words of one partition in code point order, with the number of captions that contain each.
 TFIDF_TERMS = table_schema("tfidf_terms", 1, _required(("term", pa.string()), ("df", pa.int64())))
 
-# Unit vectors of the captions of one partition; `terms` are columns of the corpus' vocabulary, ascending within a caption.
+# Unit vectors of the captions of one partition; `terms` are columns of the corpus's vocabulary, ascending within a caption.
 TFIDF_VECTORS = table_schema("tfidf_vectors", 1, [*_CAPTION, *_required(
     ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
     ("weights", pa.list_(pa.field("item", pa.float64(), nullable=False))),
 )])
 
-# Where the postings of a frequent word are cut: kept are the captions with (weight, order) >= (weight, order) of this row.
+# Where the postings of a frequent word are cut off: captions with (weight, order) >= this row's (weight, order) are kept.
 TFIDF_CHAMPIONS = table_schema("tfidf_champions", 1, _required(
     ("column", pa.int32()), ("weight", pa.float64()), ("order", pa.uint64())))
 
@@ -49,7 +49,7 @@ TFIDF_CHAMPIONS = table_schema("tfidf_champions", 1, _required(
 def vocabulary_schema(documents: int) -> pa.Schema:
     """The `tfidf_vocabulary` artefact of a corpus of `documents` captions: every word, in code point order.
 
-    Columns: term, df (captions that hold it), kept (it passed min_df and max_df: the i-th kept word is column i of the vectors),
+    Columns: term, df (captions that contain it), kept (it passed min_df and max_df: the i-th kept word is column i of the vectors),
     idf (ln((1 + documents) / (1 + df)) + 1).
     """
     return table_schema("tfidf_vocabulary", 1, _required(
@@ -57,7 +57,7 @@ def vocabulary_schema(documents: int) -> pa.Schema:
 
 
 def documents_of(schema: pa.Schema) -> int:
-    """The number of captions that a vocabulary was counted on; raises SchemaError when `schema` does not say."""
+    """The number of captions that a vocabulary was counted on. Raises SchemaError when the schema's metadata lacks it."""
     metadata = schema.metadata or {}
     if DOCUMENTS_KEY not in metadata:
         raise SchemaError("the vocabulary's schema metadata has no number of documents")

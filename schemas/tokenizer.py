@@ -1,6 +1,6 @@
-"""The tokenizer of a corpus, kept beside its tables: SentencePiece, byte-level BPE (GPT-2, RoBERTa) or WordPiece (BERT).
+"""A corpus's tokenizer, stored with its tables: SentencePiece, byte-level BPE (GPT-2, RoBERTa) or WordPiece (BERT).
 
-Special tokens have ids, but no text is ever read as one: a caption that says "[MASK]" is a caption.
+Special tokens have ids, but text is never parsed as one: "[MASK]" in a caption is plain text.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SPECIAL = {"cls": ("<s>", "[CLS]"), "pad": ("<pad>", "[PAD]"), "sep": ("</s>", "
 
 
 class Tokenizer:
-    """Texts to ids and back, by the files that the stage `tokenizer` keeps.
+    """Encodes texts as ids and decodes them, using the files that the stage `tokenizer` wrote.
 
-    cls, pad, sep, unk, mask: ids of the special tokens. size: how many ids there are. sha256: of the files.
+    cls, pad, sep, unk, mask: ids of the special tokens. size: number of ids. sha256: of the files.
 
-    Raises CorpusError when the files are of no known kind or damaged, or a special token is missing; ImportError, with the command
-    that installs it, when the package that reads them is.
+    Raises CorpusError when the files are of an unknown kind or damaged, or a special token is missing; ImportError, with the install
+    command, when the required package is missing.
     """
 
     cls: int
@@ -47,7 +47,7 @@ class Tokenizer:
         for role, names in SPECIAL.items():
             found = [pieces[name] for name in names if name in pieces]
             if not found:
-                raise CorpusError(f"the vocabulary has no {' or '.join(names)}, which training needs")
+                raise CorpusError(f"the vocabulary has no {' or '.join(names)}, which training requires")
             setattr(self, role, found[0])
 
     @classmethod
@@ -63,22 +63,22 @@ class Tokenizer:
 
     @cached_property
     def pieces(self) -> list[str]:
-        """The piece of each id."""
+        """The pieces in the order of their ids."""
         model = self._model
         if tuple(self._held) == SENTENCEPIECE:
             return [model.id_to_piece(number) for number in range(model.get_piece_size())]
         vocabulary = model.get_vocab()
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-            raise CorpusError("the vocabulary's ids are not 0, 1, 2 ... without gaps")
+            raise CorpusError("the vocabulary's ids are not consecutive from 0")
         return sorted(vocabulary, key=vocabulary.__getitem__)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Ids of each text, int32, without special tokens."""
+        """The ids of each text, int32 [length], without special tokens."""
         rows = self._encode([text.encode("utf-8", "replace").decode() for text in texts]) if texts else []
         return [np.array(row, np.int32) for row in rows]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a row of ids; special tokens are left out."""
+        """The text of a sequence of ids; special tokens are left out."""
         special = {getattr(self, role) for role in SPECIAL}
         return str(self._model.decode([int(number) for number in ids if int(number) not in special]))
 
@@ -94,11 +94,11 @@ class Tokenizer:
         builders = {SENTENCEPIECE: _sentencepiece, BYTE_BPE: _byte_bpe, WORDPIECE: _wordpiece}
         builder = next((build for names, build in builders.items() if set(names) == set(self._held)), None)
         if builder is None:
-            raise CorpusError(f"files of no known tokenizer: {', '.join(sorted(self._held))}")
+            raise CorpusError(f"not the files of a known tokenizer: {', '.join(sorted(self._held))}")
         try:
             return builder(self._held)
         except ModuleNotFoundError as error:
-            raise ImportError(f"the tokenizer needs the package {error.name}: run `pip install 'cmcl[train]'`") from error
+            raise ImportError(f"the tokenizer requires the package {error.name}: run `pip install 'cmcl[train]'`") from error
         except (ValueError, KeyError, RuntimeError, OSError, AttributeError) as error:
             raise CorpusError(f"the files of the tokenizer are damaged: {error}") from error
 
@@ -115,7 +115,7 @@ def _byte_bpe(held: Mapping[str, bytes]) -> Any:
 
     lines = [line.split() for line in held["merges.txt"].decode().splitlines() if line and not line.startswith("#version")]
     if any(len(line) != 2 for line in lines):
-        raise ValueError("merges.txt must hold two pieces a line")
+        raise ValueError("merges.txt must have two pieces per line")
     vocabulary = json.loads(held["vocab.json"])
     found = tokenizers.Tokenizer(models.BPE(vocabulary, [(line[0], line[1]) for line in lines]))
     found.pre_tokenizer, found.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()

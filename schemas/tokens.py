@@ -1,7 +1,7 @@
-"""What training reads in place of text: token ids, lengths, and where the companions of a row lie, all in constant time.
+"""The schemas of the token tables that training reads instead of text: token ids, lengths, and references to related rows.
 
-Ids are without special tokens. Images and texts are referred to by the placement of their id (`schemas/ids.py`), which tells the
-partition and, as rows are sorted by it, the row.
+Ids exclude special tokens. Images and texts are referred to by the placement of their id (`schemas/ids.py`), which determines the
+partition and, since rows are sorted by it, the row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from schemas.tables import LAYOUT, TABLE_KEY, VERSION_KEY
 
-# Kinds of hard negatives; `negative_kinds` holds positions in this list. Append new ones at the end: the position is stored.
+# Kinds of hard negatives; `negative_kinds` stores positions in this tuple, so append new ones at the end.
 NEGATIVE_KINDS = ("tfidf", "object", "attribute", "relation", "count", "order", "negation")
 _WORDS = re.compile(r"\w+")
 
@@ -30,10 +30,10 @@ def _table(name: str, *fields: tuple[str, pa.DataType]) -> pa.Schema:
 
 _IDS, _KEYS = _list(pa.int32()), _list(pa.int64())
 
-# An image: placement of its id; `content_key`; its row in the `regions` of the partition (null: none were extracted), how many it has.
+# An image: placement of its id; `content_key`; its row in the partition's `regions` (null: none extracted); its number of regions.
 _IMAGE = (("image", pa.int64()), ("image_key", pa.int64()), ("region_row", pa.int64()), ("regions", pa.int32()))
 
-# A pair, row for row as in `examples`. Keys are those of `text_key`; negative_scores the first score of the rewrite, NaN without one.
+# A pair, row for row as in `examples`. Keys are `text_key`s; negative_scores: the rewrite's first score, NaN if it has none.
 TOKENS = _table(
     "tokens", ("pair_id", pa.string()), ("caption", _IDS), ("positives", _list(_IDS)), ("positive_keys", _KEYS),
     ("negatives", _list(_IDS)), ("negative_keys", _KEYS), ("negative_kinds", _list(pa.int8())), ("negative_scores", _list(pa.float32())),
@@ -53,11 +53,11 @@ TOKENIZER = _table("tokenizer", ("file", pa.string()), ("data", pa.binary()))
 
 
 def text_key(text: str) -> int:
-    """A hash, int64, of a text's words in order, without case and punctuation; of the whole text where it has no words."""
+    """A hash, int64, of a text's words in order, ignoring case and punctuation; of the whole text if it has no words."""
     words = " ".join(_WORDS.findall(text.casefold())) or text
     return int.from_bytes(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
 
 
 def content_key(sha256: bytes | None, placement: int) -> int:
-    """A hash, int64, of what an image shows: of its bytes where they are known, so that copies agree, else of its id."""
+    """A hash, int64, that identifies an image's content: of its bytes if known, so that copies agree, otherwise of its id."""
     return placement if sha256 is None else int.from_bytes(sha256[:8], "little", signed=True)

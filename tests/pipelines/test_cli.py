@@ -75,10 +75,10 @@ def test_verify_and_hash(job, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
-    (["run", "nowhere.yaml"], "there is no configuration at nowhere.yaml"),
-    (["verify", "/nowhere"], "there is no corpus at /nowhere"),
-    (["show", "/nowhere"], "there is no corpus at /nowhere"),
-    (["status", "nowhere.yaml"], "there is no configuration"),
+    (["run", "nowhere.yaml"], "nowhere.yaml: configuration not found"),
+    (["verify", "/nowhere"], "no corpus at /nowhere"),
+    (["show", "/nowhere"], "no corpus at /nowhere"),
+    (["status", "nowhere.yaml"], "configuration not found"),
 ])
 def test_errors_are_one_line_without_a_traceback(arguments, text, capsys):
     assert main(arguments) == 1

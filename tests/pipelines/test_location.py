@@ -306,7 +306,7 @@ def test_places_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: str, 
     assert main(["run", path, "--quiet"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and place in error, error
-    assert any(cure in error for cure in ("name another folder", "name one", "write the path", "input alone")), error
+    assert any(cure in error for cure in ("name another folder", "name one that", "write the full path", "read-only")), error
     assert snapshot(tmp_path) == before
 
 

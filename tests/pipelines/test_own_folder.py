@@ -27,7 +27,7 @@ def test_a_folder_is_claimed_once_and_by_one(tmp_path: Path) -> None:
     (tmp_path / "full/x").write_text("mine")
     before = snapshot(tmp_path)
     for folder, maker in (("a", "another"), ("file", "one"), ("full", "one"), (".", "one")):
-        with pytest.raises(ConfigError, match="name one that is absent or empty"):
+        with pytest.raises(ConfigError, match="name a new or empty folder"):
             claim_folder(tmp_path / folder, maker)
     assert snapshot(tmp_path) == before
 

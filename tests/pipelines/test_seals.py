@@ -371,7 +371,7 @@ def test_a_corpus_of_the_previous_release_is_made_again(small, corpus, fresh, ca
             value["stages"] = [{name: entry[name] for name in ("stage", "tables", "main", "hashed")} for entry in value["stages"]]
         path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
     assert main(["verify", str(corpus)]) == 1
-    assert "was made by an earlier release (format 1, without seals): `cmcl run CONFIG` makes it again" in capsys.readouterr().err
+    assert "was built by an earlier release (format 1, without seals): `cmcl run CONFIG` rebuilds it" in capsys.readouterr().err
     assert all(manifest.ran for manifest in run(config_of(small, corpus)).ran)
     assert faults(corpus) == "" and hash_of(corpus) == fresh
 

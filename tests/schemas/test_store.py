@@ -107,7 +107,7 @@ def test_what_is_no_arrow_file_is_named(tmp_path, damage):
     content = {"truncate": open(url, "rb").read()[:-100], "text": b"not arrow at all", "empty": b""}[damage]
     with open(url, "wb") as file:
         file.write(content)
-    with pytest.raises(CorpusError, match="texts.arrow is not a whole Arrow file"):
+    with pytest.raises(CorpusError, match="texts.arrow is not a complete Arrow file"):
         TableFile(url, "texts")
 
 
@@ -115,12 +115,12 @@ def test_a_foreign_arrow_file_and_another_table_are_named(tmp_path):
     foreign = str(tmp_path / "foreign.arrow")
     with pa.OSFile(foreign, "wb") as sink, pa.ipc.new_file(sink, pa.schema([("a", pa.int8())])):
         pass
-    with pytest.raises(SchemaError, match="no table of this project"):
+    with pytest.raises(SchemaError, match="not a cmcl table"):
         TableFile(foreign, "texts")
     url = str(tmp_path / "texts.arrow")
     with TableWriter(url, TEXTS):
         pass
-    with pytest.raises(SchemaError, match="holds the table 'texts', not 'pairs'"):
+    with pytest.raises(SchemaError, match="contains the table 'texts', not 'pairs'"):
         TableFile(url, "pairs")
 
 

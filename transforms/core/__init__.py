@@ -1,1 +1,1 @@
-"""The spine: what a stage and a task are, and the Beam transforms that run any stage."""
+"""Base classes of stages and tasks, and the Beam transforms that run any stage."""

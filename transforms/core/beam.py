@@ -1,8 +1,8 @@
-"""Runs stages through Beam: tasks and small summaries cross it, rows do not.
+"""Runs stages through Beam, which only sees tasks and small summaries, never rows.
 
-A stage becomes: wait for the stages that it reads -> one element a partition -> Reshuffle -> run the task -> combine the
-records -> commit the manifest. A task whose record can be reused is skipped in the worker, so one pipeline can hold every
-stage, be killed anywhere, and be run again.
+A stage becomes: wait for the stages that it reads -> one element per partition -> Reshuffle -> run the task -> gather the records ->
+commit the manifest. The worker skips tasks whose record can be reused, so a pipeline with all stages can be killed at any point and
+resumed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transforms.core.task import Task
 
 @dataclass(frozen=True)
 class StageFingerprint:
-    """The fingerprint of a stage (32 hex digits), and the JSON-able ingredients that it hashes."""
+    """A stage's fingerprint (32 hex digits), and the JSON-serialisable ingredients that it is the hash of."""
 
     digest: str
     ingredients: Mapping[str, Any]
@@ -35,7 +35,7 @@ class StageFingerprint:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The record of a task; `ran`: this run did it, rather than reusing an earlier one's."""
+    """A task's record; `ran`: this run executed the task instead of reusing an earlier record."""
 
     record: TaskRecord
     ran: bool
@@ -43,7 +43,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage that is through; not `ok` when one before it failed, or when it rejected too many rows: what reads it then does nothing."""
+    """A finished stage; not `ok` when an earlier stage failed or it rejected too many rows: its readers then do nothing."""
 
     stage: str
     ok: bool
@@ -51,22 +51,22 @@ class StageResult:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every task of a run has in common."""
+    """What all tasks of a run have in common."""
 
     corpus: Corpus
     seed: int
     max_rejected: float  # share of a stage's rows
     fingerprints: Mapping[str, StageFingerprint]  # by stage
-    # By stage: Beam resource hints. Empty but where a runner heeds them: every set of hints costs workers of its own.
+    # Beam resource hints by stage. Empty unless the runner honours them: each set of hints requires separate workers.
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def hinted(self, stage: Stage, transform: beam.PTransform) -> beam.PTransform:
-        """The transform with the resource hints of the stage whose tasks it runs."""
+        """The transform with the resource hints of `stage`, whose tasks it runs."""
         return transform.with_resource_hints(**self.resources.get(stage.name, {}))
 
 
 def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None, payload_digest: str = "") -> TaskResult:
-    """Does one task, unless a record of it can be reused."""
+    """Executes a task, unless its record can be reused."""
     corpus = context.corpus
     key = stage.key(corpus, partition, context.seed, payload_digest)
     reusable = stage.reusable_record(corpus, partition, key)
@@ -82,7 +82,7 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
 
 
 class _Task(beam.DoFn):
-    """Runs tasks of a stage; counts rows in, out, rejected by reason, and milliseconds in the engine."""
+    """Runs a stage's tasks, and counts rows in, rows out, rows not kept by reason, and milliseconds in the engine."""
 
     def __init__(self, context: RunContext, stage: Stage):
         self._context = context
@@ -131,7 +131,7 @@ class _Combine(beam.CombineFn):
 
 
 class _Summarise(beam.DoFn):
-    """The summary of a partition."""
+    """Summarises one partition for a SummaryStage."""
 
     def __init__(self, context: RunContext, stage: SummaryStage):
         self._context = context
@@ -142,7 +142,7 @@ class _Summarise(beam.DoFn):
         with carried():
             key = stage.key(context.corpus, WHOLE, context.seed)
             if stage.reusable_record(context.corpus, WHOLE, key):
-                return  # nothing to sum up: the artefact is up to date
+                return  # the artefact is up to date
             summary = stage.summarise(Task(context.corpus, stage, partition, context.seed))
             stage.check_inputs(context.corpus, WHOLE)
         yield summary
@@ -150,7 +150,7 @@ class _Summarise(beam.DoFn):
 
 @carried()
 def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> StageResult:
-    """Writes a stage's manifest, once all of its tasks are done, and clears away what it no longer names.
+    """Writes a stage's manifest when all its tasks are done, and removes files that it no longer names.
 
     The result is not ok when an earlier stage failed (no results), or when more rows were rejected than the limit allows: stages that
     read this one then do nothing, and the driver raises RejectLimitError.
@@ -179,10 +179,10 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
 
 
 class RunStage(beam.PTransform):
-    """Runs one stage; its output is one element, a StageResult, once the manifest is written.
+    """Runs one stage; its output is a single StageResult, emitted after the manifest has been written.
 
     Args:
-        context: what the run's tasks have in common.
+        context: what all tasks of the run have in common.
         stage: the stage.
         after: the outputs of the RunStage transforms of the stages that it reads.
     """
@@ -194,7 +194,7 @@ class RunStage(beam.PTransform):
         self._after = after
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Builds the transforms."""
+        """Builds the stage's transforms."""
         context, stage = self._context, self._stage
         partitions = context.corpus.partitions
         waits = [AsSingleton(done) for done in self._after]
@@ -218,7 +218,7 @@ class RunStage(beam.PTransform):
 
 
 def finish(tasks: beam.PCollection, context: RunContext, stage: Stage) -> beam.PCollection:
-    """Runs tasks (partition, payload, digest of the payload) and commits the stage."""
+    """Runs tasks, given as (partition, payload, digest of the payload), and commits the stage."""
     return (
         tasks
         | "Run" >> context.hinted(stage, beam.ParDo(_Task(context, stage)))

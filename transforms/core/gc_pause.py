@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, put off while a batch of many small objects is made."""
+"""Pauses Python's cyclic garbage collector while a batch of many small objects is made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Keeps the collector from running inside the block, which must be bounded (a record batch).
+    """Disables the collector inside the block, whose memory use must be bounded (a record batch).
 
-    Graphs and negatives are trees of tuples: counting references frees them. Walking them over and over for cycles that are not there
-    cost a tenth of the whole stage.
+    Graphs and negatives are trees of tuples without cycles, which reference counting frees. Searching them for cycles took a tenth of
+    the stage's time.
     """
     was = gc.isenabled()
     gc.disable()

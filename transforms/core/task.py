@@ -1,4 +1,4 @@
-"""One partition of one stage at work: its inputs, its outputs, and the books of what went in and out."""
+"""Execution of a stage on one partition: inputs, outputs, and counts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _cancelled = threading.Event()
 
 
 def cancel_tasks() -> None:
-    """Makes every task of this process stop at its next check. Holds until `allow_tasks`."""
+    """Makes every task of this process stop at its next check, until `allow_tasks` is called."""
     _cancelled.set()
 
 
 def allow_tasks() -> None:
-    """Lets tasks of this process run again."""
+    """Lets the tasks of this process run again."""
     _cancelled.clear()
 
 
 def tasks_cancelled() -> bool:
-    """Whether `cancel_tasks` holds."""
+    """Whether `cancel_tasks` is in effect."""
     return _cancelled.is_set()
 
 
 class Worker(Protocol):
-    """What a task wants of the stage that it runs; `transforms.core.stage.Stage` says what each means."""
+    """The interface that a task requires of its stage; see `transforms.core.stage.Stage`."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -50,7 +50,7 @@ class Worker(Protocol):
 
 
 class Task:
-    """One partition of one stage at work: what to read, where to write, and the books of what went in and out."""
+    """Runs a stage on one partition: gives access to its inputs, writes its outputs, and counts rows."""
 
     def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int):
         self.corpus = corpus
@@ -64,19 +64,19 @@ class Task:
         self._engine_s = 0.0
 
     def open(self, stage: str, table: str, partition: int | None = None) -> TableFile:
-        """Opens a table of an earlier stage; by default the partition that this task makes."""
+        """Opens a table of an earlier stage; by default this task's own partition."""
         return self.corpus.open(stage, table, self.partition if partition is None else partition)
 
     def read(self, stage: str, table: str, partition: int | None = None) -> pa.Table:
-        """A whole partition of a small table, as views of its memory map when local."""
+        """A whole partition of a small table, as views of a memory map when local."""
         with self.open(stage, table, partition) as file:
             return file.read()
 
     def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
-        """Appends rows to a table that the stage says it writes.
+        """Appends rows to a table that the stage declares in `writes`.
 
-        The file takes the schema of the first rows, whose metadata may say more than the declared one (widths, number of documents).
-        Raises KeyError for other tables, SchemaError for other columns, InterruptedError once the run is interrupted.
+        The file gets the schema of the first rows, whose metadata may extend the declared schema's (widths, number of documents).
+        Raises KeyError for undeclared tables, SchemaError for other columns, InterruptedError once the run is interrupted.
         """
         self.check_cancelled()
         if table not in self._writers:
@@ -84,7 +84,7 @@ class Task:
         self._writers[table].write(rows)
 
     def check_cancelled(self) -> None:
-        """Raises InterruptedError once the run is interrupted; call it where the next write may be long in coming."""
+        """Raises InterruptedError once the run is interrupted; call it where the next write may take long."""
         if _cancelled.is_set():
             raise InterruptedError("the run was interrupted")
 
@@ -97,7 +97,7 @@ class Task:
 
     @contextmanager
     def engine(self) -> Iterator[None]:
-        """Counts the time of the block as time in the engine (model, matrix product, decoder)."""
+        """Adds the block's duration to the time in the engine (model, matrix product, decoder)."""
         start = time.perf_counter()
         try:
             yield
@@ -105,7 +105,7 @@ class Task:
             self._engine_s += time.perf_counter() - start
 
     def run(self, payload: Any = None) -> list[FileInfo]:
-        """Runs the stage on this partition and commits its files; on an exception none appears."""
+        """Runs the stage on this partition and commits its files; on an exception, none of them appears."""
         error: BaseException | None = None
         try:
             self.stage.process(self, payload)
@@ -120,15 +120,15 @@ class Task:
             for writer in self._writers.values():
                 writer.__exit__(type(error) if error else None, error, None)
         infos = [writer.info for writer in self._writers.values() if writer.info]
-        self._close_books(infos)
+        self._finish_counts(infos)
         return infos
 
-    def _close_books(self, infos: list[FileInfo]) -> None:
+    def _finish_counts(self, infos: list[FileInfo]) -> None:
         counts = self.counts
         counts.rows_out = {info.table: info.rows for info in infos if info.table != "rejects"}
         outcomes = self.rejects.outcomes()
         counts.rejected, counts.excluded, counts.dropped = (
             outcomes[kind] for kind in (Outcome.REJECTED, Outcome.EXCLUDED, Outcome.DROPPED))
-        counts.merged += outcomes[Outcome.MERGED]  # beside those that the stage counted without a row
+        counts.merged += outcomes[Outcome.MERGED]  # in addition to those that the stage counted without logging a row
         counts.reasons = dict(sorted(self.rejects.counts.items()))
         counts.engine_ms = round(self._engine_s * 1000)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from schemas import files
 from schemas.errors import CmclError, SourceError
 from schemas.rejects import Reason
-from schemas.retries import may_pass
+from schemas.retries import is_transient
 
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
@@ -146,7 +146,7 @@ def is_passing(uri: str, error: Exception) -> bool:
     """Whether an error on reading tells of the store or machine as it was just then, so that a later run may read the file."""
     if files.is_local(uri):
         return isinstance(error, OSError) and error.errno in _PASSING_NUMBERS
-    return may_pass(error)
+    return is_transient(error)
 
 
 def _is_table(file: str, uri: str) -> bool:

@@ -222,10 +222,10 @@ def test_a_stage_reads_whatever_stages_write_a_table(corpus):
 
 
 def test_an_order_that_lacks_an_input_is_an_error_that_says_so(corpus):
-    with pytest.raises(ValueError, match="the stage total reads texts of the stage numbers, which does not come before it"):
+    with pytest.raises(ValueError, match="the stage total reads texts of the stage numbers, which must come before it"):
         TOTAL.behind([])
     assert list(COPY.behind([numbers()]).inputs) == [Input("numbers", "texts")]
-    with pytest.raises(ConfigError, match="the stage total reads numbers, which does not come before it: the order is total, numbers"):
+    with pytest.raises(ConfigError, match="the stage total reads numbers, which must come before it: the order is total, numbers"):
         plan(corpus, [TOTAL, numbers()], 0)
 
 
