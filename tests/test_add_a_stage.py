@@ -101,7 +101,7 @@ def test_every_command_knows_the_stage(project, tmp_path):
     run, status, verify, hashed, shown, stale, again, rehashed, wrong, without = (text for _, text in said)
     assert re.search(r"^text_quality +3 tasks.*20 rows in; 20 text_quality", run, re.MULTILINE)
     assert re.search(r"^text_quality +current +20 +20 ", status, re.MULTILINE)
-    assert "every reference held" in verify
+    assert "all references resolve" in verify
     assert [line.split()[1] for line in hashed.splitlines() if "text_quality" in line] == ["text_quality/text_quality", "text_quality/rejects"]
     assert re.search(r"^text_quality: words 8, letters 0\.\d+, repeated 0\.\d+$", shown, re.MULTILINE)
     assert "settings.run: 2 -> 3" in stale and re.search(r"^pairs +current", stale, re.MULTILINE)

@@ -120,8 +120,8 @@ def test_every_setting_says_what_it_is():
 
 @pytest.mark.parametrize(("text", "message"), [
     ("".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)).join(
-        ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]), "aliases make more than"),
-    ("pairs: &a [*a]\n", "an alias stands within"), ("a: &a {b: *a}\n", "an alias stands within"),
+        ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]), "aliases expand to more than"),
+    ("pairs: &a [*a]\n", "an alias refers to a node that contains it"), ("a: &a {b: *a}\n", "an alias refers to a node that contains it"),
     ("[" * 5000, "is not YAML"), ("x" * (5 << 20), "at most"),
 ])
 def test_a_small_file_does_not_become_a_large_configuration(text: str, message: str, tmp_path: Path):

@@ -114,7 +114,7 @@ def test_a_file_of_another_table_is_refused(copy):
     manifest = Corpus(str(copy), 3).manifest("tokens")
     rewrite_manifest(copy, "tokens", files=[
         dataclasses.replace(file, bytes=path.stat().st_size) if file.name == path.name else file for file in manifest.files])
-    with pytest.raises(SchemaError, match=rf"{path.name} holds the table 'text_tokens', not 'tokens'"):
+    with pytest.raises(SchemaError, match=rf"{path.name} contains the table 'text_tokens', not 'tokens'"):
         batches(str(copy))
 
 
