@@ -67,13 +67,13 @@ def write(tmp_path, text):
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("- a\n- b\n", "must hold a mapping of settings, not list"),
-    ("", "must hold a mapping of settings, not NoneType"),
-    ("corpus: [unclosed", "is not YAML"),
-    (b"corpus: \xff\xfe", "is not YAML"),
-    ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' stands twice"),
+    ("- a\n- b\n", "must contain a mapping of settings, not list"),
+    ("", "must contain a mapping of settings, not NoneType"),
+    ("corpus: [unclosed", "is not valid YAML"),
+    (b"corpus: \xff\xfe", "is not valid YAML"),
+    ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' is duplicated"),
     ("corpus: a\n? [1, 2]\n: b\n", "line 2: a key must be plain text, not a list or mapping"),
-    ("corpus: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+    ("corpus: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
 ])
 def test_files_that_are_no_configuration_are_named(tmp_path, text, expected):
     path = write(tmp_path, text)
@@ -122,7 +122,7 @@ def test_every_setting_says_what_it_is():
     ("".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)).join(
         ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]), "aliases expand to more than"),
     ("pairs: &a [*a]\n", "an alias refers to a node that contains it"), ("a: &a {b: *a}\n", "an alias refers to a node that contains it"),
-    ("[" * 5000, "is not YAML"), ("x" * (5 << 20), "at most"),
+    ("[" * 5000, "is not valid YAML"), ("x" * (5 << 20), "is larger than"),
 ])
 def test_a_small_file_does_not_become_a_large_configuration(text: str, message: str, tmp_path: Path):
     (tmp_path / "c.yaml").write_text(text)
