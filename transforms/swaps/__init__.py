@@ -1,2 +1,2 @@
-"""Phrase- and word-level hard negatives: one node of a caption's scene graph replaced so that the caption becomes false of its
+"""Phrase- and word-level hard negatives: one node of a caption's scene graph is replaced to make the caption false for its
 image."""

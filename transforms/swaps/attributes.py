@@ -13,22 +13,22 @@ from transforms.swaps.index import Index
 
 _TAGS = frozenset({"JJ", "NN", "VBG", "VBN"})
 
-_USUAL = 0.04  # share of an object's mentions that have an attribute, at which it may well have it besides the one named
+_USUAL = 0.04  # share of an object's mentions with an attribute above which it may well have it in addition to the one named
 _PLAIN_COLOURS = frozenset("red blue green yellow orange purple pink brown black white gray".split())
-_BOTH = 0.12  # share of the rarer of two attributes' mentions at which they no longer count as exclusive
+_BOTH = 0.12  # co-mentions, as a share of the rarer attribute's mentions, above which two attributes are not exclusive
 
 
 def scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.ndarray]:
-    """Attributes that contradict one and can be said of an object, with scores float32 [n]."""
+    """Attributes that contradict `attribute` and suit the object, with scores float32 [n]."""
     return index.remembered("contrasts", (attribute, lemma), lambda: _scored(index, attribute, lemma))
 
 
 def _scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.ndarray]:
-    place = index.place.get(lemma, -1)
+    position = index.position.get(lemma, -1)
     words, scores = [], []
     for word in contrasting_attributes(attribute, tuple(word for word, _ in index.attributes_of.get(lemma, ()))):
-        seen, common = index.has.get(word, {}).get(place, 0), index.attribute_count.get(word, 0)
-        # An adjective that the corpus never gives this object reads oddly, unless it is a mere colour.
+        seen, common = index.has.get(word, {}).get(position, 0), index.attribute_count.get(word, 0)
+        # An adjective that the corpus never uses for this object reads oddly, unless it is a plain colour.
         if seen or (common and word in _PLAIN_COLOURS):
             words.append(word)
             scores.append(np.log1p(seen) + 0.3 * np.log1p(common))
@@ -36,7 +36,7 @@ def _scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.nda
 
 
 def choices(draft: Draft, attribute: AttributeNode) -> list[tuple[str, float]]:
-    """Attributes that contradict one and go with its object, with scores, in the order of the draw."""
+    """Attributes that contradict `attribute` and suit its object, with scores, in sampled order."""
     words, scores = scored(draft.index, attribute.lemma, draft.graph.objects[attribute.object].lemma)
     if not words:
         return []
@@ -45,7 +45,7 @@ def choices(draft: Draft, attribute: AttributeNode) -> list[tuple[str, float]]:
 
 
 def swap_attributes(draft: Draft) -> None:
-    """Attribute swaps, node by node in turn."""
+    """Attribute swaps, round-robin over the attribute nodes."""
     queues = []
     for attribute in draft.graph.attributes:
         if attribute.tag not in _TAGS or attribute.place == "measure":
@@ -55,7 +55,7 @@ def swap_attributes(draft: Draft) -> None:
             continue
         thing = draft.graph.objects[attribute.object]
         if attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma)):
-            continue  # a black-and-white photo; and nobody's skin is up for exchange
+            continue  # "a black and white photo" is about the photo; and people's skin colour is never swapped
         if draft.context.several(draft.index, thing.lemma, thing.head) and (
             draft.context.labels is not None or thing.number == "singular"
         ):
@@ -78,12 +78,12 @@ def swap_attributes(draft: Draft) -> None:
 
 
 def _human(index: Index, lemma: str) -> bool:
-    """Whether the word names people."""
+    """Whether the word denotes people."""
     return index.broad(lemma) == "noun.person" or lemma.rsplit(" ", 1)[-1] in ("people", "crowd", "group", "family", "couple")
 
 
 def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
-    """Whether some caption gives the object this attribute or a like one, or uses the word at all; records the reason."""
+    """Whether any caption gives the object this attribute or a synonym, or uses the word at all; records the reason."""
     thing = draft.graph.objects[attribute.object]
     given = draft.context.attributes.get(thing.head, ())
     if word in draft.context.words or word in given or any(draft.index.lexicon.synonyms(word, other, "a") for other in given):
@@ -94,8 +94,8 @@ def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
     if both >= 3 and both > _BOTH * count:
         draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")
         return True
-    place = draft.index.place.get(thing.lemma, -1)
-    if draft.index.has.get(word, {}).get(place, 0) > _USUAL * draft.index.mentions(place):
+    position = draft.index.position.get(thing.lemma, -1)
+    if draft.index.has.get(word, {}).get(position, 0) > _USUAL * draft.index.mentions(position):
         draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")  # most buses have some white
         return True
     return False

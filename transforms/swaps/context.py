@@ -1,4 +1,4 @@
-"""What is known of an image besides the caption at hand: its other captions and its labels."""
+"""What is known about an image: all its captions and its labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
 
 
 class ImageContext:
-    """What the guards know of one image.
+    """What the guards know about one image.
 
-    blocked: places of objects that some caption or label names, or a synonym, hypernym or hyponym of them. words: every word of
-    every caption. presence: estimated chance that each object is there unmentioned, float32 [V]. labels: label -> instances.
+    blocked: positions of the objects that a caption names, and of their synonyms, hypernyms and hyponyms; labelled: likewise for
+    labels. words: every word of every caption. presence: estimated probability that each object is present but unmentioned,
+    float32 [V]. labels: label -> number of instances.
     """
 
     __slots__ = (
@@ -86,7 +87,7 @@ class ImageContext:
             self.relations.setdefault(ends, set()).add(relation.lemma)
 
     def instances(self, index: Index, lemma: str) -> int:
-        """How many of the labels' instances the word may name; -1 where there are no labels."""
+        """How many labelled instances the word may denote; -1 without labels."""
         if self.labels is None:
             return -1
         found = self._label_cache.get(lemma)
@@ -100,19 +101,19 @@ class ImageContext:
         return found
 
     def several(self, index: Index, lemma: str, head: str) -> bool:
-        """Whether there may be more of these than the one that the caption speaks of."""
+        """Whether the picture may show more of these than the one in the caption."""
         return head in self.plurals or self.instances(index, lemma) > 1
 
 
 def _detectable(index: Index, labels: tuple[str, ...]) -> np.ndarray:
-    """Places of the objects that a detector of these labels could find."""
+    """Positions of the objects that a detector with these labels could find."""
     def make() -> np.ndarray:
         lexicon = index.lexicon
-        places = [
-            place
-            for place, name in enumerate(index.names)
+        positions = [
+            position
+            for position, name in enumerate(index.names)
             if any(lexicon.synonyms(label, name) or lexicon.hypernym(label, name) for label in labels)
         ]
-        return np.array(places, dtype=np.int64)
+        return np.array(positions, dtype=np.int64)
 
     return index.remembered("detectable", labels, make)

@@ -1,7 +1,7 @@
-"""Which attributes, prepositions and verbs exclude each other: what makes a swapped caption false and not merely different.
+"""Mutually exclusive attributes, prepositions and verbs: they make a swapped caption false rather than merely different.
 
-Words of one class exclude each other unless a set in `_ALIKE` holds both. Words of no class are swapped for WordNet's antonyms
-alone.
+Words of the same class exclude each other unless a set in `_ALIKE` contains both. Words without a class are swapped only for
+their WordNet antonyms.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ _VERBS_ALIKE = (
     "eat bite lick drink",
     "throw drop", "catch chase", "hit kick throw catch", "fix build paint", "ride fly", "roll drive slide", "paint clean wash",
 )
-# What holds of nearly anything in one picture, or is said of the same thing in other words: never a replacement.
+# Relations that hold between nearly any two things in a picture, or that merely rephrase another: never a replacement.
 WEAK = frozenset("be have see show look watch use enjoy do make get take near with by beside wear hold carry next face pose wait "
 "prepare "
                  "try go come display include contain feature stare gaze play view".split())
@@ -132,13 +132,13 @@ for _pair in _OPPOSITES:
 
 @cache
 def attribute_class(word: str) -> str:
-    """The class of an attribute, "" for none."""
+    """The class of an attribute, "" if it has none."""
     return next((name for name, words in _CLASSES.items() if word in words.split()), "")
 
 
 @cache
 def contrasting_attributes(word: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Attributes that cannot hold of the same thing, closest first; `known` are the corpus' own, for WordNet's antonyms."""
+    """Attributes that exclude `word`, closest first; `known` are the attributes in the corpus, for WordNet antonyms."""
     found = dict.fromkeys(_AGAINST.get(word, {}))
     near = _ALIKE_OF.get(word, set()) | {word}
     found.update(dict.fromkeys(sorted(_CLASS_OF.get(word, set()) - near)))
@@ -147,12 +147,12 @@ def contrasting_attributes(word: str, known: tuple[str, ...] = ()) -> tuple[str,
     return tuple(found)
 
 
-# An animal that one calls sitting another calls standing.
+# Annotators disagree on animals' postures: one's "sitting" is another's "standing".
 _ANIMAL_POSTURES = frozenset("sit stand perch rest lie lay walk graze".split())
 
 
 def exclusive_for(subject_class: str, one: str, other: str) -> bool:
-    """Whether two verbs exclude each other for a subject of this broad class."""
+    """Whether two verbs are mutually exclusive for a subject of this broad class."""
     if subject_class == "noun.animal" and one in _ANIMAL_POSTURES and other in _ANIMAL_POSTURES:
         return False
     return exclusive_verbs(one, other)
@@ -160,7 +160,7 @@ def exclusive_for(subject_class: str, one: str, other: str) -> bool:
 
 @cache
 def exclusive_verbs(one: str, other: str) -> bool:
-    """Whether nothing does both to the same thing at once, as far as a photograph tells."""
+    """Whether two verbs are mutually exclusive: as far as a photograph shows, nothing does both at once to the same thing."""
     if one == other or other in WEAK or other in _VERBS_ALIKE_OF.get(one, ()) or lexicon().close(one, other, "v"):
         return False
     classes = [name for name, words in _VERB_SETS.items() if one in words.split()]

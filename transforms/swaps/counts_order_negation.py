@@ -1,4 +1,4 @@
-"""Counts, order and negation."""
+"""Swaps of counts, swaps of order, and negation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
-# Relations that hold both ways round, or nearly.
+# Symmetric or nearly symmetric relations.
 _MUTUAL = frozenset(
     {
         "and",
@@ -58,11 +58,11 @@ _FINITE = frozenset({"is", "are", "was", "were", "has", "have", "had", "does", "
 
 
 def swap_counts(draft: Draft) -> None:
-    """ "Two dogs" for "four dogs"; with labels that show a single one, "a dog" for "three dogs"."""
+    """ "Four dogs" for "two dogs"; where the labels show a single one, also "three dogs" for "a dog"."""
     context = draft.context
     for count in draft.graph.counts:
         thing = draft.graph.objects[count.object]
-        said = context.counts.get(thing.head, set())
+        known = context.counts.get(thing.head, set())
         if (
             thing.number != "plural"
             or not 2 <= count.value <= 10
@@ -76,9 +76,9 @@ def swap_counts(draft: Draft) -> None:
             origin = f"{count.lemma} {thing.lemma} > {value}"
             if not draft.wants("count"):
                 return
-            if value in said:
+            if value in known:
                 draft.refuse(Reason.IN_SIBLING, origin)
-            elif context.labels is not None and index_instances(draft, thing) == value:
+            elif context.labels is not None and labelled_instances(draft, thing) == value:
                 draft.refuse(Reason.IN_LABELS, origin)
             else:
                 word = str(value) if count.text.isdecimal() else _WORDS[value]
@@ -96,14 +96,14 @@ def swap_counts(draft: Draft) -> None:
             _multiplied(draft, thing)
 
 
-def index_instances(draft: Draft, thing: ObjectNode) -> int:
-    """Instances of the object among the labels."""
+def labelled_instances(draft: Draft, thing: ObjectNode) -> int:
+    """How many labelled instances the object's word may denote; -1 without labels."""
     return draft.context.instances(draft.index, thing.lemma)
 
 
 def _multiplied(draft: Draft, thing: ObjectNode) -> None:
-    """ "A dog" for "three dogs", where the labels show one dog and the verb need not change."""
-    if thing.number != "singular" or draft.determiner(thing) != "a" or index_instances(draft, thing) != 1:
+    """ "Three dogs" for "a dog", where the labels show one dog and no verb has to change."""
+    if thing.number != "singular" or draft.determiner(thing) != "a" or labelled_instances(draft, thing) != 1:
         return
     if thing.head in draft.context.plurals:
         draft.refuse(Reason.AMBIGUOUS, thing.lemma)
@@ -125,8 +125,8 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
         for word in draft.caption[thing.phrase_start : thing.start].lower().replace(",", " and ").split()
     ):
         return
-    place = draft.index.place.get(thing.lemma, -1)
-    if place < 0 or draft.index.plural_count[place] < 2:
+    position = draft.index.position.get(thing.lemma, -1)
+    if position < 0 or draft.index.plural_count[position] < 2:
         return
     end = thing.phrase_start + len(draft.caption[thing.phrase_start :].split(" ", 1)[0])
     for value in (2, 3, 4):
@@ -134,13 +134,13 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
             return
         edits = (
             draft.words(thing.phrase_start, end, _WORDS[value]),
-            draft.words(thing.start, thing.end, draft.index.form(place, "plural")),
+            draft.words(thing.start, thing.end, draft.index.form(position, "plural")),
         )
         draft.add("count", "phrase", edits, f"a {thing.lemma} > {value}", 1.0 / value, 0.0, "absent_from_labels")
 
 
 def swap_order(draft: Draft) -> None:
-    """The two ends of a relation exchanged, or the adjectives of two objects."""
+    """Exchanges the two ends of a relation, or the adjectives of two objects."""
     graph = draft.graph
     for relation in graph.relations:
         if not draft.wants("order"):
@@ -149,12 +149,12 @@ def swap_order(draft: Draft) -> None:
         if relation.lemma in _MUTUAL or relation.lemma.rsplit(" ", 1)[-1] in _LOOSE or relation.voice == "inverse":
             continue
         if relation.head in ("in", "wear", "have"):
-            continue  # "a coat wearing a woman" is false, but nobody would write it
-        if one.head == other.head or one.number != other.number or not _neighbours(draft, relation):
+            continue  # "a coat wearing a woman" is false but implausible
+        if one.head == other.head or one.number != other.number or not _exchangeable(draft, relation):
             continue
         if draft.caption[other.end :].lstrip().lower().startswith(("of ", "'s", "and ")) or _order_refused(draft, relation):
             continue
-        # Exchanged with articles and adjectives where both have the same kind of them: "man" and "a cake" do not change places.
+        # Exchanged along with articles and adjectives, and only where both have the same determiner: "man" and "a cake" are not.
         kinds = draft.determiner(one), draft.determiner(other)
         if kinds[0] != kinds[1] or (kinds[0] == "bare" and one.number == "singular"):
             continue
@@ -169,7 +169,7 @@ def swap_order(draft: Draft) -> None:
 
 
 def _order_refused(draft: Draft, relation: RelationNode) -> bool:
-    """Whether the exchanged relation may hold too; records the reason."""
+    """Whether the exchanged relation may also hold; records the reason."""
     context, index = draft.context, draft.index
     one, other = draft.graph.objects[relation.subject], draft.graph.objects[relation.object]
     origin = f"{one.lemma} {relation.lemma} {other.lemma}"
@@ -182,8 +182,8 @@ def _order_refused(draft: Draft, relation: RelationNode) -> bool:
     return False
 
 
-def _neighbours(draft: Draft, relation: RelationNode) -> bool:
-    """Whether subject, relation and object follow one another, alone in their places, and could stand in each other's."""
+def _exchangeable(draft: Draft, relation: RelationNode) -> bool:
+    """Whether subject, relation and object are adjacent, each is the only one there, and the two ends are interchangeable."""
     graph, index = draft.graph, draft.index
     one, other = graph.objects[relation.subject], graph.objects[relation.object]
     between = draft.caption[one.end : relation.start].strip().lower()
@@ -242,7 +242,7 @@ def _exchange_attributes(draft: Draft) -> None:
 
 
 def swap_negation(draft: Draft) -> None:
-    """ "Not" before a participle or a predicate, "does not" before a finite verb, "without" and "no"."""
+    """ "Not" before a participle or a predicate, "does not" before a finite verb, "without" for "with"."""
     caption, graph, context, index = draft.caption, draft.graph, draft.context, draft.index
     if draft.denied_from < len(caption):
         return

@@ -1,4 +1,4 @@
-"""The caption at hand: what the kinds of swaps share while they make negatives of it."""
+"""The state that all kinds of swaps share while they make negatives of one caption."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from transforms.swaps.settings import SwapSettings
 
 
 def is_title(caption: str) -> bool:
-    """Whether every word of a caption, three or more, begins with a capital, and not all are capitals throughout."""
+    """Whether a caption of three or more words is in title case: every word capitalised, but not all in capitals."""
     words = [word for word in caption.split() if word[:1].isalpha()]
     return len(words) > 2 and all(word[0].isupper() for word in words) and not caption.isupper()
 
 
 def as_title(text: str) -> str:
-    """The text with a capital at the start of each word."""
+    """The text in title case."""
     return "".join(letter.upper() if not at or text[at - 1].isspace() else letter for at, letter in enumerate(text))
 
 
 class Negative(NamedTuple):
-    """A caption made false. `origin` says what replaced what; `score` is how hard the swap is, `presence` the guards'
-    estimate."""
+    """A caption made false. `origin` names the original and its replacement; `score` is the swap's hardness; `presence` is the
+    guards' estimated probability that the replacement is in the picture."""
 
     text: str
     level: str
@@ -45,7 +45,7 @@ class Negative(NamedTuple):
 
 
 class Draft:
-    """One caption, its graph, what is known of its image, its rng, and the negatives so far."""
+    """One caption with its graph, its image's context, its random generator and the negatives so far."""
 
     __slots__ = (
         "caption",
@@ -92,13 +92,13 @@ class Draft:
         self.remaining = dict.fromkeys(settings.kinds, settings.per_kind)
 
     def add(self, kind: str, level: str, edits: tuple[Edit, ...], origin: str, score: float, presence: float, why: str) -> bool:
-        """Adds a negative unless it is there already or is a caption of the image; True when it was added.
+        """Adds a negative unless it is a duplicate or one of the image's captions; True if it was added.
 
-        Nothing is added where spans overlap: a parse may nest the phrase of one object in that of another.
+        Nothing is added where spans overlap: a parse may nest one object's phrase in another's.
         """
         if len(edits) > 1 and any(after[0] < before[1] for before, after in pairwise(sorted(edits))):
             return False
-        if self.shouting or self.titled:  # else case alone would tell the negative from the caption
+        if self.shouting or self.titled:  # otherwise case alone would give the negative away
             edits = tuple((start, end, text.upper() if self.shouting else as_title(text)) for start, end, text in edits)
         text = apply_edits(self.caption, edits)
         if text in self.texts:
@@ -113,31 +113,31 @@ class Draft:
         return True
 
     def wants(self, kind: str) -> bool:
-        """Whether another negative of this kind is wanted."""
+        """Whether more negatives of this kind are wanted."""
         return self.remaining.get(kind, 0) > 0
 
     def gumbel(self, size: int) -> np.ndarray:
-        """Noise for a draw without replacement, float64 [size], scaled by the temperature."""
+        """Gumbel noise for sampling without replacement, float64 [size], scaled by the temperature."""
         uniform = self.rng.random(size)
         return -np.log(-np.log(uniform + 1e-12) + 1e-12) * self.settings.temperature
 
     def words(self, start: int, end: int, words: str) -> Edit:
-        """An edit that puts `words` in a span, with the capitals of what stood there."""
+        """An edit that puts `words` in a span, capitalised like the text it replaces."""
         return start, end, like(self.caption[start:end], words, start <= self.first)
 
     def article_edit(self, start: int, following: str) -> tuple[Edit, ...]:
-        """The edit that makes the article before `start` fit `following`; none when there is no article or it fits."""
-        place = self.articles.get(start, ())
-        if place == ():
-            place = self.articles[start] = self._article_before(start)
-        if place is None:
+        """The edit that makes the article before `start` fit `following`; empty if there is no article or it already fits."""
+        found = self.articles.get(start, ())
+        if found == ():
+            found = self.articles[start] = self._article_before(start)
+        if found is None:
             return ()
-        cut, end, word = place
+        cut, end, word = found
         fitting = article(following)
         return () if word == fitting else (self.words(cut, end, fitting),)
 
     def _article_before(self, start: int) -> tuple[int, int, str] | None:
-        """Start, end and lower-case form of an article that stands right before a place; None when none does."""
+        """Start, end and lower-case form of the indefinite article right before `start`; None if there is none."""
         before = self.caption[:start].rstrip(" ")
         if len(before) == start:
             return None
@@ -150,5 +150,5 @@ class Draft:
         return cut, len(before), word
 
     def determiner(self, thing: ObjectNode) -> str:
-        """What the object's phrase begins with: "a", "bare" or "other"."""
+        """The kind of determiner that the object's phrase begins with: "a", "bare" or "other"."""
         return determiner_of(self.caption, thing.phrase_start, thing.start) if thing.phrase_start < thing.start else "bare"

@@ -1,14 +1,14 @@
-"""Edits of a caption by character spans, and taking them back."""
+"""Character-span edits of a caption: applied and undone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-Edit = tuple[int, int, str]  # start, end (code points of the caption, end exclusive), what stands there afterwards
+Edit = tuple[int, int, str]  # start, end (code points of the caption, end exclusive), the replacement text
 
 
 def apply_edits(caption: str, edits: Sequence[Edit]) -> str:
-    """The caption with these spans replaced. Raises ValueError when spans overlap, leave the caption or are out of order."""
+    """The caption with these spans replaced. Raises ValueError when spans overlap, exceed the caption or are out of order."""
     if len(edits) == 1:
         start, end, text = edits[0]
         if 0 <= start <= end <= len(caption):
@@ -25,7 +25,7 @@ def apply_edits(caption: str, edits: Sequence[Edit]) -> str:
 
 
 def undo_edits(text: str, edits: Sequence[Edit], originals: Sequence[str]) -> str:
-    """The caption that `edits` made `text` of; `originals` are what stood in their spans."""
+    """The caption that `edits` turned into `text`; `originals` are the texts that the edits replaced, one per edit."""
     parts, last, shift = [], 0, 0
     for (start, end, new), old in zip(edits, originals, strict=True):
         parts.append(text[last : start + shift])

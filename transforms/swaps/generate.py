@@ -1,4 +1,4 @@
-"""Negatives of one caption: every kind in turn, guarded."""
+"""Guarded negatives of one caption, kind by kind."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _MAKERS: dict[str, Callable[[Draft], None]] = {
 
 
 def affirmed(graph: Graph, end: int) -> Graph:
-    """The relations, attributes and counts that stand before `end`; objects behind it lose their place among the replaceable
-    ones.
+    """The relations, attributes and counts before `end`; objects after it are made irreplaceable.
 
-    Indices stay what they were: an object that is left out is cut to nothing.
+    Objects keep their indices: one after `end` gets a head noun that is never replaced.
     """
     objects = [thing if thing.end <= end else thing._replace(head="view") for thing in graph.objects]
     return Graph(
@@ -47,9 +46,9 @@ def negatives(
     rng: np.random.Generator,
     refuse: Callable[[Reason, str], None] = lambda reason, detail: None,
 ) -> list[Negative]:
-    """Negatives of a caption, by kind in the order of `settings.kinds`, at most `per_kind` of each.
+    """Negatives of a caption, grouped by kind in the order of `settings.kinds`, at most `per_kind` of each.
 
-    `refuse` is told of every candidate that a guard refused. A pure function of its arguments and the state of `rng`.
+    `refuse` is called for every candidate that a guard refuses. A pure function of its arguments and the state of `rng`.
     """
     draft = Draft(caption, graph, index, context, settings, rng, refuse)
     if draft.denied_from < len(caption):

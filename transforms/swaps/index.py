@@ -19,27 +19,27 @@ T = TypeVar("T")
 OK, SYNONYM, HYPERNYM, HYPONYM = range(4)
 _KEPT_ROWS = 3000
 _ANCHORS = ("clothing", "conveyance", "room", "building", "furniture", "way")
-_SMOOTH = 5.0  # images of the corpus' average that stand beside those counted
-_NEXT_OF_KIN, _KIN = 5, 8  # steps up and down; next of kin need no proof that they go with the words around
-# Hypernyms nearer to the root than this make no class: artifacts are too many things, so one step below "artifact".
+_SMOOTH = 5.0  # pseudo-count: images with the corpus average, added to those counted
+_CLOSE, _RELATED = 5, 8  # WordNet steps up and down; close ones need no evidence that they fit the context
+# Hypernyms nearer to the root than this are too broad for a class; "artifact" is very broad, so its classes start one step below.
 _CLASS_DEPTH = {"noun.artifact": 5, "noun.animal": 5, "noun.person": 5, "noun.plant": 5}
 
 
 @dataclass(slots=True)
 class Candidates:
-    """What may stand for one object: places in the vocabulary [n], closeness float32 [n], whether they
-    are next of kin or further kin, bool [n] each, and each one's lexical verdict."""
+    """Possible replacements of one object: positions in the vocabulary [n], closeness float32 [n], whether each is near or more
+    distantly related in WordNet, bool [n] each, and each one's lexical verdict."""
 
-    places: np.ndarray
+    positions: np.ndarray
     closeness: np.ndarray
     near: np.ndarray
-    kin: np.ndarray
+    related: np.ndarray
     verdicts: list[int]
 
 
 class Index:
-    """V objects in order of count; `presence[o, c]` is the share of images with o whose captions name c (float32 [V, V],
-    smoothed)."""
+    """Statistics of the V objects of the vocabulary, most frequent first. `position` maps an object to its index;
+    `presence[o, c]` is the share of images with o whose captions name c (float32 [V, V], smoothed)."""
 
     def __init__(self, counts: Mapping[Key, int], lexicon: Lexicon, reach: int = 80):
         self.lexicon = lexicon
@@ -49,14 +49,15 @@ class Index:
             by_kind[kind].append((first, second, third, count))
         ranked = sorted((-count, lemma) for lemma, _, _, count in by_kind["object"])
         self.names = [lemma for _, lemma in ranked]
-        self.place = {lemma: place for place, lemma in enumerate(self.names)}
+        self.position = {lemma: position for position, lemma in enumerate(self.names)}
         self.size = len(self.names)
         self.log_count = np.log(np.array([-count for count, _ in ranked] or [1], dtype=np.float32))
         self.presence = self._presence(by_kind)
         self._count_forms(by_kind)
-        self.subject_of = Rows(by_kind["does"], self.place, 1, 0)
-        self.object_of = Rows(by_kind["suffers"], self.place, 0, 1)
-        self.has = Rows(by_kind["has"], self.place, 0, 1)
+        # The stored kinds "does" and "suffers" count (subject, relation) and (relation, object).
+        self.subject_of = Rows(by_kind["does"], self.position, 1, 0)
+        self.object_of = Rows(by_kind["suffers"], self.position, 0, 1)
+        self.has = Rows(by_kind["has"], self.position, 0, 1)
         self.attributes_of: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for attribute, lemma, _, count in sorted(by_kind["has"], key=lambda row: (-row[3], row[0])):
             self.attributes_of[lemma].append((attribute, count))
@@ -67,11 +68,11 @@ class Index:
         for relation, lemma, _, count in sorted(by_kind["suffers"], key=lambda row: (-row[3], row[1])):
             self.objects_of[relation].append((lemma, count))
         self.relation_count = {lemma: count for lemma, _, _, count in by_kind["relation"]}
-        # (object, what follows the verb) -> the relations that the corpus has so
+        # (object, rest of the relation after its verb) -> the corpus' relations of that form
         self.frames: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
         for relation, row in self.object_of.items():
-            for place, count in row.items():
-                self.frames[place, relation.partition(" ")[2]].append((relation, count))
+            for position, count in row.items():
+                self.frames[position, relation.partition(" ")[2]].append((relation, count))
         self.attribute_count: dict[str, int] = defaultdict(int)
         for lemma, _, _, count in by_kind["attribute"]:
             self.attribute_count[lemma] += count
@@ -80,14 +81,14 @@ class Index:
         self._taxonomy()
         self._add_kinds()
         self._by_head: dict[str, list[int]] = defaultdict(list)
-        for place, name in enumerate(self.names):
-            self._by_head[name.rsplit(" ", 1)[-1]].append(place)
+        for position, name in enumerate(self.names):
+            self._by_head[name.rsplit(" ", 1)[-1]].append(position)
         self._remembered: dict[tuple[str, Hashable], Any] = {}
         self._candidates: dict[str, Candidates] = {}
         self._related: dict[str, frozenset[int]] = {}
 
     def remembered(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, worked out once for a key: for answers that hang on the vocabulary alone."""
+        """The result of `make`, cached by key; only for results that depend on nothing but the vocabulary."""
         found: T | None = self._remembered.get((what, key))
         if found is None:
             found = self._remembered[what, key] = make()
@@ -97,10 +98,10 @@ class Index:
         images = max(1, sum(row[3] for row in by_kind["image"]))
         seen = np.zeros(self.size, dtype=np.float32)
         for lemma, _, _, count in by_kind["seen"]:
-            seen[self.place[lemma]] = count
+            seen[self.position[lemma]] = count
         together = np.zeros((self.size, self.size), dtype=np.float32)
         for first, second, _, count in by_kind["together"]:
-            one, other = self.place[first], self.place[second]
+            one, other = self.position[first], self.position[second]
             together[one, other] = together[other, one] = count
         together += _SMOOTH * (seen / images)
         together /= (seen + _SMOOTH)[:, None]
@@ -118,14 +119,14 @@ class Index:
         self.singular_count = np.array([numbers[name, "singular"] for name in self.names] or [0], dtype=np.float32)
         shares = np.zeros((max(1, self.size), 3), dtype=np.float32)
         for lemma, kind, _, count in by_kind["determiner"]:
-            shares[self.place[lemma], ("a", "bare", "other").index(kind)] = count
+            shares[self.position[lemma], ("a", "bare", "other").index(kind)] = count
         self.determiners = (shares + 0.1) / (shares.sum(axis=1, keepdims=True) + 0.3)
         self.relation_forms: dict[tuple[str, str], tuple[int, str]] = {}
         for lemma, tag, form, count in by_kind["relation_form"]:
             self.relation_forms[lemma, tag] = max(self.relation_forms.get((lemma, tag), (0, "")), (count, form))
 
     def _taxonomy(self) -> None:
-        """Which objects have a synset, and which lie below it."""
+        """Indexes the objects by their synsets and by those synsets' ancestors."""
         lexicon = self.lexicon
         self._having: dict[str, list[int]] = defaultdict(list)
         self._below: dict[str, list[int]] = defaultdict(list)
@@ -133,42 +134,42 @@ class Index:
         self.usable = np.zeros(max(1, self.size), dtype=bool)
         self._anchors = [lexicon.senses(word)[0] for word in _ANCHORS if lexicon.senses(word)]
         self.lexnames = [self.broad(name) for name in self.names]
-        for place, name in enumerate(self.names):
+        for position, name in enumerate(self.names):
             common = lexicon.common(name, "n")
             for key in common:
-                self._having[key].append(place)
+                self._having[key].append(position)
             for key in {above for sense in common for above in lexicon.ancestors(sense)}:
-                self._below[key].append(place)
+                self._below[key].append(position)
             if (
                 common
-                and self.lexnames[place].partition("/")[0] in _CLASSES
+                and self.lexnames[position].partition("/")[0] in _CLASSES
                 and name not in VAGUE
                 and name.rsplit(" ", 1)[-1] not in VAGUE
             ):
-                self.usable[place] = True
+                self.usable[position] = True
                 for key, distance in lexicon.ancestors(common[0]).items():
-                    self._under[key].append((distance, place))
+                    self._under[key].append((distance, position))
 
     def _add_kinds(self) -> None:
-        """Adds to each object's presence that of its kinds: where there is a bowl, there is a container."""
+        """Adds the presence of an object's hyponyms to its own: where there is a bowl, there is a container."""
         having: dict[str, list[int]] = defaultdict(list)
-        for place, name in enumerate(self.names):
+        for position, name in enumerate(self.names):
             for key in self.lexicon.senses(name)[:2]:
-                having[key].append(place)
+                having[key].append(position)
         kinds: dict[int, set[int]] = defaultdict(set)
-        for place, name in enumerate(self.names):
+        for position, name in enumerate(self.names):
             for sense in self.lexicon.senses(name)[:1]:
                 for key in self.lexicon.ancestors(sense):
                     for above in having.get(key, ()):
-                        kinds[above].add(place)
+                        kinds[above].add(position)
         alone = self.presence.copy()
-        for above, places in sorted(kinds.items()):
-            listed = sorted(places | {above})
+        for above, positions in sorted(kinds.items()):
+            listed = sorted(positions | {above})
             if len(listed) > 1:
                 self.presence[:, above] = np.minimum(1.0, alone[:, listed].sum(axis=1))
 
     def broad(self, lemma: str) -> str:
-        """The broad class of an object: WordNet's, artifacts told apart further (clothing is worn, vehicles are ridden)."""
+        """The broad class of an object: WordNet's, with artifacts subdivided (clothing is worn, vehicles are ridden)."""
         lexicon = self.lexicon
         name = lexicon.lexname(lemma)
         if name == "noun.artifact":
@@ -177,22 +178,22 @@ class Index:
         return name
 
     def related(self, lemma: str) -> frozenset[int]:
-        """Objects that name, or may name, what `lemma` names: synonyms, hypernyms, hyponyms."""
+        """Positions of the objects that may denote the same thing as `lemma`: synonyms, hypernyms, hyponyms, compounds."""
         found = self._related.get(lemma)
         if found is None:
             lexicon = self.lexicon
             common = lexicon.common(lemma, "n")
-            places = {place for key in common for above in lexicon.ancestors(key) for place in self._having.get(above, ())}
-            places.update(place for key in common for place in self._below.get(key, ()))
-            places.update(self.place[word] for word in lexicon.all_synonyms(lemma) if word in self.place)
-            places.update(self._by_head.get(lemma.rsplit(" ", 1)[-1], ()))
-            if lemma in self.place:
-                places.add(self.place[lemma])
-            found = self._related[lemma] = frozenset(places)
+            positions = {position for key in common for above in lexicon.ancestors(key) for position in self._having.get(above, ())}
+            positions.update(position for key in common for position in self._below.get(key, ()))
+            positions.update(self.position[word] for word in lexicon.all_synonyms(lemma) if word in self.position)
+            positions.update(self._by_head.get(lemma.rsplit(" ", 1)[-1], ()))
+            if lemma in self.position:
+                positions.add(self.position[lemma])
+            found = self._related[lemma] = frozenset(positions)
         return found
 
     def candidates(self, lemma: str) -> Candidates:
-        """The nearest objects of the same class, near the ones that taxonomy and frequency make alike."""
+        """The nearest objects of the same class by taxonomy and frequency."""
         found = self._candidates.get(lemma)
         if found is None:
             found = self._candidates[lemma] = self._nearest(lemma)
@@ -208,35 +209,35 @@ class Index:
             for key, up in sorted(chain.items(), key=lambda item: (item[1], item[0])):
                 if deepest - up < _CLASS_DEPTH.get(broad.partition("/")[0], 3):
                     continue
-                for down, place in self._under.get(key, ()):
-                    if self.lexnames[place] == broad:
-                        steps[place] = min(steps.get(place, 99), up + down)
+                for down, position in self._under.get(key, ()):
+                    if self.lexnames[position] == broad:
+                        steps[position] = min(steps.get(position, 99), up + down)
         if generic(lemma):
             steps.update(
                 {
-                    place: 8
-                    for place, name in enumerate(self.names)
-                    if self.usable[place] and self.lexnames[place] == "noun.animal"
+                    position: 8
+                    for position, name in enumerate(self.names)
+                    if self.usable[position] and self.lexnames[position] == "noun.animal"
                 }
             )
-        own = self.place.get(lemma)
+        own = self.position.get(lemma)
         if own is not None:
             steps.pop(own, None)
         head = lemma.rsplit(" ", 1)[-1]
         if broad == "noun.person":
-            steps = {place: step for place, step in steps.items() if not incompatible(head, self.names[place].rsplit(" ", 1)[-1])}
+            steps = {at: step for at, step in steps.items() if not incompatible(head, self.names[at].rsplit(" ", 1)[-1])}
         count = float(self.log_count[own]) if own is not None else float(np.median(self.log_count))
-        scored = sorted((-0.25 * step - 0.3 * abs(float(self.log_count[place]) - count), place) for place, step in steps.items())
+        scored = sorted((-0.25 * step - 0.3 * abs(float(self.log_count[at]) - count), at) for at, step in steps.items())
         scored = scored[::-1][: self._reach]
-        places = np.array([place for _, place in scored], dtype=np.int64)
+        positions = np.array([position for _, position in scored], dtype=np.int64)
         closeness = np.array([score for score, _ in scored], dtype=np.float32)
-        apart = np.array([steps[int(place)] for place in places], dtype=np.int64)
+        apart = np.array([steps[int(position)] for position in positions], dtype=np.int64)
         return Candidates(
-            places,
+            positions,
             closeness,
-            apart <= _NEXT_OF_KIN,
-            apart <= _KIN,
-            [self._verdict(lemma, self.names[place]) for place in places.tolist()],
+            apart <= _CLOSE,
+            apart <= _RELATED,
+            [self._verdict(lemma, self.names[position]) for position in positions.tolist()],
         )
 
     def _verdict(self, lemma: str, other: str) -> int:
@@ -248,19 +249,19 @@ class Index:
         return HYPONYM if lexicon.hypernym(lemma, other) else OK
 
     def presence_given(self, lemmas: Iterable[str]) -> np.ndarray:
-        """For each object the highest share with which it is seen beside one of these, float32 [V]."""
-        rows = sorted({self.place[lemma] for lemma in lemmas if lemma in self.place})
+        """For each object, its highest presence given any one of these, float32 [V]."""
+        rows = sorted({self.position[lemma] for lemma in lemmas if lemma in self.position})
         if not rows:
             return self.presence.mean(axis=0) if self.size else np.zeros(1, dtype=np.float32)
         return self.presence[rows].max(axis=0)
 
-    def mentions(self, place: int) -> float:
-        """How often the corpus names an object; 0 for place -1."""
-        return float(np.exp(self.log_count[place])) if place >= 0 else 0.0
+    def mentions(self, position: int) -> float:
+        """How often the corpus mentions an object; 0 for position -1."""
+        return float(np.exp(self.log_count[position])) if position >= 0 else 0.0
 
-    def form(self, place: int, number: str) -> str:
-        """How an object is written in the singular or plural."""
-        key = self.names[place], number
+    def form(self, position: int, number: str) -> str:
+        """The singular or plural form of an object."""
+        key = self.names[position], number
         found = self.forms.get(key)
         if not found:
             found = self.forms[key] = plural(key[0]) if number == "plural" else key[0]
@@ -271,17 +272,17 @@ _CLASSES = frozenset({"noun.animal", "noun.artifact", "noun.food", "noun.object"
 
 
 class Rows(dict[str, dict[int, int]]):
-    """Counts by word and place of an object: `key` and `column` tell which of a row's words is which."""
+    """Counts by word and object position; `key` and `column` are the indices of the word and the object in a row."""
 
-    def __init__(self, rows: Iterable[tuple[str, str, str, int]], place: Mapping[str, int], key: int, column: int):
+    def __init__(self, rows: Iterable[tuple[str, str, str, int]], position: Mapping[str, int], key: int, column: int):
         super().__init__()
         for row in rows:
-            self.setdefault(str(row[key]), {})[place[str(row[column])]] = row[3]
-        self._size = len(place)
+            self.setdefault(str(row[key]), {})[position[str(row[column])]] = row[3]
+        self._size = len(position)
         self._dense: dict[str, np.ndarray] = {}
 
     def logs(self, word: str) -> np.ndarray | None:
-        """log(1 + count) of every object, float32 [V]; None for a word without counts. The commonest rows are kept."""
+        """log(1 + count) of every object, float32 [V]; None for a word without counts. The first `_KEPT_ROWS` rows are cached."""
         found = self._dense.get(word)
         if found is None:
             row = self.get(word)

@@ -1,4 +1,4 @@
-"""Object swaps: a noun, or a noun with its adjectives, for another of its class."""
+"""Object swaps: a noun, or a noun with its adjectives, replaced by another of its class."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LEAST_SHARE = {"a": 0.25, "bare": 0.3, "other": 0.02}
 _COLUMN = {"a": 0, "bare": 1, "other": 2}
 
 
-def fits(index: Index, places: np.ndarray, thing: ObjectNode, determiner: str) -> np.ndarray:
-    """Which objects can be written in the place of one: in the same number, with the same determiner; bool [n]."""
+def fits(index: Index, positions: np.ndarray, thing: ObjectNode, determiner: str) -> np.ndarray:
+    """Which objects can replace `thing` with the same number and determiner; bool [n]."""
     if thing.number == "plural":
-        return (index.plural_count[places] >= 2) & (index.plural_count[places] >= 0.05 * index.singular_count[places])
-    column = index.determiners[places, _COLUMN[determiner]]
-    return (index.singular_count[places] >= 2) & (column >= _LEAST_SHARE[determiner])
+        return (index.plural_count[positions] >= 2) & (index.plural_count[positions] >= 0.05 * index.singular_count[positions])
+    column = index.determiners[positions, _COLUMN[determiner]]
+    return (index.singular_count[positions] >= 2) & (column >= _LEAST_SHARE[determiner])
 
 
-def slot_scores(draft: Draft, node: int, places: np.ndarray) -> np.ndarray:
-    """How well objects go with the relations and attributes of a node, float32 [n]: log counts of having been seen so."""
+def slot_scores(draft: Draft, node: int, positions: np.ndarray) -> np.ndarray:
+    """How well objects fit the relations and attributes of a node, float32 [n]: sums of log co-occurrence counts."""
     index, graph = draft.index, draft.graph
-    total = np.zeros(len(places), dtype=np.float32)
+    total = np.zeros(len(positions), dtype=np.float32)
     for relation in graph.relations:
         row = (
             index.object_of.logs(relation.lemma)
@@ -36,65 +36,65 @@ def slot_scores(draft: Draft, node: int, places: np.ndarray) -> np.ndarray:
             else (index.subject_of.logs(relation.lemma) if relation.subject == node else None)
         )
         if row is not None:
-            # Anything is "on" something: a bare preposition says little.
-            total += row[places] * (0.4 if relation.tag == "IN" else 1.0)
+            # Anything is "on" something: a bare preposition carries little information.
+            total += row[positions] * (0.4 if relation.tag == "IN" else 1.0)
     for attribute in graph.attributes:
         if attribute.object == node and attribute.place in ("before", "predicate"):
             row = index.has.logs(attribute.lemma)
             if row is not None:
-                total += row[places]
+                total += row[positions]
     return total
 
 
-def refused(draft: Draft, place: int, thing: ObjectNode) -> bool:
-    """Whether a guard refuses an object; records the reason."""
+def refused(draft: Draft, position: int, thing: ObjectNode) -> bool:
+    """Whether a guard refuses the object at `position`; records the reason."""
     context, index = draft.context, draft.index
-    name = index.names[place]
-    if place in context.blocked or name in context.words or index.form(place, "plural") in context.words:
+    name = index.names[position]
+    if position in context.blocked or name in context.words or index.form(position, "plural") in context.words:
         draft.refuse(Reason.IN_SIBLING, f"{thing.lemma} > {name}")
         return True
     if " " in name and name.rsplit(" ", 1)[1] in context.words:
         draft.refuse(Reason.IN_SIBLING, f"{thing.lemma} > {name}")
         return True
-    if place in context.labelled:
+    if position in context.labelled:
         draft.refuse(Reason.IN_LABELS, f"{thing.lemma} > {name}")
         return True
-    if context.presence[place] > draft.settings.presence:
+    if context.presence[position] > draft.settings.presence:
         draft.refuse(Reason.LIKELY_TRUE, f"{thing.lemma} > {name}")
         return True
     return False
 
 
 def draw(draft: Draft, node: int) -> list[tuple[int, float]]:
-    """Objects for a node in the order of the draw, hardest likeliest, those that cannot be written there left out."""
+    """Replacements for a node in sampled order, hardest likeliest, leaving out those that do not fit grammatically."""
     thing = draft.graph.objects[node]
     found = draft.index.candidates(thing.lemma)
-    if not len(found.places):
+    if not len(found.positions):
         return []
-    slots = slot_scores(draft, node, found.places)
+    slots = slot_scores(draft, node, found.positions)
     scores = found.closeness + 0.6 * slots
-    writable = fits(draft.index, found.places, thing, draft.determiner(thing)) & (found.near | (found.kin & (slots > 1.0)))
+    writable = fits(draft.index, found.positions, thing, draft.determiner(thing)) & (found.near | (found.related & (slots > 1.0)))
     keys = np.where(writable, scores + draft.gumbel(len(scores)), -np.inf)
     order = np.argsort(-keys, kind="stable")[: int(writable.sum())]
     drawn = []
     verdicts, names = found.verdicts, draft.index.names
-    for at, place, score in zip(order.tolist(), found.places[order].tolist(), scores[order].tolist(), strict=True):
+    for at, position, score in zip(order.tolist(), found.positions[order].tolist(), scores[order].tolist(), strict=True):
         verdict = verdicts[at]
         if verdict != OK:
-            draft.refuse(_VERDICTS.get(verdict, Reason.HYPONYM), f"{thing.lemma} > {names[place]}")
+            draft.refuse(_VERDICTS.get(verdict, Reason.HYPONYM), f"{thing.lemma} > {names[position]}")
         else:
-            drawn.append((place, score))
+            drawn.append((position, score))
     return drawn
 
 
-def object_edits(draft: Draft, thing: ObjectNode, place: int) -> tuple[Edit, ...]:
-    """The edits that put an object in the place of another, article included."""
-    form = draft.index.form(place, thing.number)
+def object_edits(draft: Draft, thing: ObjectNode, position: int) -> tuple[Edit, ...]:
+    """The edits that replace `thing` with the object at `position`, article included."""
+    form = draft.index.form(position, thing.number)
     return (*draft.article_edit(thing.start, form), draft.words(thing.start, thing.end, form))
 
 
 def swap_objects(draft: Draft) -> None:
-    """Object swaps of every node in turn: words first, one phrase for each three words."""
+    """Object swaps, round-robin over the nodes: words first, then one phrase per three words."""
     queues = [(node, iter(draw(draft, node))) for node in range(len(draft.graph.objects)) if _replaceable(draft, node)]
     turn = 0
     while queues and draft.wants("object"):
@@ -103,21 +103,21 @@ def swap_objects(draft: Draft) -> None:
                 break
             node, queue = entry
             thing = draft.graph.objects[node]
-            found = next(((place, score) for place, score in queue if not refused(draft, place, thing)), None)
+            found = next(((position, score) for position, score in queue if not refused(draft, position, thing)), None)
             if found is None:
                 queues.remove(entry)
                 continue
-            place, score = found
-            if turn % 4 == 3 and _phrase(draft, node, place, score):
+            position, score = found
+            if turn % 4 == 3 and _phrase(draft, node, position, score):
                 continue
-            name = draft.index.names[place]
+            name = draft.index.names[position]
             draft.add(
                 "object",
                 "word",
-                object_edits(draft, thing, place),
+                object_edits(draft, thing, position),
                 f"{thing.lemma} > {name}",
                 score,
-                float(draft.context.presence[place]),
+                float(draft.context.presence[position]),
                 _why(draft),
             )
         turn += 1
@@ -137,23 +137,23 @@ def _replaceable(draft: Draft, node: int) -> bool:
     ):
         return False
     if thing.number == "singular" and thing.count > 1:
-        return False  # "three zebra": another noun would need its plural
+        return False  # "three zebra": another noun would require the plural
     if any(
         a.object == node and a.place == "before" and a.tag == "NN" and not attribute_class(a.lemma)
         for a in draft.graph.attributes
     ):
-        return False  # "baseball player" read as two words
+        return False  # "baseball player" parsed as two words
     if draft.caption[thing.end:thing.end + 4].lower() == " of ":
-        return False  # "a bowl of soup": little else is of soup
-    # Measures stand before what they measure ("slices of pizza"): another object would not be sliced.
+        return False  # "a bowl of soup": few other nouns fit before "of soup"
+    # A measured object ("slices of pizza") is not replaced: the measure would rarely fit another.
     return not any(
         attribute.object == node and attribute.place == "measure" and attribute.lemma != "group of"
         for attribute in draft.graph.attributes
     )
 
 
-def _phrase(draft: Draft, node: int, place: int, score: float) -> bool:
-    """ "A small brown dog" for "a large white cat": one adjective before the noun is replaced with it."""
+def _phrase(draft: Draft, node: int, position: int, score: float) -> bool:
+    """ "A small brown dog" for "a large brown cat": the noun and the one adjective before it are replaced together."""
     thing = draft.graph.objects[node]
     before = [
         a for a in draft.graph.attributes if a.object == node and a.place == "before" and a.tag == "JJ" and a.end <= thing.start
@@ -163,7 +163,7 @@ def _phrase(draft: Draft, node: int, place: int, score: float) -> bool:
     own = before[0]
     if draft.caption[: own.start].rstrip(" ").endswith(("ly", "very", "and", ",")):
         return False
-    name = draft.index.names[place]
+    name = draft.index.names[position]
     choices = [
         word
         for word, count in draft.index.attributes_of.get(name, ())
@@ -175,7 +175,7 @@ def _phrase(draft: Draft, node: int, place: int, score: float) -> bool:
     if not choices:
         return False
     word = choices[int(draft.rng.random() * min(5, len(choices)))]
-    words = f"{word} {draft.index.form(place, thing.number)}"
+    words = f"{word} {draft.index.form(position, thing.number)}"
     edits = (*draft.article_edit(own.start, words), draft.words(own.start, thing.end, words))
     return draft.add(
         "object",
@@ -183,6 +183,6 @@ def _phrase(draft: Draft, node: int, place: int, score: float) -> bool:
         edits,
         f"{own.lemma} {thing.lemma} > {word} {name}",
         score,
-        float(draft.context.presence[place]),
+        float(draft.context.presence[position]),
         _why(draft),
     )

@@ -1,4 +1,4 @@
-"""Relation swaps: a preposition or a verb for one that excludes it, and whole relation phrases ("riding a horse")."""
+"""Relation swaps: prepositions and verbs replaced by mutually exclusive ones, and whole relation phrases ("riding a horse")."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _SPELT = {
 }
 _BODILY = frozenset("sit stand lie lay sleep kneel crouch walk run jump ride swim fly ski surf lean drive skate".split())
 _VOID = WEAK - {"hold", "carry", "wear", "watch", "use"}
-_TRIES = 12  # whole phrases looked at for one relation
-# A phrase is replaced where nothing behind it belongs to its old object.
+_TRIES = 12  # phrases tried per relation
+# A phrase is replaced only where nothing after it modifies its old object.
 _ENDS = re.compile(r"\s*(?:$|[.,;!]|and\b|while\b|as\b)", re.IGNORECASE)
 _VERBS = frozenset({"VBG", "VBZ", "VBP", "VBD", "VB"})
 
 
 def prepositions_for(draft: Draft, relation: RelationNode, preposition: str) -> list[tuple[str, float]]:
-    """Prepositions that exclude one and that the corpus has before this object, with scores, in the order of the draw."""
+    """Prepositions that exclude `preposition` and precede this object in the corpus, with scores, in sampled order."""
     index = draft.index
-    place = index.place.get(draft.graph.objects[relation.object].lemma, -1)
-    head = index.place.get(draft.graph.objects[relation.object].head, -1)
+    position = index.position.get(draft.graph.objects[relation.object].lemma, -1)
+    head = index.position.get(draft.graph.objects[relation.object].head, -1)
     found = []
     for other in PREPOSITIONS.get(preposition, ()):
         row = index.object_of.get(other, {})
-        count = row.get(place, 0) + row.get(head, 0)
+        count = row.get(position, 0) + row.get(head, 0)
         if count >= 2 or other == "far from":
             found.append((other, float(np.log1p(count))))
     noise = draft.gumbel(len(found)).tolist()
@@ -51,7 +51,7 @@ def prepositions_for(draft: Draft, relation: RelationNode, preposition: str) -> 
 
 
 def swap_relations(draft: Draft) -> None:
-    """Relation swaps, node by node, then whole phrases."""
+    """Relation swaps, node by node: the preposition, the verb, then the whole phrase."""
     if not draft.wants("relation"):
         return
     done: set[tuple[int, int]] = set()
@@ -69,10 +69,10 @@ def swap_relations(draft: Draft) -> None:
 
 
 def _ambiguous(draft: Draft, relation: RelationNode) -> bool:
-    """Whether there may be another pair of such things that stand otherwise; records the reason."""
+    """Whether the picture may show another such pair related differently; records the reason."""
     context, index = draft.context, draft.index
     ends = [draft.graph.objects[node] for node in (relation.subject, relation.object)]
-    if ends[0].head == ends[1].head:  # "a bird left of a bird": the other one is right of it
+    if ends[0].head == ends[1].head:  # "a bird left of a bird": the other is to its right
         draft.refuse(Reason.AMBIGUOUS, f"{ends[0].lemma} {relation.lemma} {ends[1].lemma}")
         return True
     if context.labels is None:
@@ -84,12 +84,12 @@ def _ambiguous(draft: Draft, relation: RelationNode) -> bool:
     return False
 
 
-def _said(draft: Draft, relation: RelationNode, lemma: str) -> bool:
-    """Whether a caption says this of the two; records the reason."""
+def _in_sibling(draft: Draft, relation: RelationNode, lemma: str) -> bool:
+    """Whether a caption states this relation of the two objects; records the reason."""
     subject, thing = draft.graph.objects[relation.subject], draft.graph.objects[relation.object]
-    said = draft.context.relations.get((subject.head, thing.head), ())
+    known = draft.context.relations.get((subject.head, thing.head), ())
     last = lemma.rsplit(" ", 1)[-1]
-    if lemma in said or any(other.rsplit(" ", 1)[-1] == last and last not in ("of", "on", "in") for other in said):
+    if lemma in known or any(other.rsplit(" ", 1)[-1] == last and last not in ("of", "on", "in") for other in known):
         draft.refuse(Reason.IN_SIBLING, f"{relation.lemma} > {lemma}")
         return True
     return False
@@ -101,10 +101,10 @@ def _preposition(draft: Draft, relation: RelationNode) -> None:
     if preposition not in PREPOSITIONS:
         return
     spelt = _SPELT.get(preposition, preposition)
-    place = relation.text.lower().rfind(spelt)
-    if place < 0 or (not verbal and place > 0):
+    offset = relation.text.lower().rfind(spelt)
+    if offset < 0 or (not verbal and offset > 0):
         return
-    start = relation.start + place
+    start = relation.start + offset
     end = start + len(spelt)
     if end != relation.end:
         return
@@ -112,7 +112,7 @@ def _preposition(draft: Draft, relation: RelationNode) -> None:
     for other, score in prepositions_for(draft, relation, preposition):
         if not draft.wants("relation"):
             return
-        if verb in ("ride", "wear", "fly", "look", "cover", "fill", "stare", "point") or _said(draft, relation, other):
+        if verb in ("ride", "wear", "fly", "look", "cover", "fill", "stare", "point") or _in_sibling(draft, relation, other):
             continue
         if verb and other == "far from" and verb not in ("sit", "stand", "park", "walk", "lie", "lay", "run", "play", "wait"):
             continue
@@ -129,23 +129,23 @@ def _preposition(draft: Draft, relation: RelationNode) -> None:
 
 
 def verbs_for(index: Index, verb: str, rest: str, subject: ObjectNode, thing: ObjectNode) -> list[tuple[str, float]]:
-    """Relations that exclude a verb, before the same preposition, that the corpus has with both ends; with scores."""
-    place = index.place.get(thing.lemma, index.place.get(thing.head, -1))
-    agent = index.place.get(subject.lemma, index.place.get(subject.head, -1))
+    """Relations that exclude `verb`, take the same preposition and occur in the corpus with both ends; with scores."""
+    position = index.position.get(thing.lemma, index.position.get(thing.head, -1))
+    agent = index.position.get(subject.lemma, index.position.get(subject.head, -1))
 
     def make() -> list[tuple[str, float]]:
         found, broad = [], index.lexnames[agent] if agent >= 0 else ""
-        for other, with_object in index.frames.get((place, rest), ()):
+        for other, with_object in index.frames.get((position, rest), ()):
             with_subject = index.subject_of.get(other, {}).get(agent, 0)
             if with_subject and exclusive_for(broad, verb, other.partition(" ")[0]):
                 found.append((other, float(np.log1p(with_object) + 0.5 * np.log1p(with_subject))))
         return found
 
-    return index.remembered("verbs", (verb, rest, agent, place), make)
+    return index.remembered("verbs", (verb, rest, agent, position), make)
 
 
 def _verb(draft: Draft, relation: RelationNode) -> None:
-    """Another verb in the same form before the same preposition or object."""
+    """Swaps the verb for another in the same form, before the same preposition or object."""
     index = draft.index
     verb, _, rest = relation.lemma.partition(" ")
     written, _, tail = relation.text.partition(" ")
@@ -157,7 +157,7 @@ def _verb(draft: Draft, relation: RelationNode) -> None:
     for _, (other, score) in sorted(zip(noise, found, strict=True), key=lambda item: (-(item[0] + item[1][1]), item[1][0])):
         if not draft.wants("relation"):
             return
-        if _said(draft, relation, other) or any(word.startswith(other.partition(" ")[0][:5]) for word in draft.context.words):
+        if _in_sibling(draft, relation, other) or any(word.startswith(other.partition(" ")[0][:5]) for word in draft.context.words):
             continue
         if draft.index.both_do.get((relation.lemma, other), 0) >= 2:
             draft.refuse(Reason.LIKELY_TRUE, f"{relation.lemma} > {other}")
@@ -168,14 +168,14 @@ def _verb(draft: Draft, relation: RelationNode) -> None:
 
 
 def _only_verb(draft: Draft, relation: RelationNode) -> bool:
-    """Whether nothing else is said of what the subject does: nobody stands while sitting on a chair."""
+    """Whether the caption gives the subject no other action: nobody stands while sitting on a chair."""
     graph = draft.graph
     others = any(r.subject == relation.subject and r.start != relation.start and r.tag in _VERBS for r in graph.relations)
     return not others and not any(a.object == relation.subject and a.place == "clause" for a in graph.attributes)
 
 
 def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int]]:
-    """Verbs in a form that the corpus gives a subject, each with the objects that it gives the verb: (relation, place, count)."""
+    """Verbs in this form that the corpus has with a subject, each with the verb's usual objects: (relation, position, count)."""
     def make() -> list[tuple[str, int, int]]:
         found = []
         for relation, count in index.relations_of.get(subject, ())[:60]:
@@ -183,16 +183,16 @@ def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int
             if count < 2 or (relation, tag) not in index.relation_forms or len(relation.split()) > 3 or verb in _VOID:
                 continue
             for lemma, many in index.objects_of.get(relation, ())[:8]:
-                place = index.place.get(lemma, -1)
-                if many >= 2 and place >= 0 and index.usable[place]:
-                    found.append((relation, place, count + many))
+                position = index.position.get(lemma, -1)
+                if many >= 2 and position >= 0 and index.usable[position]:
+                    found.append((relation, position, count + many))
         return found
 
     return index.remembered("phrases", (subject, tag), make)
 
 
 def _phrase(draft: Draft, relation: RelationNode) -> None:
-    """ "Riding a horse" for "holding an umbrella": another verb and another object that the corpus gives the subject."""
+    """ "Riding a horse" for "holding an umbrella": another verb with another object, as the corpus has them for the subject."""
     index, graph = draft.index, draft.graph
     subject, thing = graph.objects[relation.subject], graph.objects[relation.object]
     if (
@@ -214,11 +214,11 @@ def _phrase(draft: Draft, relation: RelationNode) -> None:
     for at in order[:_TRIES]:
         if not draft.wants("relation"):
             return
-        other, place, _ = found[at]
-        lemma = index.names[place]
-        if object_refused(draft, place, thing):
+        other, position, _ = found[at]
+        lemma = index.names[position]
+        if object_refused(draft, position, thing):
             continue
-        edit = _written(draft, relation, other, place)
+        edit = _written(draft, relation, other, position)
         if edit:
             draft.add(
                 "relation",
@@ -226,20 +226,20 @@ def _phrase(draft: Draft, relation: RelationNode) -> None:
                 (edit,),
                 f"{relation.lemma} {thing.lemma} > {other} {lemma}",
                 float(scores[at]),
-                float(draft.context.presence[place]),
+                float(draft.context.presence[position]),
                 "absent_from_captions" if draft.context.labels is None else "absent_from_labels",
             )
 
 
-def _written(draft: Draft, relation: RelationNode, other: str, place: int) -> Edit | None:
+def _written(draft: Draft, relation: RelationNode, other: str, position: int) -> Edit | None:
     index = draft.index
     thing = draft.graph.objects[relation.object]
     words = index.relation_forms[other, relation.tag][1]
-    shares = index.determiners[place]
-    if index.plural_count[place] > 2 * index.singular_count[place]:
-        noun = index.form(place, "plural")
+    shares = index.determiners[position]
+    if index.plural_count[position] > 2 * index.singular_count[position]:
+        noun = index.form(position, "plural")
     else:
-        noun = index.form(place, "singular")
+        noun = index.form(position, "singular")
         if shares[0] >= 0.3:
             noun = f"{article(noun)} {noun}"
         elif shares[1] < 0.5:

@@ -1,4 +1,4 @@
-"""The stage that writes swap negatives, and the negatives as Arrow."""
+"""The stage that writes swap negatives as Arrow tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _labels(words: tuple[str, ...], found: Sequence[str]) -> pa.DictionaryArray:
 
 
 def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) -> pa.RecordBatch:
-    """`rewrites` of n captions, in their order; `found` are each one's negatives."""
+    """The `rewrites` rows of n captions, in order; `found` holds each caption's negatives."""
     flat = [negative for own in found for negative in own]
     owners = [pair_id for pair_id, own in zip(pair_ids, found, strict=True) for _ in own]
     count = len(flat)
@@ -79,8 +79,8 @@ def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) 
 class SwapNegatives(Stage[SwapSettings]):
     """Writes `rewrites`: phrase- and word-level negatives of every caption, in the order of the pairs.
 
-    Reads `pairs`, `graphs` and the `vocabulary` artefact, and guards by the classes of the images' `regions` where they have names.
-    Siblings are the other captions of the image, which stand in the same partition.
+    Reads `pairs`, `graphs` and the `vocabulary`, and, where the `regions` have class names, guards by the images' classes.
+    Siblings are an image's other captions; they are in the same partition.
     """
 
     name = "swaps"
@@ -91,16 +91,16 @@ class SwapNegatives(Stage[SwapSettings]):
     writes = {"rewrites": REWRITES}
 
     def wants(self, source: Input, stage: Stage[Any]) -> bool:
-        """Regions whose classes have no names tell nothing."""
+        """Only regions with class names: without names they are of no use to the guards."""
         return bool(class_names(stage.writes[source.table]))
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """With the lexicon; the classes' names are in the content of the regions."""
+        """The parameters with the lexicon's fingerprint; class names are already part of the regions' content."""
         return {**super().settings, "lexicon": lexicon().fingerprint}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Makes one partition, image by image, written by the batch."""
+        """Processes one partition image by image and writes it in batches."""
         index = load_index(task.corpus)
         pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
         pairs = aligned(pairs, graph_table)
@@ -127,7 +127,7 @@ class SwapNegatives(Stage[SwapSettings]):
         refusals.log(task, self.params.record_refusals)
 
     def _labels_of(self, task: Task) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
-        """Image id -> label -> instances, and the labels that there are. Of a class's name the part before a comma counts."""
+        """Image id -> label -> number of instances, and all known labels. A label is the class name up to its first comma."""
         found: dict[str, dict[str, int]] = {}
         with task.open("regions", "regions") as file:
             names = tuple(name.partition(",")[0].strip().lower() for name in class_names(file.schema) or ())
@@ -137,11 +137,11 @@ class SwapNegatives(Stage[SwapSettings]):
         return found, names
 
 
-_ROWS = 512  # captions whose negatives are held before they are written
+_ROWS = 512  # captions per written batch
 
 
 class _Refusals:
-    """Collects what the guards refused; `row` is the pair at hand."""
+    """Collects the candidates that the guards refused; `row` is the current pair's id."""
 
     def __init__(self) -> None:
         self.row = ""
@@ -155,7 +155,7 @@ class _Refusals:
         self._details.append(detail)
 
     def log(self, task: Task, rows: bool) -> None:
-        """Puts them into the task's books, as rows or as counts alone."""
+        """Records them in the task's rejects, as rows or only as counts."""
         if rows and self._ids:
             task.rejects.add_batch(pa.array(self._ids), np.array(self._reasons, dtype=np.int8), pa.array(self._details))
         elif self._ids:
@@ -168,10 +168,10 @@ _NAMES = {position: reason.value for reason, position in _POSITIONS.items()}
 
 
 def load_index(corpus: Corpus) -> Index:
-    """The corpus' vocabulary as an index, kept in the process. Raises CorpusError when there is no vocabulary."""
+    """The index of the corpus' vocabulary, cached per process. Raises CorpusError if the corpus has no vocabulary."""
     content = corpus.content("vocabulary", "vocabulary", WHOLE)
     if content is None:
-        raise CorpusError(f"{corpus.url} has no vocabulary: run the stage `vocabulary` first")
+        raise CorpusError(f"{corpus.url} has no vocabulary: run stage `vocabulary` first")
     return _index(corpus, content)
 
 

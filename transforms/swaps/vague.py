@@ -1,4 +1,4 @@
-"""Nouns that make no good replacement: they have no shape of their own, or are there in most pictures without being named."""
+"""Nouns that make poor replacements: they have no distinct shape, or most pictures show them without a caption naming them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def index() -> Index:
 def make(
     captions: list[str], labels: dict[str, int] | None = None, chosen: SwapSettings | None = None, seed: int = 1
 ) -> tuple[list[list[Negative]], Counter]:
-    """Negatives of each caption of one image, and what was refused why."""
+    """Negatives of each caption of one image, and the number of refusals by reason."""
     chosen = chosen or SwapSettings()
     graphs = caption_parser("embedded").parse(captions)
     context = ImageContext(index(), chosen, captions, graphs, labels, tuple(labels or ()))
@@ -51,8 +51,8 @@ def make(
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40), st.data())
 def test_an_edit_undone_gives_the_caption(caption: str, data: st.DataObject) -> None:
-    places = sorted(data.draw(st.lists(st.integers(0, len(caption)), max_size=8)))
-    spans = list(zip(places[::2], places[1::2], strict=False))
+    bounds = sorted(data.draw(st.lists(st.integers(0, len(caption)), max_size=8)))
+    spans = list(zip(bounds[::2], bounds[1::2], strict=False))
     edits = [(start, end, data.draw(st.text(max_size=6))) for start, end in spans]
     changed = apply_edits(caption, edits)
     assert undo_edits(changed, edits, [caption[start:end] for start, end in spans]) == caption
@@ -64,7 +64,7 @@ def test_edits_that_overlap_are_refused() -> None:
             apply_edits("abcd", edits)
 
 
-def test_phrases_that_a_parse_nests_are_not_exchanged() -> None:
+def test_nested_phrases_are_not_exchanged() -> None:
     caption, chosen = "a red ball on a blue box", SwapSettings(kinds=("order",))
     graph = caption_parser("embedded").parse([caption])[0]
     context = ImageContext(index(), chosen, [caption], [graph], None, ())
@@ -73,7 +73,7 @@ def test_phrases_that_a_parse_nests_are_not_exchanged() -> None:
         return [one for one in negatives(caption, graph, index(), context, chosen, counter_rng(1, "swaps", "0")) if " on " in one.origin]
 
     assert [one.text for one in found()] == ["a blue box on a red ball"]
-    box = next(place for place, thing in enumerate(graph.objects) if thing.head == "box")
+    box = next(index for index, thing in enumerate(graph.objects) if thing.head == "box")
     graph.objects[box] = graph.objects[box]._replace(phrase_start=0)
     assert found() == []
 

@@ -1,4 +1,4 @@
-"""How captions are written: denials as people type them, capitals throughout."""
+"""Unusual spelling and case: denials as people type them, captions in capitals."""
 
 from __future__ import annotations
 
