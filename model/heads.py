@@ -59,7 +59,7 @@ class MatchHead(nn.Module):
 
     def forward(self, cls: Tensor) -> Tensor:
         """[n, H] to [n]."""
-        return self.out(torch.tanh(self.pool(cls)))[:, 0]
+        return wide(self.out(torch.tanh(self.pool(cls)))[:, 0])
 
 
 class ContrastHead(nn.Module):
@@ -79,12 +79,12 @@ class ContrastHead(nn.Module):
 
     def of_images(self, img: Tensor) -> Tensor:
         """Projected images, [n, H]."""
-        projected = _wide(F.relu(self.image(img)))
+        projected = wide(F.relu(self.image(img)))
         return F.normalize(projected, dim=-1) if self.out is None else projected
 
     def of_texts(self, cls: Tensor) -> Tensor:
         """Projected texts, [n, H]; with these two, a score is one dot product in either form."""
-        projected = _wide(F.relu(self.text(cls)))
+        projected = wide(F.relu(self.text(cls)))
         return F.normalize(projected, dim=-1) if self.out is None else self.dropout(projected) * self.out.weight[0]
 
     def pairs(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -111,15 +111,15 @@ class Network(nn.Module):
         self.apply(_initialise)
 
     def token_scores(self, states: Tensor) -> Tensor:
-        """[n, H] to scores over the vocabulary, [n, V]."""
-        return self.tokens(states, self.body.text.word.weight)
+        """[n, H] to scores over the vocabulary, at least float32 [n, V]."""
+        return wide(self.tokens(states, self.body.text.word.weight))
 
     def region_features(self, states: Tensor) -> Tensor:
         """[n, H] to features, [n, D]."""
         return self.features(states, self.body.image.feature.weight)
 
 
-def _wide(values: Tensor) -> Tensor:
+def wide(values: Tensor) -> Tensor:
     """At least float32: scores over a small temperature need it."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from model.batch import Batch, DataFacts, Stream
+from model.heads import wide
 from model.objectives.base import Objective, ObjectiveSettings, Views
 from schemas.errors import ConfigError
 
@@ -52,7 +52,7 @@ class Mrfr(Mrm):
         """Sum of |h - r|^2, or its mean over the feature's width."""
         images, batch = views.batch.images, views.batch
         assert images is not None
-        predicted = views.network.region_features(states)
+        predicted = wide(views.network.region_features(states))
         distance = ((predicted - images.features[:len(batch)][_hidden(batch)].to(predicted.dtype)) ** 2).sum()
         return distance / predicted.shape[-1] if self.settings.reduction == "uniter" else distance
 
@@ -71,7 +71,7 @@ class _Labelled(Mrm):
 
     def _scores(self, views: Views, states: Tensor) -> Tensor:
         assert views.network.classes is not None
-        return views.network.classes(states)
+        return wide(views.network.classes(states))
 
 
 class Mrc(_Labelled):
@@ -93,8 +93,7 @@ class MrcKl(_Labelled):
     def of(self, views: Views, states: Tensor) -> Tensor:
         """Sum of sum_c p_c (log p_c - log q_c), or of its mean over the classes."""
         scores, labels = self._scores(views, states), self._labels(views)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        total = F.kl_div(F.log_softmax(scores.to(wide), -1), labels.to(wide), reduction="sum")
+        total = F.kl_div(F.log_softmax(scores, -1), labels.to(scores.dtype), reduction="sum")
         return total / labels.shape[-1] if self.settings.reduction == "uniter" else total
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.batch import Batch, Stream
+from model.heads import wide
 from model.objectives.base import Objective, ObjectiveSettings, Views
 
 
@@ -52,10 +53,9 @@ def transport_cost(words: Tensor, regions: Tensor, words_valid: Tensor | None, r
 
     words: [B, n, H]; regions: [B, m, H]; valid: bool [B, n], [B, m], None where nothing is padded.
     """
-    wide = torch.promote_types(words.dtype, torch.float32)
-    cost = 1 - F.normalize(words.to(wide), dim=-1) @ F.normalize(regions.to(wide), dim=-1).transpose(1, 2)
-    rows = cost.new_ones(cost.shape[:2]) if words_valid is None else words_valid.to(wide)
-    columns = cost.new_ones(cost.shape[0], cost.shape[2]) if regions_valid is None else regions_valid.to(wide)
+    cost = 1 - F.normalize(wide(words), dim=-1) @ F.normalize(wide(regions), dim=-1).transpose(1, 2)
+    rows = cost.new_ones(cost.shape[:2]) if words_valid is None else words_valid.to(cost.dtype)
+    columns = cost.new_ones(cost.shape[0], cost.shape[2]) if regions_valid is None else regions_valid.to(cost.dtype)
     plan = ipot(cost.detach(), rows, columns, beta, iterations)
     return (cost * plan).sum((1, 2))
 

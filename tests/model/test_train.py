@@ -287,3 +287,29 @@ def test_two_processes_compute_the_gradient_of_one(tmp_path: Path) -> None:
         one, two = (torch.load(tmp_path / processes / f"{number}.pt", weights_only=True).double() for processes in "12")
         assert float(one.abs().max()) > 1e-2
         assert float((one - two).abs().max()) < 1e-9, number
+
+
+@pytest.mark.parametrize("changes", [{"objectives": {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}}, {"objectives": ALL},
+                                     {"objectives": {}, "task": "retrieval", "retrieval": {"loss": "circle"}}], ids=["separate", "all", "retrieval"])
+def test_bfloat16_comes_near_float32(tmp_path: Path, changes: Any) -> None:
+    """Forward passes are rounded to 8 bits; what sums or exponentiates them is not."""
+    found = []
+    for precision in ("float32", "bfloat16"):
+        given = settings(tmp_path / precision, precision=precision, steps=3, model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
+                         **changes)
+        found.append(train(given, MemoryLoader(STREAMS if changes["objectives"] == ALL else ("pairs",)))[1].losses)
+    for name, loss in found[0].items():
+        assert found[1][name] == pytest.approx(loss, rel=0.02, abs=0.02)
+        assert len(f"{found[1][name] * 3:.9g}") > 7  # no number that bfloat16 could hold
+
+
+@pytest.mark.slow
+def test_compiled_layers_are_compiled_once_for_all_shapes(tmp_path: Path) -> None:
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    given = {"objectives": {"cmcl": {}, "mlm": {}}, "steps": 4, "log_every": 100, "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0}}
+    found = [train(settings(tmp_path / str(compiled), compile=compiled, **given), MemoryLoader())[1].losses for compiled in (False, True)]
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert 1 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4

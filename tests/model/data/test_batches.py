@@ -279,3 +279,17 @@ def test_nothing_is_made_that_nobody_asked_for(corpus):
     batch = batches(corpus, wanted=Wanted())[0]
     assert batch.texts.masked is batch.texts.labels is batch.images.hidden is batch.images.soft_labels is batch.mismatch is None
     assert EVERYTHING != Wanted()
+
+
+def test_companions_are_masked_only_if_wanted(corpus):
+    """A mask must not tell a pair from its companions; what is hidden of one hangs on its words and the epoch, not on the batch."""
+    for wanted in (EVERYTHING, dataclasses.replace(EVERYTHING, companions=True)):
+        first, cut = (batches(corpus, wanted=wanted, **changes)[0] for changes in ({}, {"workers": 1}))
+        for batch in (first, cut):
+            texts, images, own = batch.texts, batch.images, len(batch)
+            assert (texts.labels[:own] != IGNORED).any(1).all() and images.hidden[:own].any(1).all()
+            masked, hidden = (texts.labels[own:] != IGNORED).any(1), images.hidden[own:].any(1)
+            assert len(masked) and len(hidden) and bool(masked.all()) == bool(hidden.all()) == wanted.companions
+            assert wanted.companions or not (masked.any() or hidden.any())
+            assert len(images.soft_labels) == int(images.hidden[:own].sum())
+        assert torch.equal(first.texts.masked, cut.texts.masked)
