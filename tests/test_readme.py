@@ -38,9 +38,9 @@ def test_every_setting_has_a_table():
 
 def test_a_table_says_name_default_and_meaning():
     table = settings_table("tfidf").splitlines()
-    assert table[2] == "| `k` | 100 | negatives kept for a caption at most |"
-    assert "| `bound` | none | captions that one word may bring in as candidates; null: all of them, the exact search |" in table
-    assert "| `ngrams` | [1, 1] | least and greatest number of words in a term |" in table
+    assert table[2] == "| `k` | 100 | maximum number of negatives per caption |"
+    assert "| `bound` | none | maximum number of candidates that a single word contributes; null: all, for exact search |" in table
+    assert "| `ngrams` | [1, 1] | minimum and maximum number of words in a term |" in table
     assert len(table) == 2 + len(TfidfSettings.model_fields)
     whole = settings_table(CONFIGURATION)
     assert "| `corpus` |  | " in whole and "`min_words` 1" in whole and "| `swaps` |" not in whole

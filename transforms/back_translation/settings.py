@@ -15,9 +15,10 @@ LANGUAGE = "en"  # of the captions
 class Pivot(Params):
     """A way there and back: two translators by specification (`transforms/engines/translators/base.py`)."""
 
-    name: str = Field(min_length=1, description="what rewrites call it, such as the language")
-    forward: str = Field(description="from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], embedded:SRC-TGT")
-    back: str = Field(description="and back")
+    name: str = Field(min_length=1, description="name of the pivot in rewrites, e.g. its language")
+    forward: str = Field(description="translator from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], "
+                                     "embedded:SRC-TGT")
+    back: str = Field(description="translator back to the captions' language")
 
 
 class BackTranslationSettings(Params):
@@ -28,27 +29,28 @@ class BackTranslationSettings(Params):
 
     # The engines' fingerprints stand for the marked ones.
     pivots: Annotated[tuple[str | Pivot, ...], NotFingerprinted()] = Field(
-        ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two specifications")
-    positives: int = Field(3, ge=1, le=100, description="positives of a caption at most")
+        ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two translators")
+    positives: int = Field(3, ge=1, le=100, description="maximum number of positives per caption")
     # A noun that the first translation gets wrong is lost on every way back, so there are several.
-    pivot_beam: int = Field(4, ge=1, le=64, description="width of the search on the way there")
-    pivot_texts: int = Field(3, ge=1, le=64, description="translations of a caption that are translated back")
-    beam: int = Field(6, ge=1, le=64, description="width of the search on the way back")
-    n_best: int = Field(6, ge=1, le=64, description="hypotheses of the way back that are looked at")
-    top_k: int = Field(0, ge=0, le=10_000, description="0: search; k: sample among the k likeliest tokens on the way back")
-    temperature: float = Field(1.0, gt=0, le=10, description="of the samples")
-    max_length: int = Field(100, ge=4, le=512, description="tokens of a text that a translator reads or writes at most")
+    pivot_beam: int = Field(4, ge=1, le=64, description="beam width of the forward translation")
+    pivot_texts: int = Field(3, ge=1, le=64, description="number of forward translations that are translated back")
+    beam: int = Field(6, ge=1, le=64, description="beam width of the back-translation")
+    n_best: int = Field(6, ge=1, le=64, description="number of back-translation hypotheses that are considered")
+    top_k: int = Field(0, ge=0, le=10_000, description="0: beam search; k: sample from the k most likely tokens in the back-translation")
+    temperature: float = Field(1.0, gt=0, le=10, description="sampling temperature")
+    max_length: int = Field(100, ge=4, le=512, description="maximum number of tokens that a translator reads or writes per text")
     compute_type: Literal["default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
-                          "float32"] = Field("default", description="of CTranslate2's arithmetic; default is how the model was saved")
-    threads: int = Field(1, ge=1, le=256, description="of a translator and of the sentence encoder")
-    batch_tokens: int = Field(2048, ge=64, description="tokens of a batch of translations, padding included")
-    parser: Annotated[str, NotFingerprinted()] = Field("embedded", description="of captions and candidates, as for swaps")
+                          "float32"] = Field("default", description="CTranslate2's compute type; default: as the model was saved")
+    threads: int = Field(1, ge=1, le=256, description="number of threads of a translator and of the sentence encoder")
+    batch_tokens: int = Field(2048, ge=64, description="maximum number of tokens per translation batch, including padding")
+    parser: Annotated[str, NotFingerprinted()] = Field("embedded", description="parser of captions and candidates, as for swaps")
     encoder: Annotated[str, NotFingerprinted()] = Field(
         "embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH")
-    min_similarity: float = Field(0.75, ge=-1, le=1, description="cosine of a positive with its caption, at least")
-    min_change: float = Field(0.1, ge=0, le=1, description="share of words that differ from the caption and from other positives, at least")
-    max_words: int = Field(50, ge=1, description="longer texts are no captions, and not translated")
-    record_refusals: bool = Field(True, description="write a row for each refused candidate, several a caption; else they are counted")
+    min_similarity: float = Field(0.75, ge=-1, le=1, description="minimum cosine between a positive and its caption")
+    min_change: float = Field(0.1, ge=0, le=1, description="minimum share of words that differ from the caption and from other positives")
+    max_words: int = Field(50, ge=1, description="longer texts are not considered captions, and not translated")
+    record_refusals: bool = Field(True, description="write a reject row for each refused candidate (several per caption); false: only "
+                                                    "count them")
 
     @field_validator("pivots")
     @classmethod

@@ -42,15 +42,16 @@ class ImageLimits(BaseModel):
 
     formats: tuple[Format, ...] = Field(
         default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"), min_length=1,
-        description="what the bytes may be; names of files do not count")
-    max_bytes: int = Field(default=MAX_BYTES, ge=1, description="encoded bytes")
-    max_pixels: int = Field(default=50_000_000, ge=1, description="width times height")
-    min_side: int = Field(default=16, ge=1, description="pixels of the shorter side")
+        description="allowed formats, determined from content, not from file names")
+    max_bytes: int = Field(default=MAX_BYTES, ge=1, description="maximum size of the encoded image, in bytes")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="maximum width times height")
+    min_side: int = Field(default=16, ge=1, description="minimum length of the shorter side, in pixels")
     animated: Literal["reject", "first"] = Field(
-        default="reject", description="several frames or pages: reject, or take the first")
-    max_scans: int = Field(default=100, ge=1, description="scans of a JPEG: each is decoded over the whole picture")
-    max_parts: int = Field(default=4096, ge=1, description="chunks, segments or blocks of an image's file beside those of its pixels")
-    decode: Literal["full", "header"] = Field(default="full", description="full finds broken images; header is fast and does not")
+        default="reject", description="images with several frames or pages: reject them, or use the first")
+    max_scans: int = Field(default=100, ge=1, description="maximum number of scans of a JPEG, each of which decodes the whole picture")
+    max_parts: int = Field(default=4096, ge=1, description="maximum number of chunks, segments or blocks of an image file other than pixel "
+                                                           "data")
+    decode: Literal["full", "header"] = Field(default="full", description="full finds broken images; header is faster, but does not")
 
 
 @dataclass(frozen=True)

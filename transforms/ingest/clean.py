@@ -35,10 +35,10 @@ class CleanRules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_words: int = Field(default=1, ge=1, description="fewer are TOO_SHORT")
-    max_words: int = Field(default=100, ge=1, description="more are TOO_LONG")
-    max_characters: int = Field(default=2000, ge=1, le=100_000, description="more are TOO_LONG")
-    entities: bool = Field(default=True, description="turn HTML entities (&amp; &#39;) into the characters that they stand for")
+    min_words: int = Field(default=1, ge=1, description="minimum number of words; shorter texts are rejected")
+    max_words: int = Field(default=100, ge=1, description="maximum number of words; longer texts are rejected")
+    max_characters: int = Field(default=2000, ge=1, le=100_000, description="maximum number of characters; longer texts are rejected")
+    entities: bool = Field(default=True, description="decode HTML entities (&amp; &#39;)")
 
     @model_validator(mode="after")
     def _check(self) -> CleanRules:

@@ -30,9 +30,9 @@ class ExclusionList(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(description="the list: .txt, .csv, .tsv or .json")
+    file: str = Field(description="the list, a .txt, .csv, .tsv or .json file")
     split: str | tuple[str, ...] = Field(default=(), description="json: the splits to leave out, such as [val, test]")
-    column: str | None = Field(default=None, description="csv and tsv: the column, json: the field, that names the image")
+    column: str | None = Field(default=None, description="the column (csv, tsv) or field (json) that names the image")
 
     @property
     def name(self) -> str:

@@ -72,13 +72,13 @@ class ExclusionRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: list[str | ExclusionList] = Field(
-        default_factory=list, description="files of keys, file names or URLs, or {file, split, column} for a part of one")
-    ids: list[str] = Field(default_factory=list, description="keys, file names, or ids with the collection before them (coco/139)")
+        default_factory=list, description="files with keys, file names or URLs, or {file, split, column} to select part of a file")
+    ids: list[str] = Field(default_factory=list, description="keys, file names, or ids that include the collection (coco/139)")
     urls: list[str] = Field(default_factory=list, description="URLs")
     flickr_files: list[str | ExclusionList] = Field(
-        default_factory=list, description="files of Flickr photo numbers or file names (Flickr8k's, Flickr30k's)")
+        default_factory=list, description="files with Flickr photo numbers, or file names of Flickr8k or Flickr30k")
     flickr_ids: list[str] = Field(default_factory=list, description="Flickr photo numbers")
-    allow_unmatched: bool = Field(default=False, description="take it that a list matches no image at all; otherwise that is an error")
+    allow_unmatched: bool = Field(default=False, description="allow lists that match no image at all; otherwise that is an error")
 
 
 class Exclusions:

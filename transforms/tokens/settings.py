@@ -21,11 +21,11 @@ class TokenSettings(Params):
         None, description="byte_bpe: encoder.json or vocab.json; wordpiece: vocab.txt; sentencepiece: a .model, null trains one")
     merges: str | None = Field(None, description="byte_bpe: vocab.bpe or merges.txt")
     order: str | None = Field(
-        None, description="byte_bpe: what numbers the pieces of encoder.json anew, fairseq's dict.txt or UNIMO's vocab.txt")
-    lowercase: bool = Field(True, description="wordpiece: an uncased vocabulary")
-    size: int = Field(8000, ge=16, le=1_000_000, description="sentencepiece: pieces at most")
-    coverage: float = Field(0.9999, gt=0.9, le=1, description="sentencepiece: share of the sample's characters that have pieces")
-    sample: int = Field(200_000, ge=1, description="sentencepiece: captions and sentences that it is trained on at most")
+        None, description="byte_bpe: a file that renumbers the pieces of encoder.json, fairseq's dict.txt or UNIMO's vocab.txt")
+    lowercase: bool = Field(True, description="wordpiece: whether the vocabulary is uncased")
+    size: int = Field(8000, ge=16, le=1_000_000, description="sentencepiece: maximum number of pieces")
+    coverage: float = Field(0.9999, gt=0.9, le=1, description="sentencepiece: share of the sample's characters that are covered by pieces")
+    sample: int = Field(200_000, ge=1, description="sentencepiece: maximum number of captions and sentences to train on")
 
     @model_validator(mode="after")
     def _files(self) -> TokenSettings:

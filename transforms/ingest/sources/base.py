@@ -46,7 +46,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[^\s/]+$", description="name of the collection, the first part of its ids")]
+    name: Annotated[str, Field(pattern=r"^[^\s/]+$", description="the collection's name, the first part of its ids")]
 
     _limits: Limits = PrivateAttr(default_factory=Limits)
 

@@ -122,9 +122,9 @@ class _Listed:
 class CaptionSource(Source):
     """A source whose captions lie in files of their own, beside an optional folder of images."""
 
-    images: str | None = Field(default=None, description="folder of the images, searched recursively; null: captions alone")
+    images: str | None = Field(default=None, description="folder of the images, searched recursively; null: captions only")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="reject", description="a caption whose image is not in the folder is a bad row, or left out on purpose")
+        default="reject", description="whether a caption whose image is not in the folder is rejected as a bad row, or excluded")
 
     _listed: _Listed = PrivateAttr(default_factory=lambda: _Listed())
 

@@ -82,9 +82,9 @@ class CocoSource(CaptionSource):
     """
 
     format: Literal["coco"]
-    captions: Urls = Field(description="captions_*.json, a path, URL or glob, or several")
+    captions: Urls = Field(description="captions_*.json: a path, URL or glob, or a list of these")
     keep_uncaptioned: bool = Field(
-        default=False, description="keep images without captions as image-only rows, under `images`; under `pairs` they are rejected")
+        default=False, description="under `images`: keep images without captions as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a captions file."""

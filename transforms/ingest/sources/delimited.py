@@ -81,14 +81,14 @@ class DelimitedSource(CaptionSource):
     """
 
     format: Literal["csv", "tsv"]
-    captions: Urls = Field(description="the file, a path, URL or glob, or several")
-    caption: str = Field(default="caption", description="column of the caption")
-    image: str | None = Field(default="image", description="column of the image's file name; null: there is none")
-    url: str | None = Field(default=None, description="column of the URL that the image came from")
-    id: str | None = Field(default=None, description="column of the image's id")
-    columns: list[str] | None = Field(default=None, min_length=1, description="names of the columns of a file without a header")
+    captions: Urls = Field(description="the files: a path, URL or glob, or a list of these")
+    caption: str = Field(default="caption", description="column with the caption")
+    image: str | None = Field(default="image", description="column with the image's file name; null: none")
+    url: str | None = Field(default=None, description="column with the image's original URL")
+    id: str | None = Field(default=None, description="column with the image's id")
+    columns: list[str] | None = Field(default=None, min_length=1, description="column names, for a file without a header")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        default=None, description="one character; null: a comma for csv, a tab for tsv")
+        default=None, description="a single character; null: comma for csv, tab for tsv")
     quoting: Literal["minimal", "none"] | None = Field(
         default=None, description='minimal: "..." around fields; none: quotes are text; null: minimal for csv, none for tsv')
 

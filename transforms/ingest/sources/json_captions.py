@@ -23,7 +23,7 @@ from transforms.ingest.sources.opening import open_parts, read_bounded
 class _JsonSource(CaptionSource):
     """One JSON value a file, read whole, of which each entry gives the captions of one image."""
 
-    captions: Urls = Field(description="the .json, a path, URL or glob, or several")
+    captions: Urls = Field(description="the .json: a path, URL or glob, or a list of these")
 
     def splits(self) -> list[Split]:
         """One split a file."""
@@ -89,7 +89,7 @@ class KarpathySource(_JsonSource):
 
     format: Literal["karpathy"]
     split: str | tuple[str, ...] = Field(
-        min_length=1, description="splits to read, such as [train, restval]; others are no part of the collection")
+        min_length=1, description="splits to read, e.g. [train, restval]; others are not part of the collection")
 
     def _entries(self, url: str, found: Any) -> list[Any]:
         images = found.get("images") if isinstance(found, dict) else None
@@ -133,7 +133,7 @@ class BlipSource(_JsonSource):
     """
 
     format: Literal["blip"]
-    split: str | tuple[str, ...] = Field(default=(), description="splits to read, of files whose entries have a `split`; none: all")
+    split: str | tuple[str, ...] = Field(default=(), description="splits to read, if entries have a `split`; none: all")
 
     def _entries(self, url: str, found: Any) -> list[Any]:
         if not isinstance(found, list) or (found and not any(isinstance(one, dict) and "caption" in one for one in found)):

@@ -45,16 +45,17 @@ class ParquetSource(Source):
     """
 
     format: Literal["parquet"]
-    files: Urls = Field(description="*.parquet, a path, URL or glob, or several")
-    image: str = Field(default="jpg", description="column of the encoded images: bytes, or a struct with `bytes`")
-    caption: str | None = Field(default="caption", description="column of the caption, or list of captions; null: images alone")
-    key: str | None = Field(default="key", description="column of the key; null: made from the URL")
+    files: Urls = Field(description="*.parquet: a path, URL or glob, or a list of these")
+    image: str = Field(default="jpg", description="column with the encoded images: bytes, or a struct with `bytes`")
+    caption: str | None = Field(default="caption", description="column with the caption, or list of captions; null: images only")
+    key: str | None = Field(default="key", description="column with the key; null: derive it from the URL")
     url: str | None = Field(
-        default="url", description="column of the URL; passed over when the file has none, unless `key` is null")
+        default="url", description="column with the URL; may be missing unless `key` is null")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="exclude", description="a row whose download failed, by its `status`, is a bad row, or left out on purpose")
+        default="exclude", description="whether a row whose download failed, according to its `status`, is rejected as a bad row, or "
+                                       "excluded")
     keep_uncaptioned: bool = Field(
-        default=False, description="keep rows with a null caption as image-only rows, under `images`; under `pairs` they are rejected")
+        default=False, description="under `images`: keep rows with a null caption as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a file."""

@@ -29,10 +29,10 @@ _MARKDOWN_BLOCK = 1 << 18  # bytes of Markdown parsed at a time, to the next bla
 class TextFilesSource(Source):
     """Settings that all text sources share."""
 
-    files: Urls = Field(description="files, a path, URL or glob, or several")
+    files: Urls = Field(description="the files: a path, URL or glob, or a list of these")
     detokenise: bool = Field(
         default=False, description='undo the tokenisation of WikiText ("@-@", " , "), leave out its " = headings = "')
-    unknown: Literal["keep", "remove"] = Field(default="keep", description="with detokenise: what becomes of the word <unk>")
+    unknown: Literal["keep", "remove"] = Field(default="keep", description="with detokenise: what to do with the word <unk>")
 
     def splits(self) -> list[Split]:
         """One split a file."""
@@ -106,7 +106,7 @@ class TextSource(TextFilesSource):
 
     format: Literal["text"]
     unit: Literal["paragraph", "line"] = Field(
-        default="paragraph", description="paragraph: blank lines part rows; line: every line is one")
+        default="paragraph", description="paragraph: rows are separated by blank lines; line: every line is a row")
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
         limit = self.limits.line_bytes
@@ -124,7 +124,7 @@ class MarkdownSource(TextFilesSource):
     """
 
     format: Literal["markdown"]
-    headings: bool = Field(default=False, description="keep headings as texts")
+    headings: bool = Field(default=False, description="keep headings as text")
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
         for first, block in self._blocks(url, handle, rows):
@@ -167,7 +167,7 @@ class JsonLinesSource(TextFilesSource):
     """JSON Lines: one object a line, the text in one of its fields."""
 
     format: Literal["jsonl"]
-    field: str = Field(default="text", description="the field that holds the text")
+    field: str = Field(default="text", description="the field with the text")
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
         for number, line in read_lines(handle, self.limits.line_bytes):
@@ -193,7 +193,7 @@ class ParquetTextSource(TextFilesSource):
     """Parquet: the text in one column of strings or bytes."""
 
     format: Literal["parquet"]
-    column: str = Field(default="text", description="the column that holds the text")
+    column: str = Field(default="text", description="the column with the text")
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in the order of the file. Raises SourceError when the column is missing or holds no text."""

@@ -67,19 +67,21 @@ class WebDatasetSource(Source):
     """
 
     format: Literal["webdataset"]
-    shards: Urls = Field(description="*.tar, a path, URL or glob, or several")
+    shards: Urls = Field(description="*.tar: a path, URL or glob, or a list of these")
     caption: str = Field(default="caption", description="field of the .json member")
-    caption_from: Literal["auto", "txt", "json"] = Field(default="auto", description="auto: .txt where there is one, else .json")
+    caption_from: Literal["auto", "txt", "json"] = Field(default="auto", description="auto: .txt if there is one, else .json")
     txt: Literal["auto", "lines", "whole"] = Field(
-        default="auto", description="a .txt is one caption a line, or one caption; auto: lines, unless the .json says that it is one")
+        default="auto", description="whether a .txt has one caption per line, or is one caption; auto: lines, unless the .json says that "
+                                    "it is one")
     url: str = Field(default="url", description="field of the .json member")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="exclude", description="a sample whose download failed, by its `status`, is a bad row, or left out on purpose")
-    image: str | None = Field(default=None, description="extension of the image where samples have several, such as `jpg`")
+        default="exclude", description="whether a sample whose download failed, according to its `status`, is rejected as a bad row, or "
+                                       "excluded")
+    image: str | None = Field(default=None, description="extension of the image, e.g. `jpg`, if samples have several")
     keys: Literal["global", "shard"] = Field(
-        default="global", description="shard: keys begin anew in every shard, so the shard's name is put before them")
+        default="global", description="shard: keys are only unique within a shard, so the shard's name is prepended")
     keep_uncaptioned: bool = Field(
-        default=False, description="keep samples without a caption as image-only rows, under `images`; under `pairs` they are rejected")
+        default=False, description="under `images`: keep samples without a caption as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
         """One split a shard. Raises SourceError when there is none, or when shards are compressed."""
