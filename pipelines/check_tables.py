@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.check_files import Finding
+from pipelines.check_matches import MatchChecks
 from schemas import ids
 from schemas.corpus import WHOLE, Corpus, Index, StageEntry
 from schemas.errors import CmclError
@@ -29,11 +30,13 @@ def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) ->
             if (entry.stage, partition) not in damaged:
                 for text in _reject_faults(corpus, entry.stage, partition):
                     yield Finding(entry.stage, partition, f"{entry.stage}/{corpus.file_name('rejects', partition)}: {text}")
+    matches = MatchChecks(corpus)
     for partition in range(corpus.partitions):
         sound = [entry for entry in index.stages if (entry.stage, partition) not in damaged and not entry.corpus_wide]
         for entry in sound:
             try:
-                for text in _partition_faults(corpus, entry, partition, sound, everyone):
+                found = matches.faults(entry.stage, partition) if "matches" in entry.tables else ()
+                for text in (*_partition_faults(corpus, entry, partition, sound, everyone), *found):
                     yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {text}")
             except (CmclError, FileNotFoundError, ValueError) as error:
                 yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {error}")
@@ -202,7 +205,7 @@ def _example_faults(corpus: Corpus, partition: int, pairs: pa.Table, sound: Sequ
     task = _Compared(corpus, join, partition)
     join.process(task, None)
     if not task.same:
-        yield "its examples are not the join of its pairs, images, rewrites and regions"
+        yield "its examples are not the join of its pairs, images, rewrites, regions and matches"
 
 
 def _joined(corpus: Corpus) -> tuple[Input, ...]:

@@ -92,6 +92,7 @@ def settings() -> dict[str, object]:
         "regions": {},
         "swaps": {"per_kind": 5},
         "back_translation": {"pivot_beam": 1, "pivot_texts": 1, "beam": 4, "n_best": 4},  # a sixth of the default number of candidates
+        "retrieval": {"images": {"k": 10}, "texts": {"k": 10}},
     }
 
 

@@ -173,7 +173,7 @@ def _inputs(config: Config) -> Iterator[tuple[str, str]]:
     for key, holder in holders:
         for name in sorted(PATH_KEYS):
             value = getattr(holder, name, None)
-            for given in [value] if isinstance(value, str) else value or []:
+            for given in [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []:
                 yield f"{key}.{name}", given if isinstance(given, str) else given.file
 
 

@@ -30,8 +30,19 @@ def settings_table(key: str) -> str:
     if key == CONFIGURATION:
         fields = {name: field for name, field in Config.model_fields.items() if name not in _SETTINGS}
     else:
-        fields = _SETTINGS[key].model_fields
+        fields = _with_groups(_SETTINGS[key].model_fields)
     return "".join(["| key | default | meaning |\n|---|---|---|\n", *(_row(name, field) for name, field in fields.items())])
+
+
+def _with_groups(fields: dict[str, FieldInfo]) -> dict[str, FieldInfo]:
+    """The fields, each group of settings followed by its own, as `group.name`."""
+    found = {}
+    for name, field in fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        found[name] = FieldInfo(default="{}", description=field.description) if isinstance(default, BaseModel) else field
+        if isinstance(default, BaseModel):
+            found |= {f"{name}.{own}": value for own, value in type(default).model_fields.items()}
+    return found
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -48,6 +48,8 @@ def show(corpus: Corpus, index: Index, wanted: str | None, limit: int = 10) -> s
             lines += _regions(corpus, partition, pair["image_id"], limit)
         if "rewrites" in entry.tables and corpus.manifest(entry.stage):
             lines += _rewrites(corpus, entry.stage, partition, pair["pair_id"], limit)
+        if "matches" in entry.tables and corpus.manifest(entry.stage):
+            lines += _matches(corpus, entry.stage, partition, pair, limit)
         lines += _figures(corpus, entry, partition, pair["pair_id"], limit)
         lines += _rejects(corpus, entry.stage, partition, pair["pair_id"], limit)
     return "\n".join(lines)
@@ -122,6 +124,19 @@ def _figures(corpus: Corpus, entry: StageEntry, partition: int, pair_id: str, li
                     for name, value in row.items() if name != "pair_id")
             lines.append(f"{table}: {', '.join(said)}")
     return lines
+
+
+def _matches(corpus: Corpus, stage: str, partition: int, pair: dict[str, Any], limit: int) -> list[str]:
+    with corpus.open(stage, "matches", partition) as file:
+        table = file.read()
+    rows = table.filter(pc.is_in(table["query_id"], value_set=pa.array([pair["pair_id"], pair["image_id"]]))).to_pylist()
+    lines = [f"{stage}: {len(rows)}"]
+    for row in rows[:limit]:
+        parts = "".join(f", {name} {row[name]:.3f}" for name in ("visual", "objects") if row[name] is not None)
+        what = row["matched_id"] if row["text"] is None else textwrap.shorten(row["text"], 110)
+        place = f"{row['matched_id']}, partition {row['partition']}, row {row['row']}"
+        lines += [f"  {what}", f"      score {row['score']:.3f}{parts}; {place}"]
+    return lines + ([f"  ... and {len(rows) - limit} more"] if len(rows) > limit else [])
 
 
 def _rejects(corpus: Corpus, stage: str, partition: int, pair_id: str, limit: int) -> list[str]:

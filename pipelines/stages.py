@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.regions.files.stage import RegionFileSettings
+from transforms.retrieval.settings import RetrievalSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
 from transforms.tokens.settings import TokenSettings
@@ -59,6 +60,9 @@ STAGES = (
           SwapSettings, "phrase- and word-level hard negatives from scene graphs; {} for the defaults, null disables them"),
     Entry("back_translation", ("transforms.back_translation.stage:BackTranslate",), BackTranslationSettings,
           "sentence-level positives by back-translation; {} for the defaults, null disables them"),
+    Entry("retrieval", (*(f"transforms.retrieval.vector_stages:{name}" for name in ("ImageComponents", "ImageVectors", "TextVectors")),
+                        *(f"transforms.retrieval.stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Neighbours", "Matches"))),
+          RetrievalSettings, "images and texts retrieved for each pair by FAISS; {} for the defaults, null disables them"),
     # The stages above write the inputs of `examples`, those below read it.
     Entry("", ("transforms.examples:Join",)),
     Entry("tokens", ("transforms.tokens.stages:MakeTokenizer", "transforms.tokens.stages:Tokenise"), TokenSettings,

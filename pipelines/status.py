@@ -11,7 +11,9 @@ from schemas.manifest import Counts, StageManifest
 from schemas.text import quoted
 
 _NOTABLE = {"short": "captions with fewer negatives than requested", "wordless": "captions without a word in the vocabulary",
-                 "images_rejected": "images rejected"}
+            "images_rejected": "images rejected", "short_lists": "lists with fewer matches than requested",
+            "short_by_floor": "of them because the rest is below the floor", "short_by_guards": "of them because of guards",
+            "short_by_collection": "of them because the collection is smaller", "short_by_index": "of them because the index found no more"}
 
 
 def print_status(states: Sequence[StageState]) -> None:

@@ -7,6 +7,7 @@ numbers (UNIMO) or 7 (UNITER). See Li et al., arXiv 2012.15409, and Chen et al.,
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -90,18 +91,12 @@ class RegionFile(RowFile):
         self._columns = lru_cache(COLUMNS_HELD if self.mapped else 1)(self._columns_of)
 
     def _columns_of(self, index: int) -> _Columns:
-        batch = self.batch(index)
-        return _Columns(batch["image_id"], batch["width"].to_numpy(), batch["height"].to_numpy(),
-                        *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
+        return _Columns.of(self.batch(index))
 
     def __getitem__(self, row: int) -> ImageRegions:
         """The regions in row `row`. Raises IndexError outside [0, len)."""
         index, at = self.locate(row)
-        held = self._columns(index)
-        boxes, features = held.boxes[at], held.features[at]
-        assert boxes is not None and features is not None
-        return ImageRegions(held.image_ids[at].as_py(), int(held.width[at]), int(held.height[at]), boxes, features,
-                            held.confidence[at], held.soft_labels[at], held.classes[at], held.attributes[at])
+        return self._columns(index).image(at)
 
     def image_ids(self) -> list[str]:
         """The image id of each row."""
@@ -110,6 +105,12 @@ class RegionFile(RowFile):
     def counts(self) -> np.ndarray:
         """The number of regions of each image, int32 [rows]; no features are read."""
         return np.asarray(pc.list_value_length(self.read(["boxes"])["boxes"]).to_numpy())
+
+
+def regions_in(batch: pa.RecordBatch) -> Iterator[ImageRegions]:
+    """Each image of a record batch of `regions`, in order."""
+    columns = _Columns.of(batch)
+    return (columns.image(row) for row in range(batch.num_rows))
 
 
 class _List(NamedTuple):
@@ -153,6 +154,17 @@ class _Columns(NamedTuple):
     soft_labels: _List
     classes: _List
     attributes: _List
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> _Columns:
+        return cls(batch["image_id"], batch["width"].to_numpy(), batch["height"].to_numpy(),
+                   *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
+
+    def image(self, row: int) -> ImageRegions:
+        boxes, features = self.boxes[row], self.features[row]
+        assert boxes is not None and features is not None
+        return ImageRegions(self.image_ids[row].as_py(), int(self.width[row]), int(self.height[row]), boxes, features,
+                            self.confidence[row], self.soft_labels[row], self.classes[row], self.attributes[row])
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:

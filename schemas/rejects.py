@@ -106,6 +106,11 @@ class Reason(StrEnum):
     SURPLUS = "surplus", Outcome.DROPPED
     # Images whose store or disk did not respond: a later run tries again
     IMAGE_UNREACHABLE = "image_unreachable", Outcome.REJECTED
+    # Retrieval: what has no vector, and candidates refused
+    BAD_VECTOR = "bad_vector", Outcome.REJECTED
+    NO_SOFT_LABELS = "no_soft_labels", Outcome.REJECTED
+    NEAR_COPY = "near_copy", Outcome.DROPPED
+    NEAR_MATCH = "near_match", Outcome.DROPPED
 
 
 REASONS = list(Reason)

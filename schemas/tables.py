@@ -99,12 +99,18 @@ REWRITES = table_schema("rewrites", 1, [
     column("why", LABEL),  # why the rewrite was kept
 ])
 
-MATCHES = table_schema("matches", 1, [
-    column("pair_id", pa.string()),
+MATCHES = table_schema("matches", 2, [
+    column("query_id", pa.string()),  # the image of pairs that an image was retrieved for, the pair that a text was
     column("modality", LABEL),  # image, text
     column("matched_id", pa.string()),
-    column("rank", pa.int32()),
-    column("score", pa.float32()),
+    column("rank", pa.int32()),  # from 0
+    column("score", pa.float32()),  # what the list is sorted by; images: (1 - w) visual + w objects
+    column("visual", pa.float32(), nullable=True),  # cosines of features and of object counts; null: a text, or not part of the score
+    column("objects", pa.float32(), nullable=True),
+    column("text", pa.string(), nullable=True),  # null: an image
+    # Where it stands: partition, and row there of the `regions` of the images alone, or of `texts`.
+    column("partition", pa.int32(), layout=True),
+    column("row", pa.int64(), layout=True),
 ])
 
 REJECTS = table_schema("rejects", 1, [
@@ -123,12 +129,15 @@ _IMAGE_REFERENCE = pa.struct([
 ])
 # Plain strings rather than dictionaries, which `datasets` cannot read.
 _REWRITE = [("text", pa.string()), ("level", pa.string()), ("kind", pa.string())]
+# Retrieved for a pair: as in `matches`, whose columns say what each is.
 _MATCH = pa.struct([
-    column("id", pa.string()), column("score", pa.float32()), column("text", pa.string(), nullable=True),
-    column("uri", pa.string(), nullable=True, layout=True),
+    column("id", pa.string()), column("score", pa.float32()),
+    column("visual", pa.float32(), nullable=True), column("objects", pa.float32(), nullable=True),
+    column("text", pa.string(), nullable=True),
+    column("partition", pa.int32(), layout=True), column("row", pa.int64(), layout=True),
 ])
 
-EXAMPLES = table_schema("examples", 1, [
+EXAMPLES = table_schema("examples", 2, [
     column("pair_id", pa.string()),
     column("image_id", pa.string()),
     column("caption", pa.string()),
@@ -181,7 +190,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 BATCH_ROWS: dict[str, int] = {
     "images": 1024, "pairs": 1024, "texts": 4096, "graphs": 1024, "rewrites": 16384, "matches": 16384, "rejects": 16384,
     "regions": 64, "examples": 256, "tokens": 1024, "text_tokens": 16384,
-    "pair_index": 65536, "text_index": 65536, "image_index": 65536,
+    "pair_index": 65536, "text_index": 65536, "image_index": 65536, "vectors": 8192, "query_vectors": 8192, "neighbours": 1024,
 }
 
 

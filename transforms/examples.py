@@ -19,6 +19,7 @@ from transforms.core.task import Task
 
 _NEGATIVES = EXAMPLES.field("negatives").type
 _POSITIVES = EXAMPLES.field("positives").type
+_MATCHED = EXAMPLES.field("matches_image").type
 
 
 class Join(Stage[NoParams]):
@@ -30,7 +31,7 @@ class Join(Stage[NoParams]):
     name = "examples"
     main_table = "examples"
     reads = (Input("pairs", "pairs"), Input("pairs", "images"), Input(EVERY, "rewrites", optional=True),
-             Input("regions", "regions", optional=True))
+             Input("regions", "regions", optional=True), Input(EVERY, "matches", optional=True))
     writes = {"examples": EXAMPLES}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -38,13 +39,14 @@ class Join(Stage[NoParams]):
         images = task.read("pairs", "images")
         region_ids = _region_ids(task) if self.has("regions") else None
         cursors = [RewriteCursor(task, source.stage) for source in self.inputs if source.table == "rewrites"]
+        matches = [QueryMatches(task.read(source.stage, "matches")) for source in self.inputs if source.table == "matches"]
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
                 for start in range(0, batch.num_rows, BATCH_ROWS["examples"]):
                     pairs = batch.slice(start, BATCH_ROWS["examples"])
                     task.counts.rows_in += pairs.num_rows
                     task.write("examples", join_batch(
-                        pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids))
+                        pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids, matches))
         for cursor in cursors:
             cursor.finish()
 
@@ -83,6 +85,39 @@ class RewriteCursor:
             raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
 
 
+class QueryMatches:
+    """A partition's `matches` of one stage, by query. Memory: the partition's query ids, and the rows that are asked for.
+
+    Raises ValueError when the rows of a query do not stand together.
+    """
+
+    def __init__(self, matches: pa.Table):
+        self._matches = matches
+        ids = _column(matches, "query_id")
+        new = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+        self._starts = np.concatenate([np.zeros(min(len(ids), 1), np.int64), np.flatnonzero(new) + 1])
+        self._counts = np.diff(np.append(self._starts, len(ids)))
+        self._queries = ids.take(pa.array(self._starts))
+        self.modality = matches["modality"][0].as_py() if len(ids) else None
+        if len(self._queries.unique()) != len(self._queries):
+            raise ValueError("matches of one query do not stand together")
+
+    def take(self, query_ids: pa.Array) -> pa.ListArray:
+        """The matches of n queries, as `examples` has them."""
+        found = pc.index_in(query_ids, value_set=self._queries).to_numpy(zero_copy_only=False)
+        known = ~np.isnan(found.astype(np.float64))
+        at = np.where(known, found, 0).astype(np.int64)
+        counts = np.where(known, self._counts[at], 0) if len(self._starts) else np.zeros(len(query_ids), np.int64)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        firsts = self._starts[at] if len(self._starts) else counts
+        rows = np.repeat(firsts - offsets[:-1], counts) + np.arange(offsets[-1])
+        own = self._matches.take(pa.array(rows))
+        fields = list(_MATCHED.value_type)
+        columns = [_column(own, "matched_id" if field.name == "id" else field.name) for field in fields]
+        values = pa.StructArray.from_arrays(columns, fields=fields)
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=_MATCHED)
+
+
 def _region_ids(task: Task) -> pa.Array:
     """The image of each row of the partition's `regions`; their features are not read."""
     with task.open("regions", "regions") as file:
@@ -91,7 +126,7 @@ def _region_ids(task: Task) -> pa.Array:
 
 
 def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table],
-               region_ids: pa.Array | None = None) -> pa.RecordBatch:
+               region_ids: pa.Array | None = None, matches: Sequence[QueryMatches] = ()) -> pa.RecordBatch:
     """`examples` of n pairs.
 
     Args:
@@ -99,19 +134,22 @@ def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Ta
         images: the partition's `images`.
         rewrites: tables of `rewrites` of exactly these pairs, each in the order of the pairs.
         region_ids: image ids of the partition's `regions`, row by row, None when there are none.
+        matches: of the partition, one a modality.
     """
     row = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
     image = images.take(row).combine_chunks()
     reference = pa.StructArray.from_arrays(
         [_column(image, field.name) for field in EXAMPLES.field("image").type], fields=list(EXAMPLES.field("image").type))
     count = pairs.num_rows
-    nothing = pa.array([[]] * count, EXAMPLES.field("matches_image").type)
+    nothing = pa.array([[]] * count, _MATCHED)
+    retrieved = {one.modality: one for one in matches}
     return pa.RecordBatch.from_arrays([
         pairs["pair_id"], pairs["image_id"], pairs["caption"], pairs["source"], reference,
         pa.nulls(count, pa.int64()) if region_ids is None else pc.index_in(pairs["image_id"], value_set=region_ids).cast(pa.int64()),
         _rewrites(pairs["pair_id"], rewrites, "positive", _POSITIVES),
         _rewrites(pairs["pair_id"], rewrites, "negative", _NEGATIVES),
-        nothing, nothing,
+        *(retrieved[name].take(pairs[query]) if name in retrieved else nothing
+          for name, query in (("image", "image_id"), ("text", "pair_id"))),
     ], schema=EXAMPLES)
 
 

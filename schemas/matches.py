@@ -1,0 +1,47 @@
+"""From a match to what was retrieved, in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from schemas.corpus import Corpus
+from schemas.errors import CorpusError
+from schemas.regions import ImageRegions, RegionFile
+from schemas.store import RowFile
+from schemas.tables import TEXTS
+
+FILES_HELD = 64
+
+
+class Matched:
+    """What the matches of a corpus' `examples` point at; files are opened when first asked for, and some are kept open.
+
+    A match is an item of `matches_image` or `matches_text`, or a row of `matches`. Raises as `RowFile` does, and CorpusError when another
+    row stands there than the match says.
+    """
+
+    def __init__(self, corpus: Corpus):
+        self._regions = lru_cache(FILES_HELD)(lambda partition: RegionFile(corpus.table_url("image_regions", "regions", partition)))
+        self._texts = lru_cache(FILES_HELD)(lambda partition: RowFile(corpus.table_url("texts", "texts", partition), "texts", TEXTS))
+
+    def regions(self, match: Mapping[str, Any]) -> ImageRegions:
+        """The regions of a matched image."""
+        file = self._regions(match["partition"])
+        found = file[match["row"]]
+        _check(match, found.image_id, file)
+        return found
+
+    def text(self, match: Mapping[str, Any]) -> str:
+        """A matched sentence, from the table that it came from."""
+        file = self._texts(match["partition"])
+        batch, row = file.locate(match["row"])
+        _check(match, file.batch(batch)["text_id"][row].as_py(), file)
+        return str(file.batch(batch)["text"][row].as_py())
+
+
+def _check(match: Mapping[str, Any], found: str, file: RowFile) -> None:
+    wanted = match.get("id", match.get("matched_id"))
+    if found != wanted:
+        raise CorpusError(f"{file.url}: row {match['row']} is {found!r}, where a match says {wanted!r}: run `cmcl verify` on the corpus")

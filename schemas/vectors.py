@@ -1,0 +1,44 @@
+"""What retrieval keeps between its stages: vectors of length 1, and each query's nearest ones.
+
+A vector's position is its row in the partitions' tables one after the other. As rows stand in an order that does not depend on how a
+corpus is cut (`schemas/ids.py`), neither do positions.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.tables import column, table_schema
+
+WIDTH_KEY, VISUAL_KEY, WEIGHT_KEY, MODEL_KEY = b"width", b"visual", b"object_weight", b"model"
+
+
+def _list(kind: pa.DataType) -> pa.ListType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+def _vectors(table: str) -> pa.Schema:
+    return table_schema(table, 1, [
+        column("id", pa.string()),
+        column("row", pa.int64(), layout=True),  # of the image in its `regions`, of the sentence in `texts`, of the caption in `pairs`
+        column("key", pa.int64()),  # `content_key` of an image, `text_key` of a text (`schemas/tokens.py`)
+        column("phash", pa.uint64(), nullable=True),  # perceptual hash of an image; null: a text, or not computed
+        column("vector", _list(pa.float16())),
+    ])
+
+
+# Metadata beside: width (numbers of a vector; 0: there are none), visual (of an image's: how many come of features), object_weight
+# (the w of its score), model (fingerprint of the text encoder).
+VECTORS = _vectors("vectors")  # of what is searched
+QUERY_VECTORS = _vectors("query_vectors")  # of the pairs' images, or of their captions
+
+# Row for row as in `query_vectors`. Scores: inner products of the stored vectors in millionths, best first; ties by position.
+NEIGHBOURS = table_schema("neighbours", 1, [
+    column("id", pa.string()), column("positions", _list(pa.int64())), column("scores", _list(pa.int32())),
+])
+
+# The principal components of visual features, one a row.
+COMPONENTS = table_schema("components", 1, [
+    column("component", _list(pa.float64())),
+    column("share", pa.float64()),  # of the sample's sum of squares
+])

@@ -1,0 +1,70 @@
+"""What the stages of retrieval have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self
+
+from schemas.corpus import Corpus
+from schemas.errors import CorpusError
+from schemas.vectors import VECTORS
+from transforms.core.stage import Stage
+from transforms.retrieval.collection import Collection
+from transforms.retrieval.packages import check_faiss, packages
+from transforms.retrieval.settings import ListSettings, RetrievalParams
+
+_WANTING = {
+    "images": "images are retrieved from the image collections, by their regions: give `images` and `regions` (or `region_files`), "
+              "or set retrieval.images to null",
+    "texts": "texts are retrieved from the text collections: give `texts`, or set retrieval.texts to null",
+}
+
+
+class RetrievalStage(Stage[RetrievalParams]):
+    """A stage of one of the two kinds of lists; made unless the key of that kind is null."""
+
+    extra = "retrieval"
+    packages = packages()
+    lists: ClassVar[Literal["images", "texts"]]
+
+    def __post_init__(self) -> None:
+        check_faiss()
+
+    @classmethod
+    def applies(cls, params: RetrievalParams) -> bool:
+        """Whether lists of this kind are asked for."""
+        return getattr(params.retrieval, cls.lists) is not None
+
+    def behind(self, stages: Sequence[Stage[Any]]) -> Self:
+        """As of any stage, in the words of the configuration where collections or regions are wanting."""
+        try:
+            return super().behind(stages)
+        except ValueError as error:
+            raise ValueError(_WANTING[self.lists]) from error
+
+    @property
+    def own(self) -> ListSettings:
+        """The settings of these lists. Raises ValueError where they are null."""
+        settings: ListSettings | None = getattr(self.params.retrieval, self.lists)
+        if settings is None:
+            raise ValueError(f"{self.lists} are not asked for")
+        return settings
+
+
+def collection_of(corpus: Corpus, stage: str) -> Collection:
+    """The vectors that a stage made of a collection, opened once a process."""
+    manifest = corpus.manifest(stage)
+    if manifest is None:
+        raise CorpusError(f"{corpus.url}: stage {stage} is not there")
+    return _collection_at(corpus, stage, manifest.contents["vectors"])
+
+
+@lru_cache(maxsize=2)
+def _collection_at(corpus: Corpus, stage: str, content: str) -> Collection:
+    """`content`: a hash of the vectors, so that a later run in this process does not see an earlier one's."""
+    tables = []
+    for partition in range(corpus.partitions):
+        with corpus.open(stage, "vectors", partition, VECTORS) as file:
+            tables.append(file.read())
+    return Collection(tables)

@@ -1,0 +1,80 @@
+"""The vectors of all partitions as one numbered collection, read by memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+
+class Collection:
+    """n vectors of length 1, float16, each with its position in the global order.
+
+    shards: by partition, its table of `vectors`. Raises ValueError when their widths, their weights or their models differ.
+    """
+
+    def __init__(self, shards: Sequence[pa.Table]):
+        self._batches: list[pa.RecordBatch] = [batch for shard in shards for batch in shard.to_batches() if batch.num_rows]
+        self.partition_starts = np.concatenate([[0], np.cumsum([shard.num_rows for shard in shards])]).astype(np.int64)
+        self._starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])]).astype(np.int64)
+        self._vectors = [vectors_of(batch) for batch in self._batches]
+        kinds = {tuple(sorted((batch.schema.metadata or {}).items())) for batch in self._batches}
+        if len(kinds) > 1:
+            raise ValueError("vectors of one collection are not of one width, weight and model")
+        self.width = self._vectors[0].shape[1] if self._vectors else 0
+        self.metadata: dict[bytes, bytes] = dict(next(iter(kinds), ()))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The vectors in order, float16 [at most about `rows`, width] at a time, each time with the position of the first."""
+        first = 0
+        while first < len(self._vectors):
+            last = first + 1
+            while last < len(self._vectors) and self._starts[last + 1] - self._starts[first] <= rows:
+                last += 1
+            pieces = self._vectors[first:last]
+            block, start = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)), int(self._starts[first])
+            for at in range(0, len(block), rows):
+                yield start + at, block[at:at + rows]
+            first = last
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """The vectors at these positions, float16 [n, width]."""
+        out = np.empty((len(positions), self.width), np.float16)
+        for batch, where, rows in self._found(positions):
+            out[where] = self._vectors[batch][rows]
+        return out
+
+    def column(self, name: str, positions: np.ndarray) -> pa.Array:
+        """A column of `vectors` at these positions."""
+        found = list(self._found(positions))
+        if not found:
+            return pa.array([], self._batches[0].schema.field(name).type if self._batches else pa.string())
+        pieces = pa.concat_arrays([self._batches[batch][name].take(pa.array(rows)) for batch, _, rows in found])
+        return pieces.take(pa.array(np.argsort(np.concatenate([where for _, where, _ in found]), kind="stable")))
+
+    def partitions(self, positions: np.ndarray) -> np.ndarray:
+        """The partition of each position, int32 [n]."""
+        return (np.searchsorted(self.partition_starts, positions, side="right") - 1).astype(np.int32)
+
+    def _found(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Record batches, which of the positions lie in each, and their rows there."""
+        batches = np.searchsorted(self._starts, positions, side="right") - 1
+        order = np.argsort(batches, kind="stable")
+        cuts = np.flatnonzero(np.diff(batches[order])) + 1
+        for where in np.split(order, cuts) if len(order) else ():
+            batch = int(batches[where[0]])
+            yield batch, where, positions[where] - self._starts[batch]
+
+
+def vectors_of(batch: pa.RecordBatch) -> np.ndarray:
+    """The vectors of a record batch of n rows, float16 [n, width], as a view. Raises ValueError when they differ in width."""
+    lists = batch["vector"]
+    offsets = lists.offsets.to_numpy()
+    widths = np.unique(np.diff(offsets))
+    if len(widths) != 1:
+        raise ValueError(f"vectors of widths {widths.tolist()} in one batch")
+    return lists.values.to_numpy()[offsets[0]:offsets[-1]].reshape(batch.num_rows, int(widths[0]))

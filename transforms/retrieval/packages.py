@@ -1,0 +1,47 @@
+"""FAISS, which comes in several distributions under one import name."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from transforms.engines.registry import EngineError, require
+
+DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
+
+
+class RetrievalError(EngineError):
+    """A search that cannot be had, with what is missing and the command that supplies it."""
+
+
+def installed() -> list[str]:
+    """The distributions of FAISS that are installed."""
+    found = []
+    for name in DISTRIBUTIONS:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+def check_faiss() -> None:
+    """Raises RetrievalError when FAISS is absent, or when two distributions of it lie over each other."""
+    found = installed()
+    if len(found) > 1:
+        raise RetrievalError(f"{' and '.join(found)} are both installed and overwrite each other: "
+                             f"pip uninstall {' '.join(found)}, then install one of them")
+    require("faiss", "retrieval", "pip install 'cmcl[retrieval]'", RetrievalError)
+
+
+def faiss_module() -> Any:
+    """The module; raises ImportError where it is absent."""
+    import faiss
+
+    return faiss
+
+
+def packages(*others: str) -> tuple[str, ...]:
+    """What retrieval requires: the FAISS that is there, or the one to install, and others."""
+    return *(installed()[:1] or DISTRIBUTIONS[:1]), *others

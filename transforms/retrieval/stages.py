@@ -1,0 +1,281 @@
+"""The stages that search and judge.
+
+    image_neighbours, text_neighbours  row-local  the nearest vectors of each query, by the exact search
+    image_matches, text_matches        row-local  guards, deeper search where they have eaten into a list, `matches`
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.manifest import Counts
+from schemas.rejects import Reason, reason_position
+from schemas.tables import MATCHES
+from schemas.vectors import NEIGHBOURS, VISUAL_KEY, WEIGHT_KEY
+from transforms.core.stage import Input
+from transforms.core.task import Task
+from transforms.retrieval.base import RetrievalStage, collection_of
+from transforms.retrieval.collection import Collection, vectors_of
+from transforms.retrieval.guards import Query, Rules, Verdict, judge
+from transforms.retrieval.packages import packages
+from transforms.retrieval.search import MILLION, Hits, doubles, search, search_threads
+from transforms.retrieval.settings import ImageRetrieval, TextRetrieval
+
+_DEEPER = 4  # times as deep, where a list is short
+
+
+class _Neighbours(RetrievalStage):
+    """Writes the nearest vectors of each query, as many as the settings say are kept."""
+
+    internal = True
+    main_table = "neighbours"
+    packages = packages("threadpoolctl")
+    writes = {"neighbours": NEIGHBOURS}
+    vectors: str
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """The partition's queries, and all that is searched."""
+        return Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How many are kept."""
+        return {"kept": self.own.kept}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Searches for one partition."""
+        collection, how = collection_of(task.corpus, self.vectors), self.params.retrieval
+        with task.open(self.vectors, "query_vectors") as file, search_threads(how.threads):
+            for batch in file.batches():
+                task.counts.rows_in += batch.num_rows
+                for start in range(0, batch.num_rows, how.query_rows):
+                    part = batch.slice(start, how.query_rows)
+                    task.check_cancelled()
+                    with task.engine():
+                        hits = search(collection, vectors_of(part), self.own.kept, how.block_rows, how.query_rows)
+                    task.write("neighbours", _neighbours(part["id"], hits))
+
+
+class ImageNeighbours(_Neighbours):
+    """Of the pairs' images among the images alone."""
+
+    name = "image_neighbours"
+    lists = "images"
+    vectors = "image_vectors"
+
+
+class TextNeighbours(_Neighbours):
+    """Of captions among the sentences of the text collections."""
+
+    name = "text_neighbours"
+    lists = "texts"
+    vectors = "text_vectors"
+
+
+def _neighbours(query_ids: pa.Array, hits: Hits) -> pa.RecordBatch:
+    count, depth = hits.positions.shape
+    offsets = pa.array((np.arange(count + 1) * depth).astype(np.int32))
+    columns = [pa.ListArray.from_arrays(offsets, pa.array(values.ravel()), type=NEIGHBOURS.field(name).type)
+               for name, values in (("positions", hits.positions), ("scores", hits.scores.astype(np.int32)))]
+    return pa.RecordBatch.from_arrays([query_ids, *columns], schema=NEIGHBOURS)
+
+
+class _Matches(RetrievalStage):
+    """Judges the candidates of each query, and looks deeper where guards have eaten into a list."""
+
+    packages = packages("threadpoolctl")
+    writes = {"matches": MATCHES}
+    vectors: str
+    neighbours: str
+    modality: str
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """Queries and their candidates, and the collection."""
+        return (Input(self.neighbours, "neighbours"), Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What judges."""
+        return self.own.model_dump(mode="json", exclude={"depth", "encoder", "max_words", "object_weight", "pca", "pca_sample"})
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Makes one partition, a record batch of candidates at a time."""
+        collection, queries = collection_of(task.corpus, self.vectors), task.read(self.vectors, "query_vectors").combine_chunks()
+        if queries.num_rows == 0:
+            return
+        rows = queries.to_batches()[0]
+        asked, vectors = self._queries(task, rows), vectors_of(rows)
+        first = 0
+        with task.open(self.neighbours, "neighbours") as file, search_threads(self.params.retrieval.threads):
+            for batch in file.batches():
+                here = slice(first, first + batch.num_rows)
+                task.check_cancelled()
+                with task.engine():
+                    hits = self._judged(asked[here], vectors[here], _hits(batch), collection)
+                self._write(task, batch["id"], vectors[here], hits, collection)
+                first += batch.num_rows
+        task.counts.rows_in = first
+
+    def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
+        raise NotImplementedError
+
+    def _texts(self, task: Task, partitions: np.ndarray, rows: np.ndarray) -> pa.Array:
+        raise NotImplementedError
+
+    @property
+    def _rules(self) -> Rules:
+        own = self.own
+        bits = own.near_copy_bits if isinstance(own, ImageRetrieval) else None
+        return Rules(own.k, round(own.floor * MILLION), own.near_match, bits)
+
+    def _judged(self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, collection: Collection) -> list[_Judged]:
+        """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes."""
+        rules, how = self._rules, self.params.retrieval
+        out = [_Judged(judge(query, positions, scores, collection, rules), positions, scores)
+               for query, positions, scores in zip(asked, hits.positions, hits.scores, strict=True)]
+        depth, deepest = hits.positions.shape[1], min(len(collection), self.own.max_depth)
+        while depth < deepest:
+            short = [row for row, one in enumerate(out) if len(one.verdict.kept) < rules.k and not one.verdict.floored]
+            if not short:
+                break
+            depth = min(deepest, depth * _DEEPER)
+            step = max(1, how.query_rows * self.own.kept // depth)
+            for some in (short[start:start + step] for start in range(0, len(short), step)):
+                found = search(collection, vectors[some], depth, how.block_rows, how.query_rows)
+                for row, positions, scores in zip(some, found.positions, found.scores, strict=True):
+                    out[row] = _Judged(judge(asked[row], positions, scores, collection, rules), positions, scores)
+        return out
+
+    def _write(self, task: Task, query_ids: pa.Array, vectors: np.ndarray, judged: Sequence[_Judged], collection: Collection) -> None:
+        kept = [one.positions[one.verdict.kept] for one in judged]
+        counts = np.array([len(own) for own in kept])
+        positions, owners = np.concatenate(kept), np.repeat(np.arange(len(kept)), counts)
+        scores = np.concatenate([one.scores[one.verdict.kept] for one in judged])
+        if len(positions):
+            partitions, rows = collection.partitions(positions), collection.column("row", positions)
+            visual, objects = _parts(collection, vectors, positions, owners)
+            columns = [query_ids.take(pa.array(owners)), pa.array([self.modality] * len(owners)).dictionary_encode(),
+                       collection.column("id", positions), np.concatenate([np.arange(count) for count in counts]), scores / MILLION,
+                       visual, objects, self._texts(task, partitions, rows.to_numpy()), partitions, rows]
+            task.write("matches", pa.RecordBatch.from_arrays([
+                pa.array(column).cast(field.type) for column, field in zip(columns, MATCHES, strict=True)], schema=MATCHES))
+        self._note(task, query_ids, judged, collection)
+
+    def _note(self, task: Task, query_ids: pa.Array, judged: Sequence[_Judged], collection: Collection) -> None:
+        """Books the candidates refused, and the lists that stay short by cause."""
+        owners = np.repeat(np.arange(len(judged)), [len(one.verdict.dropped) for one in judged])
+        dropped = [(one.positions[at], one.scores[at], reason) for one in judged for at, reason in one.verdict.dropped]
+        if dropped and self.own.drop_rows:
+            ids = collection.column("id", np.array([position for position, _, _ in dropped]))
+            details = [f"{name} {score / MILLION:.6f}" for name, (_, score, _) in zip(ids.to_pylist(), dropped, strict=True)]
+            codes = np.array([reason_position(reason) for _, _, reason in dropped], np.int8)
+            task.rejects.add_batch(query_ids.take(pa.array(owners)), codes, pa.array(details))
+        else:
+            for _, _, reason in dropped:
+                task.rejects.counts[reason] += 1
+        task.counts.numbers = dict(Counter(task.counts.numbers) + Counter(
+            name for one in judged for name in _why_short(one.verdict, len(collection), self.own.k)))
+
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How long lists are."""
+        queries, matches = counts.rows_in, counts.rows_out.get("matches", 0)
+        return {"k": self.own.k, "matches_a_query": round(matches / queries, 3) if queries else 0.0}
+
+
+class _Judged:
+    """A verdict and the candidates that it is about."""
+
+    def __init__(self, verdict: Verdict, positions: np.ndarray, scores: np.ndarray):
+        self.verdict, self.positions, self.scores = verdict, positions, scores
+
+
+def _why_short(verdict: Verdict, size: int, k: int) -> Iterator[str]:
+    """The names of what is counted of a list of fewer than k: that it is short, and the cause that would have to go first."""
+    if len(verdict.kept) == k:
+        return
+    yield "short_lists"
+    if size < k:
+        yield "short_by_collection"
+    elif len(verdict.kept) + len(verdict.dropped) >= k or not verdict.floored:
+        yield "short_by_guards"
+    else:
+        yield "short_by_floor"
+
+
+def _hits(batch: pa.RecordBatch) -> Hits:
+    positions, scores = (batch[name].values.to_numpy() for name in ("positions", "scores"))
+    return Hits(positions.reshape(batch.num_rows, -1), scores.reshape(batch.num_rows, -1).astype(np.int64))
+
+
+def _parts(collection: Collection, queries: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> tuple[pa.Array, pa.Array]:
+    """The cosines of features and of object counts, float32 [n], null where they are no part of the score."""
+    if WEIGHT_KEY not in collection.metadata:
+        return pa.nulls(len(positions), pa.float32()), pa.nulls(len(positions), pa.float32())
+    weight, visual = float(collection.metadata[WEIGHT_KEY]), int(collection.metadata[VISUAL_KEY])
+    out = np.zeros((2, len(positions)))
+    step = max(1, (1 << 22) // collection.width)
+    for start in range(0, len(positions), step):
+        here = slice(start, start + step)
+        products = doubles(queries[owners[here]]) * doubles(collection.take(positions[here]))
+        out[0, here], out[1, here] = products[:, :visual].sum(1), products[:, visual:].sum(1)
+    cosines = [pa.array(np.round(values / share, 6).astype(np.float32)) if share else pa.nulls(len(positions), pa.float32())
+               for values, share in zip(out, (1 - weight, weight), strict=True)]
+    return cosines[0], cosines[1]
+
+
+class ImageMatches(_Matches):
+    """For each image of the pairs, images of the collections without captions."""
+
+    name = "image_matches"
+    lists = "images"
+    vectors, neighbours, modality = "image_vectors", "image_neighbours", "image"
+
+    def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
+        assert isinstance(self.own, ImageRetrieval)
+        near = round(self.own.near_copy * MILLION)
+        return [Query(near, np.array([key]), Reason.COPY_OF_IMAGE, Reason.NEAR_COPY, phash)
+                for key, phash in zip(rows["key"].to_pylist(), rows["phash"].to_pylist(), strict=True)]
+
+    def _texts(self, task: Task, partitions: np.ndarray, rows: np.ndarray) -> pa.Array:
+        return pa.nulls(len(rows), pa.string())
+
+
+class TextMatches(_Matches):
+    """For each caption, sentences of the text collections."""
+
+    name = "text_matches"
+    lists = "texts"
+    vectors, neighbours, modality = "text_vectors", "text_neighbours", "text"
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """The captions' images besides, and the sentences themselves."""
+        return *super().reads, Input("pairs", "pairs"), Input("texts", "texts", "corpus")
+
+    def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
+        assert isinstance(self.own, TextRetrieval)
+        near = round(self.own.near_text * MILLION)
+        images = task.read("pairs", "pairs")["image_id"].take(rows["row"]).combine_chunks().dictionary_encode().indices.to_numpy()
+        keys, vectors = rows["key"].to_numpy(), vectors_of(rows)
+        starts = np.flatnonzero(np.diff(images, prepend=-1))  # captions of an image stand together
+        ends = np.append(starts[1:], len(images))
+        found = []
+        for start, end in zip(starts, ends, strict=True):
+            found += [Query(near, keys[start:end], Reason.SAME_TEXT, Reason.NEAR_TEXT, siblings=vectors[start:end])] * int(end - start)
+        return found
+
+    def _texts(self, task: Task, partitions: np.ndarray, rows: np.ndarray) -> pa.Array:
+        pieces, places = [], []
+        for partition in np.unique(partitions):
+            where = np.flatnonzero(partitions == partition)
+            text = task.read("texts", "texts", int(partition))["text"].take(pa.array(rows[where]))
+            pieces += text.chunks
+            places.append(where)
+        return pa.concat_arrays(pieces).take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
