@@ -35,10 +35,10 @@ class CorpusPairs:
 
     def pair(self, caption: int) -> PairTokens:
         """The row of `tokens` of a caption."""
-        return self.shards.pair(int(self.rows[caption]))
+        return self.shards.pairs_at(self.rows[[caption]])[0]
 
     def _regions(self, image: int) -> ImageRegions:
-        return self.shards.regions(self.shards.image(int(self.rows[self._firsts[image]]), alone=False))
+        return self.shards.regions(self.shards.images_at(self.rows[[self._firsts[image]]], alone=False)[0])
 
 
 @dataclass(frozen=True)

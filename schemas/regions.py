@@ -56,19 +56,37 @@ class ImageRegions:
     @property
     def geometry_5(self) -> np.ndarray:
         """UNIMO's location, float32 [n, 5]: x1/W, y1/H, x2/W, y2/H, area/(W H)."""
-        scaled = self._scaled()
-        area = (scaled[:, 2] - scaled[:, 0]) * (scaled[:, 3] - scaled[:, 1])
-        return np.column_stack([scaled, area]).astype(np.float32)
+        return geometry(self.boxes, self.width, self.height, 5)
 
     @property
     def geometry_7(self) -> np.ndarray:
         """UNITER's location, float32 [n, 7]: x1, y1, x2, y2, w, h, w h, all normalised."""
-        scaled = self._scaled()
-        wide, tall = scaled[:, 2] - scaled[:, 0], scaled[:, 3] - scaled[:, 1]
-        return np.column_stack([scaled, wide, tall, wide * tall]).astype(np.float32)
+        return geometry(self.boxes, self.width, self.height, 7)
 
-    def _scaled(self) -> np.ndarray:
-        return self.boxes / np.array([self.width, self.height, self.width, self.height], np.float32)
+
+class Shown(NamedTuple):
+    """What of one image's regions every batch holds: as in `ImageRegions`."""
+
+    width: int
+    height: int
+    boxes: np.ndarray
+    features: np.ndarray
+    confidence: np.ndarray | None
+
+
+def geometry(boxes: np.ndarray, width: np.ndarray | int, height: np.ndarray | int, numbers: int) -> np.ndarray:
+    """The location of boxes, float32 [..., numbers]: UNIMO's 5 numbers or UNITER's 7.
+
+    boxes: float32 [..., 4] (xyxy, px). width, height: of the images, px, in shapes that broadcast with [...].
+    """
+    found = np.empty((*boxes.shape[:-1], numbers), np.float32)
+    np.divide(boxes[..., ::2], np.asarray(width, np.float32)[..., None], out=found[..., 0:4:2])
+    np.divide(boxes[..., 1::2], np.asarray(height, np.float32)[..., None], out=found[..., 1:4:2])
+    wide, tall = found[..., 2] - found[..., 0], found[..., 3] - found[..., 1]
+    if numbers == 7:
+        found[..., 4], found[..., 5] = wide, tall
+    found[..., -1] = wide * tall
+    return found
 
 
 def class_names(schema: pa.Schema) -> list[str] | None:
@@ -98,6 +116,11 @@ class RegionFile(RowFile):
         index, at = self.locate(row)
         return self._columns(index).image(at)
 
+    def shown(self, row: int) -> Shown:
+        """Size, boxes, features and confidence of row `row`, without the cost of the rest. Raises IndexError outside [0, len)."""
+        index, at = self.locate(row)
+        return self._columns(index).shown(at)
+
     def image_ids(self) -> list[str]:
         """The image id of each row."""
         return list(self.read(["image_id"])["image_id"].to_pylist())
@@ -119,7 +142,7 @@ class _List(NamedTuple):
     valid: bool [rows], or None if no row is null. holes: bool [N], which items are null, or None.
     """
 
-    starts: np.ndarray
+    starts: list[int]
     values: np.ndarray
     valid: np.ndarray | None
     holes: np.ndarray | None
@@ -132,10 +155,10 @@ class _List(NamedTuple):
         holes = None if width or not items.null_count else items.is_null().to_numpy(zero_copy_only=False)
         values = items.to_numpy(zero_copy_only=holes is None)
         valid = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else None
-        return cls(column.offsets.to_numpy(), values.reshape(-1, width) if width else values, valid, holes)
+        return cls(column.offsets.to_pylist(), values.reshape(-1, width) if width else values, valid, holes)
 
-    def __getitem__(self, row: int) -> np.ndarray | None:  # type: ignore[override]
-        """The row's values; None when the row or any of its items is null."""
+    def row(self, row: int) -> np.ndarray | None:
+        """The row\'s values; None when the row or any of its items is null."""
         if self.valid is not None and not self.valid[row]:
             return None
         start, end = self.starts[row], self.starts[row + 1]
@@ -146,8 +169,8 @@ class _Columns(NamedTuple):
     """A record batch of regions as arrays."""
 
     image_ids: pa.StringArray
-    width: np.ndarray
-    height: np.ndarray
+    width: list[int]
+    height: list[int]
     boxes: _List
     features: _List
     confidence: _List
@@ -157,14 +180,17 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> _Columns:
-        return cls(batch["image_id"], batch["width"].to_numpy(), batch["height"].to_numpy(),
+        return cls(batch["image_id"], batch["width"].to_pylist(), batch["height"].to_pylist(),
                    *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
 
-    def image(self, row: int) -> ImageRegions:
-        boxes, features = self.boxes[row], self.features[row]
+    def shown(self, row: int) -> Shown:
+        boxes, features = self.boxes.row(row), self.features.row(row)
         assert boxes is not None and features is not None
-        return ImageRegions(self.image_ids[row].as_py(), int(self.width[row]), int(self.height[row]), boxes, features,
-                            self.confidence[row], self.soft_labels[row], self.classes[row], self.attributes[row])
+        return Shown(self.width[row], self.height[row], boxes, features, self.confidence.row(row))
+
+    def image(self, row: int) -> ImageRegions:
+        return ImageRegions(self.image_ids[row].as_py(), *self.shown(row), self.soft_labels.row(row), self.classes.row(row),
+                            self.attributes.row(row))
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:

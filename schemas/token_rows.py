@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,41 +32,66 @@ class Ragged(NamedTuple):
     @property
     def lengths(self) -> np.ndarray:
         """The length of each."""
-        return np.diff(self.starts)
+        return np.asarray(self.starts[1:] - self.starts[:-1])
 
 
-@dataclass(frozen=True)
+def _flat(name: str) -> Any:
+    return property(lambda pair: pair._columns.flat(name).at(pair._at), doc=f"`{name}`, a view of the file where it is local.")
+
+
+def _nested(name: str) -> Any:
+    def texts(pair: PairTokens) -> Ragged:
+        starts, rows = pair._columns.nested(name)
+        return Ragged(rows.starts[starts[pair._at]:starts[pair._at + 1] + 1], rows.values)
+
+    return property(texts, doc=f"`{name}`, views of the file where it is local.")
+
+
 class PairTokens:
-    """One pair; what the columns hold is told in `schemas/tokens.py`. Arrays are views of the file where it is local."""
+    """One pair; what the columns hold is told in `schemas/tokens.py`. Nothing is read before it is asked for."""
 
-    pair_id: str
-    caption: np.ndarray
-    positives: Ragged
-    positive_keys: np.ndarray
-    negatives: Ragged
-    negative_keys: np.ndarray
-    negative_kinds: np.ndarray
-    negative_scores: np.ndarray
-    matched_images: np.ndarray
-    matched_texts: np.ndarray
+    __slots__ = ("_at", "_columns")
+
+    def __init__(self, columns: _Columns, at: int):
+        self._columns, self._at = columns, at
+
+    @property
+    def pair_id(self) -> str:
+        """The pair's id."""
+        return str(self._columns.ids[self._at])
+
+    caption: np.ndarray = _flat("caption")
+    positives: Ragged = _nested("positives")
+    positive_keys: np.ndarray = _flat("positive_keys")
+    negatives: Ragged = _nested("negatives")
+    negative_keys: np.ndarray = _flat("negative_keys")
+    negative_kinds: np.ndarray = _flat("negative_kinds")
+    negative_scores: np.ndarray = _flat("negative_scores")
+    matched_images: np.ndarray = _flat("matched_images")
+    matched_texts: np.ndarray = _flat("matched_texts")
 
 
 class _Columns:
-    """A record batch of `tokens` as arrays."""
+    """A record batch of `tokens`, whose columns become arrays when they are first read."""
 
     def __init__(self, batch: pa.RecordBatch):
-        self._ids = batch["pair_id"]
-        self._flat = {name: Ragged.of(batch[name]) for name in (
-            "caption", "positive_keys", "negative_keys", "negative_kinds", "negative_scores", "matched_images", "matched_texts")}
-        self._nested = {name: (batch[name].offsets.to_numpy(), Ragged.of(batch[name].values)) for name in ("positives", "negatives")}
+        self.batch, self.ids = batch, batch["pair_id"]
+        self._held: dict[str, Any] = {}
 
-    def row(self, at: int) -> PairTokens:
-        return PairTokens(self._ids[at].as_py(), positives=self._texts("positives", at), negatives=self._texts("negatives", at),
-                          **{name: column.at(at) for name, column in self._flat.items()})
+    def flat(self, name: str) -> Ragged:
+        """A list column of numbers."""
+        if name not in self._held:
+            self._held[name] = Ragged.of(self.batch[name])
+        found: Ragged = self._held[name]
+        return found
 
-    def _texts(self, name: str, at: int) -> Ragged:
-        starts, texts = self._nested[name]
-        return Ragged(texts.starts[starts[at]:starts[at + 1] + 1], texts.values)
+    def nested(self, name: str) -> tuple[np.ndarray, Ragged]:
+        """A list column of texts: where each row's start, and the texts."""
+        if name not in self._held:
+            column = self.batch[name]
+            self._held[name] = column.offsets.to_numpy(), Ragged.of(column.values)
+        found: tuple[np.ndarray, Ragged] = self._held[name]
+        return found
 
 
 class TokenFile(RowFile):
@@ -80,7 +104,7 @@ class TokenFile(RowFile):
     def __getitem__(self, row: int) -> PairTokens:
         """The pair in row `row`. Raises IndexError outside of [0, len)."""
         index, at = self.locate(row)
-        return self._arrays(index).row(at)
+        return PairTokens(self._arrays(index), at)
 
 
 class TextFile(RowFile):

@@ -6,6 +6,7 @@ rows, depend on its rank too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,10 +22,11 @@ from model.data.settings import DataSettings
 from model.data.shards import ImageAt, Shards
 from model.masking import Masking, cut_fragments, draw_mismatches, mask_regions, mask_tokens
 from schemas.ids import counter_rng
-from schemas.regions import ImageRegions
+from schemas.regions import ImageRegions, Shown, geometry
 from schemas.token_rows import PairTokens
 
 LEAST_WEIGHT = 0.1
+_ROOMS = 3  # batches whose memory is kept at hand, beside the newest
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,22 @@ class _Gathered:
         return Group(_ints(self.rows), _ints(self.owners), torch.tensor(self.weights, dtype=torch.float32), _ints(self.kinds))
 
 
+class Room:
+    """Memory of features, taken again once nobody holds it any more: fresh memory costs about as much as what is copied there."""
+
+    def __init__(self) -> None:
+        self._held: list[np.ndarray] = []
+
+    def array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """An array float16 of this shape, with whatever was there before."""
+        size = int(np.prod(shape))
+        free = next((at for at, held in enumerate(self._held) if sys.getrefcount(held) == 3), None)  # the list, `held`, the argument
+        if free is None or len(self._held[free]) < size:
+            self._held = [held for at, held in enumerate(self._held) if at != free][-_ROOMS:] + [np.empty(size, np.float16)]
+            free = -1
+        return self._held[free][:size].reshape(shape)
+
+
 class Collator:
     """Makes batches of the rows of a stream.
 
@@ -82,39 +100,40 @@ class Collator:
 
     def __init__(self, shards: Shards, settings: DataSettings, vocabulary: Vocabulary, seed: int, masking: Masking, wanted: Wanted):
         self._shards, self._settings, self._vocabulary, self._seed = shards, settings, vocabulary, seed
-        self._masking, self._wanted = masking, wanted
+        self._masking, self._wanted, self._room = masking, wanted, Room()
+        # What the corpus has none of is not looked for in every row.
+        self._none = {name for name in ("positives", "matched_images", "matched_texts") if shards.manifest.counts.numbers.get(name) == 0}
 
     def pairs(self, rows: np.ndarray, siblings: Sequence[np.ndarray], epoch: int, place: str) -> Batch:
         """A batch of P pairs: their rows, int64 [P]; for each the other rows of its image that are not left out; where it is read."""
-        pairs, texts, index = [self._shards.pair(int(row)) for row in rows], _TextRows(), self._shards.pairs.columns
-        images = [self._shards.image(int(row), alone=False) for row in rows]
+        pairs, texts, index = self._shards.pairs_at(rows), _TextRows(), self._shards.pairs.columns
+        images = self._shards.images_at(rows, alone=False)
         for pair, key in zip(pairs, index["key"][rows].tolist(), strict=True):
             texts.add(pair.caption, key)
         positives = self._positives(rows, pairs, siblings, epoch, texts)
         negatives = self._negatives(rows, pairs, epoch, texts)
         matched_texts, true_texts = self._matched_texts(rows, pairs, epoch, texts)
         matched_images, true_images, more, more_keys = self._matched_images(rows, pairs, epoch)
-        regions = [self._shards.regions(at) for at in (*images, *more)]
         keys = index["image_key"][rows].tolist() + more_keys
         draws = [(epoch, int(row)) for row in rows]
         names = tuple(pair.pair_id for pair in pairs)
-        shown, written = self._images(regions, keys, "pairs", draws), self._texts(texts, "pairs", draws)
-        known_texts = _known(self._own_keys(rows), [pair.positive_keys for pair in pairs], true_texts)
+        shown, written = self._images([*images, *more], keys, "pairs", draws), self._texts(texts, "pairs", draws)
+        positive_keys = [] if "positives" in self._none else [pair.positive_keys for pair in pairs]
+        known_texts = _known(self._own_keys(rows), positive_keys, true_texts)
         known_images = _known(true_images)
         batch = Batch("pairs", names, shown, written, positives, negatives, matched_images, matched_texts, known_texts, known_images)
         return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", place))
 
     def images(self, rows: np.ndarray, epoch: int) -> Batch:
         """A batch of images alone."""
-        at = [self._shards.image(int(row), alone=True) for row in rows]
-        regions = [self._shards.regions(one) for one in at]
+        at = self._shards.images_at(rows, alone=True)
         keys = self._shards.images.columns["image_key"][rows].tolist()
-        shown = self._images(regions, keys, "images", [(epoch, int(row)) for row in rows])
-        return Batch("images", tuple(one.image_id for one in regions), shown)
+        shown = self._images(at, keys, "images", [(epoch, int(row)) for row in rows])
+        return Batch("images", tuple(self._shards.regions(one).image_id for one in at), shown)
 
     def texts(self, rows: np.ndarray, epoch: int) -> Batch:
         """A batch of texts alone, joined in longer rows where the settings say so."""
-        found, texts, names, draws = [self._shards.text(int(row)) for row in rows], _TextRows(), [], []
+        found, texts, names, draws = self._shards.texts_at(rows), _TextRows(), [], []
         keys = self._shards.texts.columns["key"][rows]
         room = self._settings.max_tokens - 2
         alone = [[at] for at in range(len(found))]
@@ -129,11 +148,13 @@ class Collator:
     def _positives(self, rows: np.ndarray, pairs: Sequence[PairTokens], siblings: Sequence[np.ndarray], epoch: int,
                    texts: _TextRows) -> Group:
         found, key, number = _Gathered(), key_of(self._seed, epoch, "positives"), self._settings.positives
-        lengths = [pair.positives.lengths for pair in pairs]
+        if not number:
+            return found.group()
+        lengths = [np.zeros(0, int)] * len(pairs) if "positives" in self._none else [pair.positives.lengths for pair in pairs]
         owners, indices = draw(rows, _counts(lengths), number, key, self._short(lengths))
         companions = [(int(owner), pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
                       for owner, index in zip(owners, indices, strict=True)]
-        if number and self._settings.siblings:
+        if self._settings.siblings:
             companions += self._siblings(rows, siblings, set(owners.tolist()), key)
         for owner, tokens, text_key in sorted(companions, key=lambda companion: companion[0]):
             found.add(texts.add(tokens, text_key), owner)
@@ -145,14 +166,14 @@ class Collator:
         keys = self._shards.pairs.columns["key"]
         lists = [own[keys[own] != keys[rows[at]]] if at not in served else own[:0] for at, own in enumerate(siblings)]
         owners, indices = draw(rows, _counts(lists), 1, key)
-        found = []
-        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
-            other = int(lists[owner][index])
-            found.append((owner, self._shards.pair(other).caption, int(keys[other])))
-        return found
+        others = np.array([lists[owner][index] for owner, index in zip(owners, indices, strict=True)], np.int64)
+        captions = [pair.caption for pair in self._shards.pairs_at(others)]
+        return list(zip(owners.tolist(), captions, keys[others].tolist(), strict=True))
 
     def _negatives(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> Group:
         found = _Gathered()
+        if not any(self._settings.negatives.values()):
+            return found.group()
         owners, indices = draw_by_kind(rows, [pair.negative_kinds for pair in pairs], self._settings.negatives,
                                        key_of(self._seed, epoch, "negatives"), self._short([pair.negatives.lengths for pair in pairs]))
         for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
@@ -170,7 +191,7 @@ class Collator:
 
     def _matched_texts(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> tuple[Group, list[np.ndarray]]:
         """The drawn ones, and the keys of all."""
-        found, lists = _Gathered(), [pair.matched_texts for pair in pairs]
+        found, lists = _Gathered(), [] if "matched_texts" in self._none else [pair.matched_texts for pair in pairs]
         if not any(map(len, lists)):
             return found.group(), []
         places, keys = self._shards.find_texts(np.concatenate(lists))
@@ -178,15 +199,15 @@ class Collator:
         owners, indices = draw(rows, _counts(lists), self._settings.matched_texts, key_of(self._seed, epoch, "matched texts"),
                                lengths + 2 <= self._settings.max_tokens)
         ends = np.cumsum(_counts(lists))
-        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
-            at = int(ends[owner]) - len(lists[owner]) + index
-            found.add(texts.add(self._shards.text(int(places[at]))[1], int(keys[at])), owner)
+        chosen = (ends - _counts(lists))[owners] + indices
+        for owner, (_, tokens), key in zip(owners.tolist(), self._shards.texts_at(places[chosen]), keys[chosen].tolist(), strict=True):
+            found.add(texts.add(tokens, key), owner)
         return found.group(), [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
 
     def _matched_images(self, rows: np.ndarray, pairs: Sequence[PairTokens],
                         epoch: int) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
         """The drawn ones, the keys of all, and where the drawn ones are, with their keys."""
-        found, lists = _Gathered(), [pair.matched_images for pair in pairs]
+        found, lists = _Gathered(), [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
         more: list[ImageAt] = []
         more_keys: list[int] = []
         if not any(map(len, lists)):
@@ -216,17 +237,17 @@ class Collator:
         begins, ends = (np.searchsorted(images, images[rows], side) for side in ("left", "right"))
         return [columns["key"][begin:end] for begin, end in zip(begins, ends, strict=True)]
 
-    def _images(self, regions: Sequence[ImageRegions], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
+    def _images(self, at: Sequence[ImageAt], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
         """All images of a batch; those of the stream are masked, companions only if that is wanted."""
-        made = image_table(regions, keys, self._settings)
+        made = image_table([self._shards.shown(one) for one in at], keys, self._settings, self._room)
         if not self._wanted.regions:
             return made
         boxes, counts = made.boxes.numpy(), made.counts.numpy()
         hidden = np.zeros(boxes.shape[:2], bool)
-        for at, rng in enumerate(self._generators("regions", stream, draws, keys)):
-            hidden[at:at + 1] = mask_regions(boxes[at:at + 1], counts[at:at + 1], self._masking, rng)
-        soft_labels = read_soft_labels(regions[:len(draws)], hidden) if self._wanted.soft_labels else None
-        return replace(made, hidden=torch.from_numpy(hidden), soft_labels=soft_labels)
+        for row, rng in enumerate(self._generators("regions", stream, draws, keys)):
+            hidden[row:row + 1] = mask_regions(boxes[row:row + 1], counts[row:row + 1], self._masking, rng)
+        wanted = [self._shards.regions(one) for one in at[:len(draws)]] if self._wanted.soft_labels else []
+        return replace(made, hidden=torch.from_numpy(hidden), soft_labels=read_soft_labels(wanted, hidden))
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
         """All texts of a batch; those of the stream are masked, companions only if that is wanted."""
@@ -253,20 +274,22 @@ class Collator:
         return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
 
 
-def image_table(regions: Sequence[ImageRegions], keys: Sequence[int], settings: DataSettings) -> Images:
-    """Images padded to one of a few numbers of regions, without masks."""
-    dim = regions[0].features.shape[1]
+def image_table(regions: Sequence[Shown | ImageRegions], keys: Sequence[int], settings: DataSettings, room: Room | None = None) -> Images:
+    """Images padded to one of a few numbers of regions, without masks. room: where the memory of the features comes from."""
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
     width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
-    features = torch.empty((len(regions), width, dim), dtype=torch.float16)
-    boxes, confidence = torch.zeros((len(regions), width, settings.geometry)), torch.zeros((len(regions), width))
-    views = features.numpy(), boxes.numpy(), confidence.numpy()
-    for at, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
-        views[0][at, :count], views[0][at, count:] = one.features[:count], 0
-        views[1][at, :count] = (one.geometry_5 if settings.geometry == 5 else one.geometry_7)[:count]
-        if one.confidence is not None:
-            views[2][at, :count] = one.confidence[:count]
-    return Images(features, boxes, confidence, torch.from_numpy(counts), _ints(keys), bool((counts == width).all()))
+    features = (room or Room()).array((len(regions), width, regions[0].features.shape[1]))
+    for row, one, count in zip(features, regions, counts.tolist(), strict=True):
+        row[:count], row[count:] = one.features[:count], 0
+    held = np.arange(width) < counts[:, None]
+    boxes, confidence = np.zeros((*held.shape, 4), np.float32), np.zeros(held.shape, np.float32)
+    boxes[held] = np.concatenate([one.boxes[:width] for one in regions])
+    confidence[held] = np.concatenate([np.zeros(len(one.boxes[:width])) if one.confidence is None else one.confidence[:width]
+                                       for one in regions])
+    sizes = np.array([(one.width, one.height) for one in regions])
+    located = geometry(boxes, sizes[:, :1], sizes[:, 1:], settings.geometry)
+    return Images(torch.from_numpy(features), torch.from_numpy(located), torch.from_numpy(confidence), torch.from_numpy(counts),
+                  _ints(keys), bool(held.all()))
 
 
 def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: DataSettings, vocabulary: Vocabulary) -> Texts:

@@ -13,7 +13,7 @@ from schemas import files
 from schemas.corpus import WHOLE, open_corpus
 from schemas.errors import CorpusError, SchemaError
 from schemas.manifest import StageManifest, fingerprint
-from schemas.regions import ImageRegions, RegionFile
+from schemas.regions import ImageRegions, RegionFile, Shown
 from schemas.store import TableFile
 from schemas.tables import name_of
 from schemas.token_rows import PairTokens, TextFile, TokenFile
@@ -77,24 +77,30 @@ class Shards:
                     return found.soft_labels is not None
         return False
 
-    def pair(self, row: int) -> PairTokens:
-        """A pair."""
-        partition, here = self.pairs.locate(row)
-        return _held(self._tokens[partition])[here]
+    def pairs_at(self, rows: np.ndarray) -> list[PairTokens]:
+        """The pairs in these rows."""
+        return [_held(self._tokens[partition])[row] for partition, row in self.pairs.locate(rows)]
 
-    def text(self, row: int) -> tuple[str, np.ndarray]:
-        """Id and tokens of a sentence."""
-        partition, here = self.texts.locate(row)
-        return _held(self._texts[partition])[here]
+    def texts_at(self, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Id and tokens of the sentences in these rows."""
+        return [_held(self._texts[partition])[row] for partition, row in self.texts.locate(rows)]
 
-    def image(self, row: int, alone: bool) -> ImageAt:
-        """Where the regions of the image of a pair, or of one of the images alone, are."""
+    def images_at(self, rows: np.ndarray, alone: bool) -> list[ImageAt]:
+        """Where the regions of the images of pairs, or of images alone, are."""
         index = self.images if alone else self.pairs
-        return ImageAt(alone, index.locate(row)[0], int(index.columns["region_row"][row]))
+        return [ImageAt(alone, partition, row) for partition, row in zip(
+            index.partitions(rows).tolist(), index.columns["region_row"][rows].tolist(), strict=True)]
 
     def regions(self, at: ImageAt) -> ImageRegions:
-        """The regions of an image."""
-        return _held((self._image_regions if at.alone else self._regions)[at.partition])[at.row]
+        """The regions of an image, with everything that is known of them."""
+        return self._file(at)[at.row]
+
+    def shown(self, at: ImageAt) -> Shown:
+        """The regions of an image as every batch holds them."""
+        return self._file(at).shown(at.row)
+
+    def _file(self, at: ImageAt) -> RegionFile:
+        return _held((self._image_regions if at.alone else self._regions)[at.partition])
 
     def find_images(self, places: np.ndarray) -> list[tuple[ImageAt, int] | None]:
         """Where the images of these placements are, and their keys; None for those without regions."""
@@ -103,7 +109,8 @@ class Shards:
         for first, second in zip(alone.tolist(), paired.tolist(), strict=True):
             index, row = (self.images, first) if first >= 0 else (self.pairs, second)
             shown = row >= 0 and index.columns["regions"][row] > 0
-            found.append((self.image(row, first >= 0), int(index.columns["image_key"][row])) if shown else None)
+            at = self.images_at(np.array([row]), first >= 0)[0]
+            found.append((at, int(index.columns["image_key"][row])) if shown else None)
         return found
 
     def find_texts(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,10 +180,14 @@ class Index:
         whole = pa.concat_tables([schema.empty_table(), *(table for table in partitions if table is not None)])
         self.columns = {name: _numbers(whole[name]) for name in schema.names}
 
-    def locate(self, row: int) -> tuple[int, int]:
-        """Partition and row in it."""
-        partition = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return partition, row - int(self._starts[partition])
+    def partitions(self, rows: np.ndarray) -> np.ndarray:
+        """The partition of each row."""
+        return np.searchsorted(self._starts, rows, side="right") - 1
+
+    def locate(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """Partition, and row in it, of each row."""
+        found = self.partitions(rows)
+        return list(zip(found.tolist(), (rows - self._starts[found]).tolist(), strict=True))
 
     def find(self, column: str, values: np.ndarray) -> np.ndarray:
         """The first row, int64 [n], that has each value in an ascending column; -1 where none has."""

@@ -37,7 +37,7 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
 
 
 def test_no_corpus(tmp_path):
-    with pytest.raises(CorpusError, match="there is no corpus at"):
+    with pytest.raises(CorpusError, match="no corpus at"):
         batches(str(tmp_path / "none"))
 
 
