@@ -1,4 +1,4 @@
-"""The final join: partition p of every table becomes shard p of `examples`, what the trainer reads.
+"""The final join: partition p of every table becomes shard p of `examples`, the trainer's input.
 
 Map-only: everything that is known of a pair lies in the same partition of its table, so no row moves between partitions.
 """
@@ -23,9 +23,9 @@ _MATCHED = EXAMPLES.field("matches_image").type
 
 
 class Join(Stage[NoParams]):
-    """Writes `examples`: each pair with its image's place, positives, negatives and matches.
+    """Writes `examples`: each pair with its image's location, positives, negatives and matches.
 
-    Joins whatever stages write `rewrites`, in the order in which they run, which is that of an example's lists.
+    Joins all stages that write `rewrites`; an example's lists follow the order in which those stages run.
     """
 
     name = "examples"
@@ -52,7 +52,7 @@ class Join(Stage[NoParams]):
 
 
 class RewriteCursor:
-    """Walks a partition's rewrites, whose rows stand in the order of its pairs, holding no more than a few batches."""
+    """Reads a partition's rewrites, whose rows are in the order of its pairs, holding only a few batches at a time."""
 
     def __init__(self, task: Task, stage: str):
         self._file = task.open(stage, "rewrites")
@@ -60,9 +60,9 @@ class RewriteCursor:
         self._held: pa.Table | None = None
 
     def take(self, pair_ids: pa.Array) -> pa.Table:
-        """The rewrites of these pairs, which must follow those of the call before.
+        """The rewrites of these pairs, which must follow those of the previous call.
 
-        Raises ValueError when the file is seen to be in another order.
+        Raises ValueError if the file turns out to be in another order.
         """
         wanted = pair_ids.combine_chunks() if isinstance(pair_ids, pa.ChunkedArray) else pair_ids
         while self._next < self._file.num_batches and (self._held is None or not self._held.num_rows or pc.is_in(
@@ -80,15 +80,15 @@ class RewriteCursor:
         return taken
 
     def finish(self) -> None:
-        """Raises ValueError unless every rewrite was taken."""
+        """Raises ValueError if any rewrite was not taken."""
         if self._next < self._file.num_batches or (self._held is not None and self._held.num_rows):
             raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
 
 
 class QueryMatches:
-    """A partition's `matches` of one stage, by query. Memory: the partition's query ids, and the rows that are asked for.
+    """A partition's `matches` of one stage, by query. Holds the partition's query ids and the requested rows in memory.
 
-    Raises ValueError when the rows of a query do not stand together.
+    Raises ValueError if the rows of a query are not adjacent.
     """
 
     def __init__(self, matches: pa.Table):
@@ -100,10 +100,10 @@ class QueryMatches:
         self._queries = ids.take(pa.array(self._starts))
         self.modality = matches["modality"][0].as_py() if len(ids) else None
         if len(self._queries.unique()) != len(self._queries):
-            raise ValueError("matches of one query do not stand together")
+            raise ValueError("matches of one query are not adjacent")
 
     def take(self, query_ids: pa.Array) -> pa.ListArray:
-        """The matches of n queries, as `examples` has them."""
+        """The matches of n queries in the form of the `examples` column."""
         found = pc.index_in(query_ids, value_set=self._queries).to_numpy(zero_copy_only=False)
         known = ~np.isnan(found.astype(np.float64))
         at = np.where(known, found, 0).astype(np.int64)
@@ -119,7 +119,7 @@ class QueryMatches:
 
 
 def _region_ids(task: Task) -> pa.Array:
-    """The image of each row of the partition's `regions`; their features are not read."""
+    """The image id of each row of the partition's `regions`; features are not read."""
     with task.open("regions", "regions") as file:
         ids = [batch["image_id"] for batch in file.batches()]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
@@ -127,7 +127,7 @@ def _region_ids(task: Task) -> pa.Array:
 
 def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table],
                region_ids: pa.Array | None = None, matches: Sequence[QueryMatches] = ()) -> pa.RecordBatch:
-    """`examples` of n pairs.
+    """The `examples` rows of n pairs.
 
     Args:
         pairs: n rows of `pairs`.
@@ -159,7 +159,7 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 
 def _rewrites(pair_ids: pa.Array, tables: Sequence[pa.Table], polarity: str, kind: pa.ListType) -> pa.ListArray:
-    """The rewrites of one polarity as a list a pair, first table first, in their order there."""
+    """The rewrites of one polarity, one list per pair, ordered by table and then as in the table."""
     pieces, owners = [], []
     for table in tables:
         kept = table.filter(pc.equal(table["polarity"].cast(pa.string()), polarity))
@@ -180,7 +180,7 @@ def _rewrites(pair_ids: pa.Array, tables: Sequence[pa.Table], polarity: str, kin
 
 
 def _first_score(scores: pa.ListArray) -> pa.Array:
-    """The value of each rewrite's first score, null where it has none, float32 [n]."""
+    """The value of each rewrite's first score, null if it has none, float32 [n]."""
     lengths = pc.list_value_length(scores).to_numpy(zero_copy_only=False)
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     values = pc.struct_field(scores.flatten(), 1)

@@ -32,7 +32,7 @@ def rewrite(pair_id, text, polarity, scores=()):
 
 
 def write(corpus, stage, tables):
-    """Writes tables as a finished stage: files and the record that commits them."""
+    """Writes tables as a completed stage: files and the record that commits them."""
     from schemas.manifest import Counts, TaskRecord
     from schemas.seals import write_sealed
 
@@ -45,11 +45,11 @@ def write(corpus, stage, tables):
 
 
 def make(corpus, owners, seed=0):
-    """A partition of pairs, two an image, and two stages of rewrites; `owners`: how many of each stage each pair has."""
+    """A partition of pairs, two per image, and two stages of rewrites; `owners`: number of rewrites of each stage for each pair."""
     pairs = [{"pair_id": f"p{n:04d}", "image_id": f"s/{n // 2}", "caption": f"caption {n}", "source": "s"} for n in range(len(owners))]
     images = [{"image_id": f"s/{n}", "source": "s", "uri": f"/photos/{n}.jpg", "offset": None, "length": None, "width": 10 + n,
                "height": 20, "sha256": bytes(32)} for n in range((len(owners) + 1) // 2)]
-    random.Random(seed).shuffle(images)  # the join must not lean on their order
+    random.Random(seed).shuffle(images)  # the join must not depend on their order
     first, second = [], []
     for pair, (one, two) in zip(pairs, owners, strict=True):
         first += [rewrite(pair["pair_id"], f"{pair['caption']} near {n}", "negative", [("cosine", 0.5), ("own", 0.1)]) for n in range(one)]
@@ -61,7 +61,7 @@ def make(corpus, owners, seed=0):
 
 
 def expected(pairs, images, rewrites):
-    """The join, said plainly."""
+    """A plain reference implementation of the join."""
     for pair in pairs:
         own = [row for row in rewrites if row["pair_id"] == pair["pair_id"]]
         image = images[pair["image_id"]]
@@ -81,7 +81,7 @@ def joined(corpus):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=40))
-def test_the_join_is_what_it_says(tmp_path_factory, owners):
+def test_the_join_equals_the_reference(tmp_path_factory, owners):
     corpus = Corpus(str(tmp_path_factory.mktemp("c")), 1)
     parts = make(corpus, owners)
     table = joined(corpus)
@@ -110,7 +110,7 @@ def test_rewrites_out_of_order_are_refused(tmp_path):
         cursor.finish()
 
 
-def test_rewrites_of_strangers_are_refused(tmp_path):
+def test_rewrites_of_unknown_pairs_are_refused(tmp_path):
     corpus = Corpus(str(tmp_path), 1)
     make(corpus, [(1, 0), (1, 0)])
     write(corpus, "other", {"rewrites": rewrites_table([rewrite("p9999", "x", "negative")])})
@@ -120,7 +120,7 @@ def test_rewrites_of_strangers_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Two shards of examples, and what they hold."""
+    """Two shards of examples and the rows that they contain."""
     rows = []
     for _ in range(2):
         corpus = Corpus(str(tmp_path_factory.mktemp("c")), 1)

@@ -1,1 +1,1 @@
-"""Scene graphs of captions as a table, and the vocabulary counted over them."""
+"""Scene graphs of captions as a table, and the vocabulary counted from them."""

@@ -1,4 +1,4 @@
-"""Scene graphs of captions: the stage that parses every caption, and the graphs as Arrow."""
+"""The stage that parses captions into scene graphs, and the graphs' Arrow form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, Object
 from transforms.swaps.settings import SwapSettings
 
 _NODES: dict[str, Any] = {"objects": ObjectNode, "attributes": AttributeNode, "relations": RelationNode, "counts": CountNode}
-# Fields of the schema in the order of the node's own fields.
+# For each field of a node, the index of its field in the schema.
 _ORDER = {
     column: [GRAPHS.field(column).type.value_type.get_field_index(name) for name in node._fields]
     for column, node in _NODES.items()
@@ -27,7 +27,7 @@ _ORDER = {
 
 
 def graph_batch(pair_ids: pa.Array, graphs: Sequence[Graph]) -> pa.RecordBatch:
-    """`graphs` rows of n pairs. Raises ValueError when there are not as many graphs as pairs."""
+    """The `graphs` rows of n pairs. Raises ValueError unless there is one graph per pair."""
     if len(pair_ids) != len(graphs):
         raise ValueError(f"{len(graphs)} graphs for {len(pair_ids)} pairs")
     columns = [_column(name, [getattr(graph, name) for graph in graphs]) for name in _NODES]
@@ -39,14 +39,14 @@ def _column(name: str, rows: list[list[Any]]) -> pa.ListArray:
     offsets = np.zeros(len(rows) + 1, dtype=np.int32)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     values: list[Any] = list(zip(*chain.from_iterable(rows), strict=True)) or [()] * struct.num_fields
-    fields = [pa.array([], struct.field(place).type) for place in range(struct.num_fields)]
-    for own, place in enumerate(_ORDER[name]):
-        fields[place] = pa.array(values[own], struct.field(place).type)
+    fields = [pa.array([], struct.field(index).type) for index in range(struct.num_fields)]
+    for own, index in enumerate(_ORDER[name]):
+        fields[index] = pa.array(values[own], struct.field(index).type)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(fields, fields=list(struct)))
 
 
 def read_graphs(batch: pa.RecordBatch | pa.Table) -> Iterator[Graph]:
-    """The graphs of a batch, row by row: what `graph_batch` wrote."""
+    """The graphs of a batch written by `graph_batch`, row by row."""
     parts = [_read_nodes(batch[name], name) for name in _NODES]
     for objects, attributes, relations, counts in zip(*parts, strict=True):
         yield Graph(objects, attributes, relations, counts)
@@ -64,9 +64,9 @@ def _read_nodes(column: pa.Array | pa.ChunkedArray, name: str) -> Iterator[list[
 
 
 class ParseCaptions(Stage[SwapSettings]):
-    """Writes `graphs`: one row a pair, in the order of the pairs. A caption that the parser fails on becomes a reject.
+    """Writes `graphs`: one row per pair, in the order of the pairs. A caption that the parser fails on becomes a reject.
 
-    Raises ValueError when the settings name no parser, or one whose package or model is missing.
+    Raises ValueError if the settings name an unknown parser, or one whose package or model is missing.
     """
 
     name = "graphs"
@@ -81,11 +81,11 @@ class ParseCaptions(Stage[SwapSettings]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Engine and rules; the path of the model is not among them."""
+        """The fingerprints of the engine and the rules; excludes the model's path."""
         return {"parser": spec_fingerprint(self.params.parser)}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Parses one partition, a record batch at a time: the network sees the same batches on every machine."""
+        """Parses one partition, a record batch at a time, so the network gets the same batches on every machine."""
         parser = caption_parser(self.params.parser)
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
@@ -99,10 +99,10 @@ class ParseCaptions(Stage[SwapSettings]):
 
 
 def _parse(parser: Any, captions: list[str], pair_ids: pa.Array, task: Task) -> tuple[list[Graph], pa.Array]:
-    """The graphs of the captions that parse, and their rows."""
+    """The graphs of the captions that could be parsed, and their row indices."""
     try:
         return parser.parse(captions), pa.array(range(len(captions)), pa.int64())
-    except Exception:  # the batch is tried again caption by caption, so that one bad row does not take 1,023 with it
+    except Exception:  # retry caption by caption, so one bad row does not reject the whole batch
         graphs, kept = [], []
         for row, caption in enumerate(captions):
             try:

@@ -1,22 +1,24 @@
-"""What a corpus talks about: objects, attributes and relations with counts, and which of them come together.
+"""The vocabulary of a corpus: counts of objects, attributes and relations, and of their co-occurrences.
 
-A corpus-wide stage: each partition counts its graphs, Beam adds the counts up, one task prunes and writes the `vocabulary`
-artefact. Each row is a key of up to three words and a count:
+A corpus-wide stage: each partition counts its graphs, Beam sums the counts, one task prunes them and writes the `vocabulary`
+table. Each row is a key of up to three words, and a count:
 
     image         "", "", ""             images
     object        lemma                  mentions
-    object_form   lemma, number, form    mentions written so, in lower case
+    object_form   lemma, number, form    mentions in this form, lower-cased
     determiner    lemma, class           singular mentions after a/an ("a"), none ("bare") or another determiner ("other")
     attribute     lemma, tag             mentions
     relation      lemma                  mentions, in the direction of the graph
-    relation_form lemma, tag, form       mentions written so (active voice only)
+    relation_form lemma, tag, form       mentions in this form (active voice only)
     has           attribute, object      mentions of that object with that attribute
-    does          subject, relation      mentions
-    suffers       relation, object       mentions
+    does          subject, relation      mentions of the relation with this subject
+    suffers       relation, object       mentions of the relation with this object
     seen          lemma                  images whose captions name the object
     together      lemma, lemma           images whose captions name both (first < second)
     both_have     attribute, attribute   images where one object has both, in one caption or in several (first < second)
-    both_do       relation, relation     images where the same two objects stand in both (first < second)
+    both_do       relation, relation     images where the same two objects are in both relations (first < second)
+
+The kinds are stored data: renaming one would invalidate existing tables.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ _ARTICLES = frozenset({"a", "an"})
 
 
 def determiner_of(caption: str, phrase_start: int, start: int) -> str:
-    """The class of what a noun phrase begins with: "a", "bare" (no determiner) or "other"."""
+    """The determiner class of a noun phrase: "a", "bare" (no determiner) or "other"."""
     first = caption[phrase_start:start].split(" ", 1)[0].lower()
     if first in _ARTICLES:
         return "a"
@@ -75,7 +77,7 @@ def count_graph(caption: str, graph: Graph, counts: Counter[Key]) -> None:
 
 
 def count_image(graphs: Sequence[Graph], counts: Counter[Key]) -> None:
-    """Adds what the captions of one image say together to `counts`."""
+    """Adds one image's counts, over all of its captions, to `counts`."""
     counts["image", "", "", ""] += 1
     names = sorted({thing.lemma for graph in graphs for thing in graph.objects})
     counts.update(("seen", name, "", "") for name in names)
@@ -94,14 +96,14 @@ def count_image(graphs: Sequence[Graph], counts: Counter[Key]) -> None:
 
 
 def images_of(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequence[Graph]) -> Iterator[list[tuple[str, Graph]]]:
-    """Captions and graphs of one image after the other; rows of an image stand together."""
+    """Captions and graphs grouped by image; an image's rows must be adjacent."""
     rows = zip(image_ids, captions, graphs, strict=True)
     for _, group in groupby(rows, key=lambda row: row[0]):
         yield [(caption, graph) for _, caption, graph in group]
 
 
 def summarise(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequence[Graph]) -> Counter[Key]:
-    """The counts of n captions, those of an image standing together."""
+    """The counts of n captions; an image's captions must be adjacent."""
     counts: Counter[Key] = Counter()
     for group in images_of(image_ids, captions, graphs):
         for caption, graph in group:
@@ -111,8 +113,8 @@ def summarise(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequenc
 
 
 def prune(counts: Mapping[Key, int], min_count: int, max_objects: int) -> dict[Key, int]:
-    """What is kept: objects, attributes and relations with at least `min_count` mentions (the `max_objects` commonest objects),
-    their forms, and what they do together."""
+    """The counts to keep: objects, attributes and relations with at least `min_count` mentions (only the `max_objects` most
+    frequent objects), their forms and their co-occurrences."""
     ranked = sorted((-count, key[1]) for key, count in counts.items() if key[0] == "object" and count >= min_count)
     objects = {name for _, name in ranked[:max_objects]}
     totals: Counter[str] = Counter()
@@ -153,7 +155,7 @@ def prune(counts: Mapping[Key, int], min_count: int, max_objects: int) -> dict[K
 
 
 def vocabulary_table(counts: Mapping[Key, int]) -> pa.Table:
-    """The counts as the artefact, sorted."""
+    """The counts as a sorted table (schema VOCABULARY)."""
     rows = sorted(counts.items())
     columns = list(zip(*(key for key, _ in rows), strict=True)) if rows else [(), (), (), ()]
     arrays = [pa.array(column, pa.string()) for column in columns]
@@ -161,15 +163,15 @@ def vocabulary_table(counts: Mapping[Key, int]) -> pa.Table:
 
 
 def read_vocabulary(table: pa.Table) -> dict[Key, int]:
-    """The counts of an artefact."""
+    """The counts in a vocabulary table."""
     columns = [table[name].to_pylist() for name in VOCABULARY.names]
     return {(kind, first, second, third): count for kind, first, second, third, count in zip(*columns, strict=True)}
 
 
 class CountVocabulary(SummaryStage[SwapSettings]):
-    """Counts the graphs of the corpus into the `vocabulary` artefact.
+    """Counts the graphs of the corpus into the `vocabulary` table.
 
-    What the swaps hold of it in memory grows with the square of its objects.
+    The memory that the swaps need for it grows with the square of the number of objects.
     """
 
     name = "vocabulary"
@@ -184,21 +186,21 @@ class CountVocabulary(SummaryStage[SwapSettings]):
         return summarise(pairs["image_id"].to_pylist(), pairs["caption"].to_pylist(), list(read_graphs(graphs)))
 
     def combine(self, summaries: Sequence[Counter[Key]]) -> Counter[Key]:
-        """Sums, added to the first in place: copying it would copy the whole vocabulary once a partition."""
+        """Adds the counts to the first summary in place: a copy would duplicate the whole vocabulary for every partition."""
         total = summaries[0]
         for summary in summaries[1:]:
             total.update(summary)
         return total
 
     def process(self, task: Task, payload: Any) -> None:
-        """Prunes and writes."""
+        """Prunes the counts and writes the table."""
         kept = prune(payload or {}, self.params.min_count, self.params.max_objects)
         task.write("vocabulary", vocabulary_table(kept))
         task.extra["vocabulary"] = {kind: sum(key[0] == kind for key in kept) for kind in ("object", "relation")}
 
 
 def aligned(pairs: pa.Table, graphs: pa.Table) -> pa.Table:
-    """The pairs that have a graph, in the order of the graphs (which is theirs)."""
+    """The pairs that have a graph; pairs and graphs are in the same order."""
     if pairs.num_rows == graphs.num_rows:
         return pairs
     return pairs.filter(pc.is_in(pairs["pair_id"], value_set=graphs["pair_id"].combine_chunks()))

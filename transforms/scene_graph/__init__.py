@@ -1,1 +1,1 @@
-"""Scene graphs of captions with exact character spans: rules over spaCy's dependency trees."""
+"""Scene graphs of captions with exact character spans, by rules over spaCy dependency trees."""

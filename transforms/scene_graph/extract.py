@@ -1,9 +1,9 @@
-"""The scene graph of a parsed caption.
+"""Extracts the scene graph of a parsed caption.
 
-Rules in the manner of sng-parser (Mao 2018), which it was written after: nouns are objects, their adjectives attributes, verbs
-and prepositions between them relations. Beyond it: spans for every node, predicate adjectives and intransitive verbs as
-attributes, verbs together with their prepositions, places ("on the side of") and measures ("a group of") as no objects, counts,
-pronouns resolved or left out, conjuncts shared.
+The rules are modelled on sng-parser (Mao 2018): nouns are objects, their adjectives attributes, verbs and prepositions between
+them relations. In addition: spans for every node, predicate adjectives and intransitive verbs as attributes, verbs together with
+their prepositions, counts, places ("on the side of") and measures ("a group of") not taken for objects, pronouns resolved or left
+out, conjuncts shared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transforms.scene_graph.tokens import Tokens
 
 
 def extract(doc: Doc) -> Graph:
-    """The scene graph of a document with tags, lemmas and ClearNLP-style dependencies."""
+    """The scene graph of a document that has tags, lemmas and ClearNLP-style dependencies."""
     graph = Graph()
     tokens = Tokens(doc)
     nominals = Nominals(tokens, graph)

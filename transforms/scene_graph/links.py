@@ -20,7 +20,7 @@ _LEFT_OUT = ("det", "poss", "predet", "amod", "advmod", "quantmod")
 
 
 class Links:
-    """Walks the verbs and prepositions of a document and adds its relations to the graph of `nominals`."""
+    """Walks a document's verbs and prepositions and adds its relations to the graph of `nominals`."""
 
     __slots__ = ("nominals", "tokens", "graph", "subjects")
 
@@ -31,7 +31,7 @@ class Links:
         self.subjects: dict[int, tuple[list[int], bool]] = {}
 
     def run(self) -> None:
-        """Adds everything."""
+        """Adds all relations, in caption order."""
         tokens = self.tokens
         for index in range(tokens.size):
             tag = tokens.tags[index]
@@ -46,7 +46,7 @@ class Links:
     # Subjects
 
     def _subjects(self, verb: int, depth: int = 0) -> tuple[list[int], bool]:
-        """The objects that do what a verb says, and whether they rather suffer it (passive)."""
+        """The subjects of a verb, and whether it is passive."""
         if verb in self.subjects:
             return self.subjects[verb]
         tokens, nominals = self.tokens, self.nominals
@@ -74,7 +74,7 @@ class Links:
                 found = nominals.all_of(attr) if attr >= 0 else []
         if not found and depth < 4 and tokens.child(verb, "nsubj") < 0:
             if dep in ("acl", "relcl"):
-                # The whole of "trees and bushes growing on a lawn" grows, wherever the clause was hung.
+                # All of "trees and bushes growing on a lawn" are growing, whichever conjunct the clause is attached to.
                 found = nominals.all_of(self._first_conjunct(head))
             elif dep in ("conj", "xcomp", "advcl", "ccomp", "dep", "pcomp") and head != verb:
                 above = head if dep != "pcomp" else tokens.heads[head]
@@ -160,7 +160,7 @@ class Links:
         return kid if kid == verb + 1 else verb
 
     def _things(self, token: int, subjects: list[int]) -> list[int]:
-        """The objects that a noun or pronoun stands for."""
+        """The objects that a noun or pronoun denotes."""
         if self.tokens.lower(token) in PRONOUNS:
             return self._antecedent(token, subjects)
         return self.nominals.all_of(token)
@@ -168,7 +168,7 @@ class Links:
     def _preposition(
         self, verb: int, prep: int, subjects: list[int], passive: bool, direct: int, relative: bool, adverb: int = -1
     ) -> bool:
-        """A preposition below a verb; True when it has no noun of its own and takes the noun of the relative clause."""
+        """Handles a preposition below a verb; True if it has no noun of its own and takes that of the relative clause."""
         tokens = self.tokens
         lemma = tokens.lemma(verb)
         copula = lemma == "be"
@@ -196,13 +196,13 @@ class Links:
         return False
 
     def _adjacent(self, verb: int, other: int) -> bool:
-        """Whether nothing but light adverbs stands between two tokens."""
+        """Whether `other` follows `verb` with only light adverbs or particles in between."""
         return verb < other and all(
             self.tokens.lower(between) in LIGHT_ADVERBS or self.tokens.tags[between] == "RP" for between in range(verb + 1, other)
         )
 
     def _end_of(self, prep: int) -> tuple[int, str, int]:
-        """The last word of a preposition, its words ("on side of"), and the noun that it governs (-1: none)."""
+        """The last token of a preposition, its words ("on side of") and the noun that it governs (-1: none)."""
         tokens = self.tokens
         words = [tokens.lower(prep)]
         last = prep
@@ -292,7 +292,7 @@ class Links:
                 self._add(things, subjects, first, last, "have", "inverse")
 
     def _back(self, noun: int, prep: int, last: int, words: str, pronoun: int) -> None:
-        """ "A cart with luggage on it": the luggage is on the cart, wherever the tree hung the preposition."""
+        """ "A cart with luggage on it": the luggage is on the cart, wherever the preposition is attached in the tree."""
         found = self._antecedent(pronoun, [])
         own = [self.nominals.resolve(noun)]
         if found == own:

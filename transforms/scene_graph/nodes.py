@@ -1,6 +1,6 @@
-"""What a caption's scene graph is made of. All spans count characters (code points) of the caption, end exclusive.
+"""The nodes of a caption's scene graph. All spans count characters (code points) of the caption, end exclusive.
 
-`number` is "singular", "plural" or "" (the word has none).
+`number` is "singular", "plural" or "" (not applicable).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 
 class ObjectNode(NamedTuple):
-    """A thing: its words without determiner and attributes, and the phrase that they stand in.
+    """A thing: its words without determiner and attributes, and the noun phrase that contains them.
 
-    `head` is the lemma of the head noun ("fire hydrant": "hydrant"). `count` is how many the caption says there are, 0 when it
-    does not say. The phrase runs from the determiner or first modifier to the last word of the object.
+    `head` is the lemma of the head noun ("fire hydrant": "hydrant"). `count` is the number that the caption gives, 0 if none.
+    The phrase extends from the determiner or first modifier to the object's last word.
     """
 
     text: str
@@ -31,7 +31,7 @@ class AttributeNode(NamedTuple):
     """A property of the object with index `object`. `tag` is the Penn tag of its word: JJ, VBG (smiling), VBN (parked), NN
     (metal).
 
-    `place` tells how it stands there: "before" the noun, "predicate" after a verb, "clause" for a verb, "measure" (group of).
+    `place` is its syntactic position: "before" the noun, "predicate" after a verb, "clause" for a verb, "measure" (group of).
     """
 
     object: int
@@ -47,8 +47,8 @@ class AttributeNode(NamedTuple):
 class RelationNode(NamedTuple):
     """`subject` and `object` are indices of objects. `head` is the lemma of its first verb or preposition, `tag` that word's tag.
 
-    `lemma` follows the graph's direction, not the caption's: "the leg of a man" and "a man's leg" both are (man, have, leg).
-    `voice` is "active", "passive" (attached to) or "inverse" when the caption names the graph's object first.
+    `lemma` follows the graph's direction, not the caption's: "the leg of a man" and "a man's leg" are both (man, have, leg).
+    `voice` is "active", "passive" (attached to) or "inverse" if the caption names the graph's object first.
     """
 
     subject: int
@@ -64,7 +64,7 @@ class RelationNode(NamedTuple):
 
 
 class CountNode(NamedTuple):
-    """How many there are of the object with index `object`; `value` is 0 when it is no exact number (several)."""
+    """The count of the object with index `object`; `value` is 0 if it is not an exact number (several)."""
 
     object: int
     text: str
@@ -76,7 +76,7 @@ class CountNode(NamedTuple):
 
 @dataclass(slots=True)
 class Graph:
-    """The scene graph of one caption, nodes in the order of the caption. Empty when there is nothing to name."""
+    """The scene graph of one caption, nodes in caption order. Empty if the caption names no objects."""
 
     objects: list[ObjectNode] = field(default_factory=list)
     attributes: list[AttributeNode] = field(default_factory=list)
@@ -89,6 +89,6 @@ class Graph:
         return {(objects[r.subject].lemma, r.lemma, objects[r.object].lemma) for r in self.relations}
 
     def pairs(self) -> set[tuple[str, str]]:
-        """(object, attribute) lemmas; exact counts as decimal numbers among them."""
+        """(object, attribute) lemmas, including exact counts as decimal numbers."""
         found = {(self.objects[a.object].lemma, a.lemma) for a in self.attributes}
         return found | {(self.objects[c.object].lemma, str(c.value)) for c in self.counts if c.value}

@@ -20,15 +20,15 @@ from transforms.english.words import (
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode
 from transforms.scene_graph.tokens import Tokens
 
-# They say next to nothing of what they measure.
+# Measures that say next to nothing about the noun they measure.
 _SILENT_MEASURES = frozenset({"lot", "number", "kind", "type", "sort", "bit", "ton", "hundred", "variety", "bunch"})
 
 
 class Nominals:
-    """The nouns of a document, sorted into objects, measures ("group of people") and places ("side of the road").
+    """The nouns of a document, classified as objects, measures ("group of people") and places ("side of the road").
 
-    `node_of`: token -> index of its object, for the heads of objects. `stands_for`: measure noun -> the noun that it measures.
-    `place_of`: place noun -> the "of" below it.
+    `node_of`: head noun -> index of its object. `stands_for`: measure noun -> the noun that it measures.
+    `place_of`: place noun -> the "of" below it. Nouns are token indices.
     """
 
     __slots__ = ("tokens", "graph", "node_of", "stands_for", "place_of", "conjuncts")
@@ -47,12 +47,12 @@ class Nominals:
             self._modifiers(index)
 
     def resolve(self, token: int) -> int:
-        """The object that a noun stands for, -1 for none."""
+        """The object that a noun denotes, -1 for none."""
         token = self.stands_for.get(token, token)
         return self.node_of.get(token, -1)
 
     def all_of(self, token: int) -> list[int]:
-        """The objects that a noun and the nouns conjoined to it stand for."""
+        """The objects that a noun and its conjuncts denote."""
         found = []
         while token >= 0:
             node = self.resolve(token)
@@ -63,7 +63,7 @@ class Nominals:
         return found
 
     def _sort(self) -> list[int]:
-        """Indices of the nouns that are objects, ascending."""
+        """Classifies the nouns; the indices of those that are objects, ascending."""
         tokens = self.tokens
         tags, deps, heads = tokens.tags, tokens.deps, tokens.heads
         found = []
@@ -91,7 +91,7 @@ class Nominals:
         return found
 
     def _of(self, index: int) -> tuple[int, int]:
-        """The "of" below a noun and the noun below that, -1 where there is none."""
+        """The "of" below a noun and the noun below that, -1 for none."""
         tokens = self.tokens
         for kid in tokens.kids[index]:
             if tokens.deps[kid] == "prep" and kid > index and tokens.lower(kid) == "of":
@@ -206,7 +206,7 @@ class Nominals:
                 self._adjective(node, kid, place)
 
     def attribute(self, node: int, token: int, last: int, place: str) -> None:
-        """Adds the words `token` to `last` as an attribute of an object."""
+        """Adds tokens `token` to `last` as an attribute of an object."""
         tokens = self.tokens
         first = token
         while (
@@ -238,7 +238,7 @@ class Nominals:
 
 
 def _value(word: str) -> int:
-    """The number that a word names, 0 for none below a million."""
+    """The number that a word denotes, 0 if it is not one below a million."""
     if word.isdecimal() and len(word) < 7:
         return int(word)
     return NUMBERS.get(word, 0)
@@ -253,7 +253,7 @@ def _leftmost(tokens: Tokens, index: int) -> int:
 
 
 def predicates(nominals: Nominals, verb: int, subjects: list[int]) -> None:
-    """Adds what a verb says of its subjects alone: "the car is red", "a dog sleeping", "people sitting down"."""
+    """Adds the attributes that a verb gives its subjects: "the car is red", "a dog sleeping", "people sitting down"."""
     tokens = nominals.tokens
     deps, tags = tokens.deps, tokens.tags
     lemma = tokens.lemma(verb)

@@ -1,4 +1,4 @@
-"""sng-parser's answer as a scene graph of ours, spans found from the document that it worked on."""
+"""Converts sng-parser's output to our scene graph, recovering spans from the document that it parsed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, Object
 
 
 def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:
-    """Entities become objects, modifiers attributes (determiners too, as published) or counts, relations keep their words.
+    """Entities become objects, modifiers attributes (including determiners, as published) or counts; relations keep their words.
 
-    sng-parser gives words without places; they are looked for among the tokens of the entity's phrase and around it.
+    sng-parser returns words without positions; they are searched for in and around the entity's phrase.
     """
     graph = Graph()
     for entity in parsed["entities"]:
@@ -30,13 +30,13 @@ def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:
             word = _find(doc, modifier["span"], range(start, len(doc)))
             if word is None:
                 continue
-            place = word.idx, word.idx + len(word)
+            span = word.idx, word.idx + len(word)
             if modifier["dep"] == "nummod":
                 count = NUMBERS.get(word.lower_, 0)
-                graph.counts.append(CountNode(node, word.text, word.lower_, *place, count))
+                graph.counts.append(CountNode(node, word.text, word.lower_, *span, count))
             else:
                 graph.attributes.append(
-                    AttributeNode(node, word.text, modifier["lemma_span"].lower(), *place, "", word.tag_, "before")
+                    AttributeNode(node, word.text, modifier["lemma_span"].lower(), *span, "", word.tag_, "before")
                 )
         number = "plural" if root.tag_ in PLURAL_TAGS else "singular"
         graph.objects.append(
@@ -77,5 +77,5 @@ def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:
     return graph
 
 
-def _find(doc: Doc, text: str, places: range) -> Token | None:
-    return next((doc[place] for place in places if doc[place].text == text), None)
+def _find(doc: Doc, text: str, candidates: range) -> Token | None:
+    return next((doc[index] for index in candidates if doc[index].text == text), None)

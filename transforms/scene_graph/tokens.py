@@ -1,5 +1,4 @@
-"""A spaCy document as plain lists, read in one call: the rules touch each token many times, spaCy's own views are slow at
-that."""
+"""A spaCy document as plain lists, read in one call: the rules access each token many times, which is slow through spaCy's views."""
 
 from __future__ import annotations
 
@@ -8,14 +7,14 @@ from typing import Any
 from spacy.attrs import DEP, HEAD, LEMMA, LENGTH, SPACY, TAG
 from spacy.tokens import Doc
 
-_NAMES: dict[int, str] = {}  # ids of spaCy's string store -> the string; hashes, the same in every process
+_NAMES: dict[int, str] = {}  # spaCy string-store id -> string; ids are hashes, the same in every process
 
 
 class Tokens:
     """The tokens of one document.
 
-    heads: index of each token's head (its own at a root). kids: indices of each token's children, ascending. starts, ends:
-    character spans. `lower` and `lemma` answer for one token.
+    heads: index of each token's head (a root's is its own). kids: indices of each token's children, ascending. starts, ends:
+    character spans.
     """
 
     starts: list[int]
@@ -39,17 +38,17 @@ class Tokens:
         self._lemmas: list[Any] = columns[3]
         self._strings = strings
         self.starts, self.ends = [], []
-        place = 0
+        position = 0
         for length, space in zip(columns[4], columns[5], strict=True):
-            self.starts.append(place)
-            self.ends.append(place + length)
-            place += length + space
+            self.starts.append(position)
+            self.ends.append(position + length)
+            position += length + space
         self._lowers: list[str | None] = [None] * size
         self.kids: list[list[int]] = [[] for _ in range(size)]
         self.heads: list[int] = []
         heads = self.heads
         for index, offset in enumerate(columns[0]):
-            # Offsets are signed numbers in an unsigned array.
+            # Offsets are signed but stored in an unsigned array.
             head = index + (offset if offset < 1 << 63 else offset - (1 << 64))
             heads.append(head)
             if head != index:
@@ -67,7 +66,7 @@ class Tokens:
         return found
 
     def lemma(self, index: int) -> str:
-        """The lemma in lower case; the word itself where the pipeline gave none."""
+        """The lemma in lower case; the word itself if the pipeline gave none."""
         key = self._lemmas[index]
         if not key:
             return self.lower(index)
@@ -77,14 +76,14 @@ class Tokens:
         return found.lower()
 
     def child(self, index: int, dep: str) -> int:
-        """The first child with this label, -1 when there is none."""
+        """The first child with this label, -1 if none."""
         for kid in self.kids[index]:
             if self.deps[kid] == dep:
                 return kid
         return -1
 
     def child_behind(self, index: int, dep: str) -> int:
-        """The first child with this label that stands behind its head, -1 when there is none."""
+        """The first child with this label after its head, -1 if none."""
         for kid in self.kids[index]:
             if kid > index and self.deps[kid] == dep:
                 return kid

@@ -54,7 +54,7 @@ class Index:
         self.log_count = np.log(np.array([-count for count, _ in ranked] or [1], dtype=np.float32))
         self.presence = self._presence(by_kind)
         self._count_forms(by_kind)
-        # The stored kinds "does" and "suffers" count (subject, relation) and (relation, object).
+        # "does" and "suffers" are stored kinds: (subject, relation) and (relation, object) counts, see `vocabulary`.
         self.subject_of = Rows(by_kind["does"], self.position, 1, 0)
         self.object_of = Rows(by_kind["suffers"], self.position, 0, 1)
         self.has = Rows(by_kind["has"], self.position, 0, 1)

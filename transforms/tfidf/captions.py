@@ -1,7 +1,7 @@
-"""The vectors of all partitions as one numbered list of captions, seen in blocks: what a top-k task reads.
+"""The vectors of all partitions as one numbered list of captions, read in blocks: the input of a top-k task.
 
-Captions are numbered partition by partition. Nothing but a few numbers a caption is held: matrices stay in their memory maps, and
-are inverted (words x captions, what a sparse product wants on its right) one block at a time.
+Captions are numbered partition by partition. Only a few numbers per caption are held in memory: matrices stay memory-mapped and
+are inverted (words x captions, the right-hand side of the sparse product) one block at a time.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from scipy.sparse import csr_matrix, vstack
 
 from transforms.tfidf.vectors import Vectors
 
-_SIGNATURE = 16  # words, the most frequent ones, by which the captions of a block are ordered
+_SIGNATURE = 16  # most frequent words, by which the captions of a block are ordered
 
 
 class Captions:
     """N captions in `parts`.
 
     starts: int64 [parts + 1], the number of each part's first caption. image, content, text: uint64 [N] keys. rank: int32 [N],
-    the place of each caption in the order of pair ids, the order that breaks ties; by_rank: int32 [N], its inverse. Captions
-    of the same words in the same order are one candidate, the first of them by rank: is_candidate bool [N], copies int32 [N] (how many
-    say what each says), candidates their number. About 45 bytes a caption: make it once a process and share it among tasks.
+    the position of each caption in the order of pair ids, which breaks ties; by_rank: int32 [N], its inverse. Captions with
+    the same words in the same order form one candidate, represented by the first by rank: is_candidate bool [N], copies int32 [N]
+    (captions with that text), candidates (their number). About 45 bytes per caption: create it once per process and share it
+    among tasks.
 
-    Raises ValueError when there are no parts, or when they were made with different vocabularies.
+    Raises ValueError if there are no parts or if they were made with different vocabularies.
     """
 
     def __init__(self, parts: Sequence[Vectors]):
-        """Numbers the captions of `parts`, in this order."""
+        """Numbers the captions of `parts` in order."""
         widths = {part.matrix.shape[1] for part in parts}
         if len(widths) != 1:
-            raise ValueError(f"vectors of one vocabulary are wanted, not of {len(widths)} (columns: {sorted(widths)})")
+            raise ValueError(f"all vectors must use one vocabulary, not {len(widths)} (columns: {sorted(widths)})")
         self.parts = list(parts)
         self.columns = widths.pop()
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         if len(self) >= 2**31:
-            raise ValueError(f"at most {2**31 - 1} captions can be numbered, not {len(self)}")
+            raise ValueError(f"at most {2**31 - 1} captions are supported, not {len(self)}")
         self.image, self.content, self.text = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("image", "content", "text"))
         self.by_rank = _order_of([part.pair_id for part in parts])
@@ -61,12 +62,12 @@ class Captions:
         return self.parts[part].matrix
 
     def slices(self, rows: int) -> Iterator[tuple[int, list[csr_matrix]]]:
-        """Stretches of at most `rows` captions that cover all: (number of the first caption, matrices to be stacked)."""
+        """Consecutive runs of at most `rows` captions that cover all: (number of the first caption, matrices to be stacked)."""
         for first in range(0, len(self), rows):
             yield first, self.stretch(first, min(first + rows, len(self)))
 
     def stretch(self, first: int, last: int) -> list[csr_matrix]:
-        """The matrices that hold the captions [first, last), in order."""
+        """The matrices of captions [first, last), in order."""
         found = []
         begin = int(np.searchsorted(self.starts, first, side="right")) - 1
         for part in range(begin, int(np.searchsorted(self.starts, last))):
@@ -115,7 +116,7 @@ class Captions:
 
 
 def _distinct(text: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many captions say what each says, int32 [N], and whether it is the first of them in the order of pair ids, bool [N]."""
+    """How many captions have the same text, int32 [N], and whether each is the first of them by pair id, bool [N]."""
     order = np.lexsort((rank, text))
     start = np.concatenate([[True], text[order][1:] != text[order][:-1]]) if len(text) else np.zeros(0, bool)
     sizes = np.diff(np.append(np.flatnonzero(start), len(text)))
@@ -125,11 +126,11 @@ def _distinct(text: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def invert(stack: list[csr_matrix]) -> tuple[np.ndarray, csr_matrix]:
-    """The transpose, CSR [words, captions], of the stacked matrices, and the row int64 [captions] of the stack each caption was.
+    """The transpose, CSR [words, captions], of the stacked matrices, and each caption's row in the stack, int64 [captions].
 
-    Captions that hold the same ones of the most frequent words are put next to each other. A product then runs through the long
-    postings in long stretches, where whether an accumulator was touched before is the same from one caption to the next: a third
-    less time than in the order of the corpus, most of it mispredicted branches.
+    Captions that share the same most frequent words are placed next to each other. A product then goes through the long postings
+    in long runs where consecutive captions agree on whether an accumulator was touched before. That takes a third less time than
+    corpus order, mostly by avoiding mispredicted branches.
     """
     matrix = _stacked(stack, stack[0].shape[1])
     bits = np.zeros(max(matrix.shape[1], _SIGNATURE), np.int64)
@@ -146,9 +147,9 @@ def _stacked(stack: list[csr_matrix], columns: int) -> csr_matrix:
 
 
 def _order_of(ids: list[pa.Array]) -> np.ndarray:
-    """The numbers int32 [N] of all ids in the order of their bytes.
+    """The numbers int32 [N] of all ids in byte order.
 
-    Sorted by their first 8 bytes as integers, which numpy does fast; only runs that agree in those are looked at as strings.
+    Sorted by their first 8 bytes as integers, which is fast in NumPy; only runs with equal prefixes are compared as strings.
     """
     prefix = np.concatenate([_prefixes(array) for array in ids])
     order = np.argsort(prefix, kind="stable").astype(np.int32)
@@ -174,7 +175,7 @@ def _prefixes(ids: pa.Array) -> np.ndarray:
     offsets = np.frombuffer(ids.buffers()[1], np.int32, count + 1, 4 * ids.offset).astype(np.int64)
     data = np.frombuffer(ids.buffers()[2] or b"", np.uint8)
     out = np.zeros(count, np.uint64)
-    for place in range(8):
-        inside = offsets[:-1] + place < offsets[1:]
-        out[inside] |= data[offsets[:-1][inside] + place].astype(np.uint64) << np.uint64(56 - 8 * place)
+    for byte in range(8):
+        inside = offsets[:-1] + byte < offsets[1:]
+        out[inside] |= data[offsets[:-1][inside] + byte].astype(np.uint64) << np.uint64(56 - 8 * byte)
     return out

@@ -1,6 +1,6 @@
-"""Words of a partition's captions, counted once: the only step that looks at text.
+"""Word counts of a partition's captions: the only step that reads text.
 
-The words are those of scikit-learn's default `token_pattern`, runs of two and more word characters of the lower-cased caption.
+Words follow scikit-learn's default `token_pattern`: runs of two or more word characters in the lower-cased caption.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from schemas.tfidf import TFIDF_COUNTS, TFIDF_TERMS
 from transforms.tfidf.settings import TfidfSettings
 
 _WORDS = re.compile(r"\w+|\n")
-_CHUNK = 16_384  # captions tokenised at a time: what of their words is held as Python strings
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that its powers stay invertible modulo 2**64
+_CHUNK = 16_384  # captions tokenised at a time: limits how many words are held as Python strings
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so its powers are invertible modulo 2**64
 
 
 @dataclass(frozen=True)
 class TermCounts:
-    """The words of one partition: `rows` (schema TFIDF_COUNTS, a row a caption), `terms` (schema TFIDF_TERMS, a row a word)."""
+    """The words of one partition: `rows` (schema TFIDF_COUNTS, one row per caption), `terms` (schema TFIDF_TERMS, one row per word)."""
 
     rows: pa.RecordBatch
     terms: pa.RecordBatch
@@ -33,8 +33,8 @@ class TermCounts:
 def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, settings: TfidfSettings) -> TermCounts:
     """Counts the words of a partition's captions.
 
-    pairs: columns pair_id, image_id, caption, n rows. sha256: binary(32) [n], null where the image's bytes are not known, or None
-    when they are known for none; it tells copies of an image. Raises ValueError when the lengths differ.
+    pairs: columns pair_id, image_id, caption, n rows. sha256: binary(32) [n], null where the image's hash is unknown, or None
+    if all are unknown; it identifies copies of an image. Raises ValueError if the lengths differ.
     """
     if sha256 is not None and len(sha256) != pairs.num_rows:
         raise ValueError(f"sha256 has {len(sha256)} rows, pairs has {pairs.num_rows}")
@@ -66,7 +66,7 @@ def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, sett
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array of a column of any number of chunks."""
+    """A column with any number of chunks as a single array."""
     if isinstance(column, pa.Array):
         return column
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else \
@@ -74,11 +74,11 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _tokenise(captions: pa.ChunkedArray) -> tuple[pa.DictionaryArray, np.ndarray]:
-    """Every word of every caption in order, one-letter words included, and the caption int64 [words] that each belongs to."""
+    """Every word of every caption in order, including one-letter words, and each word's caption int64 [words]."""
     parts = list(_token_chunks(captions))
     words = pa.chunked_array(parts, pa.string()).dictionary_encode()
     words = words.combine_chunks() if words.num_chunks != 1 else words.chunk(0)
-    if isinstance(words, pa.ChunkedArray):  # no chunk at all
+    if isinstance(words, pa.ChunkedArray):  # zero chunks
         words = pa.array([], pa.string()).dictionary_encode()
     codes = words.indices.to_numpy()
     break_code = pc.index(words.dictionary, "\n").as_py()
@@ -88,14 +88,14 @@ def _tokenise(captions: pa.ChunkedArray) -> tuple[pa.DictionaryArray, np.ndarray
 
 
 def _token_chunks(captions: pa.ChunkedArray) -> Iterator[pa.Array]:
-    """Words of `_CHUNK` captions at a time, each caption closed by a line break."""
+    """Words of `_CHUNK` captions at a time, with a line break after each caption."""
     for start in range(0, len(captions), _CHUNK):
         texts = captions.slice(start, _CHUNK).to_pylist()
         text = "\n".join(texts)
-        if text.count("\n") >= len(texts):  # a caption with a line break of its own
+        if text.count("\n") >= len(texts):  # some caption contains a line break
             text = "\n".join(caption.replace("\n", " ") for caption in texts)
-        # One call a chunk, not one a caption. Lower-casing the joined text equals lower-casing each: a line break ends a word for
-        # the one rule that looks at neighbours, the Greek final sigma.
+        # One call per chunk, not per caption. Lower-casing the joined text is the same as lower-casing each caption: the only
+        # context-dependent rule, the Greek final sigma, treats a line break as the end of a word.
         tokens = _WORDS.findall(text.lower())
         tokens.append("\n")
         yield pa.array(tokens, pa.string())
@@ -107,7 +107,7 @@ def _offsets(owners: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _sequence_keys(words: pa.DictionaryArray, owners: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """A hash uint64 [rows] of each caption's words in order: a polynomial, modulo 2**64, of the hashes of its words."""
+    """A hash uint64 [rows] of each caption's word sequence: a polynomial in the hashes of its words, modulo 2**64."""
     rows = len(offsets) - 1
     if not len(words):
         return np.zeros(rows, np.uint64)
@@ -119,7 +119,7 @@ def _sequence_keys(words: pa.DictionaryArray, owners: np.ndarray, offsets: np.nd
 
 
 def _ngrams(words: pa.DictionaryArray, owners: np.ndarray, sizes: tuple[int, int]) -> tuple[pa.DictionaryArray, np.ndarray]:
-    """All runs of `sizes` words of each caption, joined by a space, and their captions."""
+    """All n-grams of each caption, `sizes` giving the least and greatest n, joined by spaces, and their captions."""
     text = words.cast(pa.string())
     grams, homes = [], []
     for size in range(sizes[0], sizes[1] + 1):
@@ -136,18 +136,18 @@ def _ngrams(words: pa.DictionaryArray, owners: np.ndarray, sizes: tuple[int, int
 
 
 def _sorted_vocabulary(words: pa.DictionaryArray) -> tuple[pa.Array, np.ndarray]:
-    """The distinct words in code point order, and each word's place among them int32 [words]."""
+    """The distinct words in code point order, and each word's position among them, int32 [words]."""
     codes = words.indices.to_numpy()
     used = np.flatnonzero(np.bincount(codes, minlength=len(words.dictionary)))
     terms = words.dictionary.take(pa.array(used))
     order = pc.sort_indices(terms).to_numpy()
-    place = np.zeros(len(words.dictionary), np.int32)
-    place[used[order]] = np.arange(len(order), dtype=np.int32)
-    return terms.take(pa.array(order)), place[codes]
+    position = np.zeros(len(words.dictionary), np.int32)
+    position[used[order]] = np.arange(len(order), dtype=np.int32)
+    return terms.take(pa.array(order)), position[codes]
 
 
 def _group(owners: np.ndarray, codes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct (row, column) in ascending order: rows int64, columns int32 and how often each occurs, int32."""
+    """Distinct (row, column) pairs in ascending order: rows int64, columns int32 and counts int32."""
     keys = owners.astype(np.int64) * max(width, 1) + codes
     keys.sort()
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Document frequencies of the corpus, and the vocabulary made of them."""
+"""Document frequencies of the corpus and the vocabulary derived from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transforms.tfidf.settings import TfidfSettings
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How many of `documents` captions hold each word: `terms` has the schema TFIDF_TERMS, sorted. Small enough for a shuffle."""
+    """How many of `documents` captions contain each word: `terms` has schema TFIDF_TERMS, sorted. Small enough to shuffle."""
 
     documents: int
     terms: pa.RecordBatch
@@ -26,11 +26,11 @@ class Frequencies:
 class Vocabulary:
     """The words of the corpus.
 
-    documents: captions counted. terms: the kept words, the most frequent first, equally frequent ones in code point order; the
-    i-th is column i of every vector. idf: float64 [kept]. df: int64 [kept].
+    documents: captions counted. terms: the kept words, most frequent first, ties in code point order; the i-th is column i of
+    every vector. idf: float64 [kept]. df: int64 [kept].
 
-    The order makes no difference to a sum but for its last bits, and it is the same whatever the partitions; it makes the sparse
-    product faster, since long postings come first and meet accumulators that nothing has touched (`corpus.invert`).
+    The order affects only the last bits of a sum and does not depend on the partitions. It speeds up the sparse product: long
+    postings come first and meet untouched accumulators (`captions.invert`).
     """
 
     documents: int
@@ -45,12 +45,12 @@ def frequencies_of(counts: TermCounts) -> Frequencies:
 
 
 def no_frequencies() -> Frequencies:
-    """The document frequencies of no caption: the neutral element of `merge_frequencies`."""
+    """Document frequencies of zero captions: the identity element of `merge_frequencies`."""
     return Frequencies(0, pa.RecordBatch.from_pylist([], schema=TFIDF_TERMS))
 
 
 def merge_frequencies(parts: Sequence[Frequencies]) -> Frequencies:
-    """The document frequencies of all `parts`; associative and commutative, and the result is always sorted."""
+    """The document frequencies of all `parts`; associative and commutative; the result is sorted."""
     parts = list(parts)
     if len(parts) == 1:
         return parts[0]
@@ -64,10 +64,10 @@ def merge_frequencies(parts: Sequence[Frequencies]) -> Frequencies:
 
 
 def vocabulary_batch(frequencies: Frequencies, settings: TfidfSettings) -> pa.RecordBatch:
-    """The vocabulary artefact: every word, with which are kept by min_df and max_df, and its smoothed idf.
+    """The vocabulary table: every word, whether min_df and max_df keep it, and its smoothed idf.
 
-    The definitions are scikit-learn's (`TfidfVectorizer(smooth_idf=True)`), except that no kept word is no error: captions then
-    have no neighbours.
+    Definitions follow scikit-learn (`TfidfVectorizer(smooth_idf=True)`), except that an empty vocabulary is not an error: captions
+    then have no candidates.
     """
     df = frequencies.terms["df"].to_numpy()
     kept = (df >= _captions(settings.min_df, frequencies.documents)) & (df <= _captions(settings.max_df, frequencies.documents))
@@ -81,7 +81,7 @@ def _captions(limit: int | float, documents: int) -> float:
 
 
 def read_vocabulary(artefact: pa.RecordBatch | pa.Table) -> Vocabulary:
-    """The vocabulary that `vocabulary_batch` made; raises SchemaError when it does not say on how many captions."""
+    """Reads the output of `vocabulary_batch`; raises SchemaError if it does not record the number of captions."""
     kept = artefact.filter(artefact["kept"])
     if isinstance(kept, pa.Table):
         kept = kept.combine_chunks().to_batches()[0] if kept.num_rows else pa.RecordBatch.from_pylist([], schema=kept.schema)
@@ -91,6 +91,6 @@ def read_vocabulary(artefact: pa.RecordBatch | pa.Table) -> Vocabulary:
 
 
 def kept_columns(terms: pa.Array, vocabulary: Vocabulary) -> np.ndarray:
-    """The column int32 [terms] of each term, -1 for a word that is not kept."""
+    """The column of each term, int32 [terms], -1 if it is not kept."""
     found = pc.index_in(terms, value_set=vocabulary.terms)
     return pc.fill_null(found, -1).to_numpy()

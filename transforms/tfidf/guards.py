@@ -1,6 +1,6 @@
-"""Which candidates may not be called negatives, and why.
+"""Guards: refuse candidates that may not be true negatives, with a reason.
 
-A candidate gets the first reason that applies, in the order of `GUARD_ORDER`. Scores are cosines in millionths.
+The first reason in `GUARD_ORDER` that applies is recorded. Scores are cosines in millionths.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from transforms.tfidf.settings import TfidfSettings
 GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING,
                Reason.INSIDE_MARGIN)
 KEPT, ABSENT = np.int8(-1), np.int8(-2)
-_BUCKETS = np.uint64(20)  # bits of the table that tells most candidates apart from the nearly same texts
+_BUCKETS = np.uint64(20)  # bits of the hash table that rules most candidates out as near-duplicate texts
 
 
 @dataclass(frozen=True)
 class Queries:
-    """q captions, those of an image next to each other and all of them here.
+    """q captions of whole images, each image's captions adjacent.
 
-    numbers: int64 [q] in the corpus. group: int64 [q], 0 .. images - 1, ascending. own: int64 [q], the greatest similarity to
-    another caption of the image, -1 where there is none. limit: int64 [q], the greatest similarity that a negative may have.
+    numbers: int64 [q], caption numbers in the corpus. group: int64 [q], the image, 0 .. images - 1, ascending. own: int64 [q], the
+    greatest similarity to another caption of the image, -1 if there is none. limit: int64 [q], the greatest similarity allowed
+    for a negative.
     """
 
     numbers: np.ndarray
@@ -36,18 +37,18 @@ class Queries:
     limit: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Queries:
-        """The queries where `chosen` bool [q] holds; whole images must be chosen."""
+        """The queries for which `chosen` bool [q] is true; only whole images may be chosen."""
         _, group = np.unique(self.group[chosen], return_inverse=True)
         return Queries(self.numbers[chosen], group, self.own[chosen], self.limit[chosen])
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the guards say of the candidates of q captions.
+    """The guards' verdicts on the candidates of q captions.
 
     candidate: int32 [q, width], caption numbers. score: int32 [q, width]. verdict: int8 [q, width], `KEPT`, the position of a
-    reason in `schemas.rejects.REASONS`, or `ABSENT`: padding, behind the k-th kept candidate, or not above the floor. settled:
-    bool [q], whether looking deeper would change nothing.
+    reason in `schemas.rejects.REASONS`, or `ABSENT`: padding, after the k-th kept candidate, or not above the floor. settled:
+    bool [q], whether a deeper search could not change the result.
     """
 
     candidate: np.ndarray
@@ -57,7 +58,7 @@ class Verdicts:
 
 
 def make_queries(corpus: Captions, rows: csr_matrix, numbers: np.ndarray, settings: TfidfSettings) -> Queries:
-    """The queries of captions `numbers` int64 [q] with vectors `rows` CSR [q, words]; captions of an image stand together."""
+    """The queries of captions `numbers` int64 [q] with vectors `rows` CSR [q, words]; an image's captions must be adjacent."""
     image = corpus.image[numbers]
     group = np.cumsum(np.concatenate([[0], image[1:] != image[:-1]])) if len(image) else np.zeros(0, np.int64)
     own = own_similarity(rows, group)
@@ -67,39 +68,39 @@ def make_queries(corpus: Captions, rows: csr_matrix, numbers: np.ndarray, settin
 
 
 def own_similarity(rows: csr_matrix, group: np.ndarray) -> np.ndarray:
-    """The greatest cosine, int64 [q] in millionths, of each row to another row of its group; -1 for a row alone in its group."""
+    """The greatest cosine, int64 [q] in millionths, between each row and another row of its group; -1 for the only row of a group."""
     own = np.full(len(group), -1, np.int64)
     if not len(group):
         return own
     size = np.bincount(group)
     first = (np.cumsum(size) - size)[group]
-    size, place = size[group], np.arange(len(group)) - first
+    size, offset = size[group], np.arange(len(group)) - first
     for step in range(1, int(size.max())):
         here = np.flatnonzero(size > step)
-        other = first[here] + (place[here] + step) % size[here]
+        other = first[here] + (offset[here] + step) % size[here]
         own[here] = np.maximum(own[here], millionths(pair_cosines(rows, here, rows, other)))
     return own
 
 
 def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSettings) -> Verdicts:
-    """Applies the guards to `hits`, and keeps the k first candidates of each caption that none of them refuses."""
+    """Applies the guards to `hits` and keeps each caption's first k candidates that none of them refuses."""
     score = scores_of(hits.keys).astype(np.int32)
     present = (hits.keys != PADDING) & (score > np.maximum(hits.floor, 0)[:, None])
     candidate = corpus.by_rank[ranks_of(hits.keys)]
     present &= candidate != queries.numbers[:, None]
     verdict = np.where(present, KEPT, ABSENT)
-    # The later the reason, the earlier it is written: the first that applies stays.
+    # Written in reverse order of precedence: the first reason that applies overwrites later ones.
     _write(verdict, present & (score > queries.limit[:, None]) & (queries.own >= 0)[:, None], Reason.INSIDE_MARGIN)
     _write(verdict, present & (score > millionths(settings.ceiling)), Reason.ABOVE_CEILING)
-    row, place = np.nonzero(present & (corpus.content[candidate] == corpus.content[queries.numbers][:, None]))
-    same = corpus.image[candidate[row, place]] == corpus.image[queries.numbers][row]
+    row, column = np.nonzero(present & (corpus.content[candidate] == corpus.content[queries.numbers][:, None]))
+    same = corpus.image[candidate[row, column]] == corpus.image[queries.numbers][row]
     _near_texts(corpus, queries, candidate, score, verdict, present, settings)
-    verdict[row, place] = np.where(same, reason_position(Reason.SAME_IMAGE), reason_position(Reason.COPY_OF_IMAGE))
+    verdict[row, column] = np.where(same, reason_position(Reason.SAME_IMAGE), reason_position(Reason.COPY_OF_IMAGE))
     kept = verdict == KEPT
     count = np.cumsum(kept, axis=1, dtype=np.int32)
     verdict[count - kept >= settings.k] = ABSENT
     enough = count[:, -1] >= settings.k if count.shape[1] else np.zeros(len(count), bool)
-    # A caption's own list must also reach down to `near_text`, for the sake of the other captions of its image.
+    # A caption's list must also reach down to `near_text`, since it guards the other captions of its image too.
     deep = hits.complete | (hits.floor < millionths(settings.near_text))
     return Verdicts(candidate, score, verdict, (enough | hits.complete) & deep)
 
@@ -110,29 +111,29 @@ def _write(verdict: np.ndarray, where: np.ndarray, reason: Reason) -> None:
 
 def _near_texts(corpus: Captions, queries: Queries, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray,
                 present: np.ndarray, settings: TfidfSettings) -> None:
-    """Marks candidates that are nearly the same text as a caption of the image, and those that are the same."""
-    row, place = np.nonzero(present & (score >= millionths(settings.near_text)))
-    foreign = corpus.content[candidate[row, place]] != corpus.content[queries.numbers][row]
-    row, place = row[foreign], place[foreign]
+    """Marks candidates whose text is the same or nearly the same as a caption of the image."""
+    row, column = np.nonzero(present & (score >= millionths(settings.near_text)))
+    foreign = corpus.content[candidate[row, column]] != corpus.content[queries.numbers][row]
+    row, column = row[foreign], column[foreign]
     if not len(row):
         return
-    near = _pack(queries.group[row], candidate[row, place])
-    # Nearly all candidates are told apart by a small table of hashes; the few that are left are looked up for certain.
+    near = _pack(queries.group[row], candidate[row, column])
+    # A small hash table rules out nearly all candidates; the few that remain are looked up exactly.
     table = np.zeros(1 << int(_BUCKETS), bool)
     table[_bucket(near)] = True
     packed = _pack(queries.group[:, None], candidate)
-    row, place = np.nonzero(table[_bucket(packed)] & present)
-    found = np.isin(packed[row, place], near)
-    row, place = row[found], place[found]
+    row, column = np.nonzero(table[_bucket(packed)] & present)
+    found = np.isin(packed[row, column], near)
+    row, column = row[found], column[found]
     equal = np.zeros(len(row), bool)
     size = np.bincount(queries.group)
     first = np.cumsum(size) - size
-    text = corpus.text[candidate[row, place]]
+    text = corpus.text[candidate[row, column]]
     group = queries.group[row]
     for step in range(int(size.max())):
         here = np.flatnonzero(size[group] > step)
         equal[here] |= text[here] == corpus.text[queries.numbers[first[group[here]] + step]]
-    verdict[row, place] = np.where(equal, reason_position(Reason.SAME_TEXT), reason_position(Reason.NEAR_TEXT))
+    verdict[row, column] = np.where(equal, reason_position(Reason.SAME_TEXT), reason_position(Reason.NEAR_TEXT))
 
 
 def _pack(group: np.ndarray, candidate: np.ndarray) -> np.ndarray:

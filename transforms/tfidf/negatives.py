@@ -1,4 +1,4 @@
-"""The hard negatives of one partition: search, guards, and the record batches they end in."""
+"""The hard negatives of one partition: search, guards and output record batches."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from transforms.tfidf.guards import ABSENT, KEPT, Queries, Verdicts, judge, make
 from transforms.tfidf.search import PADDING, UNIT, ExactSearch, Hits
 from transforms.tfidf.settings import TfidfSettings
 
-_SLACK = 40  # candidates wanted beyond k at first, for those that guards refuse
-_CELLS = 4_000_000  # candidates held at a time while looking deeper
+_SLACK = 40  # extra candidates in the first search, to replace those that guards refuse
+_CELLS = 4_000_000  # candidates held at a time during a deeper search
 _SCORE_NAMES = pa.array(["cosine", "own", "limit"])
 _WHY = pa.array(["most_similar_below_margin", "most_similar_below_ceiling"])
 
@@ -34,7 +34,7 @@ class Search(Protocol):
 
 @dataclass
 class Stats:
-    """What a task has to say: captions, negatives, captions with fewer than k, without a kept word, and drops by reason."""
+    """Statistics of a task: captions, negatives, captions with fewer than k (`short`) or no kept word, drops by reason."""
 
     captions: int = 0
     negatives: int = 0
@@ -46,9 +46,9 @@ class Stats:
 
 @dataclass(frozen=True)
 class Found:
-    """Judged candidates of some captions, m rows ordered by caption, then as the law orders them.
+    """Judged candidates of some captions, m rows ordered by caption, then by falling similarity and rising pair id.
 
-    query, candidate: int64 [m], caption numbers. score, own, limit: int32 [m], millionths; own -1: no other caption. verdict:
+    query, candidate: int64 [m], caption numbers. score, own, limit: int32 [m], millionths; own is -1 without another caption. verdict:
     int8 [m].
     """
 
@@ -60,17 +60,17 @@ class Found:
     verdict: np.ndarray
 
     def where(self, chosen: np.ndarray) -> Found:
-        """The rows that `chosen`, a mask or row numbers, picks."""
+        """The rows selected by `chosen`, a mask or row numbers."""
         return Found(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Output of up to `query_rows` captions: `rewrites` (schema REWRITES), and the refused candidates as `RejectLog.add_batch`
-    wants.
+    """Output for about `query_rows` captions: `rewrites` (schema REWRITES), and the refused candidates in the form that
+    `RejectLog.add_batch` takes.
 
-    drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>", and " x<captions>" where
-    several say the same.
+    drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>", followed by " x<captions>" if
+    several captions have that text.
     """
 
     rewrites: pa.RecordBatch
@@ -83,15 +83,15 @@ def hard_negatives(corpus: Captions, part: int, settings: TfidfSettings, stats: 
                    ) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
-    All captions of an image must be in one part, next to each other. `search` defaults to the exact one. `stats` is added to.
-    Raises ValueError when an image's captions are apart.
+    All captions of an image must be adjacent in one part. `search` defaults to the exact search. `stats` is updated in place.
+    Raises ValueError if an image's captions are not adjacent.
     """
     searcher: Search = search or ExactSearch(corpus, settings.block_rows)
     first, last = corpus.span(part)
     image = corpus.image[first:last]
     starts = np.flatnonzero(np.concatenate([[True], image[1:] != image[:-1]])) if last > first else np.zeros(0, np.int64)
     if len(np.unique(image)) != len(starts):
-        raise ValueError("the captions of an image must stand next to each other")
+        raise ValueError("the captions of an image must be adjacent")
     for low, high in _cuts(starts, last - first, settings.query_rows):
         numbers = np.arange(first + low, first + high)
         found = find(corpus, numbers, settings, searcher, stats)
@@ -99,7 +99,7 @@ def hard_negatives(corpus: Captions, part: int, settings: TfidfSettings, stats: 
 
 
 def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Stretches of whole images, of about `rows` captions and at least one image each."""
+    """Consecutive runs of whole images with about `rows` captions and at least one image each."""
     ends = np.append(starts[1:], count)
     low = 0
     while low < count:
@@ -109,7 +109,7 @@ def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]
 
 
 def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats) -> Found:
-    """The judged candidates of captions `numbers` int64 [q], ascending and of whole images; refused ones up to the k-th kept."""
+    """The judged candidates of captions `numbers` int64 [q], ascending, of whole images; includes refused ones up to the k-th kept."""
     rows = corpus.gather(numbers)
     queries = make_queries(corpus, rows, numbers, settings)
     stats.captions += len(numbers)
@@ -121,7 +121,7 @@ def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search:
 
 def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
              ) -> Iterator[Found]:
-    """Searches, judges, and looks deeper for images with a caption that is not settled, until all are."""
+    """Searches and judges, then searches deeper for images with an unsettled caption until all are settled."""
     limit = min(settings.max_depth, corpus.candidates)
     depth = min(settings.k + _SLACK, limit)
     work = [(rows, queries, search.find(rows, depth, depth == limit), depth)]
@@ -152,7 +152,7 @@ def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: Tfi
 
 
 def _replaced(known: Hits, missing: np.ndarray, new: Hits) -> Hits:
-    """`known`, with the rows that `missing` bool [q] marks replaced by those of `new`."""
+    """`known`, with the rows marked in `missing` bool [q] replaced by those of `new`."""
     keys = np.full((len(missing), max(known.keys.shape[1], new.keys.shape[1])), PADDING)
     keys[:, :known.keys.shape[1]] = known.keys
     keys[missing] = PADDING
@@ -163,7 +163,7 @@ def _replaced(known: Hits, missing: np.ndarray, new: Hits) -> Hits:
 
 
 def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
-    """The judged candidates of the captions that `rows` bool [q] marks."""
+    """The judged candidates of the captions marked in `rows` bool [q]."""
     chosen = (verdicts.verdict != ABSENT) & rows[:, None]
     row = np.repeat(np.arange(len(rows)), chosen.sum(axis=1))
     return Found(queries.numbers[row], verdicts.candidate[chosen], verdicts.score[chosen], queries.own[row].astype(np.int32),
@@ -171,7 +171,7 @@ def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
 
 
 def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
-    """The record batch and the drops of judged candidates; counts them."""
+    """The rewrites and drops of judged candidates, also counted in `stats`."""
     is_kept = found.verdict == KEPT
     kept, dropped = found.where(is_kept), found.where(~is_kept)
     stats.negatives += len(kept.query)
@@ -192,21 +192,21 @@ def _strings(corpus: Captions, candidates: np.ndarray, column: str) -> pa.Array:
     used = np.zeros(len(corpus), bool)
     used[candidates] = True
     numbers = np.flatnonzero(used)
-    place = np.empty(len(corpus), np.int32)
-    place[numbers] = np.arange(len(numbers), dtype=np.int32)
-    return _take(corpus.strings(lambda part: getattr(part, column), numbers), place[candidates])
+    position = np.empty(len(corpus), np.int32)
+    position[numbers] = np.arange(len(numbers), dtype=np.int32)
+    return _take(corpus.strings(lambda part: getattr(part, column), numbers), position[candidates])
 
 
 def _take(strings: pa.Array, rows: np.ndarray) -> pa.Array:
-    """`strings.take(rows)`; three times as fast for strings of one length, as ids are."""
+    """`strings.take(rows)`, three times as fast for strings of equal length, such as ids."""
     count = len(strings)
     offsets = np.frombuffer(strings.buffers()[1], np.int32, count + 1, 4 * strings.offset) if count else np.zeros(1, np.int32)
     width = int(offsets[-1] - offsets[0]) // max(count, 1)
     if not 0 < width <= 64 or len(rows) * width >= 2**31 or (np.diff(offsets) != width).any():
         return strings.take(pa.array(rows))
     cells = np.frombuffer(strings.buffers()[2], f"V{width}", count, int(offsets[0]))
-    places = np.arange(0, (len(rows) + 1) * width, width, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(places), pa.py_buffer(cells[rows]))
+    starts = np.arange(0, (len(rows) + 1) * width, width, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(starts), pa.py_buffer(cells[rows]))
 
 
 def _decimals(score: np.ndarray) -> pa.Array:
@@ -216,7 +216,7 @@ def _decimals(score: np.ndarray) -> pa.Array:
 
 
 def _times(copies: np.ndarray) -> pa.Array:
-    """" x500" for a candidate that 500 captions are copies of; "" for one of its own."""
+    """" x500" for a candidate whose text 500 captions share; "" for a unique one."""
     table, codes = np.unique(copies, return_inverse=True)
     return pa.array([f" x{count}" if count > 1 else "" for count in table.tolist()], pa.string()).take(pa.array(codes))
 
@@ -224,8 +224,8 @@ def _times(copies: np.ndarray) -> pa.Array:
 def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:
     """The `rewrites` rows of kept candidates: polarity negative, level sentence, kind tfidf.
 
-    scores: the cosine, the similarity to the image's other captions (`own`, left out where there are none), and the limit that
-    the cosine had to stay within. pair_ids: those of captions `first`, `first` + 1 and so on.
+    scores: the cosine, the similarity to the image's other captions (`own`, omitted if there are none), and the limit on the
+    cosine. pair_ids: the ids of captions `first`, `first` + 1 and so on.
     """
     count = len(kept.query)
     related = kept.own >= 0

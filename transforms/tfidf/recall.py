@@ -1,4 +1,4 @@
-"""Recall of the bounded search: how many of the exact search's negatives it finds, on a seeded sample of images."""
+"""Recall of the bounded search: its share of the exact search's negatives, measured on a seeded sample of images."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from transforms.tfidf.settings import TfidfSettings
 
 @dataclass(frozen=True)
 class Recall:
-    """Counts over sampled captions: `wanted` negatives of the exact search, `found` by the bounded one among them."""
+    """Counts over sampled captions: `wanted` negatives of the exact search, of which the bounded search `found` some."""
 
     captions: int = 0
     wanted: int = 0
     found: int = 0
 
     def __add__(self, other: Recall) -> Recall:
-        """The counts of both samples."""
+        """The sum of the counts."""
         return Recall(self.captions + other.captions, self.wanted + other.wanted, self.found + other.found)
 
     @property
     def share(self) -> float:
-        """found / wanted; 1 when nothing was wanted."""
+        """found / wanted; 1 if nothing was wanted."""
         return self.found / self.wanted if self.wanted else 1.0
 
 
 def sampled(image: np.ndarray, captions: int, size: int, seed: int) -> np.ndarray:
-    """Which captions are sampled, bool [n]: about `size` of the corpus' `captions`, by a hash of seed and image key.
+    """Which captions are sampled, bool [n]: about `size` of the corpus' `captions`, by hashing seed and image key.
 
-    The choice is a caption's own: it depends on no other caption and on no partition. Images are sampled whole.
+    Each choice is independent of other captions and of the partitions. Images are sampled whole.
     """
     if size >= captions:
         return np.ones(len(image), bool)
@@ -44,7 +44,7 @@ def sampled(image: np.ndarray, captions: int, size: int, seed: int) -> np.ndarra
 
 
 def recall_of(corpus: Captions, part: int, settings: TfidfSettings, seed: int, bounded: Search) -> Recall:
-    """The counts of the sampled captions of one part; those of all parts are added."""
+    """The counts of one part's sampled captions; add them up over all parts."""
     first, last = corpus.span(part)
     numbers = first + np.flatnonzero(sampled(corpus.image[first:last], len(corpus), settings.recall_sample, seed))
     if not len(numbers):
@@ -55,6 +55,6 @@ def recall_of(corpus: Captions, part: int, settings: TfidfSettings, seed: int, b
 
 
 def _kept(corpus: Captions, found: Found) -> np.ndarray:
-    """The kept (caption, candidate) as single numbers int64 [m]."""
+    """The kept (caption, candidate) pairs as single numbers int64 [m]."""
     kept = found.verdict == KEPT
     return found.query[kept].astype(np.int64) * len(corpus) + found.candidate[kept]

@@ -1,8 +1,7 @@
-"""Exact top-k by blocked sparse products, with ties settled by pair id.
+"""Exact top-k by blocked sparse products, with ties broken by pair id.
 
 A candidate is one number: 1,000,000 minus its cosine in millionths in the high half, the rank of its pair id in the low half.
-Ascending order of these keys is the order of the law (similarity falling, then id rising), and sorting them is sorting plain
-integers.
+Ascending key order is the required order (descending similarity, then ascending id), and sorting keys is sorting plain integers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PADDING = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _GROUP_ROWS = 256  # rows of one product: they share a threshold
-_SMALL = 8_192  # corpora below this are searched without guessing thresholds
+_SMALL = 8_192  # corpora smaller than this are searched without estimating thresholds
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Hits:
     """The candidates of q captions.
 
     keys: uint64 [q, width], each row ascending, padded with `PADDING`. floor: int64 [q], in millionths: every caption above it is
-    among the candidates, those at or below it may be missing. complete: bool [q], whether no further candidate exists.
+    among the candidates, those at or below it may be missing. complete: bool [q], whether there are no further candidates.
     """
 
     keys: np.ndarray
@@ -42,22 +41,22 @@ def millionths(cosines: np.ndarray | float) -> np.ndarray:
 
 
 def make_keys(cosines: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Keys uint64 [n] of candidates with these cosines float64 [n] and ranks of pair ids [n]."""
+    """Keys uint64 [n] of candidates from their cosines float64 [n] and pair-id ranks [n]."""
     return ((UNIT - millionths(cosines)).astype(np.uint64) << _HALF) | ranks.astype(np.uint64)
 
 
 def scores_of(keys: np.ndarray) -> np.ndarray:
-    """Cosines in millionths, int64, of keys; padding gives negative numbers."""
+    """The keys' cosines in millionths, int64; negative for padding."""
     return UNIT - (keys >> _HALF).astype(np.int64)
 
 
 def ranks_of(keys: np.ndarray) -> np.ndarray:
-    """Ranks of pair ids, int64, of keys; padding gives 0."""
+    """The keys' pair-id ranks, int64; 0 for padding."""
     return np.where(keys == PADDING, np.uint64(0), keys & _LOW).astype(np.int64)
 
 
 class ExactSearch:
-    """Finds the most similar captions of a corpus, at most `block_rows` of which are held inverted at a time."""
+    """Finds the most similar captions of a corpus, holding at most `block_rows` captions inverted at a time."""
 
     def __init__(self, corpus: Captions, block_rows: int):
         """Searches in `corpus`."""
@@ -66,9 +65,9 @@ class ExactSearch:
     def find(self, rows: csr_matrix, depth: int, certain: bool) -> Hits:
         """The `depth` best candidates of each row, CSR [q, words]; a few rows may get fewer unless `certain`.
 
-        Much of a top-k product goes into keeping heaps of candidates that lose later. So a sample of the corpus tells, for each
-        row, a similarity that somewhat more than `depth` captions exceed, and the product drops the rest at once. A row where the
-        guess was too high comes back with a high floor.
+        A top-k product spends much of its time maintaining heaps of candidates that lose later. So a sample of the corpus is used
+        to estimate, for each row, a similarity that somewhat more than `depth` captions exceed, and the product drops the rest at
+        once. A row with too high an estimate is returned with a high floor.
         """
         guesses = np.zeros(rows.shape[0])
         if not certain and max(_SMALL, 4 * depth) <= self.corpus.candidates:
@@ -85,7 +84,7 @@ class ExactSearch:
         order = np.argsort(thresholds, kind="stable")
         pending: list[np.ndarray] = []
         shuffled = rows[order]
-        least = thresholds[order]  # of a group of rows: that of its first
+        least = thresholds[order]  # a group's threshold is that of its first row
         for numbers, block in self.corpus.inverted(self.block_rows):
             groups = [sp_matmul_topn(shuffled[start:start + _GROUP_ROWS], block, top_n=depth,
                                      threshold=float(least[start]) if least[start] > 0 else None)
@@ -97,15 +96,15 @@ class ExactSearch:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         keys = keys[back]
-        # The row's own threshold, not its group's: what is above must not depend on which rows are searched together.
+        # The row's own threshold, not its group's: results must not depend on which rows are searched together.
         floor = millionths(thresholds)
         if keys.shape[1] == depth < self.corpus.candidates:
-            floor = np.maximum(floor, scores_of(keys[:, -1]))  # padding is negative: the row was not cut
+            floor = np.maximum(floor, scores_of(keys[:, -1]))  # padding is negative: the row was not truncated
         return Hits(keys, floor, floor <= 0)
 
 
 def _row_minima(matrix: csr_matrix) -> np.ndarray:
-    """The least stored value of each row float64 [rows], 0 for an empty row."""
+    """The smallest stored value of each row float64 [rows], 0 for an empty row."""
     out = np.zeros(matrix.shape[0])
     filled = np.flatnonzero(np.diff(matrix.indptr))
     if len(filled):
@@ -124,7 +123,7 @@ def _padded(groups: list[csr_matrix], ranks: np.ndarray) -> np.ndarray:
 
 
 def _merged(pieces: list[np.ndarray], depth: int) -> np.ndarray:
-    """The `depth` first keys of each row of all matrices, sorted."""
+    """The first `depth` keys of each row over all matrices, sorted."""
     keys = np.concatenate(pieces, axis=1) if len(pieces) > 1 else pieces[0]
     keys.sort(axis=1)
     return keys[:, :depth]

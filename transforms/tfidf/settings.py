@@ -1,4 +1,4 @@
-"""The settings of the TF-IDF hard negatives."""
+"""Settings of the TF-IDF hard negatives."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class TfidfSettings(Params):
-    """What the TF-IDF stages are told; cosines are compared after rounding to 6 decimals.
+    """Settings of the TF-IDF stages; cosines are compared after rounding to 6 decimals.
 
-    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
     """
 
     k: int = Field(100, ge=1, le=100_000, description="maximum number of negatives per caption")

@@ -1,9 +1,9 @@
-"""TF-IDF hard negatives as stages: count, combine, weigh, search.
+"""Stages of the TF-IDF hard negatives: count, combine, weight, search.
 
-    tfidf_counts      row-local    words of each caption, and how many captions of the partition hold each
-    tfidf_vocabulary  corpus-wide  document frequencies, combined; which words are kept; their weights
+    tfidf_counts      row-local    word counts of each caption; document frequencies of the partition
+    tfidf_vocabulary  corpus-wide  combined document frequencies; kept words and their weights
     tfidf_vectors     row-local    unit vectors
-    tfidf_champions   corpus-wide  bounded search alone: where the postings of frequent words are cut
+    tfidf_champions   corpus-wide  bounded search only: where the postings of frequent words are truncated
     tfidf             row-local    top-k of each caption over the vectors of all partitions; guards; `rewrites`
 """
 
@@ -43,17 +43,17 @@ from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
 
 
 class TfidfCounts(Stage[TfidfSettings]):
-    """Counts the words of captions, once."""
+    """Counts the words of captions."""
 
     name = "tfidf_counts"
     main_table = "tfidf_counts"
     internal = True
     depends_on = ("ngrams",)
-    reads = (Input("pairs", "pairs"), Input("pairs", "images"))  # images: the hashes that tell copies
+    reads = (Input("pairs", "pairs"), Input("pairs", "images"))  # images: hashes that identify copies
     writes = {"tfidf_counts": TFIDF_COUNTS, "tfidf_terms": TFIDF_TERMS}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Counts one partition."""
+        """Counts the words of one partition."""
         pairs, images = task.read("pairs", "pairs"), task.read("pairs", "images")
         task.counts.rows_in = pairs.num_rows
         rows = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
@@ -63,7 +63,7 @@ class TfidfCounts(Stage[TfidfSettings]):
 
 
 class TfidfVocabulary(SummaryStage[TfidfSettings]):
-    """Combines document frequencies and chooses the words that count."""
+    """Combines document frequencies and selects the words of the vocabulary."""
 
     name = "tfidf_vocabulary"
     internal = True
@@ -72,12 +72,12 @@ class TfidfVocabulary(SummaryStage[TfidfSettings]):
     writes = {"tfidf_vocabulary": vocabulary_schema(0)}
 
     def summarise(self, task: Task) -> Frequencies:
-        """Frequencies of one partition."""
+        """Document frequencies of one partition."""
         rows, terms = task.open("tfidf_counts", "tfidf_counts"), task.read("tfidf_counts", "tfidf_terms")
         return frequencies_of(TermCounts(_one(rows.read()), _one(terms)))
 
     def combine(self, summaries: Sequence[Frequencies]) -> Frequencies:
-        """Frequencies of several partitions."""
+        """Sums of document frequencies."""
         return merge_frequencies(summaries)
 
     def process(self, task: Task, payload: Frequencies) -> None:
@@ -100,7 +100,7 @@ class TfidfVectors(Stage[TfidfSettings]):
     writes = {"tfidf_vectors": TFIDF_VECTORS}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Weighs one partition."""
+        """Writes the vectors of one partition."""
         rows, terms = _one(task.read("tfidf_counts", "tfidf_counts")), _one(task.read("tfidf_counts", "tfidf_terms"))
         vocabulary = read_vocabulary(task.read("tfidf_vocabulary", "tfidf_vocabulary", WHOLE))
         task.counts.rows_in = rows.num_rows
@@ -108,7 +108,7 @@ class TfidfVectors(Stage[TfidfSettings]):
 
 
 class TfidfChampions(SummaryStage[TfidfSettings]):
-    """Finds, for each word of more than `bound` captions, where its postings are cut."""
+    """Finds where to truncate the postings of each word in more than `bound` captions."""
 
     name = "tfidf_champions"
     internal = True
@@ -119,20 +119,20 @@ class TfidfChampions(SummaryStage[TfidfSettings]):
 
     @classmethod
     def applies(cls, params: TfidfSettings) -> bool:
-        """The exact search has no champions."""
+        """Only to the bounded search."""
         return params.bound is not None
 
     def summarise(self, task: Task) -> pa.RecordBatch:
-        """The best postings of one partition, at most `bound` a word."""
+        """The best postings of one partition, at most `bound` per word."""
         vocabulary = _vocabulary(task.corpus)
         return champions_of(_vectors(task.corpus, task.partition, vocabulary), vocabulary, self._bound)
 
     def combine(self, summaries: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-        """The best postings of several partitions, at most `bound` a word."""
+        """The best postings of several partitions, at most `bound` per word."""
         return merge_champions(summaries, self._bound)
 
     def process(self, task: Task, payload: pa.RecordBatch) -> None:
-        """Writes the cuts, one row a cut word."""
+        """Writes the cuts, one row per truncated word."""
         cuts = cuts_of(payload, self._bound)
         task.counts.numbers = {"words_cut": cuts.num_rows}
         task.write("tfidf_champions", cuts)
@@ -154,7 +154,7 @@ class TfidfNegatives(Stage[TfidfSettings]):
     writes = {"rewrites": REWRITES}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Finds the negatives of one partition's captions among all."""
+        """Finds the negatives of one partition's captions in the whole corpus."""
         captions = _captions(task.corpus)
         search = _bounded(task.corpus, self.params.rescore) if self.params.bound else None
         stats = Stats()
@@ -162,7 +162,7 @@ class TfidfNegatives(Stage[TfidfSettings]):
             task.write("rewrites", found.rewrites)
             task.rejects.add_batch(found.drop_ids, found.drop_reasons, found.drop_details)
         task.counts.rows_in = stats.captions
-        for reason, count in stats.drops.items():  # those that are not written row by row are counted
+        for reason, count in stats.drops.items():  # drops that are not written as rows are counted
             task.rejects.counts[reason] = max(count, task.rejects.counts[reason])
         task.counts.numbers = {name: value for name, value in asdict(stats).items() if name not in ("captions", "drops")}
         if search and self.params.recall_sample:
@@ -170,23 +170,23 @@ class TfidfNegatives(Stage[TfidfSettings]):
             task.counts.numbers |= {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Recall of the bounded search: the share of the exact search's negatives that it finds, on the sampled captions."""
+        """Recall of the bounded search: its share of the exact search's negatives on the sampled captions."""
         wanted = counts.numbers.get("recall_wanted")
         return {"recall_at_k": round(counts.numbers["recall_found"] / wanted, 6), "recall_captions": counts.numbers["recall_captions"],
                 "k": self.params.k} if wanted else {}
 
 
 def _one(table: pa.Table) -> pa.RecordBatch:
-    """A table that was written as one record batch."""
+    """A table written as a single record batch."""
     batches = table.to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def _content(corpus: Corpus, stage: str) -> str:
-    """A hash of what a stage made, the key of what is cached of it: a later run in this process must not see an earlier one's."""
+    """A hash of a stage's output, the cache key: a later run in this process must not see an earlier run's data."""
     manifest = corpus.manifest(stage)
     if manifest is None:
-        raise CorpusError(f"{corpus.url}: stage {stage} is not there")
+        raise CorpusError(f"{corpus.url}: stage {stage} not found")
     return fingerprint(manifest.contents)
 
 
@@ -212,7 +212,7 @@ def _captions_at(corpus: Corpus, content: str) -> Captions:
 
 
 def _captions(corpus: Corpus) -> Captions:
-    """The vectors of all partitions, once a process."""
+    """The vectors of all partitions, loaded once per process."""
     return _captions_at(corpus, _content(corpus, "tfidf_vectors"))
 
 
@@ -223,5 +223,5 @@ def _bounded_at(corpus: Corpus, content: str, rescore: int) -> BoundedSearch:
 
 
 def _bounded(corpus: Corpus, rescore: int) -> BoundedSearch:
-    """The cut postings of all partitions, once a process."""
+    """The truncated postings of all partitions, built once per process."""
     return _bounded_at(corpus, _content(corpus, "tfidf_vectors") + _content(corpus, "tfidf_champions"), rescore)

@@ -1,4 +1,4 @@
-"""Unit TF-IDF vectors of a partition's captions, stored so that a memory map of them is a scipy matrix."""
+"""Unit TF-IDF vectors of a partition's captions, stored so that their memory map is a SciPy matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.tfidf.settings import TfidfSettings
 
 @dataclass(frozen=True)
 class Vectors:
-    """n captions, all arrays views of the record batch they were read from.
+    """n captions; all arrays are views of the record batch they were read from.
 
     matrix: CSR float64 [n, words], int32 indices ascending within a row. image, content, text: uint64 [n] keys. pair_id, caption:
     Arrow string arrays [n].
@@ -36,8 +36,8 @@ class Vectors:
 def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, settings: TfidfSettings) -> pa.RecordBatch:
     """The vectors (schema TFIDF_VECTORS) of `rows` (schema TFIDF_COUNTS), whose terms are rows of `terms`.
 
-    A weight is count * idf, or (1 + ln count) * idf, over the length of the caption's vector; a caption without a kept word has
-    the zero vector.
+    A weight is count * idf, or (1 + ln count) * idf, divided by the norm of the caption's vector; a caption without kept words
+    gets the zero vector.
     """
     lookup = kept_columns(terms, vocabulary)
     offsets = rows["terms"].offsets.to_numpy()
@@ -52,7 +52,7 @@ def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, 
     if settings.sublinear_tf:
         weights = np.log(weights) + 1.0
     weights *= vocabulary.idf[columns]
-    # bincount adds in the order of the row: the bits do not depend on which captions share a partition.
+    # bincount adds in row order: the bits do not depend on which captions share a partition.
     length = np.sqrt(np.bincount(owners, weights=weights * weights, minlength=rows.num_rows))
     weights /= length[owners]
     indptr = pa.array(np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=rows.num_rows))]).astype(np.int32))
@@ -65,7 +65,7 @@ def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, 
 
 
 def read_vectors(batch: pa.RecordBatch, columns: int) -> Vectors:
-    """A record batch of vectors as arrays, without a copy; `columns`: kept words of the vocabulary."""
+    """A record batch of vectors as zero-copy arrays. `columns`: number of kept words in the vocabulary."""
     offsets = batch["terms"].offsets.to_numpy()
     start, stop = int(offsets[0]), int(offsets[-1])
     shift = batch["weights"].offsets[0].as_py() - start
@@ -77,7 +77,7 @@ def read_vectors(batch: pa.RecordBatch, columns: int) -> Vectors:
 
 
 def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, columns: int) -> csr_matrix:
-    """A CSR matrix over these very arrays; the usual constructor looks through them to choose an index type."""
+    """A CSR matrix over these arrays as they are; the usual constructor scans them to choose an index type."""
     matrix = csr_matrix((len(indptr) - 1, columns), dtype=np.float64)
     matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
     matrix.has_sorted_indices = True

@@ -1,4 +1,4 @@
-"""Scene graphs: what sng-parser misses, spans, and graphs as Arrow."""
+"""Scene graphs: cases that sng-parser misses, spans, and the Arrow form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.scenes.layout import sample_scene
 
 
 def graph(lines: str) -> Graph:
-    """The graph of a tree of lines "word tag head dep [lemma]", heads counted from 1."""
+    """The graph of a dependency tree given as lines "word tag head dep [lemma]", heads numbered from 1."""
     rows = [line.split() for line in lines.strip().splitlines()]
     doc = Doc(
         Vocab(),
@@ -38,7 +38,7 @@ def graph(lines: str) -> Graph:
 
 
 def check_spans(caption: str, found: Graph) -> None:
-    """Every node covers the words that it claims, and hangs on an object that exists."""
+    """Asserts that every node's span covers its words, and that it refers to an existing object."""
     for node in (*found.objects, *found.attributes, *found.relations, *found.counts):
         assert 0 <= node.start < node.end <= len(caption)
         assert caption[node.start : node.end] == node.text
@@ -55,7 +55,7 @@ def check_spans(caption: str, found: Graph) -> None:
         assert 0 <= count.object < len(found.objects) and count.value >= 0
 
 
-def test_a_preposition_before_its_adjective_is_no_part_of_a_phrase_with_it() -> None:
+def test_a_preposition_before_its_adjective_does_not_form_a_phrase_with_it() -> None:
     found = graph("""
 On IN 6 prep
 a DT 3 det
@@ -70,7 +70,7 @@ ball NN 7 pobj
     assert found.triples() == {("girls", "next to", "ball")}
 
 
-def test_a_phrasal_preposition_behind_a_copula() -> None:
+def test_a_phrasal_preposition_after_a_copula() -> None:
     found = graph("""
 The DT 2 det
 dog NN 3 nsubj
@@ -85,7 +85,7 @@ house NN 6 pobj""")
     assert found.relations[0].text == "in front of"
 
 
-def test_predicate_adjectives_and_verbs_without_object() -> None:
+def test_predicate_adjectives_and_intransitive_verbs() -> None:
     found = graph("""
 The DT 2 det
 car NN 3 nsubj
@@ -175,7 +175,7 @@ fence NN 0 ROOT""")
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
-def test_spans_cover_what_they_claim_on_scenes(index: int) -> None:
+def test_spans_cover_their_words_on_scenes(index: int) -> None:
     texts = [caption.text for caption in captions(sample_scene(7, index), 7)]
     for text, found in zip(texts, caption_parser("embedded").parse(texts), strict=True):
         check_spans(text, found)
@@ -183,11 +183,11 @@ def test_spans_cover_what_they_claim_on_scenes(index: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80))
-def test_spans_cover_what_they_claim_on_anything(text: str) -> None:
+def test_spans_cover_their_words_on_any_text(text: str) -> None:
     check_spans(text, caption_parser("embedded").parse([text])[0])
 
 
-def test_spans_cover_what_they_claim_on_photographs(shared_data: Path) -> None:
+def test_spans_cover_their_words_on_photo_captions(shared_data: Path) -> None:
     path = shared_data / "coco_val2017" / "captions_val2017.json"
     if not path.exists():
         pytest.skip(f"{path} is not there")
@@ -199,7 +199,7 @@ def test_spans_cover_what_they_claim_on_photographs(shared_data: Path) -> None:
     assert empty < 0.01 * len(texts)
 
 
-def test_graphs_survive_arrow() -> None:
+def test_graphs_round_trip_through_arrow() -> None:
     texts = [caption.text for caption in captions(sample_scene(7, 3), 7)] + [""]
     graphs = caption_parser("embedded").parse(texts)
     batch = graph_batch(pa.array([str(at) for at in range(len(texts))]), graphs)

@@ -44,12 +44,12 @@ def test_counts_add_up() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 29), max_size=4, unique=True))
-def test_combining_partitions_in_any_order_is_counting_them_at_once(cuts: list[int]) -> None:
+def test_combining_partitions_in_any_order_equals_counting_them_at_once(cuts: list[int]) -> None:
     edges = [0, *(5 * cut for cut in sorted(cuts)), len(ROWS)]
     parts = [counts(slice(start, end)) for start, end in zip(edges, edges[1:], strict=False)]
     stage = CountVocabulary(SwapSettings())
     first, *others = copies = [part.copy() for part in parts]
-    assert stage.combine(copies) is first and others == parts[1:]  # adds to the first in place, leaves the others alone
+    assert stage.combine(copies) is first and others == parts[1:]  # adds to the first in place, leaves the others unchanged
     assert first == stage.combine([part.copy() for part in reversed(parts)]) == counts(slice(None))
     assert stage.combine([stage.combine([part.copy() for part in parts[:2]]), *parts[2:]]) == first
 
@@ -77,7 +77,7 @@ def test_determiners() -> None:
     assert determiner_of("red grass", 0, 4) == "bare"
 
 
-def test_the_artefact_is_sorted_and_reads_back() -> None:
+def test_the_table_is_sorted_and_round_trips() -> None:
     kept = prune(counts(slice(None)), 2, 4000)
     table = vocabulary_table(kept)
     assert table.schema.equals(VOCABULARY)

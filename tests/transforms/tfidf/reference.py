@@ -1,4 +1,4 @@
-"""The law that the TF-IDF hard negatives are held to, written as plainly as possible: dense matrices and Python loops."""
+"""Reference implementation of the TF-IDF hard negatives, as plain as possible: dense matrices and Python loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
 
 @dataclass(frozen=True)
 class Row:
-    """One caption and what identifies it."""
+    """One caption and its ids."""
 
     pair_id: str
     image_id: str
@@ -34,7 +34,7 @@ def cosines(rows: Sequence[Row], settings: TfidfSettings) -> np.ndarray:
                                  ngram_range=settings.ngrams)
     try:
         matrix = vectorizer.fit_transform([row.caption for row in rows]).toarray()
-    except ValueError:  # no word is kept
+    except ValueError:  # empty vocabulary
         matrix = np.zeros((len(rows), 1))
     return np.minimum(np.round(matrix @ matrix.T, 6), 1.0)
 
@@ -46,7 +46,7 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
     by_text: dict[str, int] = {}
     for i in sorted(range(len(rows)), key=lambda i: rows[i].pair_id):
         by_text.setdefault(texts[i], i)
-    firsts = set(by_text.values())  # captions that say the same are one candidate, the first of them
+    firsts = set(by_text.values())  # captions with the same text form one candidate, the first of them
     out = {}
     for q, query in enumerate(rows):
         family = [i for i, row in enumerate(rows) if row.image_id == query.image_id]
@@ -81,12 +81,12 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
 
 
 def counts_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> list[TermCounts]:
-    """The counts of each partition of `rows`, placed and sorted as a corpus is."""
+    """The counts of each partition of `rows`, partitioned and sorted as in a corpus."""
     ordered = sorted(rows, key=lambda row: (placement(row.image_id), row.image_id, row.pair_id))
     homes = partition_of(np.array([placement(row.image_id) for row in ordered], np.int64), partitions)
     out = []
     for home in range(partitions):
-        own = [row for row, place in zip(ordered, homes, strict=True) if place == home]
+        own = [row for row, partition in zip(ordered, homes, strict=True) if partition == home]
         table = pa.table({name: pa.array([getattr(row, name) for row in own], pa.string())
                           for name in ("pair_id", "image_id", "caption")})
         out.append(count_terms(table, pa.array([row.sha256 for row in own], pa.binary(32)), settings))
@@ -105,6 +105,6 @@ def vectors_of(counts: Sequence[TermCounts], vocabulary: Vocabulary, settings: T
 
 
 def corpus_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> Captions:
-    """The corpus that the stages before the search make of `rows`."""
+    """The corpus of `rows` as the stages before the search make it."""
     counts = counts_of(rows, partitions, settings)
     return Captions(vectors_of(counts, vocabulary_of(counts, settings), settings))

@@ -1,4 +1,4 @@
-"""Bounded search: cuts by a combine, equality with the exact search where nothing is cut, recall where something is."""
+"""Bounded search: cuts from a combine, equality with the exact search where nothing is truncated, recall where something is."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_word_keeps_as_many_captions_as_the_bound():
 
 @pytest.mark.parametrize(("bound", "small"), [(30, 8_192), (200, 8_192), (60, 0)])
 def test_bounded_output_does_not_depend_on_partitions(bound, small, monkeypatch):
-    monkeypatch.setattr("transforms.tfidf.search._SMALL", small)  # 0: thresholds are guessed
+    monkeypatch.setattr("transforms.tfidf.search._SMALL", small)  # 0: thresholds are estimated
     monkeypatch.setattr("transforms.tfidf.search._GROUP_ROWS", 40)
     rows, tables = coco_rows(200), []
     for partitions, block_rows, query_rows in ((1, 2_000, 1_000), (5, 300, 170)):

@@ -1,4 +1,4 @@
-"""Hard negatives against a plain brute force over scikit-learn's vectors."""
+"""Hard negatives compared with brute force over scikit-learn's vectors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(corpus: Captions, options: TfidfSettings, search=None) -> tuple[list[Neg
 
 
 def by_pair(outputs: list[Negatives], corpus: Captions) -> dict[str, tuple[list, list]]:
-    """Output in the shape of `brute_force`, without captions of the same image."""
+    """Output in the form of `brute_force`'s, without captions of the same image."""
     found: dict[str, tuple[list, list]] = {pid: ([], []) for part in corpus.parts for pid in part.pair_id.to_pylist()}
     for out in outputs:
         for row in out.rewrites.to_pylist():
@@ -46,7 +46,7 @@ def by_pair(outputs: list[Negatives], corpus: Captions) -> dict[str, tuple[list,
 
 
 def assert_law(rows: list[Row], partitions: int, options: TfidfSettings, search_of=None) -> None:
-    """The output equals the brute force: candidates, order, scores, drops, counts."""
+    """Asserts that the output equals brute force: candidates, order, scores, drops, counts."""
     corpus = corpus_of(rows, partitions, options)
     outputs, stats = run(corpus, options, search_of(corpus) if search_of else None)
     found, expected = by_pair(outputs, corpus), brute_force(rows, options)
@@ -67,7 +67,7 @@ CORPUS = st.lists(st.tuples(st.integers(0, 7), CAPTION), min_size=1, max_size=24
 
 
 def make_rows(drawn: list[tuple[int, str]], copies: bool = True) -> list[Row]:
-    """Rows of distinct ids; images 0 and 1 have the same bytes, image 2 has none known."""
+    """Rows with distinct ids; images 0 and 1 have the same bytes, image 2's are unknown."""
     rows = {}
     for image, caption in drawn:
         name = image_id("t", str(image))
@@ -95,7 +95,7 @@ def test_equals_brute_force_with_other_terms(drawn, partitions, terms):
 
 
 def test_deep_searches_settle():
-    # 60 captions tie, most are refused, and the first look of k + slack candidates sees neither the end of the tie nor k kept.
+    # Many captions tie and most are refused: the first search for k + slack candidates reaches neither the end of the tie nor k kept.
     drawn = [(image, "red bus") for image in range(3, 160)] + [(image, f"red bus {image}x") for image in range(160, 230)]
     assert_law(make_rows(drawn, copies=False), 3, TfidfSettings(k=3, block_rows=50, max_df=1.0, near_text=0.99, ceiling=0.98))
 
@@ -113,18 +113,18 @@ def test_the_output_is_a_rewrites_batch():
     assert {len(item["scores"]) for item in table.to_pylist()} == {2, 3}
 
 
-def test_an_image_apart_is_refused():
+def test_captions_of_an_image_must_be_adjacent():
     options = TfidfSettings(max_df=1.0)
     corpus = corpus_of(make_rows([(3, "a red bus"), (4, "some red cat"), (5, "red dog")], copies=False), 1, options)
     corpus.image[:] = [1, 2, 1]
-    with pytest.raises(ValueError, match="next to each other"):
+    with pytest.raises(ValueError, match="adjacent"):
         list(hard_negatives(corpus, 0, options, Stats()))
 
 
 def coco_rows(limit: int) -> list[Row]:
-    """The captions of the first images of COCO val2017, or a skip."""
+    """The captions of the first images of COCO val2017; skips if they are not found."""
     if not CAPTIONS.is_file():
-        pytest.skip(f"{CAPTIONS} is not there; CMCL_DATA names the folder that holds coco_val2017")
+        pytest.skip(f"{CAPTIONS} not found; set CMCL_DATA to the folder that contains coco_val2017")
     rows = {}
     for note in json.loads(CAPTIONS.read_text())["annotations"]:
         name, caption = image_id("coco", str(note["image_id"])), note["caption"].strip()
@@ -138,7 +138,7 @@ def test_equals_brute_force_on_coco(partitions, block_rows):
     assert_law(coco_rows(240), partitions, TfidfSettings(block_rows=block_rows, query_rows=500))
 
 
-def test_guessed_thresholds_change_nothing(monkeypatch):
+def test_estimated_thresholds_change_nothing(monkeypatch):
     rows = coco_rows(400)
     options = TfidfSettings(k=20, block_rows=900)
     plain, _ = run(corpus_of(rows, 2, options), options)
@@ -161,13 +161,13 @@ def test_the_order_of_rows_and_the_partitions_change_nothing():
 
 @pytest.mark.parametrize("copies", [40, 160])
 def test_copies_of_a_text_are_one_candidate(copies: int):
-    """Rejects grow with the captions, not with the square of the copies, and every candidate says how many it stands for."""
-    said = [Row(f"c{i:04}", f"i{i}", "A stock sentence of many photos .") for i in range(copies)]
+    """Rejects grow with the captions, not with the square of the copies, and every candidate records how many share its text."""
+    same = [Row(f"c{i:04}", f"i{i}", "A stock sentence of many photos .") for i in range(copies)]
     other = [Row(f"o{i:04}", f"j{i}", f"A stock photo of a {word} .") for i, word in enumerate(["cat", "dog", "boat", "tree", "hat"])]
     options = TfidfSettings(k=3, max_df=1.0)
-    outputs, stats = run(corpus_of(said + other, 2, options), options)
+    outputs, stats = run(corpus_of(same + other, 2, options), options)
     details = [detail for out in outputs for detail in out.drop_details.to_pylist()]
-    assert len(details) <= len(said) + len(other)
+    assert len(details) <= len(same) + len(other)
     assert {detail.split()[0] for detail in details if detail.endswith(f" x{copies}")} <= {"c0000"}
     assert any(detail.endswith(f" x{copies}") for detail in details)
     kept = [row for out in outputs for row in out.rewrites.to_pylist()]

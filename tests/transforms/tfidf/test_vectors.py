@@ -1,4 +1,4 @@
-"""Counts, vocabulary and vectors against scikit-learn."""
+"""Counts, vocabulary and vectors compared with scikit-learn's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = st.lists(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(["ΟΔ
 
 
 def rows_of(texts: list[str]) -> list[Row]:
-    """One image a caption."""
+    """Rows with one caption per image."""
     return [Row(pair_id(f"i{n}", text), f"i{n}", text) for n, text in enumerate(texts)]
 
 
@@ -45,7 +45,7 @@ def test_vectors_are_those_of_scikit_learn(texts, partitions, ngrams, sublinear,
     captions = [text for part in corpus.parts for text in part.caption.to_pylist()]
     try:
         expected = reference.fit_transform(captions).toarray()
-    except ValueError:  # no word is kept
+    except ValueError:  # empty vocabulary
         assert len(vocabulary.terms) == 0
         return
     names = vocabulary.terms.to_pylist()
@@ -127,6 +127,6 @@ def test_bad_arguments_are_named():
         TfidfSettings.model_validate({"ceilling": 1})
 
 
-def test_settings_tell_counts_from_shares():
+def test_settings_distinguish_counts_from_shares():
     assert TfidfSettings(max_df=1).max_df == 1 and isinstance(TfidfSettings(max_df=1).max_df, int)
     assert isinstance(TfidfSettings(max_df=1.0).max_df, float)
