@@ -49,9 +49,9 @@ def translate_all(engine: Translator, texts: Sequence[str], decoding: Decoding,
     for window in windows(texts):
         seed = int.from_bytes(blake2b("\0".join([key, *window]).encode(), digest_size=4).digest(), "little")
         results, problems = apply_each(lambda batch, seed=seed: engine.translate(batch, decoding, seed), window)  # type: ignore[misc]
-        for place, (text, result) in enumerate(zip(window, results, strict=True)):
+        for index, (text, result) in enumerate(zip(window, results, strict=True)):
             if result is None:
-                failed[text] = f"{engine.name}: {problems[place]}"
+                failed[text] = f"{engine.name}: {problems[index]}"
             else:
                 found[text] = result
     return found, failed

@@ -108,7 +108,7 @@ class _Readings:
         """Parses what is new among these, in an order of their own: batches must not depend on where a text came from."""
         new = sorted(set(texts) - self.of.keys() - self.why.keys(), key=lambda text: (len(text), text))
         documents, failed = apply_each(lambda batch: list(self._parser.documents(batch)), new)
-        self.why.update((new[place], problem) for place, problem in failed.items())
+        self.why.update((new[index], problem) for index, problem in failed.items())
         self.of.update((text, Reading.of(document)) for text, document in zip(new, documents, strict=True) if document is not None)
 
 
@@ -137,9 +137,9 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, ch
         if broken is not None:
             choice.failures.append(f"parser: {readings.why[broken]}: {broken}")
             continue
-        said, now = readings.of[caption], readings.of[one.text]
-        problem = graphs_differ(said, now)
-        if problem is None and (new := now.faults - said.faults):
+        original, paraphrase = readings.of[caption], readings.of[one.text]
+        problem = graphs_differ(original, paraphrase)
+        if problem is None and (new := paraphrase.faults - original.faults):
             problem = Reason.GARBLED, min(new)
         if problem:
             choice.refused.append((problem[0], f"{problem[1]}: {one.text}"))
@@ -153,7 +153,7 @@ def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
     texts = sorted({text for caption, candidates in left.items() if candidates for text in (caption, *(one.text for one in candidates))},
                    key=lambda text: (len(text), text))
     vectors, failed = apply_each(lambda batch: list(encoder.encode(batch)), texts)
-    why = {texts[place]: problem for place, problem in failed.items()}
+    why = {texts[index]: problem for index, problem in failed.items()}
     known = dict(zip(texts, vectors, strict=True))
     found = {}
     for caption, candidates in left.items():

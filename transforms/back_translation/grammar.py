@@ -115,8 +115,8 @@ def _counted(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
         if words[at] not in ("a", "an"):
             continue
-        noun = next((place for place in range(at + 1, tokens.size)
-                     if tags[place] != "JJ" and words[place] not in COLOURS or words[place] in _COUNTS), at)
+        noun = next((index for index in range(at + 1, tokens.size)
+                     if tags[index] != "JJ" and words[index] not in COLOURS or words[index] in _COUNTS), at)
         word, after = words[noun], tags[noun + 1]
         several = tags[noun] in PLURAL_TAGS and (word.endswith("s") or tokens.lemma(noun) != word) and after not in (*NOUN_TAGS, "POS")
         mass = word in _MASS and tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH")

@@ -91,13 +91,13 @@ def _synonyms(one: str, other: str, pos: str) -> bool:
 
 
 @lru_cache(maxsize=_PAIRS)
-def same_noun(said: str, now: str) -> bool:
+def same_noun(caption: str, paraphrase: str) -> bool:
     """Whether what a caption calls `said` may be called `now`, both lemmas, compounds with their modifiers: the same, a synonym, or a
     broader word out of the look-alikes that the swaps' guards know."""
-    if said == now or joined(said) == joined(now):
+    if caption == paraphrase or joined(caption) == joined(paraphrase):
         return True
-    *modifiers, head = said.replace("-", " ").split() or [said]
-    *others, other = now.replace("-", " ").split() or [now]
+    *modifiers, head = caption.replace("-", " ").split() or [caption]
+    *others, other = paraphrase.replace("-", " ").split() or [paraphrase]
     if sorted(modifiers) != sorted(others):
         return False
     broader = other not in _NEVER["n"].get(head, ()) and lexicon().close(head, other) and lexicon().is_a(head, other)
@@ -105,9 +105,9 @@ def same_noun(said: str, now: str) -> bool:
 
 
 @lru_cache(maxsize=_PAIRS)
-def may_stand_for(said: str, word: str) -> bool:
+def may_stand_for(caption: str, word: str) -> bool:
     """Whether a word of a paraphrase may be a form of a noun that `same_noun` takes for the caption's."""
-    return any(same_noun(said, lemma) for lemma in lemmas(word))
+    return any(same_noun(caption, lemma) for lemma in lemmas(word))
 
 
 def joined(words: str) -> str:
@@ -116,15 +116,15 @@ def joined(words: str) -> str:
 
 
 @lru_cache(maxsize=_PAIRS)
-def same_attribute(said: str, now: str) -> bool:
+def same_attribute(caption: str, paraphrase: str) -> bool:
     """Whether two attributes say the same of a thing."""
-    return joined(said) == joined(now) or _synonyms(said, now, "a")
+    return joined(caption) == joined(paraphrase) or _synonyms(caption, paraphrase, "a")
 
 
 @lru_cache(maxsize=_PAIRS)
-def same_verb(said: str, now: str) -> bool:
+def same_verb(caption: str, paraphrase: str) -> bool:
     """Whether two verbs, by their lemmas, say the same."""
-    return said == now or _synonyms(said, now, "v")
+    return caption == paraphrase or _synonyms(caption, paraphrase, "v")
 
 
 _IDLE = frozenset({"the", "a", "an", "its", "his", "her", "their", "right", "directly", "just", "together"})
@@ -146,15 +146,15 @@ def _by_first_word() -> dict[str, list[tuple[str, ...]]]:
 PHRASES = _by_first_word()
 
 
-def place_class(words: str) -> str:
+def preposition_class(words: str) -> str:
     """The class of a preposition, "" for words that are none."""
     return _PREPOSITIONS.get(words, "")
 
 
 @lru_cache(maxsize=_PAIRS)
-def same_place(said: str, now: str, thing: str) -> bool:
+def same_preposition(caption: str, paraphrase: str, thing: str) -> bool:
     """Whether a preposition before `thing` (a noun's lemma) may become another."""
-    one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (said, now))
+    one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (caption, paraphrase))
     if one == other or (one, other) in _WEAKER:
         return True
     return {one, other} <= {"on", "in", "at", "along"} and is_location(thing)
@@ -165,30 +165,30 @@ def is_location(noun: str) -> bool:
     return noun.rsplit(" ", 1)[-1] in _LOCATIONS
 
 
-def same_scenery(said: tuple[str, str], now: tuple[str, str], thing: str, verbs: frozenset[str]) -> bool:
+def same_scenery(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str, verbs: frozenset[str]) -> bool:
     """The same for what happens at a location, whoever it is said of; `verbs` are all those of the caption."""
-    if not now[0] or now[0] in verbs or any(same_verb(verb, now[0]) for verb in (said[0], *sorted(verbs)) if verb):
-        return same_place(said[1], now[1], thing) if said[1] and now[1] else said[1] == now[1]
+    if not paraphrase[0] or paraphrase[0] in verbs or any(same_verb(verb, paraphrase[0]) for verb in (caption[0], *sorted(verbs)) if verb):
+        return same_preposition(caption[1], paraphrase[1], thing) if caption[1] and paraphrase[1] else caption[1] == paraphrase[1]
     return False
 
 
-def same_link(said: tuple[str, str], now: tuple[str, str], thing: str) -> bool:
+def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str) -> bool:
     """Whether one relation, as (verb, preposition) with "" for none, may become another towards the same thing."""
-    (verb, place), (other, there) = said, now
-    if (verb or place) in ("with", "have") and (other or there) in ("with", "have"):
+    (verb, prep), (other, other_prep) = caption, paraphrase
+    if (verb or prep) in ("with", "have") and (other or other_prep) in ("with", "have"):
         return True
-    if verb in _WEAR and not place and not other and there == "with":
+    if verb in _WEAR and not prep and not other and other_prep == "with":
         return True
-    if {verb or place, other or there} == {"in", "wear"} or {verb or place, other or there} == {"with", "wear"}:
+    if {verb or prep, other or other_prep} == {"in", "wear"} or {verb or prep, other or other_prep} == {"with", "wear"}:
         return lexicon().hypernym("clothing", thing)
-    if {said, now} == {("look", "at"), ("watch", "")}:
+    if {caption, paraphrase} == {("look", "at"), ("watch", "")}:
         return True
-    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {place, there} <= {"", "on", "on top of", "in"}:
+    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {prep, other_prep} <= {"", "on", "on top of", "in"}:
         return True
-    if {verb, other} == {"lie", "lay"} and not place and not there:  # a hen lays an egg
+    if {verb, other} == {"lie", "lay"} and not prep and not other_prep:  # a hen lays an egg
         return False
     if verb != other and not same_verb(verb, other) and not (not other and verb in POSTURES) and not (not verb and other in LIGHT):
         return False
-    if not place or not there:
-        return place == there
-    return same_place(place, there, thing)
+    if not prep or not other_prep:
+        return prep == other_prep
+    return same_preposition(prep, other_prep, thing)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from transforms.back_translation.likeness import PHRASES, place_class, same_attribute, same_noun, same_place, same_verb
+from transforms.back_translation.likeness import PHRASES, preposition_class, same_attribute, same_noun, same_preposition, same_verb
 from transforms.english.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
 
@@ -50,15 +50,15 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
     Places said with "is" behind another place; places said with "and"; qualities said with "is", and finite verbs, where there is an
     "and".
     """
-    said = [tokens.lower(at) for at in range(tokens.size)]
-    places = [at for at in range(1, tokens.size) if tokens.tags[at] in ("IN", "RB") and place_class(said[at])
-              or tokens.tags[at] == "IN" and said[at] not in ("that", "while", "as", "of")]
-    behind = sum(said[at - 1] in _BE for at in places[1:])
-    joined = sum(said[at - 1] == "and" for at in places)
-    if "and" not in said:
+    words = [tokens.lower(at) for at in range(tokens.size)]
+    preps = [at for at in range(1, tokens.size) if tokens.tags[at] in ("IN", "RB") and preposition_class(words[at])
+              or tokens.tags[at] == "IN" and words[at] not in ("that", "while", "as", "of")]
+    behind = sum(words[at - 1] in _BE for at in preps[1:])
+    joined = sum(words[at - 1] == "and" for at in preps)
+    if "and" not in words:
         return behind, joined, 0, 0
-    qualities = sum(said[at - 1] in _BE and tokens.tags[at] == "JJ" for at in range(1, tokens.size))
-    finite = sum(tag in _FINITE and said[at - 1] != "and" for at, tag in enumerate(tokens.tags))
+    qualities = sum(words[at - 1] in _BE and tokens.tags[at] == "JJ" for at in range(1, tokens.size))
+    finite = sum(tag in _FINITE and words[at - 1] != "and" for at, tag in enumerate(tokens.tags))
     return behind, joined, qualities, finite if finite > 1 else 0
 
 
@@ -72,26 +72,27 @@ def same_in_order(one: Sequence[Word], other: Sequence[Word]) -> bool:
     return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
 
 
-def _same(said: Word, now: Word) -> bool:
-    if said.lower == now.lower:
+def _same(caption: Word, paraphrase: Word) -> bool:
+    if caption.lower == paraphrase.lower:
         return True
-    if place_class(said.lower) or place_class(now.lower):
-        return bool(place_class(said.lower) and place_class(now.lower)) and same_place(said.lower, now.lower, "")
-    if said.lemma == now.lemma:
-        return _inflected(said, now)
-    if said.tag in NOUN_TAGS and now.tag in NOUN_TAGS:
-        return (said.tag in PLURAL_TAGS) == (now.tag in PLURAL_TAGS) and same_noun(said.lemma, now.lemma)
-    if {said.lemma, now.lemma} == {"lie", "lay"}:  # as far as they lie on something, graphs tell
+    classes = preposition_class(caption.lower), preposition_class(paraphrase.lower)
+    if any(classes):
+        return all(classes) and same_preposition(caption.lower, paraphrase.lower, "")
+    if caption.lemma == paraphrase.lemma:
+        return _inflected(caption, paraphrase)
+    if caption.tag in NOUN_TAGS and paraphrase.tag in NOUN_TAGS:
+        return (caption.tag in PLURAL_TAGS) == (paraphrase.tag in PLURAL_TAGS) and same_noun(caption.lemma, paraphrase.lemma)
+    if {caption.lemma, paraphrase.lemma} == {"lie", "lay"}:  # as far as they lie on something, graphs tell
         return False
-    if said.tag in VERB_TAGS and now.tag in VERB_TAGS:
-        return "VBN" not in (said.tag, now.tag) and same_verb(said.lemma, now.lemma)
-    return said.tag == now.tag == "JJ" and same_attribute(said.lower, now.lower)
+    if caption.tag in VERB_TAGS and paraphrase.tag in VERB_TAGS:
+        return "VBN" not in (caption.tag, paraphrase.tag) and same_verb(caption.lemma, paraphrase.lemma)
+    return caption.tag == paraphrase.tag == "JJ" and same_attribute(caption.lower, paraphrase.lower)
 
 
-def _inflected(said: Word, now: Word) -> bool:
+def _inflected(caption: Word, paraphrase: Word) -> bool:
     """Whether two forms of a lemma are "riding" and "rides": one in -ing, the other no participle. (An -s alone may be a plural, and what
     is clean is not cleaning.)"""
-    if {said.tag, now.tag} == {"JJ", "VBG"}:
+    if {caption.tag, paraphrase.tag} == {"JJ", "VBG"}:
         return False
-    plain = [word for word in (said, now) if not word.lower.endswith("ing")]
+    plain = [word for word in (caption, paraphrase) if not word.lower.endswith("ing")]
     return len(plain) == 1 and plain[0].tag != "VBN" and not plain[0].lower.endswith(("ed", "en"))

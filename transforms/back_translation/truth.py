@@ -165,36 +165,37 @@ def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
     return frozenset(found)
 
 
-def thing_lost(said: Reading, now: Sequence[str]) -> tuple[Reason, str] | None:
+def thing_lost(caption: Reading, paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
     """A thing of the caption that no word of a paraphrase can mean. `graphs_differ` would say so too; this needs no parser, which is what
     takes time."""
-    for at in said.things:
-        thing = said.graph.objects[at].lemma.lower()
+    for at in caption.things:
+        thing = caption.graph.objects[at].lemma.lower()
         head = thing.replace("-", " ").rsplit(" ", 1)[-1]
-        if not any(may_stand_for(head, word) for word in now) and joined(thing) not in joined(" ".join(now)):
+        if not any(may_stand_for(head, word) for word in paraphrase) and joined(thing) not in joined(" ".join(paraphrase)):
             return Reason.OBJECTS_DIFFER, f"{thing} is lost"
     return None
 
 
-def graphs_differ(said: Reading, now: Reading) -> tuple[Reason, str] | None:
+def graphs_differ(caption: Reading, paraphrase: Reading) -> tuple[Reason, str] | None:
     """What the scene graphs say against a paraphrase: a reason and a detail, None for nothing.
 
     The same words in the same order need no graphs, which may go wrong on either side.
     """
-    if said.joints != now.joints:
+    if caption.joints != paraphrase.joints:
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
-    if said.separators == now.separators and same_in_order(said.counted, now.counted):
+    if caption.separators == paraphrase.separators and same_in_order(caption.counted, paraphrase.counted):
         return None
-    framed = now.framed - said.framed
+    framed = paraphrase.framed - caption.framed
     if framed:
         return Reason.ATTRIBUTES_DIFFER, f"the picture: {min(framed)} is new"
-    pairs = _pairings(said, now)
+    pairs = _pairings(caption, paraphrase)
     first = next(pairs, None)
     if first is None:
-        return Reason.OBJECTS_DIFFER, f"{_names(said)} > {_names(now)}"
+        return Reason.OBJECTS_DIFFER, f"{_names(caption)} > {_names(paraphrase)}"
     problem: tuple[Reason, str] | None = None
     for tried, pairing in enumerate(chain((first,), pairs)):
-        found = _attributes_differ(said, now, pairing) or _relations_differ(said, now, pairing) or _order_differs(said, now, pairing)
+        found = (_attributes_differ(caption, paraphrase, pairing) or _relations_differ(caption, paraphrase, pairing)
+                 or _order_differs(caption, paraphrase, pairing))
         if found is None:
             return None
         problem = problem or found
@@ -207,14 +208,14 @@ def _names(reading: Reading) -> str:
     return ", ".join(reading.graph.objects[at].lemma for at in reading.things) or "nothing"
 
 
-def _pairings(said: Reading, now: Reading) -> Iterator[dict[int, int]]:
+def _pairings(caption: Reading, paraphrase: Reading) -> Iterator[dict[int, int]]:
     """Every way to give each thing of the caption one of the paraphrase, nothing left over on either side."""
-    if len(said.things) != len(now.things):
+    if len(caption.things) != len(paraphrase.things):
         return
-    options = [[other for other in now.things if _same_thing(said, at, now, other)] for at in said.things]
-    if {other for places in options for other in places} != set(now.things):
+    options = [[other for other in paraphrase.things if _same_thing(caption, at, paraphrase, other)] for at in caption.things]
+    if {other for choices in options for other in choices} != set(paraphrase.things):
         return
-    order = sorted(range(len(options)), key=lambda place: len(options[place]))
+    order = sorted(range(len(options)), key=lambda index: len(options[index]))
     steps = 0
 
     def extend(step: int, taken: dict[int, int]) -> Iterator[dict[int, int]]:
@@ -225,7 +226,7 @@ def _pairings(said: Reading, now: Reading) -> Iterator[dict[int, int]]:
         if step == len(order):
             yield dict(taken)
             return
-        at = said.things[order[step]]
+        at = caption.things[order[step]]
         for other in options[order[step]]:
             if other not in taken.values():
                 yield from extend(step + 1, {**taken, at: other})
@@ -233,16 +234,17 @@ def _pairings(said: Reading, now: Reading) -> Iterator[dict[int, int]]:
     yield from extend(0, {})
 
 
-def _same_thing(said: Reading, at: int, now: Reading, other: int) -> bool:
-    one, two = said.graph.objects[at], now.graph.objects[other]
-    return (one.number == two.number and said.exact(at) == now.exact(other) and (at in said.denied) == (other in now.denied)
-            and now.vague(other) <= said.vague(at) and same_noun(one.lemma.lower(), two.lemma.lower()))
+def _same_thing(caption: Reading, at: int, paraphrase: Reading, other: int) -> bool:
+    one, two = caption.graph.objects[at], paraphrase.graph.objects[other]
+    return (one.number == two.number and caption.exact(at) == paraphrase.exact(other)
+            and (at in caption.denied) == (other in paraphrase.denied)
+            and paraphrase.vague(other) <= caption.vague(at) and same_noun(one.lemma.lower(), two.lemma.lower()))
 
 
-def _attributes_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+def _attributes_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
     for at, other in pairing.items():
-        own, theirs = said.attributes(at), list(now.attributes(other))
-        name = said.graph.objects[at].lemma
+        own, theirs = caption.attributes(at), list(paraphrase.attributes(other))
+        name = caption.graph.objects[at].lemma
         for lemma, verb in own:
             match = next((entry for entry in theirs if entry[1] == verb and (same_verb if verb else same_attribute)(lemma, entry[0])), None)
             if match:
@@ -259,43 +261,43 @@ def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
     """(verb, preposition) of a relation, "" for none."""
     if relation.lemma == "have":
         return "have", ""
-    verb, place = "", relation.lemma
+    verb, prep = "", relation.lemma
     if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # a verb that stands apart gives its name only
-        verb, _, place = relation.lemma.partition(" ")
-    if place == "to" and relation.text.lower() == "to":  # the tree may have hung "next" elsewhere
+        verb, _, prep = relation.lemma.partition(" ")
+    if prep == "to" and relation.text.lower() == "to":  # the tree may have hung "next" elsewhere
         before = reading.tokens.text[:relation.start].lower().split()[-1:]
-        place = f"{before[0]} to" if before and before[0] in ("next", "close") else place
-    return verb, place
+        prep = f"{before[0]} to" if before and before[0] in ("next", "close") else prep
+    return verb, prep
 
 
-def _relations_differ(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
-    taken = {(link.lemma, pairing[link.object]) for link in said.framing} ^ {(link.lemma, link.object) for link in now.framing}
+def _relations_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+    taken = {(link.lemma, pairing[link.object]) for link in caption.framing} ^ {(link.lemma, link.object) for link in paraphrase.framing}
     if taken:
         return Reason.RELATIONS_DIFFER, f"the picture: {min(taken)[0]}"
-    theirs = now.relations
+    theirs = paraphrase.relations
     used: set[int] = set()
-    for link in said.relations:
-        thing = said.graph.objects[link.object].lemma
+    for link in caption.relations:
+        thing = caption.graph.objects[link.object].lemma
         anywhere = is_location(thing)
         ends = pairing[link.subject], pairing[link.object]
         match = [at for at, other in enumerate(theirs) if other.object == ends[1] and (anywhere or other.subject == ends[0])
-                 and (same_link(_link(said, link), _link(now, other), thing)
-                      or anywhere and same_scenery(_link(said, link), _link(now, other), thing, said.verbs))]
+                 and (same_link(_link(caption, link), _link(paraphrase, other), thing)
+                      or anywhere and same_scenery(_link(caption, link), _link(paraphrase, other), thing, caption.verbs))]
         if not match:
-            return Reason.RELATIONS_DIFFER, f"{said.graph.objects[link.subject].lemma} {link.lemma} {thing} is lost"
+            return Reason.RELATIONS_DIFFER, f"{caption.graph.objects[link.subject].lemma} {link.lemma} {thing} is lost"
         used.update(match)
     left = [other for at, other in enumerate(theirs) if at not in used]
     if left:
-        objects = now.graph.objects
+        objects = paraphrase.graph.objects
         return Reason.RELATIONS_DIFFER, f"{objects[left[0].subject].lemma} {left[0].lemma} {objects[left[0].object].lemma} is new"
     return None
 
 
-def _order_differs(said: Reading, now: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
+def _order_differs(caption: Reading, paraphrase: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
     """What the graphs did not understand must be the same words, with the things in the same order."""
-    loose, others = said.loose, now.loose
+    loose, others = caption.loose, paraphrase.loose
     if loose != others:
         return Reason.RELATIONS_DIFFER, f"{' '.join(loose) or 'nothing'} > {' '.join(others) or 'nothing'}"
-    if loose and [pairing[at] for at in said.things] != sorted(pairing[at] for at in said.things):
+    if loose and [pairing[at] for at in caption.things] != sorted(pairing[at] for at in caption.things):
         return Reason.RELATIONS_DIFFER, f"another order around {' '.join(loose)}"
     return None

@@ -71,40 +71,40 @@ def _measures(words: Sequence[str]) -> set[str]:
     return {"group" if word == "bunch" else word for word in found if word in MEASURES}
 
 
-def words_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
     """What the words alone say against a paraphrase: a reason and a detail, None for nothing. Words are in lower case."""
     for reason, of in ((Reason.NUMBERS_DIFFER, _numbers), (Reason.PLACES_DIFFER, _where)):
-        one, other = of(said), of(now)
+        one, other = of(caption), of(paraphrase)
         if one != other:
             return reason, f"{_list(one)} > {_list(other)}"
-    measures = _measures(now) - _measures(said)
+    measures = _measures(paraphrase) - _measures(caption)
     if measures:
         return Reason.NUMBERS_DIFFER, f"{min(measures)} of is new"
-    one, other = (Counter(SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (said, now))
+    one, other = (Counter(SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (caption, paraphrase))
     if one != other:
         return Reason.COLOURS_DIFFER, f"{_list(one)} > {_list(other)}"
-    if denials(said) != denials(now):
-        return Reason.NEGATION_DIFFERS, f"{denials(said)} denials > {denials(now)}"
-    one, other = (Counter(word for word in words if word in _HEDGES) for words in (said, now))
+    if denials(caption) != denials(paraphrase):
+        return Reason.NEGATION_DIFFERS, f"{denials(caption)} denials > {denials(paraphrase)}"
+    one, other = (Counter(word for word in words if word in _HEDGES) for words in (caption, paraphrase))
     if one != other:
         return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
-    mutual, still = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (said, now))
-    if mutual != still:
-        return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {still}"
-    return _pronouns_differ(said, now)
+    mutual, after = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (caption, paraphrase))
+    if mutual != after:
+        return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {after}"
+    return _pronouns_differ(caption, paraphrase)
 
 
-def _pronouns_differ(said: Sequence[str], now: Sequence[str]) -> tuple[Reason, str] | None:
+def _pronouns_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
     """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs. Nobody comes to own more."""
-    owned, owning = (sum(word in _OWNERS for word in words) for words in (said, now))
+    owned, owning = (sum(word in _OWNERS for word in words) for words in (caption, paraphrase))
     if owning > owned:
         return Reason.OBJECTS_DIFFER, f"{owned} words of ownership > {owning}"
     counts = []
     for name, sex, pronouns in (("he", male, ("he", "him", "his", "himself")), ("she", female, ("she", "her", "hers", "herself"))):
-        before, after = (sum(word in pronouns for word in words) for words in (said, now))
-        if after and not before and not any(sex(word) for word in said):
+        before, after = (sum(word in pronouns for word in words) for words in (caption, paraphrase))
+        if after and not before and not any(sex(word) for word in caption):
             return Reason.OBJECTS_DIFFER, f"nobody is {name} in the caption"
-        counts.append((before, after, any(sex(word) for word in said)))
+        counts.append((before, after, any(sex(word) for word in caption)))
     if all(there for _, _, there in counts) and any(before != after for before, after, _ in counts):
         return Reason.OBJECTS_DIFFER, "who is he and who is she is not clear"
     return None
