@@ -1,0 +1,31 @@
+"""The page on training says what the code takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from model.ablate import AblationSettings, runs_of
+from model.config import TrainSettings
+from model.objectives import OBJECTIVES
+from model.trials import READERS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_its_configurations_are_valid() -> None:
+    first, second = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S))
+    settings = TrainSettings.model_validate(first)
+    assert settings.objectives.cmcl and settings.data.mix == {"pairs": 5, "images": 1, "texts": 1}
+    ablation = AblationSettings.model_validate(second)
+    assert len(runs_of(ablation)) == 10
+
+
+def test_it_tells_of_every_objective_with_its_settings_and_of_every_public_set() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    for name, kind in OBJECTIVES.items():
+        row = next(row for row in rows if f"`{name}`" in row.split("|")[1])
+        assert all(f"`{key}`" in row for key in kind.settings_type.model_fields if key != "weight"), name
+    assert all(f"`{name}`" in PAGE for name in READERS)
