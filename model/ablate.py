@@ -77,7 +77,8 @@ def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
 
 
 def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]]:
-    """Trains and measures what is missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows.
+    """Trains and measures what is missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows, none
+    when it was asked to stop before the end.
 
     Raises ConfigError before any work when a run's settings are wrong; whatever a training raises, after the runs that started are over.
     """
@@ -85,33 +86,43 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
     missing = [run for run in runs if _result(settings, run[2]) is None]
     _log.info("%d of %d runs are complete", len(runs) - len(missing), len(runs))
     if settings.workers == 1:
-        for _, _, run in missing:
-            run_one(settings, run, bar=bar)
+        finished = all(run_one(settings, run, bar=bar) for _, _, run in missing)  # none is begun after one that was asked to stop
     else:
-        with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
-            for done in [pool.submit(run_one, settings, run, 1) for _, _, run in missing]:
-                done.result()
-    if any(_result(settings, run) is None for _, _, run in runs):  # asked to stop: the checkpoints are there
+        finished = _side_by_side(settings, [run for _, _, run in missing])
+    if not finished:
         return []
     rows = table(settings, runs)
     write_table(settings.output, rows)
     return rows
 
 
-def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None = None, bar: bool = False) -> None:
-    """Trains one arm with one seed, or goes on with it, and measures it; what it found is in `result.json` and `ranks.safetensors`."""
+def _side_by_side(settings: AblationSettings, missing: list[TrainSettings]) -> bool:
+    """Runs in processes of one thread each; whether all of them finished. Interrupted, it has those that run save and leave."""
+    with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return all([done.result() for done in [pool.submit(run_one, settings, run, 1) for run in missing]])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None = None, bar: bool = False) -> bool:
+    """Trains one arm with one seed, or resumes it, and measures it into `result.json` and `ranks.safetensors`; whether it is finished."""
     if threads:
         torch.set_num_threads(threads)
     loader = ShardLoader(Batches(run.data, seed=run.seed, masking=run.masking, wanted=wanted(run)))
     _, progress = train(run, loader, bar)
     if progress.share(run) < 1:
-        return
+        return False
     report, arrays = evaluate(run.output, settings.corpus, settings.rerank, truth=read_truth(settings.truth), hidden=True)
     with files.atomic_write(files.join(run.output, "ranks.safetensors")) as sink:
         sink.write(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     files.write_json(files.join(run.output, "result.json"), {
         "identity": _identity(settings, run), "report": report, "flops": progress.flops, "steps": progress.step,
         "samples": progress.samples})
+    return True
 
 
 def read_truth(url: str | None) -> dict[str, set[str]] | None:

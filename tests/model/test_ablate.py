@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,24 @@ def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str,
     assert ablate(settings) == rows and not trained
     (tmp_path / "out" / "plain" / "seed-1" / "result.json").unlink()
     assert ablate(settings) == rows and [Path(one).parts[-2:] for one in trained] == [("plain", "seed-1")]
+
+
+def test_an_ablation_that_is_asked_to_stop_begins_no_further_run(corpus: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model.data.loader import Batches
+
+    settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path, seeds=[0]))
+    settings = settings.model_copy(update={"train": {**settings.train, "steps": 3}})
+    honest, killed = Batches.__getitem__, []
+
+    def asked(self: Batches, step: int) -> Any:
+        if not killed:
+            killed.append(os.kill(os.getpid(), signal.SIGTERM))
+        return honest(self, step)
+
+    monkeypatch.setattr(Batches, "__getitem__", asked)
+    assert ablate(settings) == [] and {path.name for path in (tmp_path / "out").iterdir()} == {"full"}
+    assert (tmp_path / "out" / "full" / "seed-0" / "step-00000001" / "state.json").exists()
+    assert len(ablate(settings)) > 10 and (tmp_path / "out" / "table.csv").exists()
 
 
 def test_settings_are_merged_mapping_by_mapping() -> None:
