@@ -1,5 +1,5 @@
-# Nothing but Python 3.11 to 3.13 and the package registries is needed: the newest that runs is taken (a shim of a version manager may
-# stand for one that does not). PYTHON chooses another interpreter, VENV another place.
+# Requires only Python 3.11 to 3.13 and a package index. The newest interpreter that actually runs is used (a version manager's shim may
+# not). PYTHON selects another interpreter, VENV another folder.
 PYTHON ?= $(or $(firstword $(foreach version,13 12 11,$(shell python3.$(version) -c 'import venv; print("python3.$(version)")' 2>/dev/null))),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -23,13 +23,13 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -m "not slow and not runners"
 
-# img2dataset pins other versions than ours, so it lives beside; without it the tests that need it skip, and say so.
+# img2dataset pins conflicting versions, so it has its own environment; without it, the tests that require it are skipped.
 $(TOOLS)/.installed:
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet 'img2dataset>=1.45,<2' || echo 'img2dataset cannot be installed; its tests will skip'
 	touch $@
 
-# fairseq's own pins fit no Python of ours, and it is built from source; where that fails its tests skip, and say so.
+# fairseq's pins exclude our Python versions, and it is built from source; if that fails, its tests are skipped.
 $(BIN)/.fairseq: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,fairseq]' && \
 	  $(BIN)/python -m pip install --quiet --no-deps fairseq-fixed==0.12.3.1 || echo 'fairseq cannot be built; its tests will skip'
@@ -38,16 +38,16 @@ $(BIN)/.fairseq: $(BIN)/.installed
 test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed
 	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" $(BIN)/python -m pytest -m "slow and not runners"
 
-# Spark, Flink, Prism, Dataflow's templates, object stores, kills: what needs Java, Maven or Go skips where they are absent.
+# Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
 test-runners: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,gcp,s3,http]'
 	$(BIN)/python -m pytest -m runners
 
-# FUZZ_SECONDS in all, shared among the targets; exits with 1, and keeps the inputs in fuzz-findings, where there is a finding.
+# Runs for FUZZ_SECONDS, shared among the targets; on findings, exits with 1 and keeps the inputs in fuzz-findings.
 fuzz: $(BIN)/.installed
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-# The least versions that setup.py allows, in an environment of their own; run by hand when a floor or an import changes.
+# Tests with the lowest versions that setup.py allows, in a separate environment; run manually when a lower bound or an import changes.
 test-lowest: $(BIN)/.installed
 	test -x $(LOWEST)/bin/python || $(BIN)/python -m uv venv --quiet --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --resolution lowest-direct --python $(LOWEST)/bin/python --editable '.[test,s3,http]'
@@ -61,7 +61,7 @@ lint: $(BIN)/.installed
 benchmark: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.tfidf_stage $(CAPTIONS)
 
-# What these variables name on the command line may be anybody's folder: only the defaults, and what is a virtual environment, go.
+# Variables set on the command line may name any folder, so only default folders and virtual environments are removed.
 clean:
 	rm -rf $(if $(filter file,$(origin DEMO)),demo) build *.egg-info
 	for folder in "$(VENV)" "$(TOOLS)" "$(LOWEST)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done
