@@ -83,7 +83,7 @@ def test_the_table_of_stages_is_the_only_standing_file_that_is_touched(project):
 def test_its_own_test_and_that_of_the_settings_pass(project):
     out = python(project[0], "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/transforms/test_text_quality.py", "tests/test_readme.py")
     assert " passed" in out and "skipped" not in out
-    assert "| `run` | 2 | words of the runs whose repetition is measured |" in (project[0] / "docs/text_quality.md").read_text()
+    assert "| `run` | 2 | number of words in the n-grams whose repetition is measured |" in (project[0] / "docs/text_quality.md").read_text()
 
 
 def test_every_command_knows_the_stage(project, tmp_path):
