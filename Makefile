@@ -7,6 +7,8 @@ DEMO ?= demo
 TOOLS ?= .venv-tools
 LOWEST ?= .venv-lowest
 FUZZ_SECONDS ?= 600
+# Tests of one file stay in one process, which loads their models once.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 CAPTIONS ?= $(or $(CMCL_DATA),../shared/data)/coco_val2017/captions_val2017.json
 
 .PHONY: demo test test-slow test-runners test-lowest fuzz lint benchmark clean
@@ -21,7 +23,7 @@ demo: $(BIN)/.installed
 	$(BIN)/python -m pipelines.demo $(DEMO)
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -m "not slow and not runners"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not runners"
 
 # img2dataset pins conflicting versions, so it has its own environment; without it, the tests that require it are skipped.
 $(TOOLS)/.installed:
@@ -36,7 +38,7 @@ $(BIN)/.fairseq: $(BIN)/.installed
 	touch $@
 
 test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed
-	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" $(BIN)/python -m pytest -m "slow and not runners"
+	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" $(BIN)/python -m pytest $(PARALLEL) -m "slow and not runners"
 
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
 test-runners: $(BIN)/.installed
