@@ -1,1 +1,1 @@
-"""From the collections people hold to clean pairs, images and texts."""
+"""Turns existing collections into clean pairs, images and texts."""

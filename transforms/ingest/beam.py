@@ -1,4 +1,4 @@
-"""Runs an ingestion stage through Beam: splits of the sources in, one task a partition out, serialised record batches between."""
+"""Runs an ingestion stage on Beam: reads the sources' splits, shuffles serialised record batches, runs one task per partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transforms.core.beam import RunContext, finish
 from transforms.ingest.sources.base import Split
 from transforms.ingest.stages import Ingest
 
-_FLUSH_ROWS = 65_536  # rows held back before they are cut by partition: fewer, larger elements in the shuffle
+_FLUSH_ROWS = 65_536  # rows buffered before they are grouped by partition: fewer, larger elements in the shuffle
 
 
 class RunIngest(beam.PTransform):
@@ -28,7 +28,7 @@ class RunIngest(beam.PTransform):
         self._stage = stage
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Builds the transforms."""
+        """Builds the pipeline: read, group by partition, sort, run the tasks."""
         context, stage = self._context, self._stage
         partitions = context.corpus.partitions
         placed = (
@@ -36,9 +36,9 @@ class RunIngest(beam.PTransform):
             | "Splits" >> beam.Create(stage.splits())
             | "Spread" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_Read(stage, partitions)))
-        every = begin | "Partitions" >> beam.Create([(partition, b"") for partition in range(partitions)])
+        empty = begin | "Partitions" >> beam.Create([(partition, b"") for partition in range(partitions)])
         tasks = (
-            (placed, every)
+            (placed, empty)
             | "With empty ones" >> beam.Flatten()
             | "To partitions" >> beam.GroupByKey()
             | "Sort" >> beam.ParDo(_Sort(stage)))
@@ -46,7 +46,7 @@ class RunIngest(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    """Rows of a split, cut by partition: elements (partition, Arrow IPC stream)."""
+    """Reads a split and groups its rows by partition: elements (partition, Arrow IPC stream)."""
 
     def __init__(self, stage: Ingest, partitions: int):
         self._stage = stage
@@ -54,23 +54,23 @@ class _Read(beam.DoFn):
 
     def process(self, element: tuple[int, Split]) -> Iterator[tuple[int, bytes]]:
         held: list[pa.RecordBatch] = []
-        places: list[np.ndarray] = []
+        placements: list[np.ndarray] = []
         rows = 0
         with carried():
-            for batch, where in self._stage.read(*element):
+            for batch, placed in self._stage.read(*element):
                 held.append(batch)
-                places.append(where)
+                placements.append(placed)
                 rows += batch.num_rows
                 if rows >= _FLUSH_ROWS:
-                    yield from self._cut(held, places)
-                    held, places, rows = [], [], 0
-        yield from self._cut(held, places)
+                    yield from self._grouped(held, placements)
+                    held, placements, rows = [], [], 0
+        yield from self._grouped(held, placements)
 
-    def _cut(self, held: list[pa.RecordBatch], places: list[np.ndarray]) -> Iterator[tuple[int, bytes]]:
+    def _grouped(self, held: list[pa.RecordBatch], placements: list[np.ndarray]) -> Iterator[tuple[int, bytes]]:
         if not held:
             return
         table = pa.Table.from_batches(held, schema=self._stage.placed)
-        partition = partition_of(np.concatenate(places), self._partitions)
+        partition = partition_of(np.concatenate(placements), self._partitions)
         order = np.argsort(partition, kind="stable")
         table = table.take(pa.array(order))
         numbers, starts = np.unique(partition[order], return_index=True)
@@ -80,7 +80,7 @@ class _Read(beam.DoFn):
 
 
 class _Sort(beam.DoFn):
-    """A partition's rows as one sorted table, with a hash of them: the payload of its task."""
+    """Merges a partition's rows into one sorted table and hashes it: the payload of its task."""
 
     def __init__(self, stage: Ingest[Any]):
         self._stage = stage

@@ -1,4 +1,4 @@
-"""Cleaning of captions and sentences. Pure functions over Arrow arrays."""
+"""Cleans captions and sentences: pure functions over Arrow arrays."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.rejects import Reason, reason_position
 
-KEPT = -1  # in an array of reasons: nothing is wrong with the row
+KEPT = -1  # in an array of reasons: the row is good
 
-# With their semicolon only: "&copy2" and "?a=1&para=2" are no entities.
+# Only with the semicolon: "&copy2" and "?a=1&para=2" are not entities.
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-# An ampersand encoded any number of times over: "&amp;amp;", "&#38;#38;".
+# An ampersand, encoded any number of times: "&amp;amp;", "&#38;#38;".
 _AMPERSANDS = re.compile("&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,4}26);)+")
-_PASSES = 16  # of decoding: what is encoded deeper was made to be
+_PASSES = 16  # of decoding: deeper encoding is deliberate
 _MARKS = 30  # combining marks in a row, as in Unicode's stream-safe format; real text has two or three
-# What has neither shape nor width: controls that are no blanks, soft hyphen, zero-width and direction marks, byte order mark.
+# Invisible characters: controls other than whitespace, soft hyphen, zero-width and direction marks, byte order mark.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
     "\ufff9-\ufffb]")
-_PLAIN = re.compile(rb"[!-%'-~]+(?: [!-%'-~]+)*")  # ASCII words, single blanks, no "&": already clean
-_BYTES_PER_CHARACTER = 16  # of raw text, entities included: more is too long without a closer look
+_PLAIN = re.compile(rb"[!-%'-~]+(?: [!-%'-~]+)*")  # ASCII words, single spaces, no "&": already clean
+_BYTES_PER_CHARACTER = 16  # of raw text, entities included: anything longer is too long without decoding it
 
 
 class CleanRules(BaseModel):
-    """What a caption or sentence must be. Lengths count after cleaning."""
+    """Requirements for captions and sentences. Lengths are measured after cleaning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,8 +51,8 @@ class CleanRules(BaseModel):
 class Cleaned:
     """Cleaned texts, n rows.
 
-    `text` string [n], null where the row is bad or was null; `reasons` int8 [n], positions in `REASONS`, `KEPT` where nothing is
-    wrong; `details` string [n], "" where nothing is wrong.
+    `text` string [n], null where the row is bad or was null; `reasons` int8 [n], indices into `REASONS`, `KEPT` for good rows;
+    `details` string [n], "" for good rows.
     """
 
     text: pa.StringArray
@@ -61,11 +61,11 @@ class Cleaned:
 
 
 def clean_text(text: str, entities: bool = True) -> str:
-    """`text` in Unicode NFC, without control and zero-width characters, blanks collapsed to one and none at the ends.
+    """`text` in Unicode NFC, without control and zero-width characters, whitespace collapsed and stripped.
 
-    `entities`: HTML entities that end in a semicolon are decoded, doubly encoded ones (&amp;amp;) fully. Of a run of combining
-    marks the first 30 stay. Idempotent, and about linear in the length of `text`: what is encoded in itself more than 16 times
-    over, other than as ampersands, loses its "&".
+    `entities`: HTML entities that end in a semicolon are decoded, doubly encoded ones (&amp;amp;) completely. The first 30 of a
+    run of combining marks are kept. Idempotent, and roughly linear in the length of `text`: text that is nested in more than 16
+    levels of encoding, other than of ampersands, loses its "&".
     """
     for _ in range(_PASSES):
         new = text
@@ -73,7 +73,7 @@ def clean_text(text: str, entities: bool = True) -> str:
             new = _ENTITY.sub(lambda match: html.unescape(match.group()), _AMPERSANDS.sub("&", new))
         new = _INVISIBLE.sub("", new)
         if len(new) > _MARKS and not new.isascii():
-            new = _long_mark_runs().sub(r"\1", new)  # sorting a run, a part of NFC, takes the square of its length
+            new = _long_mark_runs().sub(r"\1", new)  # NFC sorts each run, in time quadratic in its length
         new = " ".join(unicodedata.normalize("NFC", new).split())
         if new == text:
             return new
@@ -83,19 +83,19 @@ def clean_text(text: str, entities: bool = True) -> str:
 
 @cache
 def _long_mark_runs() -> re.Pattern[str]:
-    """Runs of more than `_MARKS` characters that are combining marks, or (the Tibetan three) fall apart into such."""
+    """Runs of more than `_MARKS` characters that are combining marks or (three Tibetan ones) decompose into them."""
     marks = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code))) + "\u0f73\u0f75\u0f81"
     return re.compile(f"([{marks}]{{{_MARKS}}})[{marks}]+")
 
 
 def clean_captions(captions: pa.Array, rules: CleanRules | None = None) -> Cleaned:
-    """Cleans binary or string array `captions` [n]; nulls (images without a caption) stay null and are not bad.
+    """Cleans the binary or string array `captions` [n]; nulls (images without a caption) stay null and count as good.
 
-    Bad are: bytes that are no UTF-8 (BAD_ENCODING), nothing left (EMPTY), TOO_SHORT, TOO_LONG.
+    Bad rows: invalid UTF-8 (BAD_ENCODING), nothing left after cleaning (EMPTY), TOO_SHORT, TOO_LONG.
     Raises TypeError for arrays of other types.
     """
     if captions.type not in (pa.binary(), pa.large_binary(), pa.string(), pa.large_string()):
-        raise TypeError(f"clean_captions takes an array of bytes or strings, not of {captions.type}")
+        raise TypeError(f"clean_captions takes an array of bytes or strings, not {captions.type}")
     rules = rules or CleanRules()
     texts: list[str | None] = []
     details: list[str] = []
@@ -111,7 +111,7 @@ def clean_captions(captions: pa.Array, rules: CleanRules | None = None) -> Clean
 
 def _clean_one(data: bytes, rules: CleanRules) -> tuple[str | None, Reason | None, str]:
     if len(data) > rules.max_characters * _BYTES_PER_CHARACTER:
-        return None, Reason.TOO_LONG, f"{len(data)} bytes for at most {rules.max_characters} characters"
+        return None, Reason.TOO_LONG, f"{len(data)} bytes; the limit is {rules.max_characters} characters"
     if _PLAIN.fullmatch(data):
         text = data.decode("ascii")
     else:
@@ -119,13 +119,13 @@ def _clean_one(data: bytes, rules: CleanRules) -> tuple[str | None, Reason | Non
             text = clean_text(data.decode("utf-8"), rules.entities)
         except UnicodeDecodeError as error:
             around = data[max(0, error.start - 20):error.start + 20]
-            return None, Reason.BAD_ENCODING, f"byte {error.start} is no UTF-8 ({error.reason}), near {around!r}"
+            return None, Reason.BAD_ENCODING, f"invalid UTF-8 at byte {error.start} ({error.reason}), near {around!r}"
     words = text.count(" ") + 1 if text else 0
     if not words:
-        return None, Reason.EMPTY, "nothing is left after cleaning"
+        return None, Reason.EMPTY, "empty after cleaning"
     if words < rules.min_words:
-        return None, Reason.TOO_SHORT, f"{words} words, at least {rules.min_words} are wanted: {text}"
+        return None, Reason.TOO_SHORT, f"{words} words, fewer than {rules.min_words}: {text}"
     if words > rules.max_words or len(text) > rules.max_characters:
-        return None, Reason.TOO_LONG, (f"{words} words and {len(text)} characters, at most {rules.max_words} and "
-                                       f"{rules.max_characters} are allowed: {text[:60]}")
+        return None, Reason.TOO_LONG, (f"{words} words and {len(text)} characters; the limits are {rules.max_words} and "
+                                       f"{rules.max_characters}: {text[:60]}")
     return text, None, ""

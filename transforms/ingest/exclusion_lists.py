@@ -1,4 +1,4 @@
-"""Reading lists of images to leave out: text files, columns of tables, and the JSON files that benchmarks publish."""
+"""Reads exclusion lists: text files, table columns, and the JSON files that benchmarks publish."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from transforms.ingest.sources.opening import read_whole
 
 _NAME_FIELDS = ("image", "file_name", "filename", "image_path", "url", "coco_url", "flickr_url")
 _ID_FIELDS = ("image_id", "cocoid", "coco_id")
-_LAST_FIELDS = ("id", "key")  # may number the caption or the line: heeded where no other field names the image, or in COCO's `images`
+_FALLBACK_FIELDS = ("id", "key")  # may number captions or lines: used only if no other field names the image, or in COCO's `images`
 _LISTS = ("images", "annotations", "data")
 _CAPTION_NUMBER = re.compile(r"(\.[A-Za-z]{3,4})#\d+$")
 
-Entry = tuple[str, ...]  # the names, ids and URLs by which one line or object of a list tells its image
+Entry = tuple[str, ...]  # the names, ids and URLs with which one line or object of a list identifies its image
 
 
 class ExclusionList(BaseModel):
-    """A list of images in a file, with what of the file counts."""
+    """An exclusion list in a file, and which part of the file to use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class ExclusionList(BaseModel):
 
     @property
     def name(self) -> str:
-        """The file, with its splits where some are chosen."""
+        """The file, followed by the selected splits if any."""
         return f"{self.file} ({', '.join(self.wanted)})" if self.wanted else self.file
 
     @property
@@ -47,49 +47,49 @@ class ExclusionList(BaseModel):
 
 @dataclass(frozen=True)
 class Listing:
-    """A list that has been read: what messages call it, and its entries."""
+    """An exclusion list in memory: its name in messages, and its entries."""
 
     name: str
     entries: list[Entry]
-    flickr: bool = False  # bare numbers are those of Flickr photos
+    flickr: bool = False  # bare numbers are Flickr photo ids
 
 
 def read_list(given: str | ExclusionList, limits: Limits | None = None, flickr: bool = False) -> Listing:
-    """The entries of one list; a list is read whole or not at all.
+    """Reads one list, completely or not at all.
 
-    .txt: one a line (up to a tab), `#` begins a comment line. .csv, .tsv: the column asked for; else the columns that name images
-    (image, file_name, image_id, url and the like), or all of a file that has none. .json: strings, numbers, or objects with such
-    fields, in a list, under `images` or `annotations`, or by split. Raises SourceError for a file that is missing, empty, or no such
-    list, and for one of several splits of which none is chosen.
+    .txt: one entry per line (up to a tab); `#` starts a comment line. .csv, .tsv: the configured column; otherwise the columns that
+    name images (image, file_name, image_id, url and the like), or all columns if none does. .json: strings, numbers, or objects with
+    such fields, in a list, under `images` or `annotations`, or by split. Raises SourceError for a file that is missing, empty or not
+    such a list, and for one with several splits if none is selected.
     """
     settings = ExclusionList(file=given) if isinstance(given, str) else given
     url = settings.file
     try:
         text = read_whole(url, limits or Limits()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{url}: the list of exclusions is not UTF-8: {error}") from error
+        raise SourceError(f"{url}: the exclusion list is not valid UTF-8: {error}") from error
     name = url.rpartition("/")[2].lower()
     if ".json" in name:
         entries = list(_json_entries(settings, text))
     elif settings.wanted:
-        raise SourceError(f"{url}: `split` is for .json lists")
+        raise SourceError(f"{url}: `split` applies only to .json lists")
     elif ".csv" in name or ".tsv" in name:
         entries = list(_table_entries(settings, text, "\t" if ".tsv" in name else ","))
     else:
         lines = (_plain(line.split("\t")[0]) for line in text.splitlines())
         entries = [(line,) for line in lines if line and not line.startswith("#")]
     if not entries:
-        raise SourceError(f"{settings.name}: the list of exclusions is empty")
+        raise SourceError(f"{settings.name}: the exclusion list is empty")
     return Listing(settings.name, entries, flickr)
 
 
 def _plain(value: str) -> str:
-    """One value without blanks, quotes around it, and the number of a caption behind a file's name (`1.jpg#0`)."""
+    """A value without surrounding whitespace and quotes, and without a caption number after the file name (`1.jpg#0`)."""
     return _CAPTION_NUMBER.sub(r"\1", value.strip().strip("\"'").rstrip(",").strip("\"'").strip())
 
 
 def _table_entries(settings: ExclusionList, text: str, delimiter: str) -> Iterator[Entry]:
-    """The entries of a table. Raises SourceError when a quote is left open: what it swallows would stay in the corpus."""
+    """The entries of a table. Raises SourceError for an unclosed quote: the entries it swallows would stay in the corpus."""
     url, rows = settings.file, []
     lines = re.split(r"\r\n|\n|\r", text)
     parser = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
@@ -100,10 +100,10 @@ def _table_entries(settings: ExclusionList, text: str, delimiter: str) -> Iterat
         except StopIteration:
             break
         except csv.Error as error:
-            raise SourceError(f"{url}: line {begun + 1} of the list of exclusions: {error}; is a quote left open?") from error
+            raise SourceError(f"{url}: line {begun + 1} of the exclusion list: {error}; is a quote unclosed?") from error
         inner = lines[begun + 1:parser.line_num]
         if inner and any(_fields(line, delimiter) == len(row) for line in inner):
-            raise SourceError(f"{url}: line {begun + 1} of the list of exclusions opens a quote that lines below it would be lost in")
+            raise SourceError(f"{url}: line {begun + 1} of the exclusion list opens a quote that swallows the lines below it")
         begun = parser.line_num
         if any(cell.strip() for cell in row):
             rows.append([cell.strip() for cell in row])
@@ -112,7 +112,7 @@ def _table_entries(settings: ExclusionList, text: str, delimiter: str) -> Iterat
     header = rows[0]
     if settings.column is not None:
         if header.count(settings.column) != 1:
-            raise SourceError(f"{url} has no single column {settings.column!r}; it has {quoted(header)}")
+            raise SourceError(f"{url} must have exactly one column {settings.column!r}; it has {quoted(header)}")
         wanted = [header.index(settings.column)]
     else:
         wanted = [header.index(name) for name in _fields_that_name(header)]
@@ -133,7 +133,7 @@ def _fields_that_name(names: Iterable[str], with_last: bool = False) -> list[str
     """The columns or fields that name an image."""
     held = list(names)
     found = [name for name in (*_ID_FIELDS, *_NAME_FIELDS) if name in held]
-    return found + [name for name in _LAST_FIELDS if name in held and (with_last or not found)]
+    return found + [name for name in _FALLBACK_FIELDS if name in held and (with_last or not found)]
 
 
 def _json_entries(settings: ExclusionList, text: str) -> Iterator[Entry]:
@@ -141,7 +141,7 @@ def _json_entries(settings: ExclusionList, text: str) -> Iterator[Entry]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{url}: the list of exclusions is not valid JSON: {error}") from error
+        raise SourceError(f"{url}: the exclusion list is not valid JSON: {error}") from error
     under = ""
     if isinstance(found, dict):
         if wanted and all(isinstance(found.get(split), list) for split in wanted):
@@ -150,14 +150,14 @@ def _json_entries(settings: ExclusionList, text: str) -> Iterator[Entry]:
             under = next((name for name in _LISTS if isinstance(found.get(name), list)), "")
             found = found.get(under)
     if not isinstance(found, list):
-        raise SourceError(f"{url} holds no list of ids, names or URLs, nor an object with such a list in {', '.join(_LISTS)}"
+        raise SourceError(f"{url} must be a list of ids, names or URLs, or an object with such a list under {', '.join(_LISTS)}"
                           + (f" or {', '.join(wanted)}" if wanted else ""))
     splits = sorted({str(one["split"]) for one in found if isinstance(one, dict) and one.get("split") is not None})
     if splits and not wanted:
-        raise SourceError(f"{url} holds the splits {quoted(', '.join(splits))}: say which are to be left out: "
+        raise SourceError(f"{url} has the splits {quoted(', '.join(splits))}; select those to exclude: "
                           f"{{file: ..., split: [{quoted(splits[-1])}]}}")
     if missing := [split for split in wanted if split not in splits]:
-        raise SourceError(f"{url} holds no split {missing[0]!r}; it has {quoted(', '.join(splits)) or 'none'}")
+        raise SourceError(f"{url} has no split {missing[0]!r}; it has {quoted(', '.join(splits)) or 'none'}")
     for one in found:
         if not wanted or (isinstance(one, dict) and str(one.get("split")) in wanted):
             yield _json_entry(settings, one, under == "images")
@@ -173,5 +173,5 @@ def _json_entry(settings: ExclusionList, entry: Any, of_images: bool) -> Entry:
         values = [entry]
     known = [_plain(str(value)) for value in values if isinstance(value, (str, int)) and not isinstance(value, bool)]
     if not any(known):
-        raise SourceError(f"{settings.file}: an entry is no id, name, URL or object with one: {quoted(entry, 100)}")
+        raise SourceError(f"{settings.file}: an entry is not an id, name or URL, nor an object with one: {quoted(entry, 100)}")
     return tuple(value for value in known if value)

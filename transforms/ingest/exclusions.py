@@ -1,4 +1,4 @@
-"""Images to leave out, such as the test images of later benchmarks, and how images are matched against the lists of them."""
+"""Images to exclude, e.g. the test images of downstream benchmarks, and how images are matched against the lists."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from transforms.ingest.limits import Limits
 _FLICKR_URL = re.compile(r"/(\d+)_[0-9a-f]+")
 _FLICKR_PAGE = re.compile(r"flickr\.com/photos/[^/]+/(\d+)")
 _FLICKR_FILE = re.compile(r"(?:^|/)(\d+)_[0-9a-f]{6,}(?:_[a-z0-9])?(?:\.[A-Za-z]+)?$")
-# Flickr30k's names are bare photo numbers. Twelve digits are COCO's names, and zeros in front no number of a photo.
+# Flickr30k's file names are bare photo ids. Twelve digits make a COCO name, and photo ids have no leading zeros.
 _FLICKR30K_FILE = re.compile(r"(?:^|/)([1-9]\d{4,10})\.[A-Za-z]+$")
 _COCO_FILE = re.compile(r"(?:^|/)(?:COCO_[a-z]+20\d\d_)?(\d{12})(?:\.[A-Za-z]+)?$")
 _COCO_SITE = re.compile(r"^[a-z]+://[^/]*(?:cocodataset|mscoco)|/COCO_[a-z]+20\d\d_\d{12}")
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|avif)$", re.IGNORECASE)
 
-Hit = tuple[int, int]  # a list and an entry of it
+Hit = tuple[int, int]  # the indices of a list and of an entry in it
 
 
 def normal_url(url: str) -> str:
-    """`url` without scheme, default port, fragment and trailing slash, its host in lower case; the query counts."""
+    """`url` without scheme, default port, fragment and trailing slash, its host in lower case; the query is kept."""
     try:
         parts = urlsplit(url.strip())
-    except ValueError:  # such as an unclosed [ in the host: no URL, matched as it is
+    except ValueError:  # e.g. an unclosed [ in the host: not a URL, matched verbatim
         return url.strip()
     host = parts.netloc.lower()
     for port in (":80", ":443"):
@@ -44,7 +44,7 @@ def normal_url(url: str) -> str:
 
 
 def normal_key(key: str) -> str:
-    """`key` in one of the ways to write it: NFC, forward slashes, no image's extension, whole numbers without leading zeros."""
+    """`key` in its normal form: NFC, forward slashes, no image extension, whole numbers without leading zeros."""
     path = unicodedata.normalize("NFC", key.strip().replace("\\", "/")).removeprefix("./")
     folder, slash, stem = _EXTENSION.sub("", path).rpartition("/")
     if stem.isascii() and stem.isdigit():
@@ -53,7 +53,7 @@ def normal_key(key: str) -> str:
 
 
 def flickr_photo(url: str) -> str | None:
-    """The number of the Flickr photo behind `url`, whatever its size; None when it is no address at Flickr."""
+    """The id of the Flickr photo that `url` points to, in any size; None if it is not a Flickr URL."""
     if "flickr" not in url:
         return None
     match = _FLICKR_URL.search(url) or _FLICKR_PAGE.search(url)
@@ -61,13 +61,13 @@ def flickr_photo(url: str) -> str | None:
 
 
 def coco_number(name: str) -> str | None:
-    """The number of a COCO image by its file name of 2014 (`COCO_val2014_000000391895.jpg`) or 2017 (`000000391895.jpg`)."""
+    """The id of a COCO image from its 2014 (`COCO_val2014_000000391895.jpg`) or 2017 (`000000391895.jpg`) file name."""
     match = _COCO_FILE.search(name.strip().replace("\\", "/"))
     return None if match is None else match.group(1).lstrip("0") or "0"
 
 
 class ExclusionRules(BaseModel):
-    """Lists of images to leave out, such as the test images of later benchmarks; in files (.txt, .csv, .tsv, .json) or inline."""
+    """Images to exclude, e.g. the test images of downstream benchmarks: lists in files (.txt, .csv, .tsv, .json) or inline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,10 +82,10 @@ class ExclusionRules(BaseModel):
 
 
 class Exclusions:
-    """Images to leave out, matched by key or id, by file name, by COCO's number, by URL, or by Flickr photo.
+    """Images to exclude, matched by key or id, file name, COCO id, URL or Flickr photo.
 
-    A file name matches with its folder or without: one path must end in the other. COCO's names of 2014 and 2017 stand for the
-    image's number, which is its key in COCO's files. UNITER removed Flickr30k's photos from COCO by the last. Build one with
+    A file name matches with or without its folder: one path must be a suffix of the other. COCO's 2014 and 2017 file names match
+    the image's id, which is its key in COCO's files. UNITER removed Flickr30k's photos from COCO by Flickr photo. Build one with
     `from_rules`.
     """
 
@@ -99,13 +99,13 @@ class Exclusions:
         self._urls: defaultdict[str, list[Hit]] = defaultdict(list)
         self._photos: defaultdict[str, list[Hit]] = defaultdict(list)
         for number, listing in enumerate(self.lists):
-            for place, entry in enumerate(listing.entries):
+            for index, entry in enumerate(listing.entries):
                 for value in entry:
-                    self._add(value.strip(), (number, place), listing.flickr)
+                    self._add(value.strip(), (number, index), listing.flickr)
 
     @classmethod
     def from_rules(cls, rules: ExclusionRules, limits: Limits | None = None) -> Exclusions:
-        """Reads the lists. Raises SourceError naming a file that is missing or holds no list of images."""
+        """Reads the lists. Raises SourceError naming a file that is missing or not a list of images."""
         return cls(rules.ids, rules.urls, rules.flickr_ids, [
             *(read_list(file, limits) for file in rules.files), *(read_list(file, limits, flickr=True) for file in rules.flickr_files)])
 
@@ -133,16 +133,16 @@ class Exclusions:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the lists match something else."""
+        """Changes whenever the lists would match other images."""
         names = sorted({f"{'/'.join(folder)}\0{stem}\0{named}" for stem, held in self._names.items() for folder, named, _ in held})
         parts = [sorted(self._keys), names, sorted(self._urls), sorted(self._photos)]
         return blake2b(json.dumps(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def match(self, source: str, keys: pa.Array, names: pa.Array, urls: pa.Array) -> list[list[Hit]]:
-        """The entries that each row is on, [n]; of a row to be kept none.
+        """The entries that each row matches, [n]; empty for a row to keep.
 
-        `keys` string [n] of collection `source`; `names` string [n], the file names that the source gives, or null; `urls` string
-        [n], each null, one URL, or several, one a line.
+        `keys` string [n] of collection `source`; `names` string [n], file names as given by the source, or null; `urls` string [n],
+        each null or one URL per line.
         """
         if not self.lists:
             return [[] for _ in range(len(keys))]
@@ -170,7 +170,7 @@ class Exclusions:
                     yield from self._keys.get(number, ())
 
     def _named(self, text: str, normal: str) -> Iterator[Hit]:
-        """Entries that are file names, or have a folder, and end as `text` does. A bare number is an id and no file's name."""
+        """Entries that are file names, or have a folder, and match a suffix of `text`. A bare number is an id, not a file name."""
         if normal.isdigit() and not _EXTENSION.search(text):
             return
         folder, _, stem = normal.rpartition("/")
@@ -180,13 +180,13 @@ class Exclusions:
                 yield hit
 
     def why(self, hits: Sequence[Hit]) -> str:
-        """The detail of a row that is left out: its first list and entry."""
-        number, place = hits[0]
+        """The detail of an excluded row: its first list and entry."""
+        number, index = hits[0]
         listing = self.lists[number]
-        return f"on the list {posixpath.basename(listing.name)}: {quoted(', '.join(listing.entries[place]))}"
+        return f"on the list {posixpath.basename(listing.name)}: {quoted(', '.join(listing.entries[index]))}"
 
-    def books(self, matched: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-        """By list: its entries, how many matched, and how many images they left out. `matched`: what `matched_by` gave, by task."""
+    def summary(self, matched: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+        """Per list: its entries, how many matched, and how many images they excluded. `matched`: each task's `matched_by`."""
         entries: dict[int, set[int]] = defaultdict(set)
         images: dict[int, int] = defaultdict(int)
         for task in matched:
@@ -205,26 +205,26 @@ def _path(url: str) -> str:
 
 
 def matched_by(hits: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """What a task notes of its rows that are left out, given as (image id, hits as `encode` wrote them): by list, JSON-able."""
+    """A task's excluded rows, given as (image id, hits from `encode`), summed up per list as JSON types."""
     entries: dict[int, set[int]] = defaultdict(set)
     images: dict[int, set[str]] = defaultdict(set)
     for image_id, text in hits:
         for one in text.split():
-            number, _, place = one.partition(":")
-            entries[int(number)].add(int(place))
+            number, _, index = one.partition(":")
+            entries[int(number)].add(int(index))
             images[int(number)].add(image_id)
     return {str(number): {"entries": sorted(found), "images": len(images[number])} for number, found in sorted(entries.items())}
 
 
 def encode(hits: Sequence[Hit]) -> str | None:
-    """Hits as the text that crosses the shuffle; None: there are none."""
-    return " ".join(f"{number}:{place}" for number, place in hits) or None
+    """Hits as text, to cross the shuffle; None if there are none."""
+    return " ".join(f"{number}:{index}" for number, index in hits) or None
 
 
-def unmatched(books: Sequence[Mapping[str, Mapping[str, int]]]) -> str | None:
-    """What is wrong when a list matched no image in any of the stages whose `books` these are; None: nothing is."""
-    lost = [name for name in (books[0] if books else {}) if not any(book.get(name, {}).get("matched") for book in books)]
-    if not lost:
+def unmatched(summaries: Sequence[Mapping[str, Mapping[str, int]]]) -> str | None:
+    """The error if a list matched no image in any of the stages with these `summaries`; else None."""
+    unused = [name for name in (summaries[0] if summaries else {}) if not any(one.get(name, {}).get("matched") for one in summaries)]
+    if not unused:
         return None
-    return (f"the list of exclusions {lost[0]} matches no image: are its names those of these collections? "
-            "(exclude.allow_unmatched: true if that is as it should be)")
+    return (f"the exclusion list {unused[0]} matches no image: does it use the names of these collections? "
+            "(set exclude.allow_unmatched: true if this is intended)")

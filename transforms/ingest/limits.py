@@ -1,4 +1,4 @@
-"""Bounds on what the sources inflate, open and loop over, so that no input can take a run's memory or time for nothing."""
+"""Limits on what sources decompress, open and iterate over, so a malicious or broken input cannot exhaust memory or time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Limits(BaseModel):
-    """What one input may cost. They are far above what real collections need; an input beyond one is an error that names it."""
+    """Limits per input, far above what real collections need; exceeding one is an error that names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

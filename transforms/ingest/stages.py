@@ -1,7 +1,7 @@
-"""Ingestion: rows as people hold them become the tables `images`, `pairs` and `texts`, each row in the partition of its id.
+"""Ingestion: raw rows become the tables `images`, `pairs` and `texts`, each row in the partition of its id.
 
-Reading is spread over the splits of the sources (files, shards); a shuffle of serialised record batches brings a partition's rows
-together, and one task a partition cleans, merges, checks images, sorts and writes them.
+Splits of the sources (files, shards) are read in parallel; a shuffle of serialised record batches collects each partition's rows,
+and one task per partition cleans, merges, checks images, sorts and writes them.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from transforms.ingest.limits import Limits
 from transforms.ingest.sentences import split_sentences
 from transforms.ingest.sources import Source, Split
 
-# Raw rows with their ids, on the way to their partition.
+# Raw rows with their ids, on their way through the shuffle.
 PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), ("excluded_by", pa.string()),
                           *(field for field in RAW_PAIRS if field.name != "name")])
 PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
                           ("reason", pa.string()), ("detail", pa.string())])
-_NO_PLACE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false for a run on captions alone")
+_NO_IMAGE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false to run on captions alone")
 _BLANK_LINES = re.compile(rb"\n\s*\n")
 _PARAGRAPH_CHARACTERS = 100_000
 _READERS = 4  # threads that open images: enough to hide a store's latency
 
 
 class IngestParams(Params):
-    """Collections, as validated settings of `transforms.ingest.sources`; the stage's `sources` stand for them."""
+    """The collections, as validated settings of `transforms.ingest.sources`; fingerprinted through the stage's `sources`."""
 
     collections: Annotated[tuple[Source, ...], NotFingerprinted()] = ()
     limits: Annotated[Limits, NotFingerprinted()] = Field(default_factory=Limits)
 
 
 class PairParams(IngestParams):
-    """How captions are cleaned, which images are taken, which are left out."""
+    """How captions are cleaned, which images are accepted and which are excluded."""
 
     pixels: bool = True
     captions: CleanRules = Field(default_factory=CleanRules)
     image_limits: ImageLimits = Field(default_factory=ImageLimits)
     exclude: ExclusionRules = Field(default_factory=ExclusionRules)
-    images: Annotated[tuple[Source, ...], NotFingerprinted()] = ()  # without any, a list that matches no pair's image matches none
+    images: Annotated[tuple[Source, ...], NotFingerprinted()] = ()  # if empty, an exclusion list must match an image of a pair
 
 
 class TextParams(IngestParams):
@@ -71,20 +71,20 @@ I = TypeVar("I", bound=IngestParams)  # noqa: E741
 
 
 class Ingest(Stage[I]):
-    """Base of the stages that read from outside of the corpus."""
+    """Base class of the stages that read from outside the corpus."""
 
     packages = ("pillow", "sentencex")
-    placed: ClassVar[pa.Schema]  # of the rows that cross the shuffle
+    placed: ClassVar[pa.Schema]  # schema of the rows that cross the shuffle
     order: ClassVar[tuple[str, ...]]  # the columns by which a partition's payload is sorted
 
     @cached_property
     def collections(self) -> tuple[Source, ...]:
-        """The collections, with the bounds on what they read."""
+        """The collections, under the configured limits."""
         return tuple(collection.within(self.params.limits) for collection in self.params.collections)
 
     @property
     def sources(self) -> Mapping[str, Any]:
-        """Settings of each collection and stamps of its files, by name, and the bounds on what is read."""
+        """Each collection's settings and file stamps, by name, and the limits."""
         return {"": {"limits": self.params.limits.model_dump(mode="json")}, **self._collections()}
 
     def _collections(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Ingest(Stage[I]):
                                   "beside": collection.extra_inputs()} for collection in self.collections}
 
     def splits(self) -> list[tuple[int, Split]]:
-        """Every split with the number of its collection. Raises SourceError when a collection has none."""
+        """Every split with the index of its collection. Raises SourceError if a collection has none."""
         return [(number, split) for number, collection in enumerate(self.collections) for split in collection.splits()]
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
@@ -101,7 +101,7 @@ class Ingest(Stage[I]):
         raise NotImplementedError
 
     def payload(self, batches: Sequence[bytes]) -> tuple[pa.Table, str]:
-        """A partition's rows out of serialised batches in any order: sorted, with a hash of them."""
+        """A partition's rows from serialised batches in any order: the sorted table, and its hash."""
         tables = [pa.ipc.open_stream(batch).read_all() for batch in batches]
         table = pa.concat_tables(tables) if tables else self.placed.empty_table()
         table = table.sort_by([(name, "ascending") for name in self.order]).combine_chunks()
@@ -124,12 +124,12 @@ class IngestPairs(Ingest[PairParams]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """With the content of the exclusion lists in place of their names."""
+        """The settings, with the content of the exclusion lists instead of their names."""
         return {**super().settings, "image_limits": self.params.image_limits.model_dump(mode="json") if self.params.pixels else None,
                 "exclude": Exclusions.from_rules(self.params.exclude, self.params.limits).fingerprint}
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-        """Raw rows with image ids; a bad row without a key is placed by where it was found. Rows on an exclusion list are marked."""
+        """Raw rows with image ids; a bad row without a key gets an id from where it was found. Excluded rows are marked."""
         collection = self.collections[number]
         lists = Exclusions.from_rules(self.params.exclude, self.params.limits)
         for batch in collection.read(split):
@@ -142,14 +142,14 @@ class IngestPairs(Ingest[PairParams]):
                    ids.placements(image_ids))
 
     def process(self, task: Task, payload: Any) -> None:
-        """Makes one partition of both tables out of its placed rows."""
+        """Makes one partition of both tables."""
         rows: pa.Table = payload
         task.counts.rows_in = rows.num_rows
         on_lists = rows.filter(rows["excluded_by"].is_valid())
         task.extra["exclusions"] = matched_by(zip(on_lists["image_id"].to_pylist(), on_lists["excluded_by"].to_pylist(), strict=True))
         rows = self._without_bad(task, rows)
         rows = self._cleaned(task, rows)
-        rows = _one_place_an_image(task, rows)
+        rows = _one_location_per_image(task, rows)
         images, rows = self._checked_images(task, rows)
         if self.with_captions:
             task.write("pairs", _pairs(task, rows))
@@ -159,12 +159,12 @@ class IngestPairs(Ingest[PairParams]):
         task.counts.numbers["images_with_rows"] = images.num_rows
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """How many entries of each list of exclusions matched, and how many images they left out."""
-        books = Exclusions.from_rules(self.params.exclude, self.params.limits).books(extra.get("exclusions", {}) for extra in extras)
-        return {"exclusions": books} if books else {}
+        """For each exclusion list, how many entries matched and how many images they excluded."""
+        lists = Exclusions.from_rules(self.params.exclude, self.params.limits).summary(extra.get("exclusions", {}) for extra in extras)
+        return {"exclusions": lists} if lists else {}
 
     def failure(self, extra: Mapping[str, Any]) -> str | None:
-        """A list of exclusions of which nothing matched."""
+        """The error if an exclusion list matched nothing."""
         strict = not self.params.images and not self.params.exclude.allow_unmatched
         return unmatched([extra.get("exclusions", {})]) if strict else None
 
@@ -175,7 +175,7 @@ class IngestPairs(Ingest[PairParams]):
         return rows.filter(pc.invert(bad))
 
     def _cleaned(self, task: Task, rows: pa.Table) -> pa.Table:
-        """Rows with their cleaned caption in `text`; one without a caption is bad, unless the stage takes images alone."""
+        """Rows with their cleaned caption in `text`; a missing caption is bad, unless the stage reads images only."""
         if not self.with_captions:
             return rows
         captions = rows["caption"].combine_chunks()
@@ -187,16 +187,16 @@ class IngestPairs(Ingest[PairParams]):
         return rows.append_column("text", cleaned.text).filter(pa.array(~bad))
 
     def _checked_images(self, task: Task, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """The images of these rows, and the rows whose image is good."""
+        """The good images of these rows, and the rows that have one."""
         first = _first_of_each(rows["image_id"])
         images = rows.take(pa.array(first)).select(["image_id", "source", "uri", "offset", "length", "width", "height"])
         if not self.params.pixels:
             return images.append_column("sha256", pa.nulls(images.num_rows, pa.binary(32))).cast(IMAGES), rows
-        places = images.select(["uri", "offset", "length"]).to_pylist()
+        locations = images.select(["uri", "offset", "length"]).to_pylist()
         limits = self.params.image_limits
         with task.engine(), ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(
-                lambda place: probe_at(place["uri"], place["offset"], place["length"], limits) if place["uri"] else _NO_PLACE, places))
+                lambda at: probe_at(at["uri"], at["offset"], at["length"], limits) if at["uri"] else _NO_IMAGE, locations))
         broken = {image_id: result for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
                   if isinstance(result, ImageReject)}
         for row in rows.filter(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))).to_pylist():
@@ -214,7 +214,7 @@ class IngestPairs(Ingest[PairParams]):
 
 
 class IngestImages(IngestPairs):
-    """Writes the `images` of collections without captions. Rows in are images; captions, where a source has some, are passed over."""
+    """Writes the `images` of collections without captions. Rows in are images; any captions are ignored."""
 
     name = "images"
     augments = "images"
@@ -226,7 +226,7 @@ class IngestImages(IngestPairs):
 class IngestTexts(Ingest[TextParams]):
     """Writes `texts`: the sentences of text collections, in the order (placement of the text id, text id).
 
-    Rows in are sentences, and documents and paragraphs that are bad.
+    Rows in are sentences, plus bad documents and paragraphs.
     """
 
     name = "texts"
@@ -237,7 +237,7 @@ class IngestTexts(Ingest[TextParams]):
     order = ("text_id", "where", "reason", "detail")
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-        """Cleaned sentences with text ids. Splitting is done here, before the shuffle, since a sentence's place hangs on it."""
+        """Cleaned sentences with text ids. Documents are split before the shuffle because a sentence's id determines its partition."""
         collection = self.collections[number]
         for documents in collection.read(split):
             batch = _sentences(documents, self.params.sentences)
@@ -249,7 +249,7 @@ class IngestTexts(Ingest[TextParams]):
                                                batch["reason"], batch["detail"]], schema=PLACED_TEXTS), ids.placements(text_ids))
 
     def process(self, task: Task, payload: Any) -> None:
-        """Makes one partition: rejects aside, exact duplicates merged, sorted."""
+        """Makes one partition: rejects set aside, exact duplicates merged, rows sorted."""
         rows: pa.Table = payload
         task.counts.rows_in = rows.num_rows
         bad = rows["reason"].is_valid()
@@ -262,7 +262,7 @@ class IngestTexts(Ingest[TextParams]):
 
 
 def _marked(batch: pa.RecordBatch, source: str, lists: Exclusions) -> tuple[pa.RecordBatch, pa.Array]:
-    """Rows without `name`, those on a list of exclusions with that as their reason; and the entries that they are on."""
+    """Rows without `name`, excluded ones with reason and detail; and, for each row, the encoded list entries it matches."""
     hits = lists.match(source, batch["key"], batch["name"], batch["url"])
     on_list = pa.array([bool(one) for one in hits], pa.bool_())
     details = pa.array([lists.why(one) if one else None for one in hits], pa.string())
@@ -272,13 +272,13 @@ def _marked(batch: pa.RecordBatch, source: str, lists: Exclusions) -> tuple[pa.R
 
 
 def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:
-    """Cleaned sentences of RAW_TEXTS documents, and one row for each document, paragraph or sentence that is bad.
+    """Cleaned sentences of RAW_TEXTS documents, and one row for each bad document, paragraph or sentence.
 
-    Documents are cut into paragraphs at blank lines before cleaning, which leaves no line ends: a heading is no part of the
-    sentence below it, and what is wrong with one paragraph costs that one alone.
+    Documents are split into paragraphs at blank lines before cleaning, which removes line breaks: a heading is not part of the
+    sentence below it, and a bad paragraph does not affect the others.
     """
     refused = documents["reason"].is_valid()
-    paragraphs, places = _paragraphs(documents.filter(pc.invert(refused)))
+    paragraphs, paragraph_where = _paragraphs(documents.filter(pc.invert(refused)))
     whole = clean_captions(paragraphs, CleanRules(max_words=_PARAGRAPH_CHARACTERS, max_characters=_PARAGRAPH_CHARACTERS,
                                                   entities=rules.entities))
     bad = pa.array(whole.reasons != KEPT)
@@ -286,21 +286,21 @@ def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:
     cleaned = clean_captions(found, rules)
     return pa.RecordBatch.from_arrays([
         pa.concat_arrays([cleaned.text, pa.nulls(bad.true_count + refused.true_count, pa.string())]),
-        pa.concat_arrays([places.take(pa.array(rows)), places.filter(bad), documents["where"].filter(refused)]),
+        pa.concat_arrays([paragraph_where.take(pa.array(rows)), paragraph_where.filter(bad), documents["where"].filter(refused)]),
         pa.concat_arrays([_named(cleaned.reasons), _named(whole.reasons).filter(bad), documents["reason"].filter(refused)]),
         pa.concat_arrays([cleaned.details, whole.details.filter(bad), documents["detail"].filter(refused)]),
     ], names=["text", "where", "reason", "detail"])
 
 
 def _paragraphs(documents: pa.RecordBatch) -> tuple[pa.BinaryArray, pa.StringArray]:
-    """The paragraphs of good documents, at least one of each, and where each stands (with its number where there are several)."""
+    """The paragraphs of good documents, at least one each, and where each was found (numbered if a document has several)."""
     texts: list[bytes] = []
-    places: list[str] = []
+    found_at: list[str] = []
     for text, where in zip(documents["text"].to_pylist(), documents["where"].to_pylist(), strict=True):
         parts = _BLANK_LINES.split((text or b"").strip())
         texts.extend(parts)
-        places.extend([where] if len(parts) == 1 else [f"{where}, paragraph {number}" for number in range(1, len(parts) + 1)])
-    return pa.array(texts, pa.binary()), pa.array(places, pa.string())
+        found_at.extend([where] if len(parts) == 1 else [f"{where}, paragraph {number}" for number in range(1, len(parts) + 1)])
+    return pa.array(texts, pa.binary()), pa.array(found_at, pa.string())
 
 
 def _named(codes: np.ndarray) -> pa.StringArray:
@@ -308,19 +308,19 @@ def _named(codes: np.ndarray) -> pa.StringArray:
 
 
 def _first_of_each(column: pa.ChunkedArray) -> np.ndarray:
-    """The first row of each distinct value, int64, in the order of the rows."""
+    """The first row of each distinct value, int64, ascending."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     return np.sort(np.unique(codes, return_index=True)[1])
 
 
-def _one_place_an_image(task: Task, rows: pa.Table) -> pa.Table:
-    """Rows whose image stands where the first row of that id says; the others claim one id for two images."""
+def _one_location_per_image(task: Task, rows: pa.Table) -> pa.Table:
+    """Rows that agree with the first row of their image id on the image's location; others use one id for two images."""
     codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     first = np.unique(codes, return_index=True)[1][codes] if len(codes) else codes
     same = np.ones(rows.num_rows, bool)
     for name in ("uri", "offset"):
-        place = rows[name].combine_chunks().fill_null("" if name == "uri" else -1).dictionary_encode().indices.to_numpy()
-        same &= place == place[first]
+        location = rows[name].combine_chunks().fill_null("" if name == "uri" else -1).dictionary_encode().indices.to_numpy()
+        same &= location == location[first]
     for row in rows.filter(pa.array(~same)).select(["image_id", "where", "uri"]).to_pylist():
         task.rejects.add(row["image_id"], Reason.DUPLICATE_ID, f"{row['where']}: {row['uri']} has the id of another image")
     return rows.filter(pa.array(same))
@@ -337,7 +337,7 @@ def _pairs(task: Task, rows: pa.Table) -> pa.Table:
 
 
 def _in_order(table: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Rows by placement of the first key, then by the keys: the corpus' global order."""
-    places = pa.array(ids.placements(table[keys[0]].to_pylist()))
-    order = pc.sort_indices(table.append_column("place", places), [("place", "ascending"), *((key, "ascending") for key in keys)])
-    return table.take(order)
+    """Rows sorted by placement of the first key, then by the keys: the corpus's global order."""
+    placements = pa.array(ids.placements(table[keys[0]].to_pylist()))
+    sort_keys = [("placement", "ascending"), *((key, "ascending") for key in keys)]
+    return table.take(pc.sort_indices(table.append_column("placement", placements), sort_keys))

@@ -1,4 +1,4 @@
-"""Readers of what people hold: one settings class a format, told apart in a configuration by `format`."""
+"""Readers of existing collections: one settings class per format, selected in a configuration by `format`."""
 
 from __future__ import annotations
 

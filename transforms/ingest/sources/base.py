@@ -1,8 +1,8 @@
-"""What every reader of people's collections shares: settings, splits, rows of record batches, and the guard around each entry.
+"""Common parts of all sources: settings, splits, rows to record batches, and error handling per entry.
 
-A source is a frozen pydantic settings object. `splits()` lists what there is to read (cheap, sorted), `read(split)` streams one
-split as record batches of at most `BATCH` rows. A bad row is a row with `reason`, `detail` and `where` set; a file that cannot be
-read as a whole raises SourceError. All paths are local paths or fsspec URLs, with globs (`*`, `?`, `[...]`, `**`).
+A source is a frozen pydantic settings object. `splits()` lists its inputs (cheap, sorted), `read(split)` streams one split as
+record batches of at most `BATCH` rows. A bad row is a row with `reason`, `detail` and `where` set; a file that is unreadable as a
+whole raises SourceError. All paths are local paths or fsspec URLs, with globs (`*`, `?`, `[...]`, `**`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from transforms.ingest.limits import Limits
 from transforms.ingest.sources.listing import Found
 from transforms.ingest.sources.opening import is_grave
 
-BATCH = 4096  # rows of a record batch
+BATCH = 4096  # rows per record batch
 
 
 @dataclass(frozen=True)
 class Split:
-    """One piece of a source that one task reads: a file, or a folder.
+    """A part of a source that is read as a unit: a file, or a folder.
 
-    `stamp` changes when the content does: an ETag, or "size:mtime_ns"; `rows` is a hint, null when it costs a read to know.
+    `stamp` changes when the content does: an ETag, or "size:mtime_ns"; `rows` is a hint, None if unknown without reading.
     """
 
     url: str
@@ -37,12 +37,12 @@ class Split:
     rows: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The split as JSON types; `Split(**it)` gives it back."""
+        """The split as JSON types; the inverse is `Split(**value)`."""
         return asdict(self)
 
 
 class Source(BaseModel):
-    """Settings that all sources share, and the protocol they follow: `splits`, `read`, `extra_inputs`."""
+    """Settings common to all sources, and their protocol: `splits`, `read`, `extra_inputs`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,37 +52,37 @@ class Source(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        """The bounds that hold for this source."""
+        """The limits in force for this source."""
         return self._limits
 
     def within(self, limits: Limits) -> Self:
-        """The same source under other bounds."""
+        """A copy of this source with other limits."""
         other = self.model_copy()
         other._limits = limits
         return other
 
     def splits(self) -> list[Split]:
-        """What there is to read, sorted by URL. Raises SourceError naming the path where a file, or every match, is missing."""
+        """The inputs, sorted by URL. Raises SourceError naming a path that is missing or matches nothing."""
         raise NotImplementedError
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Streams `split` as record batches of at most `BATCH` rows of RAW_PAIRS (RAW_TEXTS for texts).
 
-        Raises SourceError when the file as a whole is not what the settings say.
+        Raises SourceError if the file as a whole does not fit the settings.
         """
         raise NotImplementedError
 
     def extra_inputs(self) -> list[str]:
-        """Stamps of what `read` looks at besides the splits, so that a fingerprint changes when it does."""
+        """Stamps of further inputs of `read`, which are part of the fingerprint."""
         return []
 
 
 def as_bytes(text: str) -> bytes:
-    """The bytes of `text` as found: bytes that were no UTF-8 (kept as surrogates by the decoder) come out as they were."""
+    """The original bytes of `text`: bytes that were not valid UTF-8 (decoded to surrogates) are restored."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")  # a lone surrogate from a JSON escape: stays invalid, cleaning rejects it
+        return text.encode("utf-8", "surrogatepass")  # a lone surrogate from a JSON escape: remains invalid, and cleaning rejects it
 
 
 class Rows:
@@ -93,7 +93,7 @@ class Rows:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, **values: Any) -> None:
-        """Adds one row; columns that are not named are null. `where` may hold anything; it is quoted."""
+        """Adds one row; omitted columns are null. `where` may contain any characters; it is quoted."""
         if "where" in values:
             values["where"] = quoted(values["where"], 1000)
         self._rows.append(values)
@@ -103,9 +103,9 @@ class Rows:
         self.add(where=where, reason=reason.value, detail=quoted(detail, 500), **values)
 
     def attempt(self, where: str, read: Callable[..., None], *arguments: Any) -> None:
-        """Calls `read(*arguments)`, which adds the rows of one entry; whatever it raises makes that entry one reject.
+        """Calls `read(*arguments)`, which adds the rows of one entry; if it raises, the entry becomes one reject.
 
-        Only what is none of the entry's goes on: memory, a disk or store that fails, an interrupt, and errors that name a whole file.
+        Errors that the entry did not cause are raised: memory, a failing disk or store, an interrupt, and errors about a whole file.
         """
         before = len(self._rows)
         try:
@@ -117,12 +117,12 @@ class Rows:
             self.reject(where, Reason.BAD_ROW, f"{type(error).__name__}: {quoted(error, 400)}")
 
     def full(self) -> Iterator[pa.RecordBatch]:
-        """Yields a batch if one is full: call it after each row."""
+        """Yields a batch if one is full; call it after each row."""
         if len(self._rows) >= BATCH:
             yield from self.rest()
 
     def rest(self) -> Iterator[pa.RecordBatch]:
-        """Yields what there is."""
+        """Yields the remaining rows."""
         for start in range(0, len(self._rows), BATCH):
             yield self._batch(self._rows[start:start + BATCH])
         self._rows = []
@@ -152,5 +152,5 @@ def text_rows() -> Rows:
 
 
 def splits_of(files: Iterable[Found]) -> list[Split]:
-    """One split a file."""
+    """One split per file."""
     return [Split(file.url, file.stamp) for file in files]

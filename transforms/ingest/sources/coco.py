@@ -1,6 +1,6 @@
-"""Captions in the format of COCO: one JSON file of `images` and `annotations`.
+"""Captions in COCO format: one JSON file with `images` and `annotations`.
 
-The file is read whole (order of its parts is free), but each entry is cut down to what is needed as soon as it is parsed.
+The file is read whole (its parts may come in any order), but each entry is reduced to the required fields as soon as it is parsed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _shorten(entry: dict[str, Any]) -> Any:
 
 
 def _key(value: object) -> str | None:
-    """The key of an image id: whole numbers and non-empty printable strings are ids, all else is not."""
+    """The key for an image id, a whole number or non-empty printable string; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -55,11 +55,11 @@ def _key(value: object) -> str | None:
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= 1000 else float(digits)  # infinity, which is no id, size or text
+    return int(digits) if len(digits) <= 1000 else float(digits)  # infinity, which is not a valid id, size or text
 
 
 def parse_json(url: str, data: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """The JSON of a captions file. Undecodable bytes stay in their caption, which alone is then rejected. Raises SourceError."""
+    """Parses a captions file. Undecodable bytes stay in their caption, so only that is rejected later. Raises SourceError."""
     if not data.strip():
         raise SourceError(f"{quoted(url, 500)} is empty")
     text = data.decode("utf-8-sig", "surrogateescape")
@@ -68,17 +68,17 @@ def parse_json(url: str, data: bytes, object_hook: Callable[[dict[str, Any]], An
             return json.loads(text, object_hook=object_hook)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # a number of thousands of digits, which Python does not convert: it is for its entry to be rejected
+        except ValueError:  # a number with thousands of digits, which Python refuses to convert: only its entry is rejected
             return json.loads(text, object_hook=object_hook, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{quoted(url, 500)} is not valid JSON: {error}") from error
 
 
 class CocoSource(CaptionSource):
-    """COCO captions. Key: the image's id; `url`: its `coco_url` and `flickr_url`, one a line: lists of exclusions match either.
+    """COCO captions. Key: the image's id; `url`: its `coco_url` and `flickr_url`, one per line: exclusion lists match either.
 
-    Rejected: an annotation whose image is unknown, without or with a non-string caption; every caption of an id that two images
-    claim (it cannot be told whose it is), and the second image; an image without captions unless `keep_uncaptioned`.
+    Rejected: an annotation with an unknown image, or without a string as its caption; every caption of an id shared by two images
+    (which one it describes is unknown), and the second image; an image without captions unless `keep_uncaptioned`.
     """
 
     format: Literal["coco"]
@@ -87,11 +87,11 @@ class CocoSource(CaptionSource):
         default=False, description="under `images`: keep images without captions as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
-        """One split a captions file."""
+        """One split per captions file."""
         return splits_of(expand(self.captions))
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file: captions, then images without. Raises SourceError when it is no COCO captions file."""
+        """Rows in file order: captions, then images without one. Raises SourceError if it is not a COCO captions file."""
         rows = pair_rows()
         with open_parts(split.url, self.limits) as parts:
             for url, handle in parts:
@@ -112,7 +112,7 @@ class CocoSource(CaptionSource):
                 if self.keep_uncaptioned:
                     rows.attempt(where, self._row, where, key, image, None, rows)
                 else:
-                    rows.reject(where, Reason.CAPTION_MISSING, "no caption is about this image", key=key)
+                    rows.reject(where, Reason.CAPTION_MISSING, "the image has no caption", key=key)
                 yield from rows.full()
 
     @staticmethod
@@ -120,24 +120,24 @@ class CocoSource(CaptionSource):
         found = parse_json(url, data, _shorten)
         if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in ("images", "annotations")):
             what = f"an object with the keys {quoted(sorted(found)[:10])}" if isinstance(found, dict) else f"a {type(found).__name__}"
-            raise SourceError(f"{url} is no COCO captions file: it holds {what}, not the lists 'images' and 'annotations'")
+            raise SourceError(f"{url} is not a COCO captions file: expected the lists 'images' and 'annotations', found {what}")
         annotations = found["annotations"]
         if annotations and not any(isinstance(entry, _Caption) for entry in annotations):
             first = annotations[0]
             keys = quoted(sorted(first)) if isinstance(first, dict) else type(first).__name__
-            raise SourceError(f"{url} holds no captions: no annotation has 'image_id' and 'caption' (the first has {keys})")
+            raise SourceError(f"{url} contains no captions: no annotation has 'image_id' and 'caption' (the first has {keys})")
         return found["images"], annotations
 
     @staticmethod
     def _images(url: str, images: list[Any], rows: Rows) -> tuple[dict[str, _Image], set[str]]:
-        """The images by key, and the keys that several claim; bad entries go to `rows`."""
+        """The images by key, and the keys shared by several images; bad entries go to `rows`."""
         known: dict[str, _Image] = {}
         claimed: set[str] = set()
         for number, image in enumerate(images):
             key = _key(image.id) if isinstance(image, _Image) else None
             if key is None or not isinstance(image.file_name, str) or not image.file_name:
                 where = f"{url}: image number {number}"
-                rows.reject(where, Reason.BAD_ROW, f"an image needs an 'id' and a 'file_name': {quoted(image)}", key=key)
+                rows.reject(where, Reason.BAD_ROW, f"an image requires an 'id' and a 'file_name': {quoted(image)}", key=key)
             elif key in known and known[key].file_name != image.file_name:
                 claimed.add(key)
                 rows.reject(f"{url}: image {key}", Reason.DUPLICATE_ID,
@@ -149,7 +149,7 @@ class CocoSource(CaptionSource):
     def _caption(self, where: str, annotation: Any, known: dict[str, _Image], claimed: set[str], captioned: set[str],
                  rows: Rows) -> None:
         if not isinstance(annotation, _Caption):
-            rows.reject(where, Reason.BAD_ROW, f"an annotation needs an 'image_id' and a 'caption': {quoted(annotation)}")
+            rows.reject(where, Reason.BAD_ROW, f"an annotation requires an 'image_id' and a 'caption': {quoted(annotation)}")
             return
         key = _key(annotation.image)
         if key is None or key not in known:
@@ -157,17 +157,17 @@ class CocoSource(CaptionSource):
             return
         captioned.add(key)
         if key in claimed:
-            rows.reject(where, Reason.DUPLICATE_ID, f"several images have the id {key}: the caption may be about either", key=key)
+            rows.reject(where, Reason.DUPLICATE_ID, f"several images have the id {key}: the caption is ambiguous", key=key)
         elif not isinstance(annotation.text, str):
             reason = Reason.CAPTION_MISSING if annotation.text is None else Reason.BAD_ROW
-            rows.reject(where, reason, f"the caption is no string: {quoted(annotation.text)}", key=key)
+            rows.reject(where, reason, f"the caption is not a string: {quoted(annotation.text)}", key=key)
         else:
             self._row(where, key, known[key], as_bytes(annotation.text), rows)
 
     def _row(self, where: str, key: str, image: _Image, caption: bytes | None, rows: Rows) -> None:
-        place, reason, detail = self.place(image.file_name)
+        location, reason, detail = self.locate(image.file_name)
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
         rows.add(key=key, name=image.file_name, caption=caption, url=image.url, width=side(image.width), height=side(image.height),
-                 where=where, **place)
+                 where=where, **location)

@@ -1,4 +1,4 @@
-"""Parquet files as rows of Python values: read within bounds, odd types by cast, a row that cannot be had told apart from the rest."""
+"""Parquet files as rows of Python values: read within limits, unusual types cast, unreadable rows reported one by one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from schemas import files as store
 from schemas.errors import SourceError
 from schemas.text import quoted
 from transforms.ingest.limits import Limits
-from transforms.ingest.sources.opening import naming, open_binary
+from transforms.ingest.sources.opening import open_binary, wrap_source_errors
 
 _ROWS = 1024  # rows read at a time
-_PIECE = 64 << 20  # bytes of text that are made of a dictionary at a time
-_ANY_ROWS = 1_000_000  # rows that any file may declare
+_PIECE = 64 << 20  # bytes of text decoded from a dictionary at a time
+_ANY_ROWS = 1_000_000  # rows that any file may declare, whatever its size
 
 
 @contextmanager
 def open_table(url: str, limits: Limits) -> Iterator[pq.ParquetFile]:
-    """Opens a Parquet file; raises SourceError for one that cannot be read, or declares far more than its bytes can hold."""
-    with open_binary(url, compression=None) as handle, naming(url):
+    """Opens a Parquet file; raises SourceError if it is unreadable, or declares far more data than its size allows."""
+    with open_binary(url, compression=None) as handle, wrap_source_errors(url):
         try:
             file = pq.ParquetFile(handle)
             _check(url, file.metadata, limits)
@@ -31,7 +31,7 @@ def open_table(url: str, limits: Limits) -> Iterator[pq.ParquetFile]:
                      column.physical_type == "BYTE_ARRAY" and column.path_in_schema in file.schema_arrow.names]
             yield pq.ParquetFile(handle, read_dictionary=sorted(set(coded))) if coded else file
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SourceError(f"{quoted(url, 500)} is no readable Parquet file: {quoted(error, 400)}") from error
+            raise SourceError(f"{quoted(url, 500)} is not a readable Parquet file: {quoted(error, 400)}") from error
 
 
 def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
@@ -43,16 +43,16 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 def _check(url: str, metadata: pq.FileMetaData, limits: Limits) -> None:
     size = store.size_of(url)
     if size is not None and metadata.num_rows > max(_ANY_ROWS, size * limits.rows_per_byte):
-        raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which `limits.rows_per_byte` "
-                          "does not allow")
+        raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which exceeds "
+                          "`limits.rows_per_byte`")
     for column in _columns(metadata):
         if column.total_uncompressed_size > max(_PIECE, column.total_compressed_size * limits.inflation):
-            raise SourceError(f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} unpacks to {column.total_uncompressed_size} "
-                              "bytes, which `limits.inflation` does not allow")
+            raise SourceError(f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} expands to {column.total_uncompressed_size} "
+                              "bytes, which exceeds `limits.inflation`")
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """A type without its dictionary or extension."""
+    """A type without dictionary encoding or extension."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     return plain_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
@@ -71,7 +71,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_plain(values: pa.Array) -> pa.Array:
-    """Values without dictionary or extension; text and bytes in any layout as large_binary, since what is called text may be none."""
+    """Values without dictionary encoding or extension; text and bytes as large_binary, since text may not be valid UTF-8."""
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     if pa.types.is_dictionary(values.type):
@@ -81,9 +81,9 @@ def as_plain(values: pa.Array) -> pa.Array:
 
 def read_rows(file: pq.ParquetFile, columns: Sequence[str], as_text: Sequence[str], limits: Limits,
               ) -> Iterator[dict[str, object] | Exception | None]:
-    """Each row of a file as Python values by column; what it raised where a value is none; None where a text is too long.
+    """Each row of a file as Python values by column; the exception for a row with an invalid value; None if a text is too long.
 
-    `as_text`: columns that come as bytes when they hold text or bytes. Of the others text is decoded.
+    `as_text`: columns whose text is returned as bytes; text of other columns is decoded.
     """
     for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
         for piece in _pieces(batch, limits):
@@ -91,7 +91,7 @@ def read_rows(file: pq.ParquetFile, columns: Sequence[str], as_text: Sequence[st
 
 
 def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch | None]:
-    """A batch in pieces whose dictionaries give no more than `_PIECE` bytes of text; None for a row that is too long by itself."""
+    """A batch in pieces whose dictionaries expand to at most `_PIECE` bytes of text; None for a single row that is too long."""
     sizes = [pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0) for column in batch.columns
              if pa.types.is_dictionary(column.type) and is_text(column.type) and len(column.dictionary)]
     if sum(pc.sum(size).as_py() or 0 for size in sizes) <= _PIECE:
@@ -108,7 +108,7 @@ def _values(batch: pa.RecordBatch, as_text: Sequence[str]) -> Iterator[dict[str,
                for name, kind, column in zip(names, batch.schema.types, columns, strict=True)]
     try:
         lists = [column.to_pylist() for column in columns]
-    except Exception:  # one value of one row: found below
+    except Exception:  # some value in some row: found below
         yield from (_row(names, columns, row) for row in range(batch.num_rows))
         return
     for values in zip(*lists, strict=True) if lists else [()] * batch.num_rows:
@@ -116,12 +116,12 @@ def _values(batch: pa.RecordBatch, as_text: Sequence[str]) -> Iterator[dict[str,
 
 
 def _decoded(column: pa.Array) -> pa.Array:
-    """Bytes as text without a look at them: what is no UTF-8 shows when the value is taken."""
+    """Bytes reinterpreted as text, unvalidated: invalid UTF-8 raises when the value is accessed."""
     return pa.Array.from_buffers(pa.large_string(), len(column), column.buffers(), column.null_count, column.offset)
 
 
 def _row(names: Sequence[str], columns: Sequence[pa.Array], row: int) -> dict[str, object] | Exception:
     try:
         return {name: column[row].as_py() for name, column in zip(names, columns, strict=True)}
-    except Exception as error:  # whatever a value raises is that row's
+    except Exception as error:  # whatever a value raises affects only its row
         return error

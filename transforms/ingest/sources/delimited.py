@@ -1,4 +1,4 @@
-"""Captions in delimited text: CSV and TSV, with a header or without (Flickr8k, Conceptual Captions and their like)."""
+"""Captions in CSV and TSV files, with or without a header (Flickr8k, Conceptual Captions and the like)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from transforms.ingest.sources.captions import CaptionSource, is_address, withou
 from transforms.ingest.sources.listing import Urls, expand
 from transforms.ingest.sources.opening import open_parts, read_lines
 
-_ROW_LINES = 100  # lines that one quoted field may run over: beyond it a quote was left open
+_ROW_LINES = 100  # lines that a quoted field may span: beyond them a quote is unclosed
 
 
 class _Lines:
-    """Feeds the csv parser, one line at a time, and keeps the lines of the row in hand.
+    """Feeds the csv parser one line at a time, and keeps the lines of the current row.
 
-    A stray quote takes the lines after it into its row: `give_back` lets them be read again, as rows of their own.
+    A stray quote pulls the following lines into its row: `give_back` lets them be read again, as rows of their own.
     """
 
     def __init__(self, handle: IO[bytes], limit: int):
@@ -36,19 +36,19 @@ class _Lines:
 
     @property
     def first(self) -> int:
-        """Number of the row's first line."""
+        """The number of the row's first line."""
         return self._taken[0][0]
 
     @property
     def last(self) -> int:
-        """Number of the last line that was taken into the row."""
+        """The number of the row's last line so far."""
         return self._taken[-1][0]
 
     def start_row(self) -> None:
         self._taken = []
 
     def give_back(self) -> None:
-        """Keeps the row's first line alone; the others come again."""
+        """Keeps only the row's first line; the others are read again."""
         self._again.extendleft(reversed(self._taken[1:]))
         self._taken = self._taken[:1]
 
@@ -61,7 +61,7 @@ class _Lines:
         if line is None:
             raise csv.Error("the line is too long")
         if len(self._taken) > _ROW_LINES:
-            raise csv.Error(f"a quoted field runs over more than {_ROW_LINES} lines: a quote was left open")
+            raise csv.Error(f"a quoted field spans more than {_ROW_LINES} lines: a quote is unclosed")
         return line.decode("utf-8", "surrogateescape") + "\n"
 
 
@@ -70,14 +70,14 @@ def _decodable(text: str) -> bool:
 
 
 class DelimitedSource(CaptionSource):
-    """Delimited captions. Key: column `id` where set, else the image's name, else the content id of the URL.
+    """Captions in CSV or TSV. Key: column `id` if set, else the image's name, else the content id of the URL.
 
-    Names with the caption's number (`1.jpg#0`) are the image's name without it. Files are UTF-8, optionally with a byte order mark,
-    optionally compressed (.gz, .bz2, .xz, .zst), or a .zip, of which every file is read; lines end in LF, CR LF or CR. Without a
-    folder of images, a URL (in the `url` column, or in the `image` column) becomes the address that the image is read from. Rejected:
-    rows with the wrong number of fields, broken quoting, an empty or undecodable key, an image that is not in the folder. Of a row
-    over several lines that is broken or has the wrong number of fields the first line is rejected, and the others are read again.
-    That two rows of one `id` name different images is found where the rows of an image meet, not here.
+    A caption number after the image's name (`1.jpg#0`) is removed. Files are UTF-8, with or without a byte order mark, optionally
+    compressed (.gz, .bz2, .xz, .zst), or a .zip, of which every file is read; lines end in LF, CR LF or CR. Without a folder of
+    images, the image is read from its URL (in the `url` or the `image` column). Rejected: rows with the wrong number of fields,
+    broken quoting, an empty or undecodable key, an image that is not in the folder. If a row of several lines is broken or has the
+    wrong number of fields, its first line is rejected and the others are read again. Rows of one `id` that name different images
+    are detected later, where the rows of an image are collected.
     """
 
     format: Literal["csv", "tsv"]
@@ -95,10 +95,10 @@ class DelimitedSource(CaptionSource):
     @model_validator(mode="after")
     def _check(self) -> DelimitedSource:
         if self.image is None and self.url is None:
-            raise ValueError("image and url are both null: name the column of the images or that of their URLs")
+            raise ValueError("image and url are both null: name the column of the images or of their URLs")
         if self.columns is not None:
             if len(set(self.columns)) != len(self.columns):
-                raise ValueError(f"columns names one twice: {self.columns}")
+                raise ValueError(f"columns has duplicates: {self.columns}")
             missing = [name for name in self._wanted() if name not in self.columns]
             if missing:
                 raise ValueError(f"columns {self.columns} lacks {missing}")
@@ -108,11 +108,11 @@ class DelimitedSource(CaptionSource):
         return [name for name in (self.caption, self.image, self.url, self.id) if name is not None]
 
     def splits(self) -> list[Split]:
-        """One split a file."""
+        """One split per file."""
         return splits_of(expand(self.captions))
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file. Raises SourceError when a named column is missing, saying which columns there are."""
+        """Rows in file order. Raises SourceError, listing the columns found, if a configured column is missing."""
         rows = pair_rows()
         with open_parts(split.url, self.limits) as parts:
             for url, handle in parts:
@@ -125,14 +125,14 @@ class DelimitedSource(CaptionSource):
         columns = self.columns or self._header(url, parsed)
         for values in parsed:
             if values is not None:
-                if len(values) != len(columns):  # a quote may have taken good lines into this row
+                if len(values) != len(columns):  # a quote may have pulled good lines into this row
                     lines.give_back()
                 where = f"{url}:{lines.first}"
                 rows.attempt(where, self._row, where, columns, values, rows)
             yield from rows.full()
 
     def _rows(self, lines: _Lines, url: str, rows: Rows) -> Iterator[list[str] | None]:
-        """The rows that are not blank (no field, or blank ones alone); None after one that cannot be parsed, which goes to `rows`."""
+        """The rows with at least one non-blank field; None in place of a row that cannot be parsed, which goes to `rows`."""
         quoting = self.quoting or ("minimal" if self.format == "csv" else "none")
         delimiter = self.delimiter or ("," if self.format == "csv" else "\t")
         if quoting == "none":
@@ -145,7 +145,7 @@ class DelimitedSource(CaptionSource):
                 values = next(parser)
             except StopIteration:
                 return
-            except csv.Error as error:  # the parser starts afresh after one
+            except csv.Error as error:  # after an error the parser starts a new row
                 seen = f" (found at line {lines.last})" if lines.last > lines.first else ""
                 rows.reject(f"{url}:{lines.first}", Reason.BAD_ROW, f"line {lines.first}: {error}{seen}")
                 lines.give_back()
@@ -157,17 +157,17 @@ class DelimitedSource(CaptionSource):
     def _header(self, url: str, parsed: Iterator[list[str] | None]) -> list[str]:
         header = next(parsed, None)
         if header is None:
-            raise SourceError(f"{quoted(url, 500)} has no header line; for a file without one, name its columns in `columns`")
+            raise SourceError(f"{quoted(url, 500)} has no header line; for files without a header set `columns`")
         columns = [name.strip() for name in header]
         missing = [name for name in self._wanted() if columns.count(name) != 1]
         if missing:
-            raise SourceError(f"{quoted(url, 500)} has no single column {missing[0]!r}; it has {quoted(columns)} "
-                              "(for a file without a header, name its columns in `columns`)")
+            raise SourceError(f"{quoted(url, 500)} must have exactly one column {missing[0]!r}; it has {quoted(columns)} "
+                              "(for files without a header set `columns`)")
         return columns
 
     def _row(self, where: str, columns: list[str], values: list[str], rows: Rows) -> None:
         if len(values) != len(columns):
-            rows.reject(where, Reason.BAD_ROW, f"{len(values)} fields, not {len(columns)} ({', '.join(columns)})")
+            rows.reject(where, Reason.BAD_ROW, f"{len(values)} fields instead of {len(columns)} ({', '.join(columns)})")
             return
         row = dict(zip(columns, values, strict=True))
         address = {name: row[column].strip() if column is not None else ""
@@ -175,7 +175,7 @@ class DelimitedSource(CaptionSource):
         for name in ("image", "id"):
             address[name] = without_caption_number(address[name])
         if not all(_decodable(value) for value in address.values()):
-            rows.reject(where, Reason.BAD_ENCODING, "the image, URL or id is no UTF-8")
+            rows.reject(where, Reason.BAD_ENCODING, "the image, URL or id is not valid UTF-8")
             return
         key = address["id"] if self.id is not None else address["image"] or address["url"]
         if not key or not (key.isprintable() and all(value.isprintable() for value in address.values())):
@@ -183,19 +183,19 @@ class DelimitedSource(CaptionSource):
             return
         if self.id is None:
             key = posixpath.normpath(key.replace("\\", "/")) if address["image"] and "://" not in key else content_id(key)
-        place, reason, detail = self._place(address)
+        location, reason, detail = self._locate(address)
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
         rows.add(key=key, name=address["image"] or None, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where,
-                 **place)
+                 **location)
 
-    def _place(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
-        """Where the image is: in the folder, behind its URL, or unknown (captions alone)."""
+    def _locate(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
+        """Where the image is: in the folder, at its URL, or unknown (captions only)."""
         if self.images is not None:
             if not address["image"]:
                 return {}, Reason.BAD_ROW, "the row names no image"
-            return self.place(address["image"])
+            return self.locate(address["image"])
         for value in (address["image"], address["url"]):
             if is_address(value):
                 return {"uri": value, "stamp": ""}, None, ""

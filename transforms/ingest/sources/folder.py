@@ -17,20 +17,20 @@ from transforms.ingest.sources.listing import Found, list_folder, listing_stamp
 
 
 class FolderSource(Source):
-    """Images without captions: every file with an image's extension below `images`, links followed.
+    """Images without captions: every file with an image extension below `images`, links followed.
 
-    The key is the path below the folder, in NFC, with its extension, so `a.jpg` and `a.png` stay two images. Other files, and names
-    that start with a dot, are no images and are passed over. Rejected: names that are no printable UTF-8, links to nothing.
+    The key is the path below the folder, in NFC, including the extension, so `a.jpg` and `a.png` are two images. Other files, and
+    names that start with a dot, are ignored. Rejected: names that are not printable UTF-8, dangling links.
     """
 
     format: Literal["folder"]
     images: str = Field(description="folder of the images, searched recursively")
 
     def splits(self) -> list[Split]:
-        """One split, the folder; its stamp is that of its listing. Raises SourceError when it is missing or holds no image."""
+        """One split, the folder, with the stamp of its listing. Raises SourceError if it is missing or contains no image."""
         files = self._images(self.images)
         if not files:
-            raise SourceError(f"{quoted(self.images, 500)} holds no image (files that end in {', '.join(IMAGE_EXTENSIONS)})")
+            raise SourceError(f"{quoted(self.images, 500)} contains no images (files ending in {', '.join(IMAGE_EXTENSIONS)})")
         return [Split(self.images, listing_stamp(files), len(files))]
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
@@ -40,7 +40,7 @@ class FolderSource(Source):
             if not name.isprintable():
                 rows.reject(file.url, Reason.BAD_ENCODING, "the file's name is not printable UTF-8")
             elif file.stamp == "dangling":
-                rows.reject(file.url, Reason.IMAGE_MISSING, "the file is a link to nothing", key=name)
+                rows.reject(file.url, Reason.IMAGE_MISSING, "the file is a dangling link", key=name)
             else:
                 rows.add(key=name, name=name, uri=file.url, stamp=file.stamp, where=file.url)
             yield from rows.full()

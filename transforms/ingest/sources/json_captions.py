@@ -1,4 +1,4 @@
-"""Captions in the JSON files that papers publish: Karpathy's splits, BLIP's annotations, SBU's parallel lists."""
+"""Captions in published JSON files: Karpathy's splits, BLIP's annotations, SBU's parallel lists."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from transforms.ingest.sources.opening import open_parts, read_bounded
 
 
 class _JsonSource(CaptionSource):
-    """One JSON value a file, read whole, of which each entry gives the captions of one image."""
+    """One JSON value per file, read whole; each entry contains the captions of one image."""
 
     captions: Urls = Field(description="the .json: a path, URL or glob, or a list of these")
 
     def splits(self) -> list[Split]:
-        """One split a file."""
+        """One split per file."""
         return splits_of(expand(self.captions))
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file. Raises SourceError when it is not of this format."""
+        """Rows in file order. Raises SourceError if the file is not in this format."""
         rows = pair_rows()
         with open_parts(split.url, self.limits) as parts:
             for url, handle in parts:
@@ -48,42 +48,42 @@ class _JsonSource(CaptionSource):
         raise NotImplementedError
 
     def _add(self, where: str, key: str, name: str | None, url: str | None, value: object, rows: Rows) -> None:
-        """The rows of one image: a caption each, or one reject; what is no caption among good ones is a reject beside them."""
+        """Adds the rows of one image: one per caption, or a reject; an invalid caption among good ones is an additional reject."""
         captions, problem = captions_of(value)
         if problem:
             rows.reject(where, Reason.BAD_ROW, problem, key=key)
         elif not captions:
             rows.reject(where, Reason.CAPTION_MISSING, "the image has no caption", key=key)
-        place: dict[str, Any]
+        location: dict[str, Any]
         if self.images is not None and name is not None:
-            place, reason, detail = self.place(name)
+            location, reason, detail = self.locate(name)
         elif self.images is not None:
-            place, reason, detail = {}, Reason.BAD_ROW, "the entry names no image"
+            location, reason, detail = {}, Reason.BAD_ROW, "the entry names no image"
         else:
-            place, reason, detail = {"uri": url if is_address(url) else None, "stamp": ""}, None, ""
+            location, reason, detail = {"uri": url if is_address(url) else None, "stamp": ""}, None, ""
         for caption in captions:
             if reason is not None:
                 rows.reject(where, reason, detail, key=key)
             else:
-                rows.add(key=key, name=name, caption=caption, url=url, where=where, **place)
+                rows.add(key=key, name=name, caption=caption, url=url, where=where, **location)
 
 
 def _chosen(url: str, entries: list[Any], split: str | tuple[str, ...]) -> list[Any]:
-    """The entries of the splits asked for, or all where none is. Raises SourceError naming the splits when one has no entry."""
+    """The entries of the selected splits, or all if none is selected. Raises SourceError listing the splits if one has no entry."""
     wanted = (split,) if isinstance(split, str) else split
     if not wanted:
         return entries
     held = {str(entry.get("split")) for entry in entries if isinstance(entry, dict) and entry.get("split") is not None}
     if missing := [one for one in wanted if one not in held]:
         raise SourceError(f"{quoted(url, 500)} has no split {missing[0]!r}; it has {quoted(', '.join(sorted(held))) or 'none'}")
-    # An entry that is no object belongs to no split that could be told: it is rejected where it is read.
+    # An entry that is not an object has no split: it is rejected when it is read.
     return [entry for entry in entries if not isinstance(entry, dict) or str(entry.get("split")) in wanted]
 
 
 class KarpathySource(_JsonSource):
-    """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json: images with their sentences and split.
+    """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json: images with sentences and a split.
 
-    Key: `cocoid` where there is one, as in COCO's own files, else the file's name. Rejected: images without a name or sentence,
+    Key: `cocoid` if present, as in COCO's own files, else the file name. Rejected: images without a name or sentence,
     sentences without text.
     """
 
@@ -94,17 +94,17 @@ class KarpathySource(_JsonSource):
     def _entries(self, url: str, found: Any) -> list[Any]:
         images = found.get("images") if isinstance(found, dict) else None
         if not isinstance(images, list) or (images and not any(isinstance(one, dict) and "sentences" in one for one in images)):
-            raise SourceError(f"{quoted(url, 500)} is none of Karpathy's files: it holds no list 'images' with 'sentences'")
+            raise SourceError(f"{quoted(url, 500)} is not one of Karpathy's files: it has no list 'images' with 'sentences'")
         return _chosen(url, images, self.split)
 
     def _entry(self, where: str, entry: Any, rows: Rows) -> None:
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            rows.reject(where, Reason.BAD_ROW, f"an image needs a 'filename': {quoted(entry)}")
+            rows.reject(where, Reason.BAD_ROW, f"an image requires a 'filename': {quoted(entry)}")
             return
         name = without_caption_number(entry["filename"])
         key = key_text(entry["cocoid"]) if entry.get("cocoid") is not None else key_text(name)
         if key is None:
-            rows.reject(where, Reason.BAD_ROW, f"the image's id is no number or printable text: {quoted(entry)}")
+            rows.reject(where, Reason.BAD_ROW, f"the image's id is neither a number nor printable text: {quoted(entry)}")
             return
         sentences = entry.get("sentences")
         texts = [_sentence(one) for one in sentences] if isinstance(sentences, list) else sentences
@@ -117,7 +117,7 @@ class KarpathySource(_JsonSource):
 
 
 def _sentence(value: Any) -> Any:
-    """The text of one of Karpathy's sentences: `raw`, or its tokens where it has none."""
+    """The text of one of Karpathy's sentences: `raw`, or the joined tokens if it has none."""
     if isinstance(value, dict):
         tokens = value.get("tokens")
         joined = " ".join(tokens) if isinstance(tokens, list) and all(isinstance(one, str) for one in tokens) else None
@@ -128,8 +128,8 @@ def _sentence(value: Any) -> Any:
 class BlipSource(_JsonSource):
     """BLIP's and ALBEF's annotations: a list of objects with `image`, a path, and `caption`, a text or a list of texts.
 
-    Key: the path as it stands there. Of a path that begins elsewhere (`/export/home/...`) its longest end that is in the folder of
-    images counts. `url` is taken where there is one. Rejected: entries without an image or a caption.
+    Key: the path as given. Of a foreign path (`/export/home/...`) the longest suffix found in the folder of images is used. `url`
+    is read if present. Rejected: entries without an image or a caption.
     """
 
     format: Literal["blip"]
@@ -137,7 +137,7 @@ class BlipSource(_JsonSource):
 
     def _entries(self, url: str, found: Any) -> list[Any]:
         if not isinstance(found, list) or (found and not any(isinstance(one, dict) and "caption" in one for one in found)):
-            raise SourceError(f"{quoted(url, 500)} is none of BLIP's files: it holds no list of objects with 'image' and 'caption'")
+            raise SourceError(f"{quoted(url, 500)} is not one of BLIP's files: it is not a list of objects with 'image' and 'caption'")
         return _chosen(url, found, self.split)
 
     def _entry(self, where: str, entry: Any, rows: Rows) -> None:
@@ -145,7 +145,7 @@ class BlipSource(_JsonSource):
         link = link if isinstance(link, str) and link.isprintable() and link else None
         name = without_caption_number(image) if isinstance(image, str) and image.isprintable() and image else None
         if name is None and link is None:
-            rows.reject(where, Reason.BAD_ROW, f"an entry needs an 'image' or a 'url': {quoted(entry)}")
+            rows.reject(where, Reason.BAD_ROW, f"an entry requires an 'image' or a 'url': {quoted(entry)}")
             return
         index = self.index()
         if name is not None and index is not None:
@@ -155,10 +155,10 @@ class BlipSource(_JsonSource):
 
 
 class SbuSource(_JsonSource):
-    """SBU's sbu-captions-all.json: `image_urls` and `captions`, lists of which the n-th of each belong together.
+    """SBU's sbu-captions-all.json: parallel lists `image_urls` and `captions`.
 
-    Key: the content id of the URL, as for `csv` with URLs; with a folder of images the image is the URL's last part. Rejected:
-    entries whose URL or caption is no text.
+    Key: the content id of the URL, as for `csv` with URLs; with a folder of images, the image is the last part of the URL's path.
+    Rejected: entries whose URL or caption is not text.
     """
 
     format: Literal["sbu"]
@@ -166,15 +166,15 @@ class SbuSource(_JsonSource):
     def _entries(self, url: str, found: Any) -> list[Any]:
         urls, captions = (found.get("image_urls"), found.get("captions")) if isinstance(found, dict) else (None, None)
         if not isinstance(urls, list) or not isinstance(captions, list):
-            raise SourceError(f"{quoted(url, 500)} is not SBU's file: it holds no lists 'image_urls' and 'captions'")
+            raise SourceError(f"{quoted(url, 500)} is not SBU's file: it has no lists 'image_urls' and 'captions'")
         if len(urls) != len(captions):
-            raise SourceError(f"{quoted(url, 500)} holds {len(urls)} URLs and {len(captions)} captions: which belong together?")
+            raise SourceError(f"{quoted(url, 500)} has {len(urls)} URLs but {len(captions)} captions")
         return list(zip(urls, captions, strict=True))
 
     def _entry(self, where: str, entry: Any, rows: Rows) -> None:
         link, caption = entry
         if not isinstance(link, str) or not link or not link.isprintable():
-            rows.reject(where, Reason.BAD_ROW, f"the URL is no printable text: {quoted(link)}")
+            rows.reject(where, Reason.BAD_ROW, f"the URL is not printable text: {quoted(link)}")
             return
         name = posixpath.basename(link.partition("?")[0]) if self.images is not None else None
         self._add(where, content_id(link), name, link, caption, rows)

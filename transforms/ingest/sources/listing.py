@@ -1,4 +1,4 @@
-"""Finding the files that paths, URLs and globs name, and those below a folder."""
+"""Lists the files that paths, URLs and globs match, and those below a folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from schemas.errors import SourceError
 from schemas.retries import is_there, retried, strict
 from schemas.text import quoted
 from transforms.ingest.limits import Limits
-from transforms.ingest.sources.opening import filesystem_of, naming
+from transforms.ingest.sources.opening import filesystem_of, wrap_source_errors
 
 Urls = str | list[str]
 
 
 @dataclass(frozen=True)
 class Found:
-    """One file of a listing: its absolute path or URL, bytes (-1: the store does not tell) and stamp."""
+    """One file of a listing: its absolute path or URL, size in bytes (-1: not reported by the store) and stamp."""
 
     url: str
     size: int
@@ -33,13 +33,13 @@ class Found:
 
 
 def stamp_of(info: dict[str, Any]) -> str:
-    """The stamp of one fsspec listing entry: its ETag, else "size:time"; "" when the store tells neither size nor time."""
+    """The stamp of an fsspec listing entry: its ETag, else "size:time"; "" if the store reports neither size nor time."""
     for name in ("ETag", "etag", "md5Hash", "checksum"):
         if info.get(name):
             return str(info[name]).strip('"')
     when = next((info[name] for name in ("mtime", "last_modified", "LastModified", "Last-Modified", "updated", "created")
                  if info.get(name) is not None), "")
-    if isinstance(when, float):  # seconds: local files. The nearest microsecond is what a float still tells apart
+    if isinstance(when, float):  # seconds: local files. A float distinguishes microseconds, not nanoseconds
         when = round(when * 1_000_000) * 1000
     size = info.get("size")
     return f"{size if size is not None else ''}:{when}" if size is not None or when else ""
@@ -59,44 +59,44 @@ def _is_file(info: dict[str, Any]) -> bool:
 
 
 def expand(urls: Urls) -> list[Found]:
-    """The files that `urls` (paths or URLs, with globs) name, sorted, each once.
+    """The files that `urls` (paths or URLs, with globs) match, sorted, without duplicates.
 
-    Raises SourceError naming the first that is missing, is a folder, a pipe or a device, or matches nothing.
+    Raises SourceError naming the first that is missing, is a folder, pipe or device, or matches nothing.
     """
     found: dict[str, Found] = {}
     for url in [urls] if isinstance(urls, str) else urls:
-        with naming(url):
+        with wrap_source_errors(url):
             fs, path = filesystem_of(url)
-            magic = "*[" if url.startswith(("http://", "https://")) else "*[?"  # a URL's query is no pattern
+            magic = "*[" if url.startswith(("http://", "https://")) else "*[?"  # the ? of a URL's query is not a pattern
             if any(character in path for character in magic) and not fs.exists(path):
                 files = [info for info in retried(fs, partial(fs.glob, path, detail=True, **strict(fs))).values() if _is_file(info)]
                 if not files:
-                    raise SourceError(f"{quoted(url, 500)} matches no file")
+                    raise SourceError(f"{quoted(url, 500)} matches no files")
             else:
                 info = retried(fs, partial(fs.info, path))
                 if info["type"] == "directory":
-                    raise SourceError(f"{quoted(url, 500)} is a folder, not a file; for the files in it write "
+                    raise SourceError(f"{quoted(url, 500)} is a folder, not a file; for the files in it use "
                                       f"{quoted(url.rstrip('/'), 500)}/*")
                 if not _is_file(info):
-                    raise SourceError(f"{quoted(url, 500)} is no file but a pipe, socket or device")
+                    raise SourceError(f"{quoted(url, 500)} is a pipe, socket or device, not a file")
                 files = [info]
             for info in files:
                 one = _found(fs, info)
                 found[one.url] = one
     if not found:
-        raise SourceError("no file is given")
+        raise SourceError("no files given")
     return [found[url] for url in sorted(found)]
 
 
 def list_folder(url: str, limits: Limits | None = None) -> dict[str, Found]:
-    """All files below the folder `url`, by path relative to it in NFC, sorted; one listing, no look-up a file.
+    """All files below the folder `url`, by relative path in NFC, sorted; one listing, no request per file.
 
-    Names that start with a dot are left out. Links to files and to folders are followed, but not those that lead back to a folder
-    which the link is in; a link to nothing is listed as a file of no size. Of two names that differ in their Unicode form alone
-    both keep theirs. Raises SourceError when there is no such folder, when a folder in it cannot be read, and past `limits.listed`.
+    Names that start with a dot are skipped. Links to files and folders are followed, except to a folder that contains the link; a
+    dangling link is listed as a file of size 0. Two names that differ only in their Unicode form are both kept unchanged. Raises
+    SourceError if the folder does not exist, a folder in it cannot be read, or `limits.listed` is exceeded.
     """
     limits = limits or Limits()
-    with naming(url):
+    with wrap_source_errors(url):
         fs, path = filesystem_of(url)
         if not is_there(fs, partial(fs.isdir, path)):
             raise SourceError(f"{quoted(url, 500)}: no such folder" if not fs.exists(path) else
@@ -116,21 +116,21 @@ def list_folder(url: str, limits: Limits | None = None) -> dict[str, Found]:
 
 
 def _walk(root: str, limits: Limits) -> Iterator[tuple[str, Found]]:
-    """Files below a local folder as (path relative to it, file)."""
+    """Files below a local folder as (relative path, file)."""
     top = os.path.realpath(root)
     ends = _identities(top)
     pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", root, ends)]
     seen = 0
     while pending:
         below, folder, above = pending.pop()
-        with naming(folder), os.scandir(folder) as entries:
+        with wrap_source_errors(folder), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 seen += 1
                 if seen > limits.listed:
-                    raise SourceError(f"{quoted(root, 500)} holds more than {limits.listed} files, which `limits.listed` allows; "
-                                      "do links in it lead in circles?")
+                    raise SourceError(f"{quoted(root, 500)} contains more than {limits.listed} files (`limits.listed`); "
+                                      "does it contain circular links?")
                 name = f"{below}{entry.name}"
                 try:
                     status = entry.stat()
@@ -150,7 +150,7 @@ def _walk(root: str, limits: Limits) -> Iterator[tuple[str, Found]]:
 
 
 def _identities(path: str) -> frozenset[tuple[int, int]]:
-    """Device and inode of a real folder and of all that it is in."""
+    """Device and inode of a real folder and of all its parents."""
     found = set()
     while True:
         status = os.stat(path)
@@ -161,7 +161,7 @@ def _identities(path: str) -> frozenset[tuple[int, int]]:
 
 
 def listing_stamp(files: dict[str, Found]) -> str:
-    """One stamp for a folder's listing: changes when a file is added, removed, renamed or rewritten."""
+    """The stamp of a folder's listing; it changes when a file is added, removed, renamed or rewritten."""
     digest = blake2b(digest_size=16)
     for name, file in files.items():
         digest.update(f"{name}\0{file.size}\0{file.stamp}\n".encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""From Markdown to the plain text of its paragraphs."""
+"""Extracts the plain text of paragraphs from Markdown."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _FRONT_MATTER = re.compile(r"\A(?:---[ \t]*\n(.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n
 _FRONT_BYTES = 64 << 10
 _CHECK_BOX = re.compile(r"\A\[[ xX]\][ \t]+")
 _FOOTNOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]")
-# The line that opens or closes an admonition: of Docusaurus and Pandoc (:::), of GitHub and Obsidian ([!NOTE]).
+# Lines that open or close an admonition: Docusaurus and Pandoc (:::), GitHub and Obsidian ([!NOTE]).
 _ADMONITION = re.compile(r"^(?::{3,}.*|\[![A-Za-z-]{1,30}\][+-]?[ \t]*.*)$(?:\n|\Z)", re.MULTILINE)
 _MARKS = "[]()<>`*_!~&\\"
-_MOST_MARKS = 1000  # in one paragraph; beyond them its markup is left as it is, since some of it takes the square of its length
+_MOST_MARKS = 1000  # per paragraph; with more the markup is kept as is, since parsing some of it takes quadratic time
 _NESTING = r"(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))"
 _LEADING = re.compile(rf"^{_NESTING}*[ \t]*", re.MULTILINE)
-_DEEP = re.compile(rf"^{_NESTING}{{250}}", re.MULTILINE)  # nested deeper in one line than anybody writes: it would take long to parse
+_DEEP = re.compile(rf"^{_NESTING}{{250}}", re.MULTILINE)  # nested deeper in one line than anyone writes, and slow to parse
 
 
 @cache
 def _parser() -> MarkdownIt:
-    """A parser of blocks: lines within paragraphs are parsed one by one, below. Nesting has no bound but the stack's."""
+    """A block parser: inline markup is parsed separately, per paragraph. Nesting is limited only by the stack."""
     parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 1_000_000}).enable("table").enable("strikethrough")
     return parser.use(footnote_plugin).use(admon_plugin).disable("inline")
 
 
 def markdown_paragraphs(text: str, headings: bool = False, front_matter: bool = True) -> Iterator[tuple[int, str]]:
-    """The paragraphs of Markdown `text` as plain text, each with the line (from 0) where it starts, line ends as blanks.
+    """The paragraphs of Markdown `text` as plain text on one line, each with the number (from 0) of the line where it starts.
 
-    Left out: front matter (YAML between `---`, TOML between `+++`, at the very start, where `front_matter`), code, HTML, tables,
-    rules, images, footnotes, check boxes, the marks of admonitions; headings and admonitions' titles unless `headings`.
+    Left out: front matter (YAML between `---`, TOML between `+++`, at the very start, if `front_matter`), code, HTML, tables,
+    rules, images, footnotes, check boxes, admonition markers; headings and admonition titles unless `headings`.
     """
     skipped = _front_matter_lines(text) if front_matter else 0
     body = text.split("\n", skipped)[-1] if skipped else text
     environment: dict[str, Any] = {}
     try:
         tokens = _parser().parse(_LEADING.sub("", body) if _DEEP.search(body) else body, environment)
-    except RecursionError:  # nested too deep to be parsed: the text without what nests it
+    except RecursionError:  # nested too deep to be parsed: remove the nesting markup
         environment = {}
         tokens = _parser().parse(_LEADING.sub("", body), environment)
     wanted = ("paragraph_open", "heading_open", "admonition_title_open") if headings else ("paragraph_open",)
@@ -62,7 +62,7 @@ def markdown_paragraphs(text: str, headings: bool = False, front_matter: bool = 
 
 
 def _front_matter_lines(text: str) -> int:
-    """Lines of front matter at the start: settings between marks, and not the text between two rules."""
+    """The number of lines of front matter at the start: settings between markers, as opposed to text between two rules."""
     match = _FRONT_MATTER.match(text)
     if match is None or match.end() > _FRONT_BYTES:
         return 0

@@ -1,6 +1,6 @@
-"""Image-text pairs in Parquet with the image bytes inside, as img2dataset (`output_format=parquet`) and others write them.
+"""Image-text pairs in Parquet with embedded image bytes, as img2dataset (`output_format=parquet`) and others write them.
 
-An image's address is `FILE#column=jpg&row=17`, row numbers counted over the whole file; its bytes are not read here.
+An image's address is `FILE#column=jpg&row=17`, rows numbered over the whole file; its bytes are not read here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transforms.ingest.sources.listing import Urls, expand
 
 
 def image_column(schema: pa.Schema, name: str) -> str | None:
-    """The column of bytes called `name`, or its member `bytes` where it is a struct (Hugging Face `Image`); None: neither."""
+    """The bytes column `name`, or its field `bytes` if it is a struct (Hugging Face `Image`); None if it is neither."""
     index = schema.get_field_index(name)
     if index < 0:
         return None
@@ -37,11 +37,11 @@ def image_column(schema: pa.Schema, name: str) -> str | None:
 
 
 class ParquetSource(Source):
-    """Parquet files of pairs. Columns that are named but absent are an error, except those that only some writers give.
+    """Parquet files of pairs. A missing column is an error, except for those that only some writers provide.
 
-    Left out: rows whose `status` is not "success", whose download failed. Rejected: rows without a usable key, with a caption that is
-    no string, or with a value that cannot be had. A null image shows
-    when it is read. The metadata tables that img2dataset writes next to tar shards hold no images and raise SourceError.
+    Excluded: rows with a `status` other than "success" (failed downloads). Rejected: rows without a valid key, with a caption that
+    is not a string, or with an unreadable value. A null image is found only when it is read. The metadata tables that img2dataset
+    writes next to tar shards contain no images and raise SourceError.
     """
 
     format: Literal["parquet"]
@@ -58,11 +58,11 @@ class ParquetSource(Source):
         default=False, description="under `images`: keep rows with a null caption as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
-        """One split a file."""
+        """One split per file."""
         return splits_of(expand(self.files))
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file, without reading the images. Raises SourceError when a column is missing."""
+        """Rows in file order, without reading the images. Raises SourceError if a column is missing."""
         with open_table(split.url, self.limits) as file:
             yield from self._read(split, file)
 
@@ -70,8 +70,8 @@ class ParquetSource(Source):
         schema = file.schema_arrow
         column = image_column(schema, self.image)
         if column is None:
-            raise SourceError(f"{quoted(split.url, 500)} has no column {self.image!r} of images; it has {quoted(schema.names)}. If it lies "
-                              "next to a tar shard it is its table of metadata: read the tars, with `format: webdataset`")
+            raise SourceError(f"{quoted(split.url, 500)} has no image column {self.image!r}; it has {quoted(schema.names)}. If it is "
+                              "the metadata table of a tar shard, read the tars instead, with `format: webdataset`")
         needed = [name for name in (self.caption, self.key, None if self.key else self.url) if name is not None]
         missing = [name for name in needed if name not in schema.names]
         if missing or (self.key is None and self.url is None):
@@ -98,7 +98,7 @@ class ParquetSource(Source):
         url = url if isinstance(url, str) else None
         key = key_text(values[self.key]) if self.key else content_id(url) if url else None
         if key is None:
-            rows.reject(where, Reason.BAD_ROW, f"the key is empty or no printable text: {quoted(values.get(self.key or ''))}")
+            rows.reject(where, Reason.BAD_ROW, f"the key is empty or not printable text: {quoted(values.get(self.key or ''))}")
             return
         status = values.get("status")
         if status is not None and status != "success":

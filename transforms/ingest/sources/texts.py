@@ -1,6 +1,6 @@
-"""Collections of plain text: .txt, Markdown, JSON Lines and Parquet, one row a paragraph, line or document.
+"""Text collections: .txt, Markdown, JSON Lines and Parquet, one row per paragraph, line or document.
 
-Nothing here cuts paragraphs into sentences: `transforms.ingest.sentences` does, after cleaning.
+Paragraphs are split into sentences later, after cleaning, by `transforms.ingest.sentences`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from transforms.ingest.sources.markdown import markdown_paragraphs
 from transforms.ingest.sources.opening import open_parts, read_lines
 from transforms.ingest.sources.tokenised import detokenise, is_tokenised_heading
 
-_FRONT_LINES = 1000  # of front matter, which one block must hold
+_FRONT_LINES = 1000  # of front matter, which must fit into one block
 _MARKDOWN_BLOCK = 1 << 18  # bytes of Markdown parsed at a time, to the next blank line
 
 
 class TextFilesSource(Source):
-    """Settings that all text sources share."""
+    """Settings common to all text sources."""
 
     files: Urls = Field(description="the files: a path, URL or glob, or a list of these")
     detokenise: bool = Field(
@@ -35,11 +35,11 @@ class TextFilesSource(Source):
     unknown: Literal["keep", "remove"] = Field(default="keep", description="with detokenise: what to do with the word <unk>")
 
     def splits(self) -> list[Split]:
-        """One split a file."""
+        """One split per file."""
         return splits_of(expand(self.files))
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file, of a .zip in that of its members' names. Raises SourceError when it cannot be read."""
+        """Rows in file order, a .zip's members sorted by name. Raises SourceError if the file cannot be read."""
         rows = text_rows()
         with open_parts(split.url, self.limits) as parts:
             for url, handle in parts:
@@ -49,39 +49,39 @@ class TextFilesSource(Source):
         yield from rows.rest()
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
-        """Where each entry of a file stands, what adds its rows, and what that is given."""
+        """For each entry of a file: where it is, the function that adds its rows, and that function's argument."""
         raise NotImplementedError
 
     def _too_long(self, rows: Rows, where: str, what: str) -> None:
         rows.reject(where, Reason.TOO_LONG, f"{what} of more than {self.limits.line_bytes} bytes")
 
     def _add(self, rows: Rows, where: str, text: bytes) -> None:
-        """Adds one text, detokenised where that is set; blank ones are no rows, undecodable ones go on as found.
+        """Adds one text, detokenised if configured; blank texts are skipped, undecodable ones kept for cleaning to reject.
 
-        Headings that `detokenise` leaves out count as left out on purpose, texts of which it leaves nothing as empty.
+        Headings that `detokenise` leaves out count as excluded, texts that it empties as EMPTY.
         """
         if not text.strip():
             return
         if self.detokenise:
             decoded = text.decode("utf-8", "surrogateescape")
             if is_tokenised_heading(decoded):
-                rows.reject(where, Reason.EXCLUDED, f"detokenise leaves headings out: {quoted(decoded.strip())}")
+                rows.reject(where, Reason.EXCLUDED, f"detokenise leaves out headings: {quoted(decoded.strip())}")
                 return
             text = as_bytes(detokenise(decoded, self.unknown))
             if not text.strip():
-                rows.reject(where, Reason.EMPTY, f"detokenise leaves nothing: {quoted(decoded.strip())}")
+                rows.reject(where, Reason.EMPTY, f"empty after detokenise: {quoted(decoded.strip())}")
                 return
         rows.add(text=text, where=where)
 
     def _add_value(self, rows: Rows, where: str, value: object, what: str) -> None:
         if isinstance(value, (str, bytes)):
             self._add(rows, where, as_bytes(value) if isinstance(value, str) else value)
-        elif value is not None:  # nothing is a blank row, and no text
-            rows.reject(where, Reason.BAD_ROW, f"{what} is no string: {quoted(value)}")
+        elif value is not None:  # null is a blank row
+            rows.reject(where, Reason.BAD_ROW, f"{what} is not a string: {quoted(value)}")
 
 
 def _paragraphs(handle: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Runs of lines between blank ones, with the number of their first line; None for one that is too long."""
+    """Runs of non-blank lines, with the number of their first line; None for one that is too long."""
     start, size, too_long = 0, 0, False
     lines: list[bytes] = []
     for number, line in read_lines(handle, limit):
@@ -102,7 +102,7 @@ def _paragraphs(handle: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | No
 
 
 class TextSource(TextFilesSource):
-    """Plain text: every paragraph (lines up to a blank one) or every line is a row."""
+    """Plain text: one row per paragraph (lines up to a blank one) or per line."""
 
     format: Literal["text"]
     unit: Literal["paragraph", "line"] = Field(
@@ -118,9 +118,9 @@ class TextSource(TextFilesSource):
 
 
 class MarkdownSource(TextFilesSource):
-    """Markdown: paragraphs, list items and quotations without their markup; headings on demand.
+    """Markdown: paragraphs, list items and quotations without markup; headings if configured.
 
-    Front matter, code, HTML, tables, rules and images are left out; of a link its text stays.
+    Front matter, code, HTML, tables, rules and images are left out; of links the text is kept.
     """
 
     format: Literal["markdown"]
@@ -131,13 +131,13 @@ class MarkdownSource(TextFilesSource):
             yield f"{url}:{first}", self._block, (url, first, block)
 
     def _block(self, rows: Rows, where: str, value: tuple[str, int, str]) -> None:
-        """The paragraphs of one stretch of the file."""
+        """Adds the paragraphs of one block of the file."""
         url, first, block = value
         for offset, text in markdown_paragraphs(block, self.headings, front_matter=first == 1):
             self._add(rows, f"{url}:{first + offset}", as_bytes(text))
 
     def _blocks(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[int, str]]:
-        """Stretches of the file that end at a blank line outside fenced code, each with the number of its first line."""
+        """Blocks of the file that end at a blank line outside fenced code, each with the number of its first line."""
         first, lines, size = 1, [], 0
         fence = ""
         front = False
@@ -164,7 +164,7 @@ class MarkdownSource(TextFilesSource):
 
 
 class JsonLinesSource(TextFilesSource):
-    """JSON Lines: one object a line, the text in one of its fields."""
+    """JSON Lines: one object per line, the text in one of its fields."""
 
     format: Literal["jsonl"]
     field: str = Field(default="text", description="the field with the text")
@@ -196,22 +196,22 @@ class ParquetTextSource(TextFilesSource):
     column: str = Field(default="text", description="the column with the text")
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the file. Raises SourceError when the column is missing or holds no text."""
+        """Rows in file order. Raises SourceError if the column is missing or not text."""
         rows = text_rows()
         with open_table(split.url, self.limits) as file:
             kind = file.schema_arrow.field(self.column).type if file.schema_arrow.names.count(self.column) == 1 else None
             if kind is None:
-                raise SourceError(f"{quoted(split.url, 500)} has no single column {self.column!r}; "
+                raise SourceError(f"{quoted(split.url, 500)} must have exactly one column {self.column!r}; "
                                   f"it has {quoted(file.schema_arrow.names)}")
             if not is_text(kind):
-                raise SourceError(f"{quoted(split.url, 500)}: column {self.column!r} holds {quoted(kind)}, not text")
+                raise SourceError(f"{quoted(split.url, 500)}: column {self.column!r} has type {quoted(kind)}, not text")
             for number, values in enumerate(read_rows(file, [self.column], [self.column], self.limits)):
                 where = f"{split.url}: row {number}"
                 if values is None:
                     self._too_long(rows, where, "a text")
                 elif isinstance(values, Exception):
                     rows.reject(where, Reason.BAD_ROW, f"{type(values).__name__}: {values}")
-                else:  # as bytes: a string column may hold what is no UTF-8, which is for cleaning to reject
+                else:  # as bytes: a string column may contain invalid UTF-8, which cleaning rejects
                     rows.attempt(where, self._add_value, rows, where, values[self.column], f"column {self.column!r}")
                 yield from rows.full()
         yield from rows.rest()

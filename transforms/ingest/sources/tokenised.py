@@ -1,4 +1,4 @@
-"""From tokenised text, as WikiText holds it, to plain text."""
+"""Turns tokenised text, as in WikiText, into plain text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _UNKNOWN = re.compile(r"(?:(?<=\s)|^)<unk>(?:\s|$)")
 
 
 def is_tokenised_heading(line: str) -> bool:
-    """Whether `line` is a heading of WikiText: " = Title = ", " = = Section = = "."""
+    """Whether `line` is a WikiText heading: " = Title = ", " = = Section = = "."""
     text = line.strip()
     return len(text) > 3 and text.startswith("= ") and text.endswith(" =") and "\n" not in text
 
 
 def detokenise(text: str, unknown: str = "keep") -> str:
-    """`text` without the tokenisation of WikiText, by these rules.
+    """`text` with WikiText's tokenisation undone by these rules.
 
-    "@-@", "@,@" and "@.@" become their sign, joined to both sides. No blank before , . ; : ! ? % ) ] } and before 's, n't and the
-    like; none after ( [ { and currency signs. Double quotes are opening and closing in turn: no blank after an opening one, none
-    before a closing one. `unknown`="remove" takes out the words <unk>; "keep" leaves them for a tokeniser that knows them.
+    "@-@", "@,@" and "@.@" become the character inside, joined to both sides. No space before , . ; : ! ? % ) ] } and before 's, n't
+    and the like; none after ( [ { and currency signs. Double quotes open and close alternately: no space after an opening one or
+    before a closing one. `unknown`="remove" removes the words <unk>; "keep" leaves them for a tokeniser that knows them.
     """
     if unknown == "remove":
         text = _UNKNOWN.sub("", text)

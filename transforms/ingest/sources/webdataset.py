@@ -1,7 +1,7 @@
-"""Image-text pairs in tar shards, as webdataset and img2dataset write them.
+"""Image-text pairs in tar shards, as written by webdataset and img2dataset.
 
-Members that follow one another and share their name up to the first dot of the base name are one sample. Image bytes stay in the
-tar: a row says where they begin and how many they are. Nothing is ever unpacked.
+Consecutive members that share their name up to the first dot of the base name form one sample. Image bytes stay in the tar: a row
+gives their offset and length. Nothing is ever extracted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COMPRESSED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 @dataclass
 class _Sample:
-    """The members of one sample; texts are read, images only located."""
+    """The members of one sample; texts are read, images are only located."""
 
     key: str
     images: list[tuple[str, int, int]] = field(default_factory=list)  # extension, offset, length
@@ -42,7 +42,7 @@ class _Sample:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The key (folder and base name up to its first dot) and the extension (what follows) of a member's name."""
+    """The key (folder and base name up to its first dot) and the extension (the rest) of a member's name."""
     folder, base = posixpath.split(posixpath.normpath(name))
     stem, _, extension = base.partition(".")
     return posixpath.join(folder, stem), extension.lower()
@@ -58,12 +58,11 @@ class WebDatasetSource(Source):
     """Tar shards. Key: the member's name up to the first dot of its base name, with its folder.
 
     The captions are the lines of the `.txt` member, else field `caption` of the `.json` member, which may be a list of captions;
-    `url`, `width`, `height` and `status` come from the `.json`. A shard may be several tars one after another. Rejected: members
-    that are links or devices or whose names point out of the archive (never followed), samples without image or caption, with two
-    images, with sparse files, or of a key seen before in the shard, unreadable `.json`; and, as one row, the rest of a shard that
-    breaks off. Left out: samples with a `status` other than "success". Passed over, since they are no samples: folders, names that
-    start with a dot, `__names__`, members of other kinds, and what a pattern matches beside the shards (`*.parquet` and
-    `*_stats.json` of img2dataset).
+    `url`, `width`, `height` and `status` come from the `.json`. A shard may be several concatenated tars. Rejected: members that are
+    links or devices or whose names point out of the archive (never followed), samples without image or caption, with two images,
+    with sparse files, or with a key seen before in the shard, unreadable `.json`; and, as one row, the rest of a truncated shard.
+    Excluded: samples with a `status` other than "success". Ignored: folders, names that start with a dot, `__names__`, members of
+    other kinds, and files other than shards that a pattern matches (img2dataset's `*.parquet` and `*_stats.json`).
     """
 
     format: Literal["webdataset"]
@@ -84,19 +83,19 @@ class WebDatasetSource(Source):
         default=False, description="under `images`: keep samples without a caption as image-only rows; under `pairs` they are rejected")
 
     def splits(self) -> list[Split]:
-        """One split a shard. Raises SourceError when there is none, or when shards are compressed."""
+        """One split per shard. Raises SourceError if there is none, or if shards are compressed."""
         files = expand(self.shards)
         for file in files:
             if file.url.endswith(_COMPRESSED_NAMES):
                 raise SourceError(f"{quoted(file.url, 500)} is compressed, so its images have no address: "
-                                  "unpack it, with gunzip or zstd -d")
+                                  "decompress it with gunzip or zstd -d")
         shards = [file for file in files if not file.url.endswith((".parquet", ".json"))]
         if not shards:
-            raise SourceError(f"{self.shards} matches no tar shard")
+            raise SourceError(f"{self.shards} matches no tar shards")
         return [Split(file.url, file.stamp) for file in shards]
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Rows in the order of the shard. Raises SourceError when the file is no tar."""
+        """Rows in shard order. Raises SourceError if the file is not a tar."""
         rows = pair_rows()
         seen: set[str] = set()
         with open_binary(split.url, compression=None) as handle:
@@ -124,7 +123,7 @@ class WebDatasetSource(Source):
             yield sample
 
     def _take(self, sample: _Sample, member: Member, extension: str, handle: IO[bytes]) -> None:
-        """Notes a member in its sample: texts are read, images located."""
+        """Adds a member to its sample: texts are read, images located."""
         name = quoted(member.name)
         is_text, is_image = extension in ("txt", "json"), extension.rpartition(".")[2] in IMAGE_EXTENSIONS
         if extension in sample.texts or any(extension == other for other, _, _ in sample.images):
@@ -134,7 +133,7 @@ class WebDatasetSource(Source):
         if is_text:
             allowed = self.limits.member_bytes
             if member.size > allowed:
-                sample.problem = (Reason.TOO_LONG, f"{name} has {member.size} bytes; {allowed} are allowed")
+                sample.problem = (Reason.TOO_LONG, f"{name} has {member.size} bytes; the limit is {allowed}")
                 sample.texts[extension] = b""
                 return
             handle.seek(member.offset)
@@ -143,7 +142,7 @@ class WebDatasetSource(Source):
             sample.images.append((extension, member.offset, member.size))
 
     def _rows(self, where: str, split: Split, sample: _Sample, seen: set[str], rows: Rows) -> None:
-        """Adds the rows of one sample: one a caption, or one reject."""
+        """Adds the rows of one sample: one per caption, or one reject."""
         if not sample.images and not sample.texts and sample.problem is None:
             return  # only members of other kinds (.cls, .npy), or a nameless one already rejected
         stem = without_caption_number(sample.key)
@@ -154,7 +153,7 @@ class WebDatasetSource(Source):
         facts, problem = self._facts(sample)
         problem = problem or sample.problem
         if key in seen:
-            problem = Reason.DUPLICATE_ID, f"the key {key!r} comes twice in this shard"
+            problem = Reason.DUPLICATE_ID, f"the key {key!r} is duplicated in this shard"
         seen.add(key)
         image, no_image = self._image(sample)
         captions, no_caption = self._captions(sample, facts)
@@ -171,7 +170,7 @@ class WebDatasetSource(Source):
                      stamp=split.stamp, where=where)
 
     def _facts(self, sample: _Sample) -> tuple[dict[str, Any], tuple[Reason, str] | None]:
-        """The .json member, and what is wrong with it: without its URL and status a sample cannot be judged."""
+        """The .json member, and what is wrong with it: without its URL and status a sample cannot be accepted."""
         if "json" not in sample.texts or sample.problem is not None:
             return {}, None
         try:
@@ -180,7 +179,7 @@ class WebDatasetSource(Source):
             reason = Reason.BAD_ENCODING if isinstance(error, UnicodeDecodeError) else Reason.BAD_ROW
             return {}, (reason, f"the .json member cannot be read: {error}")
         if not isinstance(facts, dict):
-            return {}, (Reason.BAD_ROW, f"the .json member holds a {type(facts).__name__}, not an object")
+            return {}, (Reason.BAD_ROW, f"the .json member is a {type(facts).__name__}, not an object")
         status = facts.get("status")
         if status is not None and status != "success":
             reason = Reason.IMAGE_NOT_HELD if self.missing_images == "exclude" else Reason.IMAGE_MISSING
@@ -197,7 +196,7 @@ class WebDatasetSource(Source):
         return ("", 0, 0), (Reason.BAD_ROW, f"the sample has several images ({names}): choose one with `image`")
 
     def _captions(self, sample: _Sample, facts: dict[str, Any]) -> tuple[list[bytes], tuple[Reason, str] | None]:
-        """The captions, and what is wrong with others; with none of either, that there is none."""
+        """The captions, and what is wrong: an invalid caption, or none at all."""
         if self.caption_from != "json" and "txt" in sample.texts:
             return self._lines(sample.texts["txt"], facts), None
         captions, problem = ([], "") if self.caption_from == "txt" else captions_of(facts.get(self.caption))
@@ -208,7 +207,7 @@ class WebDatasetSource(Source):
         return captions, None
 
     def _lines(self, text: bytes, facts: dict[str, Any]) -> list[bytes]:
-        """The captions of a .txt: its lines that are not blank, or all of it as one."""
+        """The captions of a .txt: its non-blank lines, or all of it as one."""
         lines = [line for line in text.splitlines() if line.strip()]
         caption = facts.get(self.caption)
         if self.txt == "auto" and isinstance(caption, str) and as_bytes(caption).split() == text.split():
@@ -227,7 +226,7 @@ def _is_sample(url: str, member: Member, rows: Rows) -> bool:
     if member.is_folder:
         return False
     if not member.is_file:
-        kind = "a link" if member.is_link else "no plain file"
+        kind = "a link" if member.is_link else "not a regular file"
         rows.reject(where, Reason.UNSAFE_PATH, f"the member is {kind}; it was not followed")
         return False
     base = posixpath.basename(member.name)
@@ -235,17 +234,17 @@ def _is_sample(url: str, member: Member, rows: Rows) -> bool:
 
 
 def _is_tar(url: str, handle: IO[bytes], rows: Rows) -> bool:
-    """Whether an open file is a tar, or an empty one; one that breaks off in its first block is a reject. Raises SourceError."""
+    """Whether an open file is a tar, possibly an empty one; one truncated in its first block is a reject. Raises SourceError."""
     start = handle.read(BLOCK)
     command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
     if command is not None:
-        raise SourceError(f"{quoted(url, 500)} is compressed, so its images have no address: unpack it, with `{command}`")
+        raise SourceError(f"{quoted(url, 500)} is compressed, so its images have no address: decompress it with `{command}`")
     if len(start) < BLOCK:
-        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive breaks off after {len(start)} bytes, before its first member")
+        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive is truncated after {len(start)} bytes, before its first member")
         return False
     try:
         if start != bytes(BLOCK):
             tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as error:
-        raise SourceError(f"{quoted(url, 500)} is no tar archive: {error}") from error
+        raise SourceError(f"{quoted(url, 500)} is not a tar archive: {error}") from error
     return True

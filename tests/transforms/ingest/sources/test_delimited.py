@@ -32,8 +32,8 @@ def test_a_plain_table(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("line", "reason", "detail"), [
-    ("only_one_field", "bad_row", "1 fields, not 2"),
-    ("a.jpg,too,many", "bad_row", "3 fields, not 2"),
+    ("only_one_field", "bad_row", "1 fields instead of 2"),
+    ("a.jpg,too,many", "bad_row", "3 fields instead of 2"),
     ('a.jpg,"open"rest', "bad_row", "line 3"),
     (",no image", "bad_row", "empty"),
     (b"caf\xe9.jpg,text", "bad_encoding", "UTF-8"),
@@ -110,8 +110,8 @@ def test_ids_and_urls(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("file,text\na.jpg,one\n", r"no single column 'caption'; it has \['file', 'text'\]"),
-    ("image,caption,caption\na.jpg,one,two\n", "no single column 'caption'"),
+    ("file,text\na.jpg,one\n", r"exactly one column 'caption'; it has \['file', 'text'\]"),
+    ("image,caption,caption\na.jpg,one,two\n", "exactly one column 'caption'"),
     ("", "has no header"),
     ("\n\n", "has no header"),
 ])
@@ -121,7 +121,7 @@ def test_missing_columns_are_named(content: str, message: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"image": None}, "image and url are both null"), ({"columns": ["a", "a"]}, "twice"),
+    ({"image": None}, "image and url are both null"), ({"columns": ["a", "a"]}, "duplicates"),
     ({"columns": ["image", "text"]}, "lacks"),
     ({"delimiter": "ab"}, "delimiter"), ({"delimeter": ","}, "delimeter"), ({"quoting": "all"}, "quoting"),
 ])

@@ -91,7 +91,7 @@ def test_every_member_of_a_zip(tmp_path: Path):
     (tmp_path / "t.zip").write_bytes(zipped({"1.md": b"# Head\n\nOne.", "2.md": b"Two.", **junk}))
     assert [row["text"] for row in read_all(text_source(format="markdown", files=str(tmp_path / "t.zip")))] == [b"One.", b"Two."]
     (tmp_path / "e.zip").write_bytes(zipped(junk))
-    with pytest.raises(SourceError, match="holds no file"):
+    with pytest.raises(SourceError, match="contains no files"):
         read_all(pair_source(format="csv", captions=str(tmp_path / "e.zip")))
 
 
@@ -295,14 +295,14 @@ def read_with(raised: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     """Three rows, of which the second one's reading raises."""
     (folder / "c.csv").write_text("image,caption\na.jpg,one\nb.jpg,two\nc.jpg,three\n")
     source = pair_source(format="csv", captions=str(folder / "c.csv"))
-    real = type(source)._place
+    real = type(source)._locate
 
     def place(self: Any, address: dict[str, str]) -> Any:
         if address["image"] == "b.jpg":
             raise raised
         return real(self, address)
 
-    monkeypatch.setattr(type(source), "_place", place)
+    monkeypatch.setattr(type(source), "_locate", place)
     return read_all(source)
 
 

@@ -62,7 +62,7 @@ def test_karpathy_of_flickr30k_and_bad_entries(tmp_path: Path):
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"format": "karpathy", "split": "val"}, "no split 'val'; it has restval, test, train"),
-    ({"format": "blip"}, "none of BLIP's files"), ({"format": "sbu"}, "not SBU's file"), ({"format": "coco"}, "no COCO captions file")])
+    ({"format": "blip"}, "not one of BLIP's files"), ({"format": "sbu"}, "not SBU's file"), ({"format": "coco"}, "not a COCO captions file")])
 def test_the_wrong_format_is_named(settings: dict[str, Any], message: str, tmp_path: Path):
     with pytest.raises(SourceError, match=message):
         read(tmp_path, KARPATHY, **settings)
@@ -94,7 +94,7 @@ def test_sbu(tmp_path: Path):
     rows = read(tmp_path, {"image_urls": urls, "captions": ["A wooden chair.", "x", "y"], "user_ids": [1, 2, 3]}, format="sbu")
     assert (rows[0]["key"], rows[0]["uri"], rows[0]["url"]) == (content_id(urls[0]), urls[0], urls[0])
     assert reasons(rows) == ["bad_row"] and good(rows)[1]["uri"] is None
-    with pytest.raises(SourceError, match="3 URLs and 1 captions"):
+    with pytest.raises(SourceError, match="3 URLs but 1 captions"):
         read(tmp_path, {"image_urls": urls, "captions": ["x"]}, format="sbu")
 
 

@@ -109,7 +109,7 @@ def test_markdown_that_is_left_open(content: str, tmp_path: Path):
 @pytest.mark.parametrize(("line", "reason", "detail"), [
     ("{broken", "bad_row", "not valid JSON"), ("[1]", "bad_row", "a list, without"), ("5", "bad_row", "a int"),
     ('{"other": "x"}', "bad_row", "other"),
-    ('{"text": 5}', "bad_row", "no string"),
+    ('{"text": 5}', "bad_row", "not a string"),
     ("[" * 100_000, "bad_row", "not valid JSON"), ('{"text": "' + "x" * 5_000_000 + '"}', "too_long", "4194304"),
 ])
 def test_bad_json_lines(line: str, reason: str, detail: str, tmp_path: Path):
@@ -131,7 +131,7 @@ def test_parquet_texts(kind: pa.DataType, tmp_path: Path):
     source = text_source(format="parquet", files=str(tmp_path / "a.parquet"), column="body")
     rows = read_all(source)
     assert texts(rows) == [b"one", b"two"] and not bad(rows)  # blank rows are no rows
-    with pytest.raises(SourceError, match=r"no single column 'text'; it has \['body'\]"):
+    with pytest.raises(SourceError, match=r"exactly one column 'text'; it has \['body'\]"):
         read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))
 
 
@@ -158,8 +158,8 @@ def test_what_detokenising_leaves_out_is_counted(tmp_path: Path):
     content = " = Head = \n\n<unk>\n <unk> <unk> \nA dog .\n"
     rows = read(tmp_path, content, unit="line", detokenise=True, unknown="remove")
     assert texts(rows) == [b"A dog."] and lines(rows) == [1, 3, 4, 5]
-    assert bad(rows) == [("excluded", "detokenise leaves headings out: = Head ="), ("empty", "detokenise leaves nothing: <unk>"),
-                         ("empty", "detokenise leaves nothing: <unk> <unk>")]
+    assert bad(rows) == [("excluded", "detokenise leaves out headings: = Head ="), ("empty", "empty after detokenise: <unk>"),
+                         ("empty", "empty after detokenise: <unk> <unk>")]
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "<unk>"}))
     source = text_source(format="jsonl", files=str(tmp_path / "a.jsonl"), detokenise=True, unknown="remove")
     assert reasons(read_all(source)) == ["empty"]

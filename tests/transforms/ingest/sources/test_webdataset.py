@@ -188,13 +188,13 @@ def test_compressed_tars_are_refused_with_the_cure(mode: str, command: str, tmp_
     with pytest.raises(SourceError, match=command):
         read_all(source)
     os.rename(tmp_path / "a.tar", tmp_path / "a.tar.gz")
-    with pytest.raises(SourceError, match="unpack it"):
+    with pytest.raises(SourceError, match="decompress it"):
         pair_source(format="webdataset", shards=str(tmp_path / "a.tar.gz")).splits()
 
 
 def test_what_is_no_tar_is_named(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(b"not a tar " * 200)
-    with pytest.raises(SourceError, match="a.tar is no tar archive"):
+    with pytest.raises(SourceError, match="a.tar is not a tar archive"):
         read_all(pair_source(format="webdataset", shards=str(tmp_path / "a.tar")))
 
 
@@ -323,7 +323,7 @@ def test_bad_parquet_rows(row: dict[str, Any], reason: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"image": "png"}, "no column 'png' of images"), ({"image": "key"}, "no column 'key' of images"),
+    ({"image": "png"}, "no image column 'png'"), ({"image": "key"}, "no image column 'key'"),
     ({"key": "id"}, "no column 'id'"),
     ({"caption": "text"}, "no column 'text'"), ({"key": None, "url": "link"}, "no column 'link'"),
 ])
@@ -336,5 +336,5 @@ def test_missing_parquet_columns_are_named(settings: dict[str, Any], message: st
 def test_what_is_no_parquet_is_named(tmp_path: Path):
     for content in (b"", b"PAR1 but not really PAR1"):
         (tmp_path / "a.parquet").write_bytes(content)
-        with pytest.raises(SourceError, match="a.parquet is no readable Parquet file"):
+        with pytest.raises(SourceError, match="a.parquet is not a readable Parquet file"):
             read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet")))
