@@ -98,7 +98,7 @@ def test_own_region_files_serve_as_well(scene_files, tmp_path):
 
 
 def test_examples_hold_positives(scene_files, tmp_path):
-    pytest.importorskip("ctranslate2", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+    pytest.importorskip("ctranslate2", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
     run(make_config(scene_files, tmp_path / "c", tfidf=None, back_translation={"pivots": ["de"]}))
     found, _ = open_corpus(str(tmp_path / "c"))
     made = found.manifest("back_translation").counts

@@ -1,1 +1,1 @@
-"""Back-translation positives: captions translated to a pivot language and back, and which of the results are kept."""
+"""Back-translation positives: captions are translated to a pivot language and back, and sound paraphrases are kept."""

@@ -1,4 +1,4 @@
-"""Captions there and back: what the translators make of them, before anything is judged."""
+"""Round-trip translation: the candidates that the translators produce, before any is judged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transforms.engines.batches import apply_each
 from transforms.engines.translators.base import Decoding, Hypothesis, Translator
 from transforms.engines.translators.load import name_of, spec_fingerprint, translator
 
-WINDOW = 4096  # texts that an engine is given at once; it cuts its batches out of them
+WINDOW = 4096  # texts passed to an engine at once; it forms its batches from them
 
 
 class Candidate(NamedTuple):
-    """A text that came back. `pivot` is the way's place in the settings, `rank` its place among those of that way, 0 the best."""
+    """A back-translated text. `pivot` is the pivot's index in the settings, `rank` its rank among that pivot's texts, 0 the best."""
 
     text: str
     pivot: int
@@ -25,14 +25,14 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Found:
-    """What came back for one caption, and why nothing did by way of some pivots."""
+    """The candidates of one caption, and the failures of pivots."""
 
     candidates: list[Candidate] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
 def windows(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Distinct texts, short ones first, cut into windows: the same texts give the same windows and batches in whatever order they come."""
+    """Distinct texts, shortest first, split into windows. Windows and batches do not depend on the order of `texts`."""
     ordered = sorted(set(texts), key=lambda text: (len(text), text))
     for start in range(0, len(ordered), WINDOW):
         yield ordered[start:start + WINDOW]
@@ -40,9 +40,9 @@ def windows(texts: Sequence[str]) -> Iterator[list[str]]:
 
 def translate_all(engine: Translator, texts: Sequence[str], decoding: Decoding,
                   key: str) -> tuple[dict[str, list[Hypothesis]], dict[str, str]]:
-    """Translations of texts by text, each translated once, and why for those that the engine fails on.
+    """Translations by text, each text translated once, and error messages for texts that the engine fails on.
 
-    `key` and the texts of a window make the seed of its samples.
+    `key` and a window's texts determine the seed for sampling.
     """
     found: dict[str, list[Hypothesis]] = {}
     failed: dict[str, str] = {}
@@ -58,7 +58,7 @@ def translate_all(engine: Translator, texts: Sequence[str], decoding: Decoding,
 
 
 def back_translate(captions: Sequence[str], settings: BackTranslationSettings, seed: int) -> dict[str, Found]:
-    """What comes back for each of these captions (which are distinct), by caption."""
+    """The candidates of each caption, by caption; captions must be distinct."""
     found = {caption: Found() for caption in captions}
     for number, way in enumerate(settings.ways()):
         there = translator(way.forward, settings.compute_type, settings.threads)
@@ -71,7 +71,7 @@ def back_translate(captions: Sequence[str], settings: BackTranslationSettings, s
                 own.failures.append(failed[caption])
             rank = 0
             for hypothesis in forward.get(caption, ()):
-                if not hypothesis.text.strip():  # refused later, and counted, as a text without words
+                if not hypothesis.text.strip():  # refused and counted later, as a text without words
                     own.candidates.append(Candidate("", number, rank))
                     rank += 1
                 if hypothesis.text in lost:
@@ -83,12 +83,12 @@ def back_translate(captions: Sequence[str], settings: BackTranslationSettings, s
 
 
 def fingerprints(settings: BackTranslationSettings) -> list[tuple[str, str, str]]:
-    """(name, fingerprint there, fingerprint back) of each way, without loading. Raises TranslatorError when one cannot be had."""
+    """(name, forward fingerprint, back fingerprint) of each pivot, without loading. Raises TranslatorError if one is unavailable."""
     return [(way.name, spec_fingerprint(way.forward, settings.compute_type), spec_fingerprint(way.back, settings.compute_type))
             for way in settings.ways()]
 
 
 def origin_of(way: Pivot, settings: BackTranslationSettings) -> str:
-    """What a rewrite names as its origin: the pivot, and both models with the first digits of their fingerprints."""
+    """A rewrite's origin: the pivot, and both models with the first digits of their fingerprints."""
     models = [f"{name_of(spec)}@{spec_fingerprint(spec, settings.compute_type)[:8]}" for spec in (way.forward, way.back)]
     return f"{way.name}: {' > '.join(models)}"

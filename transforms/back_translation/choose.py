@@ -1,6 +1,6 @@
-"""Which candidates are kept: whole sentences that differ from the caption, say the same, and are near it in meaning.
+"""Selects candidates: well-formed sentences that differ from the caption in wording, make the same claims and are close in meaning.
 
-What is cheap comes first: words, then scene graphs, then the sentence encoder for what is left.
+Cheap checks come first: words, then scene graphs, then the sentence encoder for the remaining candidates.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from transforms.engines.encoders.sentence import SentenceEncoder
 
 
 class Parser(Protocol):
-    """What is wanted of a caption parser."""
+    """The part of a caption parser's interface used here."""
 
     def documents(self, captions: Sequence[str]) -> Iterable[Doc]:
-        """One document a text."""
+        """One document per text."""
 
 
 class Positive(NamedTuple):
-    """A kept candidate. `similarity` is its cosine with the caption, `change` the share of words that differ from it."""
+    """A kept candidate. `similarity` is its cosine with the caption, `change` the share of words that differ."""
 
     text: str
     pivot: int
@@ -41,7 +41,7 @@ class Positive(NamedTuple):
 
 @dataclass
 class Choice:
-    """What became of one caption's candidates."""
+    """The outcome for one caption's candidates."""
 
     positives: list[Positive] = field(default_factory=list)
     refused: list[tuple[Reason, str]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Choice:
 
 
 class _Open(NamedTuple):
-    """A candidate that nothing has spoken against so far."""
+    """A candidate that has passed all checks so far."""
 
     text: str
     words: list[str]
@@ -59,7 +59,7 @@ class _Open(NamedTuple):
 
 def choose(found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: SentenceEncoder,
            settings: BackTranslationSettings) -> dict[str, Choice]:
-    """The positives of each caption, best first, and why every other candidate was dropped. A pure function of its arguments."""
+    """The positives of each caption, best first, and the reason for dropping each other candidate. A pure function."""
     choices = {caption: Choice() for caption in found}
     left = {caption: _by_words(caption, candidates, settings, choices[caption]) for caption, candidates in found.items()}
     left = _by_graphs(left, parser, choices)
@@ -71,7 +71,7 @@ def choose(found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: Se
 
 
 def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTranslationSettings, choice: Choice) -> list[_Open]:
-    """What words alone do not speak against."""
+    """The candidates that pass the checks on words alone."""
     own, left, seen = words_of(caption), [], set()
     for candidate in sorted(candidates, key=lambda one: (one.rank, one.pivot)):
         text = restored(candidate.text, caption)
@@ -97,7 +97,7 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
 
 
 class _Readings:
-    """Parsed texts, and why others could not be parsed."""
+    """Parsed texts, and error messages for texts that could not be parsed."""
 
     def __init__(self, parser: Parser):
         self._parser = parser
@@ -105,7 +105,7 @@ class _Readings:
         self.why: dict[str, str] = {}
 
     def add(self, texts: Iterable[str]) -> None:
-        """Parses what is new among these, in an order of their own: batches must not depend on where a text came from."""
+        """Parses the new texts among these, sorted: batches must not depend on the order in which texts arrive."""
         new = sorted(set(texts) - self.of.keys() - self.why.keys(), key=lambda text: (len(text), text))
         documents, failed = apply_each(lambda batch: list(self._parser.documents(batch)), new)
         self.why.update((new[index], problem) for index, problem in failed.items())
@@ -113,8 +113,8 @@ class _Readings:
 
 
 def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping[str, Choice]) -> dict[str, list[_Open]]:
-    """What scene graphs do not speak against. Neither captions without candidates nor candidates without a thing of their caption are
-    parsed."""
+    """The candidates that pass the checks on scene graphs. Captions without candidates are not parsed, nor are candidates that lack
+    one of their caption's objects."""
     readings = _Readings(parser)
     readings.add(caption for caption, candidates in left.items() if candidates)
     kept: dict[str, list[_Open]] = {}
@@ -131,7 +131,7 @@ def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping
 
 
 def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, choice: Choice) -> Iterator[_Open]:
-    """Candidates whose scene graph is the caption's, without new faults of grammar."""
+    """Candidates whose scene graph matches the caption's and that add no grammatical errors."""
     for one in candidates:
         broken = next((text for text in (caption, one.text) if text in readings.why), None)
         if broken is not None:
@@ -149,7 +149,7 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, ch
 
 def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
                   choices: Mapping[str, Choice]) -> dict[tuple[str, str], float]:
-    """Cosine of each candidate with its caption, by (caption, text), without those that the encoder fails on."""
+    """Cosine of each candidate with its caption, by (caption, text), except those that the encoder fails on."""
     texts = sorted({text for caption, candidates in left.items() if candidates for text in (caption, *(one.text for one in candidates))},
                    key=lambda text: (len(text), text))
     vectors, failed = apply_each(lambda batch: list(encoder.encode(batch)), texts)
@@ -167,7 +167,7 @@ def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
 
 
 def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice) -> None:
-    """Takes the nearest in meaning first, each far enough in words from those already taken."""
+    """Takes candidates by descending similarity, skipping those too close in wording to one already taken."""
     kept: list[list[str]] = []
     for similarity, one in sorted(open_, key=lambda pair: (-pair[0], pair[1].candidate.rank, pair[1].candidate.pivot, pair[1].text)):
         if similarity < settings.min_similarity:

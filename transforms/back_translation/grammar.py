@@ -1,5 +1,5 @@
-"""Faults of language that translation makes and a parser shows: verbs that do not fit their subjects or the verbs beside them,
-prepositions without what they go with, and words that are none."""
+"""Translation errors that a parse reveals: verbs that disagree with their subjects or with coordinated verbs, prepositions without
+an object, and non-words."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _SUBJECTS = ("nsubj", "nsubjpass", "nsubj:pass")
 _AUXILIARIES = ("aux", "auxpass", "aux:pass", "cop")
 _SINGULAR_VERBS = frozenset({"is", "has", "was"})
 _PLURAL_VERBS = frozenset({"are", "have", "were"})
-# Nouns that go with either number: "a group are", "there is lots of".
+# Nouns that take either a singular or a plural verb: "a group are", "there is lots of".
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
                      "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
 
 _BE = {*BE, "being"}
-# No "a" stands before them.
+# Nouns that do not take "a".
 _MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts".split())
-_COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # and no plural without these
+_COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # "a" before a plural requires one of these
 _PRONOUNS = ("thing", "one", "body")  # "something", tagged as nouns
-# "leaning on under a wall": prepositions of which the first lacks its thing.
+# "leaning on under a wall": pairs of prepositions in which the first lacks its object.
 _FIRST = frozenset("on at with of against into onto near".split())
 _SECOND = frozenset("on in at with of under beside against near".split())
 
 
 def faults(tokens: Tokens) -> set[str]:
-    """Every fault of a text, as words: "boys is", "holding and look", "on under", "carrowd"."""
+    """All errors in a text, as the words concerned: "boys is", "holding and look", "on under", "carrowd"."""
     return {*_disagreements(tokens), *_misjoined(tokens), *_stranded(tokens), *_counted(tokens), *_unknown(tokens)}
 
 
 def _disagreements(tokens: Tokens) -> Iterator[str]:
-    """ "boys is", "there are a man"."""
+    """Subject-verb disagreement: "boys is", "there are a man"."""
     for at in range(tokens.size):
         expletive = tokens.tags[at] == "EX"
         if tokens.deps[at] not in _SUBJECTS and not expletive:
@@ -46,13 +46,13 @@ def _disagreements(tokens: Tokens) -> Iterator[str]:
             continue
         wanted, found = _number(tokens, subject), _number_of_verb(tokens, verb)
         if wanted == "singular" and found == "plural" and not any(tokens.lower(other) == "and" for other in range(verb)):
-            yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # with an "and" the tree may have taken one of several
+            yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # with "and", the tree may have attached one of several subjects
         if wanted == "plural" and found == "singular" and not any(tag in NOUN_TAGS for tag in tokens.tags[:min(subject, verb)]):
-            yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # behind another noun, that one may be the subject
+            yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # after another noun, that one may be the subject
 
 
 def _finite(tokens: Tokens, head: int) -> int:
-    """The token that bears the number of a verb: its first auxiliary, or itself; -1 for none."""
+    """The token that carries a verb's number: its first auxiliary, or itself; -1 for none."""
     bearer = next((kid for kid in tokens.kids[head] if tokens.deps[kid] in _AUXILIARIES), head)
     return bearer if tokens.tags[bearer] in ("VBZ", "VBP", "VBD") else -1
 
@@ -65,7 +65,7 @@ def _number_of_verb(tokens: Tokens, verb: int) -> str:
 
 
 def _number(tokens: Tokens, noun: int) -> str:
-    """Singular, plural, or "" where either goes."""
+    """Singular, plural, or "" if either is possible."""
     tag, word = tokens.tags[noun], tokens.lower(noun)
     if word == "people":
         return "plural"
@@ -74,17 +74,17 @@ def _number(tokens: Tokens, noun: int) -> str:
     below = [kid for kid in tokens.kids[noun] if tokens.deps[kid] in ("conj", "nummod")]
     if tag in PLURAL_TAGS:
         return "plural"
-    if below or word.endswith("s"):  # "there is a dog and a cat", "two sheep"; and the tagger is not sure of plurals
+    if below or word.endswith("s"):  # "there is a dog and a cat", "two sheep"; besides, the tagger is unreliable on plurals
         return "plural" if any(tokens.tags[kid] in PLURAL_TAGS for kid in below) else ""
     return "singular"
 
 
 def _misjoined(tokens: Tokens) -> Iterator[str]:
-    """ "holding a ball and look"."""
+    """Coordinated verbs in different forms: "holding a ball and look"."""
     for at in range(tokens.size):
         head = tokens.heads[at]
         if tokens.tags[at] in PLURAL_TAGS and tokens.deps[at] == "conj" and tokens.child(at, "dobj") >= 0:
-            yield f"and {tokens.lower(at)}"  # "standing on a beach and flies a kite", read as insects
+            yield f"and {tokens.lower(at)}"  # "standing on a beach and flies a kite", parsed as insects
         if tokens.deps[at] != "conj" or tokens.lemma(head) == "be" or not any(tokens.lower(kid) == "and" for kid in tokens.kids[head]):
             continue
         own, above = ({tokens.deps[kid] for kid in tokens.kids[verb]} for verb in (at, head))
@@ -94,12 +94,12 @@ def _misjoined(tokens: Tokens) -> Iterator[str]:
 
 
 def _stranded(tokens: Tokens) -> Iterator[str]:
-    """Two words that cannot follow each other: "on under", "to surfing", "is chases"."""
+    """Pairs of words that cannot be adjacent: "on under", "to surfing", "is chases"."""
     for at in range(tokens.size - 1):
         if tokens.lower(at) in _BE:
             word, tag = tokens.lower(at + 1), tokens.tags[at + 1]
             bare = tag in ("VB", "VBP", "VBZ") or tag == "VBN" and word == tokens.lemma(at + 1)
-            unfit = bare and word not in inflections(tokens.lemma(at + 1), "VBN")  # "being walk by", and not "being cut"
+            unfit = bare and word not in inflections(tokens.lemma(at + 1), "VBN")  # "being walk by", but not "being cut"
             if unfit or tag == "NN" and tokens.lower(at) == "being":
                 yield f"{tokens.lower(at)} {word}"
         gerund = tokens.tags[at + 1] == "VBG" and tokens.lemma(at + 1) != tokens.lower(at + 1)  # not "swing"
@@ -110,7 +110,7 @@ def _stranded(tokens: Tokens) -> Iterator[str]:
 
 
 def _counted(tokens: Tokens) -> Iterator[str]:
-    """ "a trees", "a water", with adjectives between at most: the tagger takes "leans" in "a cat leans" for a noun."""
+    """ "a trees", "a water", with only adjectives in between: the tagger takes "leans" in "a cat leans" for a noun."""
     words, tags = [tokens.lower(at) for at in range(tokens.size)], [*tokens.tags, ""]
     for at in range(tokens.size - 1):
         if words[at] not in ("a", "an"):
@@ -128,7 +128,7 @@ def _counted(tokens: Tokens) -> Iterator[str]:
 
 
 def _unknown(tokens: Tokens) -> Iterator[str]:
-    """Nouns, adjectives and verbs that neither are in the lexicon nor made of two words that are: misspellings, and names."""
+    """Nouns, adjectives and verbs that are neither in the lexicon nor compounds of two words in it: misspellings, and names."""
     for at, tag in enumerate(tokens.tags):
         word = tokens.lower(at)
         if tag not in (*NOUN_TAGS, *VERB_TAGS, "JJ") or len(word) < 3 or not word[0].isalpha() or word.endswith(_PRONOUNS):

@@ -1,6 +1,6 @@
-"""Which words of a paraphrase may stand for which of its caption, so that it stays true: no looser than that.
+"""Decides which words of a caption a paraphrase may replace, and by which, while remaining true.
 
-The questions run one way. A broader word keeps a caption true (a man is a person), a narrower one does not.
+Replacement is directional: a broader word keeps a caption true (a man is a person), a narrower one does not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 from transforms.english.morphology import lemmas
 from transforms.english.wordnet import lexicon
 
-# Words that caption writers use for the same thing, and that WordNet keeps apart or has too far down.
+# Words that annotators use for the same thing but that WordNet separates or lists only as a late sense.
 _NOUNS = (
     "bicycle bike cycle", "motorcycle motorbike", "couch sofa settee", "street road", "sidewalk pavement", "airplane aeroplane plane",
     "television tv", "woman lady", "man guy gentleman", "kid child", "ocean sea", "beach shore", "phone telephone",
@@ -19,7 +19,7 @@ _NOUNS = (
     "bathroom restroom", "doughnut donut", "trousers pants", "stone rock", "woods forest", "rail railing", "railroad railway",
     "hill slope",
 )
-# The first may be called the second, not the other way.
+# The first word may be replaced by the second, not the reverse.
 _BROADER_NOUNS = (
     "cellphone phone", "cellphone telephone", "mug cup", "sailboat boat", "frisbee disc", "lawn grass", "meal food",
 )
@@ -31,14 +31,14 @@ _ATTRIBUTES = (
     "small little", "large big", "wooden wood", "gray grey", "blond blonde", "checkered checked chequered", "spotted dotted", "old elderly",
     "colorful colourful multicolored", "metal metallic",
 )
-# What WordNet or the look-alikes hold together, and a photograph keeps apart.
+# Words that WordNet or the look-alikes group together but that differ in a photograph.
 _APART = {
     "n": ("bathroom toilet", "toilet pot", "bike motorcycle", "bike moped", "bike motorbike", "cat guy", "eye middle", "eye center",
           "store storage", "picture painting", "image painting", "people group", "person adult", "wood forest"),
     "v": ("pull draw", "float swim", "hold keep", "make do", "picture depict"),
     "a": (),
 }
-# Classes of prepositions, after `phrase` has made them one word or few.
+# Classes of prepositions, as simplified by `_phrase`.
 _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
     **dict.fromkeys(("in", "inside", "inside of", "within"), "in"), **dict.fromkeys(("into",), "into"),
@@ -54,16 +54,16 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("with", "together with", "along with"), "with"),
     **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
 }
-# What the first implies.
+# The first class implies the second.
 _WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
 _LOCATIONS = frozenset("""
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
 station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
 """.split())
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
-_PAIRS = 1 << 18  # pairs of words whose verdict a process keeps
-LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing of a picture
-# What may be left out; that somebody stands may not be added.
+_PAIRS = 1 << 18  # word pairs cached per process
+LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture
+# A paraphrase may omit these, but not add a posture.
 POSTURES = frozenset({"sit", "stand", "rest", "lie", "lay", "park", "hang", *LIGHT})
 
 
@@ -81,7 +81,7 @@ _NEVER = {pos: _sets(lines) for pos, lines in _APART.items()}
 
 
 def _synonyms(one: str, other: str, pos: str) -> bool:
-    """Whether two single words are the same, in one of our sets, or in one synset by one of their two first senses."""
+    """Whether two single words are equal, in one of our sets, or share a synset by one of their first two senses."""
     if one == other or other in _SETS[pos].get(one, ()) or pos == "n" and (one, other) in _BROADER:
         return True
     if other in _NEVER[pos].get(one, ()) or pos == "n" and (other, one) in _BROADER:
@@ -92,8 +92,8 @@ def _synonyms(one: str, other: str, pos: str) -> bool:
 
 @lru_cache(maxsize=_PAIRS)
 def same_noun(caption: str, paraphrase: str) -> bool:
-    """Whether what a caption calls `said` may be called `now`, both lemmas, compounds with their modifiers: the same, a synonym, or a
-    broader word out of the look-alikes that the swaps' guards know."""
+    """Whether a caption's noun may become the paraphrase's, both lemmas or compounds with modifiers: equal, a synonym, or a broader
+    word from the look-alikes that the swaps' guards use."""
     if caption == paraphrase or joined(caption) == joined(paraphrase):
         return True
     *modifiers, head = caption.replace("-", " ").split() or [caption]
@@ -106,24 +106,24 @@ def same_noun(caption: str, paraphrase: str) -> bool:
 
 @lru_cache(maxsize=_PAIRS)
 def may_stand_for(caption: str, word: str) -> bool:
-    """Whether a word of a paraphrase may be a form of a noun that `same_noun` takes for the caption's."""
+    """Whether a word of a paraphrase may be a form of a noun that `same_noun` accepts for the caption's."""
     return any(same_noun(caption, lemma) for lemma in lemmas(word))
 
 
 def joined(words: str) -> str:
-    """A compound in one word, however it is written."""
+    """A compound as one word, without hyphens and spaces."""
     return words.replace("-", "").replace(" ", "")
 
 
 @lru_cache(maxsize=_PAIRS)
 def same_attribute(caption: str, paraphrase: str) -> bool:
-    """Whether two attributes say the same of a thing."""
+    """Whether two attributes mean the same."""
     return joined(caption) == joined(paraphrase) or _synonyms(caption, paraphrase, "a")
 
 
 @lru_cache(maxsize=_PAIRS)
 def same_verb(caption: str, paraphrase: str) -> bool:
-    """Whether two verbs, by their lemmas, say the same."""
+    """Whether two verbs, given as lemmas, mean the same."""
     return caption == paraphrase or _synonyms(caption, paraphrase, "v")
 
 
@@ -131,7 +131,7 @@ _IDLE = frozenset({"the", "a", "an", "its", "his", "her", "their", "right", "dir
 
 
 def _phrase(words: str) -> str:
-    """A preposition's words without articles and adverbs that change nothing."""
+    """A preposition's words without articles and adverbs that do not change its meaning."""
     return " ".join(word for word in words.split() if word not in _IDLE) or words
 
 
@@ -142,18 +142,18 @@ def _by_first_word() -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
-# Every preposition of several words, without articles, as sequences by their first word; longer ones first.
+# All multi-word prepositions, without articles, as word sequences by first word; longer ones first.
 PHRASES = _by_first_word()
 
 
 def preposition_class(words: str) -> str:
-    """The class of a preposition, "" for words that are none."""
+    """The class of a preposition, "" for other words."""
     return _PREPOSITIONS.get(words, "")
 
 
 @lru_cache(maxsize=_PAIRS)
 def same_preposition(caption: str, paraphrase: str, thing: str) -> bool:
-    """Whether a preposition before `thing` (a noun's lemma) may become another."""
+    """Whether the caption's preposition before `thing` (a noun's lemma) may become the paraphrase's."""
     one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (caption, paraphrase))
     if one == other or (one, other) in _WEAKER:
         return True
@@ -161,19 +161,19 @@ def same_preposition(caption: str, paraphrase: str, thing: str) -> bool:
 
 
 def is_location(noun: str) -> bool:
-    """Whether a noun names where the picture was taken, rather than a thing in it."""
+    """Whether a noun denotes the location of the picture rather than a thing in it."""
     return noun.rsplit(" ", 1)[-1] in _LOCATIONS
 
 
 def same_scenery(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str, verbs: frozenset[str]) -> bool:
-    """The same for what happens at a location, whoever it is said of; `verbs` are all those of the caption."""
+    """Like `same_link`, for actions at a location, whatever their subject; `verbs` are all verbs of the caption."""
     if not paraphrase[0] or paraphrase[0] in verbs or any(same_verb(verb, paraphrase[0]) for verb in (caption[0], *sorted(verbs)) if verb):
         return same_preposition(caption[1], paraphrase[1], thing) if caption[1] and paraphrase[1] else caption[1] == paraphrase[1]
     return False
 
 
 def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str) -> bool:
-    """Whether one relation, as (verb, preposition) with "" for none, may become another towards the same thing."""
+    """Whether a relation, as (verb, preposition) with "" for none, may become another with the same object `thing`."""
     (verb, prep), (other, other_prep) = caption, paraphrase
     if (verb or prep) in ("with", "have") and (other or other_prep) in ("with", "have"):
         return True

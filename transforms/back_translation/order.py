@@ -1,4 +1,4 @@
-"""Whether two texts say the same word for word: what translation changes most is the form of verbs, articles and a word here and there."""
+"""Compares two texts word for word: translation mostly changes verb forms, articles and the occasional word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transforms.back_translation.likeness import PHRASES, preposition_class, sam
 from transforms.english.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
 
-# They may come and go between the words that count.
+# Function words that a paraphrase may add or omit.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
 _SEPARATOR = re.compile(r",\s*and\b|,|\band\b", re.IGNORECASE)
 _BE = {*BE, "'s"}
@@ -18,7 +18,7 @@ _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 
 
 class Word(NamedTuple):
-    """A word that counts: lower case, lemma and Penn tag; for a preposition of several words its class, tagged IN."""
+    """A content word: lower case, lemma and Penn tag; a multi-word preposition is one word tagged IN."""
 
     lower: str
     lemma: str
@@ -26,7 +26,7 @@ class Word(NamedTuple):
 
 
 def words_that_count(tokens: Tokens) -> list[Word]:
-    """The words of a text without articles, forms of "be" and punctuation, prepositions of several words made one."""
+    """The words of a text without articles, forms of "be" and punctuation; multi-word prepositions are joined."""
     plain = [Word(tokens.lower(at), tokens.lemma(at), tokens.tags[at]) for at in range(tokens.size)
              if any(character.isalnum() for character in tokens.lower(at)) and tokens.lower(at) not in _FUNCTION]
     found: list[Word] = []
@@ -44,11 +44,11 @@ def words_that_count(tokens: Tokens) -> list[Word]:
 
 
 def joints(tokens: Tokens) -> tuple[int, int, int, int]:
-    """How the parts of a text hang together, which translation loosens: "a ball over a box is over a bench" is not "a ball over a box
-    over a bench", nor is "a bike is little and a boy sits" "a bike and a little boy sit".
+    """Counts that show how the parts of a text are joined, which translation may change: "a ball over a box is over a bench" is not
+    "a ball over a box over a bench", nor is "a bike is little and a boy sits" "a bike and a little boy sit".
 
-    Places said with "is" behind another place; places said with "and"; qualities said with "is", and finite verbs, where there is an
-    "and".
+    Counted are prepositions after "is" that follow another preposition; prepositions after "and"; and, in texts with "and", adjectives
+    after "is", and finite verbs.
     """
     words = [tokens.lower(at) for at in range(tokens.size)]
     preps = [at for at in range(1, tokens.size) if tokens.tags[at] in ("IN", "RB") and preposition_class(words[at])
@@ -63,12 +63,12 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
 
 
 def separators(text: str) -> int:
-    """Commas and "and", ", and" as one: "a girl in yellow, a bike" is not "a girl in a yellow bike"."""
+    """The number of commas and "and", counting ", and" as one: "a girl in yellow, a bike" is not "a girl in a yellow bike"."""
     return len(_SEPARATOR.findall(text))
 
 
 def same_in_order(one: Sequence[Word], other: Sequence[Word]) -> bool:
-    """Whether the words that count are the same in the same order, up to the form of verbs and synonyms in one place."""
+    """Whether the content words are the same in the same order, up to verb forms and synonyms."""
     return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
 
 
@@ -82,7 +82,7 @@ def _same(caption: Word, paraphrase: Word) -> bool:
         return _inflected(caption, paraphrase)
     if caption.tag in NOUN_TAGS and paraphrase.tag in NOUN_TAGS:
         return (caption.tag in PLURAL_TAGS) == (paraphrase.tag in PLURAL_TAGS) and same_noun(caption.lemma, paraphrase.lemma)
-    if {caption.lemma, paraphrase.lemma} == {"lie", "lay"}:  # as far as they lie on something, graphs tell
+    if {caption.lemma, paraphrase.lemma} == {"lie", "lay"}:  # left to the graphs, which show whether they lie on something
         return False
     if caption.tag in VERB_TAGS and paraphrase.tag in VERB_TAGS:
         return "VBN" not in (caption.tag, paraphrase.tag) and same_verb(caption.lemma, paraphrase.lemma)
@@ -90,8 +90,8 @@ def _same(caption: Word, paraphrase: Word) -> bool:
 
 
 def _inflected(caption: Word, paraphrase: Word) -> bool:
-    """Whether two forms of a lemma are "riding" and "rides": one in -ing, the other no participle. (An -s alone may be a plural, and what
-    is clean is not cleaning.)"""
+    """Whether two forms of a lemma are like "riding" and "rides": one in -ing, the other not a participle. (A mere -s may be a plural,
+    and something clean is not cleaning.)"""
     if {caption.tag, paraphrase.tag} == {"JJ", "VBG"}:
         return False
     plain = [word for word in (caption, paraphrase) if not word.lower.endswith("ing")]

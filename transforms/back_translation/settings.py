@@ -13,7 +13,7 @@ LANGUAGE = "en"  # of the captions
 
 
 class Pivot(Params):
-    """A way there and back: two translators by specification (`transforms/engines/translators/base.py`)."""
+    """A pair of translators, forward and back, by specification (`transforms/engines/translators/base.py`)."""
 
     name: str = Field(min_length=1, description="name of the pivot in rewrites, e.g. its language")
     forward: str = Field(description="translator from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], "
@@ -22,16 +22,16 @@ class Pivot(Params):
 
 
 class BackTranslationSettings(Params):
-    """Which translators, how they search, and which of their texts are good enough.
+    """Settings of the translators, their search and the selection of positives.
 
-    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
     """
 
-    # The engines' fingerprints stand for the marked ones.
+    # For fields marked NotFingerprinted, the engines' fingerprints are recorded instead.
     pivots: Annotated[tuple[str | Pivot, ...], NotFingerprinted()] = Field(
         ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two translators")
     positives: int = Field(3, ge=1, le=100, description="maximum number of positives per caption")
-    # A noun that the first translation gets wrong is lost on every way back, so there are several.
+    # A noun that one forward translation gets wrong cannot be recovered, hence several.
     pivot_beam: int = Field(4, ge=1, le=64, description="beam width of the forward translation")
     pivot_texts: int = Field(3, ge=1, le=64, description="number of forward translations that are translated back")
     beam: int = Field(6, ge=1, le=64, description="beam width of the back-translation")
@@ -58,28 +58,28 @@ class BackTranslationSettings(Params):
         names = [pivot if isinstance(pivot, str) else pivot.name for pivot in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or "" in names:
-            raise ValueError(f"the pivot {twice[0]!r} is named twice" if twice else "a pivot has no name")
+            raise ValueError(f"duplicate pivot {twice[0]!r}" if twice else "a pivot has no name")
         return value
 
     @model_validator(mode="after")
     def _within_the_beam(self) -> BackTranslationSettings:
         if self.pivot_texts > self.pivot_beam:
-            raise ValueError(f"pivot_texts {self.pivot_texts} is above pivot_beam {self.pivot_beam}")
+            raise ValueError(f"pivot_texts {self.pivot_texts} exceeds pivot_beam {self.pivot_beam}")
         if not self.top_k and self.n_best > self.beam:
-            raise ValueError(f"n_best {self.n_best} is above beam {self.beam}, and nothing is sampled (top_k 0)")
+            raise ValueError(f"n_best {self.n_best} exceeds beam {self.beam} without sampling (top_k 0)")
         return self
 
     def ways(self) -> list[Pivot]:
-        """The pivots, languages spelt out as the embedded translators'."""
+        """The pivots, with languages expanded to the embedded translators."""
         return [pivot if isinstance(pivot, Pivot) else
                 Pivot(name=pivot, forward=f"embedded:{LANGUAGE}-{pivot}", back=f"embedded:{pivot}-{LANGUAGE}") for pivot in self.pivots]
 
     @property
     def forward(self) -> Decoding:
-        """How captions are translated."""
+        """Decoding parameters of the forward translation."""
         return Decoding(self.pivot_beam, self.pivot_texts, max_length=self.max_length, batch_tokens=self.batch_tokens)
 
     @property
     def backward(self) -> Decoding:
-        """How translations are translated back."""
+        """Decoding parameters of the back-translation."""
         return Decoding(self.beam, self.n_best, self.top_k, self.temperature, self.max_length, self.batch_tokens)

@@ -1,4 +1,4 @@
-"""The stage that writes back-translated positives, and the positives as Arrow."""
+"""The stage that writes back-translated positives as Arrow tables."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fin
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.english.wordnet import lexicon
 
-WINDOW = 4096  # distinct captions that are held with all their candidates
-_COUNTED = frozenset({Reason.REPEATED_TEXT})  # no rows for these: they say nothing that another candidate's row does not
+WINDOW = 4096  # distinct captions held at a time with all their candidates
+_COUNTED = frozenset({Reason.REPEATED_TEXT})  # counted without rows: another candidate's row already has the text
 
 
 def _instructions() -> str:
-    """The vector instructions that CTranslate2 is held to, else the widest that this CPU has."""
-    import torch  # not needed to plan
+    """The vector instruction set that CTranslate2 is restricted to, else the widest that this CPU supports."""
+    import torch  # not required for planning
 
     return os.environ.get("CT2_FORCE_CPU_ISA") or str(torch.backends.cpu.get_cpu_capability())
 
@@ -36,9 +36,9 @@ def _instructions() -> str:
 class BackTranslate(Stage[BackTranslationSettings]):
     """Writes `rewrites`: sentence-level positives of every caption, in the order of the pairs.
 
-    A text that is no caption gets none, and a reject; one that an engine fails on gets a reject and what the other pivots give.
+    A text that is not a caption gets a reject instead; one that an engine fails on gets a reject and the other pivots' positives.
 
-    Raises ValueError when a translator, the parser or the encoder cannot be had, naming what is missing. Loads none of them.
+    Raises ValueError, naming what is missing, if a translator, the parser or the encoder is unavailable. Loads none of them.
     """
 
     name = "back_translation"
@@ -55,19 +55,19 @@ class BackTranslate(Stage[BackTranslationSettings]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """With every engine by its fingerprint; where a model lies is not among them."""
+        """The parameters with every engine's fingerprint; excludes the models' paths."""
         how = self.params
         return {**super().settings, "translators": [list(way) for way in fingerprints(how)],
-                "origins": [origin_of(way, how) for way in how.ways()],  # rows hold them
+                "origins": [origin_of(way, how) for way in how.ways()],  # part of the rows
                 "encoder": encoder_fingerprint(how.encoder, how.threads), "parser": spec_fingerprint(how.parser),
                 "lexicon": lexicon().fingerprint}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Makes one partition: its distinct captions window by window, then the rows of its pairs."""
+        """Processes one partition: its distinct captions window by window, then the rows of its pairs."""
         pairs = task.read("pairs", "pairs")
         task.counts.rows_in = pairs.num_rows
         pair_ids, captions = pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist()
-        known: dict[str, str] = {}  # caption -> as translators are given it
+        known: dict[str, str] = {}  # caption -> translators' input
         for pair_id, caption in zip(pair_ids, captions, strict=True):
             problem = why_not_caption(caption, self.params.max_words)
             if problem:
@@ -77,7 +77,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
         texts = sorted(set(known.values()), key=lambda text: (len(text), text))
         choices = self._choices(task, texts)
         task.counts.numbers["texts_translated"] = len(texts)
-        if texts:  # so that a difference between machines can be traced
+        if texts:  # to trace differences between machines
             task.counts.numbers[f"texts_on cpu {_instructions()}"] = len(texts)
         origins = [origin_of(way, self.params) for way in self.params.ways()]
         rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
@@ -86,7 +86,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
             task.write("rewrites", pa.RecordBatch.from_pylist(rows, schema=REWRITES))
 
     def _choices(self, task: Task, texts: list[str]) -> dict[str, Choice]:
-        """What is kept of each text, by text; every text is translated once."""
+        """The choice for each text, by text; every text is translated once."""
         found: dict[str, Choice] = {}
         with task.engine(), gc_paused():
             for start in range(0, len(texts), WINDOW):
@@ -101,8 +101,8 @@ class BackTranslate(Stage[BackTranslationSettings]):
         return found
 
     def _rows(self, task: Task, pair_id: str, caption: str, choice: Choice, origins: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The rewrites of one pair; its rejects go into the books."""
-        if choice.failures:  # a pair is rejected only when nothing came of it
+        """The rewrites of one pair; records its rejects."""
+        if choice.failures:  # the pair itself is rejected only if it has no positives
             task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if choice.positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
         numbers = task.counts.numbers
         for many in range(1, self.params.positives + 1):

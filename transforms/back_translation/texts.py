@@ -1,4 +1,4 @@
-"""Texts on their way into a translator and out of it: what is no caption, case and punctuation, and how far two texts differ."""
+"""Text handling around translation: filtering of non-captions, case and punctuation, and the difference between two texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
 _ARTICLE = re.compile(r"\b(an?) (\w+)", re.IGNORECASE)
 _NOT_AFTER_ARTICLE = frozenset({"the", "a", "an", "of", "in", "on", "and", "is"})
 _EITHER_ARTICLE = ("herb", "histor", "hotel")
-# What translation makes and nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
+# Translation artefacts that nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
 # "this two", "this are", "these a dog", "there has", "the picture is a dog".
 _ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
     r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b",
@@ -37,22 +37,22 @@ _ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
 ))
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
-_DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # that English says twice in a row
+_DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # words that English may repeat
 _PLURAL_OWNER = re.compile(r"\w+s['’]s\b", re.IGNORECASE)
 _HYPHEN = re.compile(r"\s*@-@\s*")
 _APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
 _ENGLISH = frozenset("a the of and with on at is are to by his her its their while from into near next this that there two three".split())
-_LANGUAGES = ["de", "en", "es", "fr", "it", "nl", "pt", "sv"]  # that captions come in; others are taken for one of them
-_SURE = 0.95  # the confidence that refuses a text
+_LANGUAGES = ["de", "en", "es", "fr", "it", "nl", "pt", "sv"]  # expected languages of captions; others are identified as one of them
+_SURE = 0.95  # confidence above which a text is refused
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case; punctuation is none."""
+    """The words of a text in lower case, without punctuation."""
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
 def why_not_caption(text: str, max_words: int) -> str:
-    """Why a text is no English caption of ordinary length, "" where nothing speaks against it."""
+    """Why a text is not an English caption of ordinary length, "" if it may be one."""
     if len(text.split()) > max_words:
         return f"{len(text.split())} words, {max_words} are allowed"
     if _URL.search(text):
@@ -72,7 +72,7 @@ def why_not_caption(text: str, max_words: int) -> str:
         return "holds no words"
     words = words_of(text)
     language, confidence = _identifier().classify(text.lower())
-    if language != "en" and confidence > _SURE and len(words) > 3:  # "An open door" may be Dutch
+    if language != "en" and confidence > _SURE and len(words) > 3:  # "An open door" looks Dutch
         return f"is not English (but {language}, with a confidence of {confidence:.3f})"
     if len(words) > 2 and not any(word in _ENGLISH or known(word) for word in words):
         return f"is not English (none of its {len(words)} words is known)"
@@ -88,14 +88,14 @@ def _identifier() -> LanguageIdentifier:
 
 @lru_cache(maxsize=1 << 16)
 def known(word: str) -> bool:
-    """Whether a word, or what it may be a form of, is in the lexicon."""
+    """Whether a word, or a lemma that it may be a form of, is in the lexicon."""
     return any(lexicon().knows(form, "nva") for form in lemmas(word))
 
 
 def prepared(caption: str) -> str:
-    """The caption as translators know them: a capital first, a full stop last, not all in capitals.
+    """The caption in the form that translators expect: capitalised, with a full stop, not all in capitals.
 
-    Captions that differ in nothing else become one, and are translated once.
+    Captions that differ only in this become equal and are translated once.
     """
     text = " ".join(caption.split())
     if text.isupper() and len(words_of(text)) > 1:
@@ -106,15 +106,15 @@ def prepared(caption: str) -> str:
 
 
 def _ending(text: str) -> str:
-    """The stops, and blanks among them, that a text ends with."""
+    """The final punctuation of a text, including spaces within it."""
     found = _END.search(text)
     return found.group() if found else ""
 
 
 def restored(text: str, caption: str) -> str:
-    """A candidate in the dress of its caption: first letter and final stop as there, no blanks before punctuation.
+    """A candidate in its caption's style: initial capital and final punctuation as there, no spaces before punctuation.
 
-    A caption all in capitals gives one all in capitals.
+    For a caption all in capitals, the result is all in capitals.
     """
     text = _HYPHEN.sub("-", " ".join(text.split()))
     text = _APOSTROPHE.sub(lambda m: (m[1] or m[3]) + (m[2] or m[4]), _BEFORE.sub(lambda m: m[1] or m[2], text))
@@ -132,25 +132,25 @@ def restored(text: str, caption: str) -> str:
 
 def _capital(text: str) -> str:
     first = text[:1].upper()
-    return first + text[1:] if len(first) == 1 else text  # not "ß", which would become two
+    return first + text[1:] if len(first) == 1 else text  # not "ß", whose capital is two letters
 
 
 def _keeps_capital(text: str, caption: str) -> bool:
-    """Whether the first word has its capital for other reasons than being first: "I", "USA", a name that the caption holds."""
+    """Whether the first word is capitalised regardless of position: "I", "USA", a name in the caption."""
     first = text.split()[0]
     return first == "I" or first.startswith(("I'", "I’")) or (len(first) > 1 and first.isupper()) or first in caption.split()
 
 
 def _pieces(words: Sequence[str]) -> list[str]:
-    """Words without accents and apostrophes, cut at hyphens: "T-shirt" and "T shirt" are the same two."""
+    """Words without accents and apostrophes, split at hyphens: "T-shirt" and "T shirt" give the same two."""
     text = unicodedata.normalize("NFKD", " ".join(words).replace("-", " "))
     return "".join(character for character in text if character.isalnum() or character == " ").split()
 
 
 def change(one: Sequence[str], other: Sequence[str]) -> float:
-    """Share of words that differ, 0 to 1: the edit distance (a move costs two) over the length of the longer.
+    """Share of words that differ, 0 to 1: the edit distance (a move costs two) divided by the length of the longer text.
 
-    Symmetric, and 0 for the same letters and digits alone: hyphens, blanks between words, apostrophes and accents are no change.
+    Symmetric, and 0 only for the same letters and digits: hyphens, spaces, apostrophes and accents do not count.
     """
     one, other = _pieces(one), _pieces(other)
     if "".join(one) == "".join(other):
@@ -159,9 +159,9 @@ def change(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def garbled(text: str, caption: str = "") -> str:
-    """Why a text is no good sentence, "" where it may be one. What its caption says itself is no reason.
+    """Why a text is malformed, "" if it may be well-formed. Defects that the caption itself has are ignored.
 
-    No words, an unknown token, "dog dog", "a apple", "on his back of a horse", three words said again.
+    Defects: no words, an unknown token, "dog dog", "a apple", "on his back of a horse", three words repeated.
     """
     found = list(_nonsense(text))
     own = set(_nonsense(caption)) if found and caption else set()

@@ -1,5 +1,5 @@
-"""Whether a paraphrase says no more and no less than its caption, as far as scene graphs tell: the same things, in the same number, with
-the same attributes on each, and the same relations in the same direction. (`words` tells what needs no graph.)"""
+"""Decides by scene graphs whether a paraphrase claims neither more nor less than its caption: the same things, in the same number, with
+the same attributes each, and the same relations in the same direction. (`words` has the checks that need no graph.)"""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
 
-# Adverbs that claim nothing, or are a preposition's ("next to").
+# Adverbs that make no claim or belong to a preposition ("next to").
 _HARMLESS = frozenset("there also just then so too here now currently not n't as very while next close".split())
 _SHOWING = frozenset("show have depict feature display be see contain include present portray capture".split())
 _VAGUE = {"multiple": "several", "various": "several", "some": "several", "few": "several", "numerous": "many"}
 ADVERB_TAGS = ("RP", "RB", "RBR", "RBS")
-_MOST = 2000  # assignments of things to things that are tried for one pair of texts
-_STEPS = 20_000  # and steps on the way to them: a list of many like things must not hold up its partition
+_MOST = 2000  # maximum assignments of things to things tried per pair of texts
+_STEPS = 20_000  # maximum search steps: a list of many similar things must not hold up its partition
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A parsed text. `things`: indices of the graph's objects that the picture shows (not "a picture of")."""
+    """A parsed text. `things`: indices of the graph's objects in the picture (not "a picture of")."""
 
     tokens: Tokens
     graph: Graph
@@ -51,29 +51,29 @@ class Reading:
 
     @classmethod
     def of(cls, doc: Doc) -> Reading:
-        """Reads a document of a caption parser."""
+        """The reading of a caption parser's document."""
         tokens, graph = Tokens(doc), extract(doc)
         things = tuple(at for at in range(len(graph.objects)) if not _frames(graph, at, tokens.text))
         return cls(tokens, graph, things, _denied(tokens, graph))
 
     @cached_property
     def counted(self) -> list[Word]:
-        """Its words that count, in order."""
+        """The content words, in order."""
         return words_that_count(self.tokens)
 
     @cached_property
     def joints(self) -> tuple[int, ...]:
-        """How its parts hang together."""
+        """How the parts are joined."""
         return joints(self.tokens)
 
     @cached_property
     def separators(self) -> int:
-        """Its commas and "and"."""
+        """The number of commas and "and"."""
         return separators(self.tokens.text)
 
     @cached_property
     def faults(self) -> set[str]:
-        """Its faults of grammar."""
+        """Grammatical errors."""
         return faults(self.tokens)
 
     @cached_property
@@ -82,24 +82,24 @@ class Reading:
         return frozenset(self.tokens.lemma(at) for at, tag in enumerate(self.tokens.tags) if tag in VERB_TAGS)
 
     def lemma_at(self, start: int) -> str:
-        """The lemma of the token that begins at a character."""
+        """The lemma of the token that starts at a character offset."""
         return self.tokens.lemma(self.tokens.starts.index(start))
 
     def attributes(self, thing: int) -> list[tuple[str, bool]]:
-        """(lemma, whether a verb) of all that is said of a thing alone, without counts."""
+        """(lemma, whether it is a verb) of each attribute of a thing, without counts."""
         found = []
         for attribute in self.graph.attributes:
-            if attribute.object == thing and attribute.lemma not in ("group of", "bunch of"):  # its number tells as much
+            if attribute.object == thing and attribute.lemma not in ("group of", "bunch of"):  # implied by its number
                 verb = attribute.tag in VERB_TAGS and attribute.place in ("clause", "predicate")
                 found.append((self.lemma_at(attribute.start) if verb else _plain(attribute), verb))
         return found
 
     @cached_property
     def framed(self) -> set[str]:
-        """What is said of the picture itself."""
+        """Attributes of the picture itself."""
         graph = self.graph
         frames = [at for at in range(len(graph.objects)) if at not in self.things]
-        compounds = {word for at in frames for word in graph.objects[at].lemma.lower().split()[:-1]}  # "blurry" may be read as a noun
+        compounds = {word for at in frames for word in graph.objects[at].lemma.lower().split()[:-1]}  # "blurry" may be tagged as a noun
         return compounds | {_plain(attribute) for attribute in graph.attributes if attribute.object in frames}
 
     @cached_property
@@ -110,21 +110,21 @@ class Reading:
 
     @cached_property
     def framing(self) -> list[RelationNode]:
-        """What relates the picture itself to things in it, but for showing them: "a photo taken from a car"."""
+        """Relations of the picture itself to things in it, except showing them: "a photo taken from a car"."""
         return [link for link in self.graph.relations if link.subject not in self.things and link.object in self.things
                 and link.head not in _SHOWING]
 
     def vague(self, thing: int) -> set[str]:
-        """Counts that are no numbers."""
+        """Inexact counts (several)."""
         return {_VAGUE.get(count.lemma, count.lemma) for count in self.graph.counts if count.object == thing and not count.value}
 
     def exact(self, thing: int) -> list[int]:
-        """Counts that are."""
+        """Exact counts."""
         return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
 
     @cached_property
     def loose(self) -> list[str]:
-        """Verbs, prepositions, adverbs, adjectives and nouns before nouns that no node of the graph covers: what it did not understand."""
+        """Verbs, prepositions, adverbs, adjectives and nouns before nouns that no node of the graph covers."""
         graph = self.graph
         spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
         spans += [(thing.start, thing.end) for thing in graph.objects]
@@ -141,7 +141,7 @@ class Reading:
 
 
 def _frames(graph: Graph, at: int, text: str) -> bool:
-    """Whether a thing is the picture itself ("a photo of a dog", "this picture shows"), and nothing in it ("poses for a picture")."""
+    """Whether a thing is the picture itself ("a photo of a dog", "this picture shows") and not in it ("poses for a picture")."""
     thing = graph.objects[at]
     if thing.head not in FRAMES:
         return False
@@ -156,7 +156,7 @@ def _plain(attribute: AttributeNode) -> str:
 
 
 def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
-    """The first thing behind each denial."""
+    """The first thing after each denial."""
     found = set()
     for at in range(tokens.size):
         if is_denial(tokens.lower(at)):
@@ -166,8 +166,8 @@ def _denied(tokens: Tokens, graph: Graph) -> frozenset[int]:
 
 
 def thing_lost(caption: Reading, paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
-    """A thing of the caption that no word of a paraphrase can mean. `graphs_differ` would say so too; this needs no parser, which is what
-    takes time."""
+    """A thing of the caption that no word of the paraphrase can denote, as reason and detail. `graphs_differ` would find it too; this
+    saves parsing, which is slow."""
     for at in caption.things:
         thing = caption.graph.objects[at].lemma.lower()
         head = thing.replace("-", " ").rsplit(" ", 1)[-1]
@@ -177,9 +177,9 @@ def thing_lost(caption: Reading, paraphrase: Sequence[str]) -> tuple[Reason, str
 
 
 def graphs_differ(caption: Reading, paraphrase: Reading) -> tuple[Reason, str] | None:
-    """What the scene graphs say against a paraphrase: a reason and a detail, None for nothing.
+    """Why the scene graphs refute a paraphrase: a reason and a detail, or None.
 
-    The same words in the same order need no graphs, which may go wrong on either side.
+    Texts with the same words in the same order pass without comparing graphs, since either parse may be wrong.
     """
     if caption.joints != paraphrase.joints:
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
@@ -209,7 +209,7 @@ def _names(reading: Reading) -> str:
 
 
 def _pairings(caption: Reading, paraphrase: Reading) -> Iterator[dict[int, int]]:
-    """Every way to give each thing of the caption one of the paraphrase, nothing left over on either side."""
+    """All one-to-one assignments of the caption's things to the paraphrase's."""
     if len(caption.things) != len(paraphrase.things):
         return
     options = [[other for other in paraphrase.things if _same_thing(caption, at, paraphrase, other)] for at in caption.things]
@@ -262,9 +262,9 @@ def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
     if relation.lemma == "have":
         return "have", ""
     verb, prep = "", relation.lemma
-    if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # a verb that stands apart gives its name only
+    if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # the verb may be apart from its preposition
         verb, _, prep = relation.lemma.partition(" ")
-    if prep == "to" and relation.text.lower() == "to":  # the tree may have hung "next" elsewhere
+    if prep == "to" and relation.text.lower() == "to":  # the tree may have attached "next" elsewhere
         before = reading.tokens.text[:relation.start].lower().split()[-1:]
         prep = f"{before[0]} to" if before and before[0] in ("next", "close") else prep
     return verb, prep
@@ -294,7 +294,7 @@ def _relations_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, 
 
 
 def _order_differs(caption: Reading, paraphrase: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
-    """What the graphs did not understand must be the same words, with the things in the same order."""
+    """Words not covered by the graphs must be the same, and then the things must be in the same order."""
     loose, others = caption.loose, paraphrase.loose
     if loose != others:
         return Reason.RELATIONS_DIFFER, f"{' '.join(loose) or 'nothing'} > {' '.join(others) or 'nothing'}"

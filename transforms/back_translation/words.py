@@ -1,5 +1,5 @@
-"""What words alone tell of a paraphrase's truth, which costs next to nothing: numbers, colours, denials, sides and places, measures, and
-the sex that pronouns tell."""
+"""Cheap checks of a paraphrase's truth by words alone: numbers, colours, denials, sides and locations, measures, and the gender of
+pronouns."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from transforms.english.words import COLOURS, MEASURES, NUMBERS, SHADES
 
 SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}
 _COLOUR_WORDS = (COLOURS | SHADES) - {"haired", "off", "deep"}
-# Words that tell where, by what they exclude; "on top of" and "in front of" are read as phrases.
+# Location words by mutually exclusive classes; "on top of" and "in front of" are matched as phrases.
 _WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "under": "under", "underneath": "under", "beneath": "under",
           "below": "under", "behind": "behind", "between": "between", "outside": "outside", "front": "front", "bottom": "bottom",
           "top": "top", "through": "through", "across": "across", "around": "around", "off": "off", "upside": "upside", "inside": "inside",
           "back": "back", "beside": "beside", "next": "beside", "against": "against"}
 _PHRASES = (("on", "top", "of"), ("in", "back", "of"))
-_SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # said in other words often enough
+_SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # often paraphrased with other words
 _MAP = {"both": 2, "trio": 3}
 _SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
 _OWNERS = frozenset("my your his her its our their".split())
 _EACH_OTHER = (("each", "other"), ("one", "another"))
-# Words that take back or limit what is said.
+# Words that hedge or limit a claim.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
 
 
 def _numbers(words: Sequence[str]) -> Counter[str]:
-    """Numbers, in digits, and what else counts: ordinals, decades, "all", "most"."""
+    """Numbers, as digits, and other quantities: ordinals, decades, "all", "most"."""
     found: Counter[str] = Counter()
     for word, following in zip(words, [*words[1:], ""], strict=True):
         value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
@@ -64,7 +64,7 @@ def _where(words: Sequence[str]) -> Counter[str]:
 
 
 def _measures(words: Sequence[str]) -> set[str]:
-    """Words of measure: what "a number of dogs" or "a row of dogs" say beside "dogs"."""
+    """Words of measure, as in "a number of dogs" or "a row of dogs"."""
     found = {word.removesuffix("s") for word, following in pairwise(words) if following == "of"}
     if not {"many", "numerous"}.isdisjoint(words):
         found.add("lot")
@@ -72,7 +72,7 @@ def _measures(words: Sequence[str]) -> set[str]:
 
 
 def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
-    """What the words alone say against a paraphrase: a reason and a detail, None for nothing. Words are in lower case."""
+    """Why the words alone refute a paraphrase: a reason and a detail, or None. Words are in lower case."""
     for reason, of in ((Reason.NUMBERS_DIFFER, _numbers), (Reason.PLACES_DIFFER, _where)):
         one, other = of(caption), of(paraphrase)
         if one != other:
@@ -95,7 +95,7 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
 
 
 def _pronouns_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
-    """Who is he or she: somebody of that sex must be there, and where both are, each keeps what is theirs. Nobody comes to own more."""
+    """Pronouns need an antecedent of their gender; if both genders occur, pronoun counts must not change. Possessives must not be added."""
     owned, owning = (sum(word in _OWNERS for word in words) for words in (caption, paraphrase))
     if owning > owned:
         return Reason.OBJECTS_DIFFER, f"{owned} words of ownership > {owning}"

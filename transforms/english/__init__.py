@@ -1,1 +1,1 @@
-"""What the stages know of English: WordNet, inflection, number, and closed lists of words."""
+"""English for the stages: WordNet, inflection, number, and closed word lists."""

@@ -1,6 +1,6 @@
-"""Words that deny: one list for whoever asks what a caption says is not there, read however it is written.
+"""Denials: one word list for all stages that need to know what a caption negates, in any spelling.
 
-Captions spell contractions as people type them ("doesnt", "isn´t", "is n't", "can not"), so apostrophes of any kind and none are one.
+People type contractions in many ways ("doesnt", "isn´t", "is n't", "can not"), so any apostrophe, or none, is accepted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_APOSTROPHE = "['’‘´`ʼ′＇]"  # noqa: RUF001 - what is typed for an apostrophe
+_APOSTROPHE = "['’‘´`ʼ′＇]"  # noqa: RUF001 - characters typed as apostrophes
 _HELPERS = "is|are|was|were|do|does|did|has|have|had|could|would|should|might|must|need|dare|ought|ai|sha|wo"
 _WORDS = ("no|not|nt|none|nothing|nobody|noone|nowhere|neither|nor|never|without|cannot|cant|lacks?|lacked|lacking|missing|except|"
           "excluding|zero|hardly|barely|scarcely|seldom|rarely|absent|unable|w/o")
@@ -19,13 +19,13 @@ _DENIAL = re.compile(
 
 
 def first_denial(text: str) -> int:
-    """Where the first denial of a text begins (code points), its length when it has none: what follows is said not to be."""
+    """Offset in code points of the first denial in a text, or the text's length; the words after it are negated."""
     found = _DENIAL.search(text)
     return found.start() if found else len(text)
 
 
 def denials(words: Sequence[str]) -> int:
-    """How many denials stand in a text, given as its words."""
+    """The number of denials in a text, given as its words."""
     return sum(1 for _ in _DENIAL.finditer(" ".join(words)))
 
 

@@ -1,5 +1,5 @@
-"""Articles, plurals, verb forms, lemmas and capitals of English words. Forms are those of LemmInflect's dictionary (NIH's SPECIALIST
-lexicon), which is read at the first question."""
+"""Articles, plurals, verb forms, lemmas and capitals of English words. Forms come from LemmInflect's dictionary (NIH's SPECIALIST
+lexicon), loaded on first use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any
 
-_KEPT = 1 << 16  # answers that a process keeps
+_KEPT = 1 << 16  # results cached per process
 
-# Nouns that are the same in singular and plural.
+# Nouns with the same singular and plural.
 INVARIANT = frozenset({
     "aircraft", "bison", "buffalo", "deer", "elk", "fish", "goldfish", "jellyfish", "moose", "offspring", "salmon", "series", "sheep",
     "shrimp", "spacecraft", "species", "starfish", "swine", "trout", "watercraft",
 })  # fmt: skip
-# Forms that captions prefer to the dictionary's first, or that it lacks.
+# Forms that the dictionary lacks, or does not list first although captions prefer them.
 _PLURALS = {
     **{noun: noun for noun in (*INVARIANT, "beef", "equipment", "oxen", "taxis")},
     **{noun: noun + "s" for noun in ("casino", "fume", "geisha", "khaki", "marquee", "pita", "polo", "scrub", "snob")},
@@ -27,15 +27,15 @@ _VERBS = {
     ("lie", "VBD"): "lay", ("lie", "VBN"): "lain", ("sting", "VBG"): "stinging", ("weave", "VBD"): "wove",
 }  # fmt: skip
 _MAN = re.compile(r"(?<!^hu)(?<!^ger)(?<!^ro)(?<!^nor)(?<!^otto)(?<!^sha)(?<!^talis)(?<!^dober)(?<!^brah)man$")  # compounds of "man"
-# "bird of prey", "mother-in-law", "passer-by": the plural is that of the first part.
+# "bird of prey", "mother-in-law", "passer-by": the first part takes the plural.
 _LED = re.compile(r"(.+?)([ -](?:of|in)[ -].+|(?:(?<=er)|(?<=ers))-(?:by|up|on))")
 
 _FIRST = re.compile(r"\d[\d,]*|[^\W_]+")
-_VOWEL_NAMES = "aefhilmnorsx"  # letters whose names begin with a vowel
-_ABBREVIATED = frozenset({"ft", "hr", "lt", "mr", "mrs", "ms", "mt", "sgt", "st"})  # read as words, although they hold no vowel
-# Read letter by letter, although they hold one.
+_VOWEL_NAMES = "aefhilmnorsx"  # letters whose names begin with a vowel sound
+_ABBREVIATED = frozenset({"ft", "hr", "lt", "mr", "mrs", "ms", "mt", "sgt", "st"})  # pronounced as words although they have no vowel
+# Spelt out letter by letter although they have a vowel.
 _SPELT = frozenset("fbi hiv led lsu mba mma mri nba ny nyc rna sos suv ufc ufo uk ups usa usb uv".split())
-# Vowels that do not sound as one: a long u, and "one".
+# Initial vowel letters with a consonant sound: a long u, and "one".
 _CONSONANT = re.compile(
     r"eu|ewer?\b|ouija|one(?:s|sies?|self|ness)?\b|once|"
     r"u(?:biq|fo|gan|k[ru]|nanim|ni(?!n|m|d(?!ir))|r[aeiou]|s[aeiu]|t[aeio]|vu)", re.IGNORECASE)
@@ -44,14 +44,14 @@ _SILENT_H = re.compile(r"hour|honou?r|honest|heir|hors\b", re.IGNORECASE)
 
 @cache
 def _dictionary() -> Any:
-    import lemminflect  # imports spaCy, which a plan or a report has no use for
+    import lemminflect  # imports spaCy, which planning and reporting do not need
 
     return lemminflect
 
 
 @lru_cache(_KEPT)
 def article(following: str) -> str:
-    """"a" or "an", whichever goes before these words; quotes and other signs before the first word are passed over."""
+    """"a" or "an", whichever fits before these words; quotes and other symbols before the first word are ignored."""
     found = _FIRST.search(following)
     return "an" if found and _begins_with_vowel(found[0], following[found.start():]) else "a"
 
@@ -60,7 +60,7 @@ def _begins_with_vowel(first: str, words: str) -> bool:
     lower = first.lower()
     if first[0].isdigit():
         digits = first.replace(",", "")
-        thousands = len(digits) % 3 == 2 or len(digits) == 4 and digits == first  # 11, 18,000, and 1800 said as eighteen hundred
+        thousands = len(digits) % 3 == 2 or len(digits) == 4 and digits == first  # 11, 18,000, and 1800 read as eighteen hundred
         return digits[0] == "8" or digits[:2] in ("11", "18") and thousands
     if _is_spelt_out(first):
         return lower[0] in _VOWEL_NAMES
@@ -68,7 +68,7 @@ def _begins_with_vowel(first: str, words: str) -> bool:
 
 
 def _is_spelt_out(word: str) -> bool:
-    """Whether a word is read letter by letter: TV, MP3, SUV, the X of X-ray."""
+    """Whether a word is spelt out letter by letter: TV, MP3, SUV, the X of X-ray."""
     lower, letters = word.lower(), word.rstrip("0123456789").lower()
     voiceless = len(letters) == 1 or not any(letter in "aeiouy" for letter in letters)
     return lower in _SPELT or word in ("LA", "UN", "US") or voiceless and lower not in _ABBREVIATED
@@ -76,7 +76,7 @@ def _is_spelt_out(word: str) -> bool:
 
 @lru_cache(_KEPT)
 def plural(noun: str) -> str:
-    """The plural of a noun or of a compound of several words. Mass nouns, and what is a plural already, stay as they are."""
+    """The plural of a noun or multi-word compound. Mass nouns and plurals are returned unchanged."""
     led = _LED.fullmatch(noun)
     if led:
         return plural(led[1]) + led[2]
@@ -104,7 +104,7 @@ def _plural(word: str) -> str:
 
 
 def _written_alike(forms: Iterable[str], word: str) -> list[str]:
-    """Forms with hyphens, blanks and stops where the word has them: of "meat loaves" and "meatloaves" the second for "meatloaf"."""
+    """The forms with hyphens, spaces and periods where the word has them: "meatloaves" but not "meat loaves" for "meatloaf"."""
     signs = [sign for sign in word if not sign.isalpha()]
     return [form for form in forms if [sign for sign in form if not sign.isalpha()] == signs]
 
@@ -124,7 +124,7 @@ def inflect(verb: str, tag: str) -> str:
     return inflections(verb, tag)[0]
 
 
-# Endings of plurals and verb forms, and what takes their place in a lemma (after WordNet's morphy, with doubled letters).
+# Endings of plurals and verb forms, and their replacements in the lemma (after WordNet's morphy, plus doubled letters).
 _ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"), ("children", "child"), ("d", ""), ("ed", ""),
             ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"), ("es", "is"), ("ides", "is"), ("i", "us"), ("a", "um"))
 _LEMMAS = {form: lemma for lemma, form in (*_PLURALS.items(), *((verb, form) for (verb, _), form in _VERBS.items()))}
@@ -132,8 +132,8 @@ _LEMMAS = {form: lemma for lemma, form in (*_PLURALS.items(), *((verb, form) for
 
 @lru_cache(_KEPT)
 def lemmas(word: str) -> frozenset[str]:
-    """Whatever a word in lower case may be a form of, itself included, and much that is no word: for questions that a lemma too many
-    does not spoil. An "'s" is left away, a compound with hyphens gives its parts as well."""
+    """All lemmas that a lower-case word may be a form of, including itself, and many non-words: for uses where extra lemmas do no harm.
+    A final "'s" is stripped; a hyphenated compound also gives its parts."""
     found = {part for whole in (word, word.removesuffix("'s")) for part in (whole, *whole.split("-"))}
     for part in tuple(found):
         found.add(_LEMMAS.get(part, part))
@@ -148,8 +148,7 @@ def lemmas(word: str) -> frozenset[str]:
 
 
 def like(model: str, words: str, starts_caption: bool) -> str:
-    """`words` with the capitals of `model`: all capitals, or a first capital where the model has one at the start of the
-    caption."""
+    """`words` capitalised like `model`: all capitals, or an initial capital if the model has one at the start of the caption."""
     if len(model) > 1 and model.isupper():
         return words.upper()
     if starts_caption and model[:1].isupper():

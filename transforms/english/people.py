@@ -1,4 +1,4 @@
-"""Words for people that exclude each other, and words that do not: a man may be a surfer, but is no woman."""
+"""Which words for people exclude each other: a man may be a surfer but not a woman."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _GENERIC = frozenset("person people crowd human someone individual pedestrian co
 
 
 def generic(lemma: str) -> bool:
-    """Whether the word says no more than that there are people."""
+    """Whether the word says only that there are people."""
     return lemma in _FACELESS
 
 
 def named(lemma: str) -> bool:
-    """Whether sex or age is all that the word says."""
+    """Whether the word says only sex or age."""
     return lemma in _MALE or lemma in _FEMALE or lemma in _CHILD or lemma in _ADULT
 
 
 def incompatible(one: str, other: str) -> bool:
-    """Whether `other` cannot replace `one`, both words for people, because one person may well be both."""
+    """Whether `other` cannot replace `one`, both words for people, because a person may well be both."""
     if other in _GENERIC:
         return True
     if named(one) and named(other):
@@ -35,10 +35,10 @@ def incompatible(one: str, other: str) -> bool:
 
 
 def male(word: str) -> bool:
-    """Whether the word tells that somebody is male."""
+    """Whether the word denotes a male person."""
     return word in _MALE
 
 
 def female(word: str) -> bool:
-    """Whether the word tells that somebody is female."""
+    """Whether the word denotes a female person."""
     return word in _FEMALE

@@ -1,8 +1,8 @@
-"""What words mean to each other, from WordNet 3.0 (Miller 1995; `data/` says how the table is made and under what
-licence).
+"""Semantic relations between words, from WordNet 3.0 (Miller 1995; `data/` has the table, its licence and the script that makes
+it).
 
-Words are lemmas in lower case, several words joined by blanks ("fire hydrant"). A compound that WordNet does not know answers
-with the senses of its last word. Parts of speech: "n", "v", "a".
+Words are lower-case lemmas, compounds separated by spaces ("fire hydrant"). A compound that WordNet does not list has the senses
+of its last word. Parts of speech: "n", "v", "a".
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 
 TABLE = Path(__file__).parent / "data" / "wordnet.tsv.gz"
-# Things that a photograph shows; senses in other files (a "match" as an event of thought) come after them.
+# Lexicographer files of things visible in photographs; nouns use other senses only if they have none of these.
 PHYSICAL = frozenset({"noun.animal", "noun.artifact", "noun.body", "noun.food", "noun.location", "noun.object", "noun.person",
                       "noun.phenomenon", "noun.plant", "noun.shape", "noun.substance", "noun.group", "noun.Tops"})
 
-# What WordNet 3.0 lacks or splits too finely for photographs. The words of a set count as synonyms; behind ">", the first word
-# with each of the others, but not those among themselves.
+# Words that WordNet 3.0 lacks or separates too finely for photographs. The words of a set count as synonyms; in a set that starts
+# with ">", only the first word and each of the others do.
 _CLOSE: dict[str, tuple[str, ...]] = {
     "n": (
         "tv television telly|tv set|television set|flat screen",
@@ -100,10 +100,10 @@ _CLOSE: dict[str, tuple[str, ...]] = {
 
 
 class Lexicon:
-    """Senses, and what lies above, beside and against them. Read-only; one copy a process is enough (`lexicon()`)."""
+    """Senses with their hypernyms, synonyms and antonyms. Read-only; share one instance per process (`lexicon()`)."""
 
     def __init__(self, path: Path = TABLE):
-        """Raises FileNotFoundError when the table is not there."""
+        """Loads the table. Raises FileNotFoundError if it does not exist."""
         self.fingerprint = sha256(path.read_bytes()).hexdigest()[:32]
         self._hypernyms: dict[str, tuple[str, ...]] = {}
         self._antonyms: dict[str, tuple[str, ...]] = {}
@@ -138,12 +138,11 @@ class Lexicon:
         self._common_cache: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def knows(self, word: str, pos: str = "n") -> bool:
-        """Whether the word, or the last word of a compound, has senses in one of the parts of speech ("nva" for any)."""
+        """Whether the word, or a compound's last word, has senses in any of the parts of speech ("nva": all)."""
         return any(self.senses(word, one) for one in pos)
 
     def senses(self, word: str, pos: str = "n") -> tuple[str, ...]:
-        """Synset keys of a word, commonest first; for nouns, senses of things one can see come first, and alone if there are
-        any."""
+        """Synset keys of a word, most frequent first; for nouns that have senses of visible things, only those."""
         found = self._senses.get((pos, word))
         if found is None and " " in word:
             found = self._senses.get((pos, word.rsplit(" ", 1)[1]))
@@ -160,7 +159,7 @@ class Lexicon:
         return self._lexnames[found[0]] if found else ""
 
     def ancestors(self, key: str) -> dict[str, int]:
-        """Hypernyms of a synset, itself included, with their distance from it."""
+        """The hypernyms of a synset and itself, with their distances."""
         found = self._ancestors.get(key)
         if found is None:
             found, edge, distance = {key: 0}, [key], 0
@@ -172,13 +171,13 @@ class Lexicon:
         return found
 
     def common(self, word: str, pos: str) -> tuple[str, ...]:
-        """Senses that matter for guards: the first three, and the others that text has at least once in ten."""
+        """Senses relevant to guards: the first three, and others with more than a tenth of the word's occurrences."""
         cached = self._common_cache.get((word, pos))
         if cached is None:
             counts = self._counts.get((pos, word), {})
             total = sum(counts.values()) or 1
             cached = self._common_cache[word, pos] = tuple(
-                key for place, key in enumerate(self.senses(word, pos)) if place < 3 or counts.get(key, 0) / total > 0.1)
+                key for rank, key in enumerate(self.senses(word, pos)) if rank < 3 or counts.get(key, 0) / total > 0.1)
         return cached
 
     def close(self, a: str, b: str, pos: str = "n") -> bool:
@@ -192,7 +191,7 @@ class Lexicon:
         return one == other or other in self._close.get((pos, one), ())
 
     def synonyms(self, a: str, b: str, pos: str = "n") -> bool:
-        """Whether two words share a synset, or nearly mean the same."""
+        """Whether two words share a synset or are near-synonyms."""
         if a == b or self.close(a, b, pos):
             return True
         if set(self.common(a, pos)) & set(self.common(b, pos)):
@@ -203,18 +202,17 @@ class Lexicon:
         return False
 
     def hypernym(self, above: str, below: str, pos: str = "n") -> bool:
-        """Whether what `below` names is also an `above` (a dog is an animal): `above` in a common sense is over `below` in
-        one."""
+        """Whether a `below` may also be an `above` (a dog is an animal): one of their common senses is a hypernym of the other's."""
         upper = set(self.common(above, pos))
         return any(not upper.isdisjoint(self.ancestors(key)) for key in self.common(below, pos))
 
     def is_a(self, below: str, above: str, pos: str = "n") -> bool:
-        """Whether WordNet alone, in the commonest senses, calls every `below` an `above`: the same synset or one over it."""
+        """Whether every `below` is an `above` by WordNet alone, in the most frequent senses: the same synset or a hypernym."""
         upper = self.senses(above, pos)[:2]
         return below == above or any(key in self.ancestors(own) for own in self.senses(below, pos)[:1] for key in upper)
 
     def antonyms(self, a: str, b: str, pos: str = "a") -> bool:
-        """Whether the words are opposites, for adjectives also by way of their clusters."""
+        """Whether the words are antonyms; adjectives also indirectly, through their clusters."""
         theirs = set(self.senses(b, pos))
         for key in self.senses(a, pos):
             against = self._antonyms[key]
@@ -223,7 +221,7 @@ class Lexicon:
         return False
 
     def similarity(self, a: str, b: str, pos: str = "n") -> float:
-        """Wu and Palmer's (1994) similarity of the first senses, 0 to 1: 2 d(common) / (d(a) + d(b)), depths from the root."""
+        """Wu-Palmer similarity (1994) of the first two senses, 0 to 1: 2 d(common) / (d(a) + d(b)), d being the depth from the root."""
         ours, theirs = self.senses(a, pos)[:2], self.senses(b, pos)[:2]
         best = 0.0
         for one in ours:
@@ -238,19 +236,19 @@ class Lexicon:
         return best
 
     def co_hyponyms(self, word: str, pos: str = "n") -> set[str]:
-        """Words that share a direct hypernym with the word's first sense, without its synonyms."""
+        """Words that share a direct hypernym with the word's first sense, except its synonyms."""
         found = self.senses(word, pos)[:1]
         above = {upper for key in found for upper in self._hypernyms[key]}
         beside = {key for key, uppers in self._hypernyms.items() if not above.isdisjoint(uppers)} - set(found)
         return {lemma for key in beside for lemma in self._members.get(key, ())} - {word}
 
     def all_synonyms(self, word: str, pos: str = "n") -> set[str]:
-        """Every word that shares a common sense with this one or is in its sets of look-alikes."""
+        """All words that share a common sense or a set of look-alikes with this one."""
         found = {lemma for key in self.common(word, pos) for lemma in self._members.get(key, ())}
         return (found | self._close.get((pos, word), frozenset())) - {word}
 
     def all_hypernyms(self, words: Iterable[str], pos: str = "n") -> set[str]:
-        """Every word above these in their common senses, four steps at most."""
+        """All hypernyms of these words in their common senses, up to four steps."""
         found: set[str] = set()
         for word in words:
             for key in self.common(word, pos):
@@ -262,5 +260,5 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """The lexicon of this process."""
+    """The lexicon, loaded once per process."""
     return Lexicon()

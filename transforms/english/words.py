@@ -1,4 +1,4 @@
-"""Closed lists of words that the rules ask for."""
+"""Closed word lists for the rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUMBERS: dict[str, int] = {
 }  # fmt: skip
 VAGUE_COUNTS = frozenset({"several", "many", "few", "some", "numerous", "multiple", "various"})
 
-# "A group of people": the people are the object, the measure says how they come. Value: the count that it states, 0 for none.
+# "A group of people": the people are the object, "group" is the measure. Value: the count that the measure states, 0 for none.
 MEASURES: dict[str, int] = {
     "group": 0, "bunch": 0, "piece": 0, "slice": 0, "couple": 2, "pair": 2, "row": 0, "pile": 0, "stack": 0, "lot": 0,
     "variety": 0, "number": 0, "herd": 0, "flock": 0, "crowd": 0, "set": 0, "kind": 0, "type": 0, "sort": 0,
@@ -22,12 +22,12 @@ MEASURES: dict[str, int] = {
     "hundred": 0,
 }  # fmt: skip
 
-# Nouns that only say where: "on the side of the road" is one relation.
+# Nouns that only give a location: "on the side of the road" is one relation.
 PLACES = frozenset({
     "side", "top", "front", "middle", "edge", "end", "bottom", "corner", "back", "left", "right", "center", "centre", "rear",
     "base", "foot", "inside", "outside", "background", "foreground", "rim", "tip", "midst", "half", "portion",
 })  # fmt: skip
-# Photographs' own places: no things of the scene.
+# Nouns for the picture itself, which is not an object in the scene.
 FRAMES = frozenset({"photo", "picture", "image", "photograph", "view", "shot", "close", "closeup", "scene"})
 
 COPULAS = frozenset({"be", "look", "seem", "appear", "become", "remain", "stay", "get"})
@@ -49,7 +49,7 @@ COLOURS = frozenset({"red", "blue", "green", "yellow", "orange", "purple", "pink
                      "beige", "blond", "blonde", "turquoise", "violet", "maroon", "gold", "silver", "cream", "haired", "teal",
                      "golden"})
 SHADES = frozenset({"dark", "light", "bright", "pale", "deep", "off"})
-# Adjectives that name no visible property.
+# Adjectives that do not denote a visible property.
 EMPTY_ADJECTIVES = frozenset({"other", "same", "such", "own", "many", "several", "few", "more", "various", "different",
 "numerous",
                               "multiple", "another", "next", "single", "most", "much", "double", "certain", "main"})

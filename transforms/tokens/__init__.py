@@ -1,1 +1,1 @@
-"""Tokens: the corpus' tokenizer, and the ids of all of its texts."""
+"""The corpus' tokenizer and the token ids of all its texts."""

@@ -1,4 +1,4 @@
-"""Examples, sentences and images as the rows that training reads."""
+"""Converts examples, sentences and images to rows for training."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from transforms.core.stage import Task
 
 @dataclass(frozen=True)
 class ImageRows:
-    """The images of one partition: `table` (schema IMAGE_INDEX), row for row as `ids`."""
+    """The images of one partition: `table` (schema IMAGE_INDEX), one row per id in `ids`."""
 
     ids: pa.Array
     table: pa.Table
 
     @classmethod
     def of(cls, task: Task, source: str, regions: str | None) -> ImageRows:
-        """The images of a stage, with their rows in the `regions` of another, in the order of `images`."""
+        """The images of stage `source` in the order of `images`, with their rows in the `regions` of another stage."""
         images = task.read(source, "images")
         ids = _whole(images["image_id"])
-        places = placements(ids.to_pylist())
-        keys = [content_key(digest, place) for digest, place in zip(images["sha256"].to_pylist(), places.tolist(), strict=True)]
+        hashes = placements(ids.to_pylist())
+        keys = [content_key(digest, own) for digest, own in zip(images["sha256"].to_pylist(), hashes.tolist(), strict=True)]
         rows, counts = _region_rows(task, regions, ids) if regions else (pa.nulls(len(ids), pa.int64()), np.zeros(len(ids), np.int32))
-        return cls(ids, pa.Table.from_arrays([pa.array(places), pa.array(keys, pa.int64()), rows, pa.array(counts)], schema=IMAGE_INDEX))
+        return cls(ids, pa.Table.from_arrays([pa.array(hashes), pa.array(keys, pa.int64()), rows, pa.array(counts)], schema=IMAGE_INDEX))
 
     def with_regions(self) -> pa.Table:
-        """The rows of images whose regions were extracted, in the order of the `regions` table."""
+        """The rows of the images that have regions, in the order of the `regions` table."""
         return self.table.filter(pc.is_valid(self.table["region_row"])).sort_by("region_row")
 
     def at(self, image_ids: pa.Array) -> pa.Table:
-        """The rows of these images, n of them. Raises KeyError when one is not in the partition."""
+        """The rows of n images. Raises KeyError if one is not in the partition."""
         rows = pc.index_in(image_ids, value_set=self.ids)
         if rows.null_count:
             raise KeyError("an example's image is not in its partition")
@@ -46,7 +46,7 @@ class ImageRows:
 
 
 def _region_rows(task: Task, stage: str, image_ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """The row of each image in the partition's `regions`, int64 with nulls, and how many it has, int32."""
+    """The row of each image in the partition's `regions`, int64 with nulls, and its number of regions, int32."""
     with task.open(stage, "regions") as file:
         held = file.read(["image_id", "boxes"])
     rows = pc.index_in(image_ids, value_set=_whole(held["image_id"])).cast(pa.int64())
@@ -55,7 +55,7 @@ def _region_rows(task: Task, stage: str, image_ids: pa.Array) -> tuple[pa.Array,
 
 
 def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """`tokens` and `pair_index` of n examples. Raises ValueError when a negative is of a kind that `NEGATIVE_KINDS` lacks."""
+    """`tokens` and `pair_index` of n examples. Raises ValueError if a negative's kind is not in `NEGATIVE_KINDS`."""
     positives, negatives = examples["positives"], examples["negatives"]
     own, good, bad = examples["caption"], pc.struct_field(positives.flatten(), "text"), pc.struct_field(negatives.flatten(), "text")
     texts = Encoded(pa.concat_arrays([own, good, bad]), tokenizer)
@@ -86,7 +86,7 @@ def text_rows(texts: pa.RecordBatch, tokenizer: Tokenizer) -> tuple[pa.RecordBat
 
 
 class Encoded:
-    """n texts, each distinct one tokenised once. keys: int64 [n], those of `text_key`."""
+    """n texts, each distinct text tokenised once. keys: int64 [n], from `text_key`."""
 
     def __init__(self, texts: pa.Array, tokenizer: Tokenizer):
         coded = texts.dictionary_encode()
@@ -96,7 +96,7 @@ class Encoded:
         self.keys = pa.array(np.array([text_key(text) for text in distinct], np.int64)[self._codes])
 
     def ids(self, start: int, end: int) -> pa.ListArray:
-        """Ids of texts `start` to `end`, a list a text."""
+        """The ids of texts `start` to `end`, one list per text."""
         rows = [self._rows[code] for code in self._codes[start:end]]
         return _lists(rows)
 
@@ -115,7 +115,7 @@ def _kinds(kinds: pa.Array) -> pa.Array:
 
 
 def _regrouped(lists: pa.ListArray, values: pa.Array) -> pa.ListArray:
-    """The lists with other values, one for each of theirs."""
+    """The lists with their values replaced one for one."""
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), values)
 
@@ -126,7 +126,7 @@ def _batch(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array of a column of any number of chunks."""
+    """A column with any number of chunks as a single array."""
     if isinstance(column, pa.Array):
         return column
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,4 +1,4 @@
-"""The settings of the tokenizer."""
+"""Settings of the tokenizer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from transforms.core.params import Params
 
 
 class TokenSettings(Params):
-    """Which tokenizer a corpus has.
+    """The choice of a corpus' tokenizer.
 
-    Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
+    Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
     """
 
     kind: Literal["sentencepiece", "byte_bpe", "wordpiece"] = Field(
@@ -32,8 +32,8 @@ class TokenSettings(Params):
         needed = {"byte_bpe": ("vocabulary", "merges"), "wordpiece": ("vocabulary",), "sentencepiece": ()}[self.kind]
         for name in needed:
             if getattr(self, name) is None:
-                raise ValueError(f"{self.kind} requires {name}, the path of a file")
+                raise ValueError(f"{self.kind} requires {name}, a file path")
         for name in ("merges", "order"):
             if self.kind != "byte_bpe" and getattr(self, name) is not None:
-                raise ValueError(f"{name} belongs to byte_bpe, not to {self.kind}")
+                raise ValueError(f"{name} applies only to byte_bpe, not to {self.kind}")
         return self

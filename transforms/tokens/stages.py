@@ -1,7 +1,7 @@
-"""Tokens as stages: the tokenizer, trained or taken, then the ids of every text.
+"""The token stages: first the tokenizer, trained or published, then the ids of all texts.
 
-    tokenizer   corpus-wide  a seeded sample of captions and sentences; SentencePiece trained on it, or a published vocabulary
-    tokens      row-local    ids of captions, positives, negatives and sentences, and where their images and matches lie
+    tokenizer   corpus-wide  SentencePiece trained on a seeded sample of captions and sentences, or a published vocabulary
+    tokens      row-local    ids of captions, positives, negatives and sentences, with the locations of their images and matches
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("text", pa.str
 
 
 class MakeTokenizer(SummaryStage[TokenSettings]):
-    """Writes the `tokenizer`: of the sampled rows, those with the lowest hash of seed and id, or out of published files.
+    """Writes the `tokenizer`: trained on the rows with the lowest hashes of seed and id, or made from published files.
 
-    Raises ValueError when a file is missing, damaged or lacks special tokens.
+    Raises ValueError if a file is missing, damaged or lacks special tokens.
     """
 
     name = "tokenizer"
@@ -42,7 +42,7 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
 
     @cached_property
     def held(self) -> dict[str, bytes]:
-        """The published files by name, empty where there are none; they travel with the stage."""
+        """The published files by name, empty if none; pickled with the stage."""
         held = dict(sorted(read_vocabulary(self.params).items()))
         if held:
             try:
@@ -53,18 +53,18 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
 
     @property
     def reads(self) -> Sequence[Input]:
-        """All captions and sentences; nothing where the vocabulary is a published one."""
+        """All captions and sentences; nothing for a published vocabulary."""
         return () if self.held else (Input("pairs", "pairs", "corpus"), Input("texts", "texts", "corpus", optional=True))
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The files' content, or what training is told."""
+        """The files' content, or the training parameters."""
         if self.held:
             return {name: sha256(data).hexdigest() for name, data in self.held.items()}
         return {"size": self.params.size, "sample": self.params.sample, "coverage": self.params.coverage}
 
     def summarise(self, task: Task) -> pa.Table:
-        """The rows of one partition that the sample of the corpus may hold."""
+        """One partition's candidates for the sample of the corpus."""
         columns = [("pairs", "pair_id", "caption"), *([("texts", "text_id", "text")] if self.has("texts") else [])]
         found = _SAMPLE.empty_table()
         for table, row_id, text in columns if not self.held else ():
@@ -76,13 +76,13 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
         return found
 
     def combine(self, summaries: Sequence[pa.Table]) -> pa.Table:
-        """The rows with the lowest hashes, in that order."""
+        """The rows with the lowest hashes, in ascending order."""
         both = pa.concat_tables(summaries)
         order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
         return both.take(order[:self.params.sample]).combine_chunks()
 
     def process(self, task: Task, payload: Any) -> None:
-        """Trains, where there are no files, and writes."""
+        """Trains the tokenizer unless files are given, and writes it."""
         held = self.held
         if not held:
             texts = payload["text"].to_pylist()
@@ -95,25 +95,25 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
 
 
 class Tokenise(Stage[TokenSettings]):
-    """Writes `tokens` for the examples, `text_tokens` for the sentences, and an index of these and of the images without captions."""
+    """Writes `tokens` for the examples, `text_tokens` for the sentences, and indices of both and of the images without captions."""
 
     name = "tokens"
     main_table = "tokens"
     depends_on = ()
-    # Images and regions: what tells copies of an image, and how many regions it has.
+    # Images and regions: the hashes that identify copies of an image, and its number of regions.
     reads = (Input("tokenizer", "tokenizer", "corpus"), Input("examples", "examples"), Input("pairs", "images"),
              Input("texts", "texts", optional=True), Input("regions", "regions", optional=True),
              Input("image_regions", "regions", optional=True), Input("images", "images", optional=True))
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
-        """Tokens, and what there is beside pairs."""
+        """Tokens, and the tables of the sentences and images without captions if the corpus has them."""
         return {"tokens": TOKENS, "pair_index": PAIR_INDEX,
                 **({"text_tokens": TEXT_TOKENS, "text_index": TEXT_INDEX} if self.has("texts") else {}),
                 **({"image_index": IMAGE_INDEX} if self.has("image_regions") else {})}
 
     def process(self, task: Task, payload: Any) -> None:
-        """Makes one partition, a batch of rows at a time."""
+        """Processes one partition, a batch of rows at a time."""
         tokenizer = _tokenizer(task.corpus)
         images = ImageRows.of(task, "pairs", "regions" if self.has("regions") else None)
         for batch in _batches(task, "examples", "examples"):
@@ -134,7 +134,7 @@ class Tokenise(Stage[TokenSettings]):
 
 
 def _draw(seed: int, row_id: str) -> int:
-    """A hash of seed and id: the rows with the lowest ones are the sample."""
+    """A hash of seed and id; the rows with the lowest hashes form the sample."""
     return int.from_bytes(blake2b(f"{seed}\0tokenizer\0{row_id}".encode(), digest_size=8).digest(), "big")
 
 
@@ -144,15 +144,15 @@ def _batches(task: Task, stage: str, table: str) -> Iterator[pa.RecordBatch]:
 
 
 def _tokenizer(corpus: Corpus) -> Tokenizer:
-    """The corpus' tokenizer, once a process."""
+    """The corpus' tokenizer, loaded once per process."""
     manifest = corpus.manifest("tokenizer")
     if manifest is None:
-        raise CorpusError(f"{corpus.url}: stage tokenizer is not there")
+        raise CorpusError(f"{corpus.url}: stage tokenizer not found")
     return _tokenizer_at(corpus, manifest.contents["tokenizer"])
 
 
 @lru_cache(maxsize=1)
 def _tokenizer_at(corpus: Corpus, content: str) -> Tokenizer:
-    """`content`: a hash of the files, so that a later run in this process does not see an earlier one's."""
+    """`content`: a hash of the files, so a later run in this process does not see an earlier run's tokenizer."""
     with corpus.open("tokenizer", "tokenizer", WHOLE, TOKENIZER) as file:
         return Tokenizer.of(file.read())

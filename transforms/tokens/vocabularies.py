@@ -1,4 +1,4 @@
-"""The files of a tokenizer: trained on a sample, or taken from published vocabularies."""
+"""Tokenizer files: trained on a sample, or read from published vocabularies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from schemas import files
 from schemas.tokenizer import SPECIAL
 from transforms.tokens.settings import TokenSettings
 
-_FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]  # what fairseq puts before a dictionary's lines; <mask> follows them
-_LONGEST = 1 << 16  # bytes of a text that SentencePiece still takes
+_FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the dictionary's lines, and <mask> after them
+_LONGEST = 1 << 16  # maximum bytes per text that SentencePiece accepts
 
 
 def read_vocabulary(settings: TokenSettings) -> dict[str, bytes]:
-    """The files of a published vocabulary, by the names that `schemas.tokenizer.Tokenizer` knows; none when one is to be trained.
+    """The files of a published vocabulary, by the names that `schemas.tokenizer.Tokenizer` expects; empty if one is to be trained.
 
-    Raises ValueError, naming the file, when one is absent or not what it should be.
+    Raises ValueError, naming the file, if one is missing or malformed.
     """
     if settings.vocabulary is None:
         return {}
@@ -30,8 +30,8 @@ def read_vocabulary(settings: TokenSettings) -> dict[str, bytes]:
     if settings.order:
         vocabulary = _renumbered(vocabulary, _read(settings.order).decode("utf-8", "replace").splitlines(), settings.order)
     elif not any(name in vocabulary for name in SPECIAL["cls"]):
-        raise ValueError(f"{settings.vocabulary} has no special tokens: name RoBERTa's vocab.json, or, as order, the file that numbers "
-                         "the pieces anew (fairseq's dict.txt, UNIMO's vocab.txt)")
+        raise ValueError(f"{settings.vocabulary} has no special tokens: use RoBERTa's vocab.json, or set order to the file that "
+                         "renumbers the pieces (fairseq's dict.txt, UNIMO's vocab.txt)")
     return {"vocab.json": json.dumps(vocabulary, ensure_ascii=True).encode(), "merges.txt": _read(settings.merges)}
 
 
@@ -49,15 +49,15 @@ def _json(url: str) -> dict[str, int]:
     except ValueError as error:
         raise ValueError(f"{url} is not valid JSON: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(number, int) for number in found.values()):
-        raise ValueError(f"{url} must hold a JSON object of pieces and their numbers")
+        raise ValueError(f"{url} must contain a JSON object that maps pieces to numbers")
     return found
 
 
 def _renumbered(vocabulary: dict[str, int], lines: list[str], where: str) -> dict[str, int]:
-    """The pieces in the order of `lines`: a number of `vocabulary`, or a piece of its own, first on each line.
+    """The pieces in the order of `lines`, each starting with a number from `vocabulary` or a piece of its own.
 
-    UNIMO's file names the special tokens itself; fairseq's dictionary has a count behind each piece, and they go without saying.
-    Raises ValueError when a piece comes twice.
+    UNIMO's file lists the special tokens; fairseq's dictionary has a count after each piece and implies them.
+    Raises ValueError if a piece is duplicated.
     """
     piece_of = {str(number): piece for piece, number in vocabulary.items()}
     names = [line.split()[0] for line in lines if line.split()]
@@ -65,16 +65,16 @@ def _renumbered(vocabulary: dict[str, int], lines: list[str], where: str) -> dic
         names = [*_FAIRSEQ, *names, "<mask>"]
     found = {piece_of.get(name, name): number for number, name in enumerate(names)}
     if len(found) != len(names):
-        raise ValueError(f"{where}: a piece comes twice")
+        raise ValueError(f"{where}: duplicate piece")
     return found
 
 
 def train_sentencepiece(texts: Iterable[str], size: int, coverage: float = 1.0) -> bytes:
-    """A SentencePiece unigram model of `size` pieces at most, for the share `coverage` of all characters.
+    """A SentencePiece unigram model with at most `size` pieces, covering the share `coverage` of all characters.
 
-    It is trained on one thread, so that the same texts give the same bytes.
+    Trained on a single thread, so the same texts give the same bytes.
 
-    Raises ValueError when the texts are too few to find any pieces in.
+    Raises ValueError if there are too few texts to train on.
     """
     import sentencepiece
 

@@ -1,4 +1,4 @@
-"""What is no caption, case and punctuation, how far texts differ, what keeps a caption true, and the choice among candidates."""
+"""Non-captions, case and punctuation, differences between texts, truth of paraphrases, and the choice among candidates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("sentence_transformers", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+pytest.importorskip("sentence_transformers", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
 
 from schemas.ids import counter_rng
 from schemas.rejects import Outcome, Reason
@@ -46,7 +46,7 @@ def coco(shared_data, count):
     ("Ein Mann mit einem Hund auf der Straße", "not English"), ("Un homme avec un chien dans la rue", "not English"),
     ("IMG_2034.jpg", "address"),
 ])
-def test_what_is_no_caption_is_told_from_captions(text, why):
+def test_non_captions_are_recognised(text, why):
     assert why in why_not_caption(text, 50)
 
 
@@ -58,16 +58,16 @@ def test_short_titles_are_captions(text):
     assert why_not_caption(text, 50) == ""
 
 
-def test_words_of_no_known_language_are_no_caption():
+def test_words_of_an_unknown_language_are_not_a_caption():
     assert "none of its 3 words is known" in why_not_caption("Perro corre playa", 50)
 
 
-def test_captions_of_other_languages_are_told_from_short_english_ones(shared_data):
-    told = {}
+def test_captions_in_other_languages_are_distinguished_from_short_english_ones(shared_data):
+    foreign = {}
     for language in ("de", "fr", "en"):
         texts = (shared_data / "multi30k" / f"val.{language}").read_text(encoding="utf-8").splitlines()
-        told[language] = sum("not English" in why_not_caption(text, 60) for text in texts) / len(texts)
-    assert told["de"] > 0.97 and told["fr"] > 0.97 and told["en"] == 0
+        foreign[language] = sum("not English" in why_not_caption(text, 60) for text in texts) / len(texts)
+    assert foreign["de"] > 0.97 and foreign["fr"] > 0.97 and foreign["en"] == 0
     short = [" ".join(caption.split()[:2 + at % 4]) for at, caption in enumerate(coco(shared_data, 3000))]
     assert not [text for text in short if "confidence" in why_not_caption(text, 60)]
 
@@ -87,13 +87,13 @@ def test_real_captions_are_captions(shared_data):
     ("A boy 's ball , red .", "A boy 's ball , red.", "A boy 's ball , red .", "A boy's ball, red."),
     ("two dogs run...", "Two dogs run.", "Two dogs are running.", "two dogs are running..."),
 ])
-def test_captions_keep_their_dress(caption, sent, back, dressed):
+def test_captions_keep_their_style(caption, sent, back, dressed):
     assert prepared(caption) == sent
     assert restored(back, caption) == dressed
 
 
 @given(WORDS.filter(bool), st.sampled_from(["", ".", " .", "!", "..."]), st.booleans())
-def test_dress_is_put_on_and_off_without_loss(words, end, capital):
+def test_style_round_trips_without_loss(words, end, capital):
     caption = " ".join(words) + end
     caption = caption[0].upper() + caption[1:] if capital else caption
     sent = prepared(caption)
@@ -149,7 +149,7 @@ def test_good_english_is_not_garbled(text):
     assert garbled(text) == ""
 
 
-def test_a_captions_own_nonsense_hides_no_other():
+def test_a_captions_own_defect_does_not_hide_another():
     assert garbled("a dog dog", "the dog dog") == ""
     assert garbled("a dog dog on an car", "the dog dog on a car") == "an car"
 
@@ -256,34 +256,34 @@ OTHER = [
 ]
 
 
-def verdict(said, now):
+def verdict(caption, paraphrase):
     parser = caption_parser("embedded")
-    one, other = (Reading.of(document) for document in parser.documents([said, now]))
-    found = words_differ(words_of(said), words_of(now)) or graphs_differ(one, other)
-    assert found or thing_lost(one, words_of(now)) is None
+    one, other = (Reading.of(document) for document in parser.documents([caption, paraphrase]))
+    found = words_differ(words_of(caption), words_of(paraphrase)) or graphs_differ(one, other)
+    assert found or thing_lost(one, words_of(paraphrase)) is None
     return found
 
 
-@pytest.mark.parametrize(("said", "now"), SAME)
-def test_what_says_the_same_passes(said, now):
-    assert verdict(said, now) is None
+@pytest.mark.parametrize(("caption", "paraphrase"), SAME)
+def test_faithful_paraphrases_pass(caption, paraphrase):
+    assert verdict(caption, paraphrase) is None
 
 
-@pytest.mark.parametrize(("said", "now", "reason"), OTHER)
-def test_what_says_something_else_is_refused(said, now, reason):
-    found = verdict(said, now)
-    assert found and found[0] == (reason or found[0])  # None: what it is laid to depends on the parse
+@pytest.mark.parametrize(("caption", "paraphrase", "reason"), OTHER)
+def test_unfaithful_paraphrases_are_refused(caption, paraphrase, reason):
+    found = verdict(caption, paraphrase)
+    assert found and found[0] == (reason or found[0])  # None: the reason depends on the parse
 
 
-def test_every_real_caption_says_what_it_says(shared_data):
+def test_every_real_caption_is_its_own_paraphrase(shared_data):
     captions = coco(shared_data, 1500)
     for caption, document in zip(captions, caption_parser("embedded").documents(captions), strict=True):
         reading = Reading.of(document)
         assert words_differ(words_of(caption), words_of(caption)) is None and graphs_differ(reading, reading) is None
 
 
-def test_a_look_at_the_words_takes_nothing_for_lost_that_the_graphs_find(shared_data):
-    """On translations of real captions; and what it takes for lost is most of what is wrong with them."""
+def test_things_lost_by_words_are_also_lost_by_graphs(shared_data):
+    """On translations of real captions, most of whose defects it finds."""
     parser, captions = caption_parser("embedded"), sorted({prepared(caption) for caption in coco(shared_data, 60)})
     pairs = sorted({(caption, one.text) for caption, own in back_translate(captions, BackTranslationSettings(), 0).items()
                     for one in own.candidates})
@@ -295,16 +295,16 @@ def test_a_look_at_the_words_takes_nothing_for_lost_that_the_graphs_find(shared_
     assert len(lost) > 0.6 * len(differ)
 
 
-def test_lists_of_many_like_things_take_no_time():
-    """Assignments grow with the factorial: 14 men for 13 and a woman."""
-    said, now = (", ".join(["a man"] * 13 + [last]) + " stand here." for last in ("a woman", "a man"))
+def test_lists_of_many_similar_things_are_fast():
+    """The number of assignments is factorial: 14 men for 13 and a woman."""
+    caption, paraphrase = (", ".join(["a man"] * 13 + [last]) + " stand here." for last in ("a woman", "a man"))
     start = time.process_time()
-    assert verdict(said, now)
+    assert verdict(caption, paraphrase)
     assert time.process_time() - start < 20
 
 
 def test_hard_negatives_of_real_captions_are_refused(shared_data):
-    """What the swaps make false on purpose, in one small place, must never pass for a paraphrase."""
+    """Swaps, which make a caption false on purpose in one detail, must never pass as paraphrases."""
     parser, captions = caption_parser("embedded"), coco(shared_data, 1500)
     graphs, how = parser.parse(captions), SwapSettings(per_kind=1)
     index = Index(prune(summarise([str(at) for at in range(len(captions))], captions, graphs), 3, 4000), lexicon())
@@ -326,7 +326,7 @@ RETURNED = ["Two dogs run on the beach.", "two dogs are running on the beach", "
 
 
 def chosen(returned, **changes):
-    candidates = [Candidate(text, place % 2, place // 2) for place, text in enumerate(returned)]
+    candidates = [Candidate(text, index % 2, index // 2) for index, text in enumerate(returned)]
     how = BackTranslationSettings(**changes)
     return choose({CAPTION: candidates}, caption_parser("embedded"), sentence_encoder("embedded"), how)[CAPTION]
 
@@ -343,7 +343,7 @@ def test_every_candidate_is_kept_or_dropped_for_a_reason():
     assert all(one.similarity >= 0.75 and one.change >= 0.1 for one in found.positives)
 
 
-def test_thresholds_are_kept():
+def test_thresholds_are_respected():
     assert not chosen(RETURNED, min_similarity=1).positives
     assert {reason for reason, _ in chosen(RETURNED, min_similarity=1).refused} >= {Reason.DISSIMILAR}
     assert not chosen(RETURNED, min_change=1).positives
@@ -363,16 +363,16 @@ def test_the_choice_is_sound_in_any_order(returned):
     assert not {"Three dogs run on the beach.", "Two cats run on the beach."} & {one.text for one in found.positives}
 
 
-def test_a_text_that_the_parser_fails_on_costs_the_others_nothing():
+def test_a_parser_failure_does_not_affect_other_texts():
     class Fragile:
-        """The embedded parser, which breaks down at one text."""
+        """The embedded parser, failing on one text."""
 
         def documents(self, captions):
             if any("shore" in caption for caption in captions):
                 raise RuntimeError("out of order")
             return caption_parser("embedded").documents(captions)
 
-    candidates = [Candidate(text, 0, place) for place, text in enumerate(RETURNED)]
+    candidates = [Candidate(text, 0, index) for index, text in enumerate(RETURNED)]
     found = choose({CAPTION: candidates}, Fragile(), sentence_encoder("embedded"), BackTranslationSettings())[CAPTION]
     whole = chosen(RETURNED)
     assert len(found.failures) == 1 and "out of order" in found.failures[0]
@@ -380,8 +380,8 @@ def test_a_text_that_the_parser_fails_on_costs_the_others_nothing():
 
 
 @pytest.mark.parametrize(("changes", "text"), [
-    ({"n_best": 9}, "n_best 9 is above beam 6"), ({"pivots": ["de", "de"]}, "'de' is named twice"), ({"pivots": []}, "at least 1"),
-    ({"pivot_texts": 5}, "pivot_texts 5 is above pivot_beam 4"), ({"temperature": 0}, "greater than 0"), ({"compute_type": "int4"}, "int8"),
+    ({"n_best": 9}, "n_best 9 exceeds beam 6"), ({"pivots": ["de", "de"]}, "duplicate pivot 'de'"), ({"pivots": []}, "at least 1"),
+    ({"pivot_texts": 5}, "pivot_texts 5 exceeds pivot_beam 4"), ({"temperature": 0}, "greater than 0"), ({"compute_type": "int4"}, "int8"),
 ])
 def test_wrong_settings_are_named(changes, text):
     with pytest.raises(ValueError, match=text):

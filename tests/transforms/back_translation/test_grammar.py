@@ -1,10 +1,10 @@
-"""Faults of grammar that paraphrases must not bring in."""
+"""Grammatical errors that paraphrases must not introduce."""
 
 from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("sentence_transformers", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+pytest.importorskip("sentence_transformers", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
 
 from schemas.rejects import Reason
 from tests.transforms.back_translation.test_choose import coco
@@ -56,14 +56,14 @@ def test_good_english_has_none(text: str) -> None:
 
 
 def test_real_captions_seldom_have_one(shared_data):
-    """Misspellings and names are most of it."""
+    """Most are misspellings and names."""
     captions = coco(shared_data, 3000)
     found = faults_of(*captions)
     assert sum(bool(one) for one in found) < 120
     assert sum(any(" " in fault for fault in one) for one in found) < 35
 
 
-def test_a_fault_drops_a_candidate_unless_its_caption_has_it():
+def test_an_error_drops_a_candidate_unless_its_caption_has_it():
     for caption, kept in (("Two boys are sitting on a bench.", False), ("Two boys is sitting on a bench.", True)):
         candidates = [Candidate("Two boys is sitting on the bench.", 0, 0), Candidate("Two boys sit on the bench.", 0, 1)]
         found = choose({caption: candidates}, caption_parser("embedded"), sentence_encoder("embedded", 1), BackTranslationSettings())[caption]

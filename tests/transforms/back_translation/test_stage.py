@@ -1,4 +1,4 @@
-"""Back-translation as a stage, through Beam, with the embedded translators on made scenes and on COCO's captions."""
+"""Back-translation as a stage, through Beam, with the embedded translators on synthetic scenes and COCO captions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ctranslate2", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
-pytest.importorskip("sentence_transformers", reason="back-translation needs its extra: pip install 'cmcl[translate]'")
+pytest.importorskip("ctranslate2", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
+pytest.importorskip("sentence_transformers", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
 
 from schemas.corpus import Corpus
 from schemas.tables import REWRITES
@@ -26,7 +26,7 @@ HOW = BackTranslationSettings()
 
 
 def pairs_of(captions):
-    """One image each."""
+    """One pair per image."""
     return given_pairs([(str(at), caption) for at, caption in enumerate(captions)], "given")
 
 
@@ -59,8 +59,8 @@ def test_one_and_four_workers_write_the_same_bytes(tmp_path, shared_data):
     assert one == four
 
 
-def test_the_number_of_partitions_changes_next_to_nothing(tmp_path, shared_data):
-    """Not nothing: batches are cut from partitions, and int8 arithmetic differs with the batch in a few texts of a thousand."""
+def test_the_number_of_partitions_changes_almost_nothing(tmp_path, shared_data):
+    """Almost: batches depend on partitions, and int8 results differ by batch in a few texts per thousand."""
     found = []
     for partitions in (1, 3):
         corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 150)), BackTranslate(HOW)],
@@ -92,7 +92,7 @@ def test_rewrites_are_sound(tmp_path):
         assert all(change(words_of(one), words_of(other)) >= 0.1 for at, one in enumerate(texts) for other in texts[:at])
 
 
-def test_the_books_hold_every_candidate(tmp_path, shared_data):
+def test_every_candidate_is_accounted_for(tmp_path, shared_data):
     corpus = run_stages(tmp_path, [pairs_of(coco(shared_data, 60)), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.rows_in == 60 and counts.rejected == counts.excluded == 0
@@ -100,7 +100,7 @@ def test_the_books_hold_every_candidate(tmp_path, shared_data):
     assert counts.dropped - counts.reasons["repeated_text"] == counts.rows_out.get("rejects", len(rows_of(corpus, "rejects")))
 
 
-def test_repeated_captions_are_translated_once_and_each_pair_gets_them(tmp_path):
+def test_repeated_captions_are_translated_once_for_all_their_pairs(tmp_path):
     captions = ("A man rides a horse on the beach.", "a man rides a horse on the beach", "A man rides a horse on the beach .", "A dog runs.")
     corpus = run_stages(tmp_path, [pairs_of(captions), BackTranslate(HOW)], partitions=1)
     numbers = corpus.manifest("back_translation").counts.numbers
@@ -114,21 +114,21 @@ def test_repeated_captions_are_translated_once_and_each_pair_gets_them(tmp_path)
     assert all(not text.endswith(".") and text[0].islower() for text in texts.get(captions[1], []))
 
 
-def test_what_is_no_caption_gets_a_reason_and_no_positives(tmp_path):
+def test_non_captions_get_a_reason_and_no_positives(tmp_path):
     odd = ("See https://example.org/a.jpg", "<b>A dog</b>", "A dog 🐶 runs", "word " * 60, "Ein Hund läuft mit einem Ball über die Wiese",
            "一只狗", "12345")
     corpus = run_stages(tmp_path, [pairs_of((*odd, "A dog runs on the beach.")), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.reasons["no_caption"] == counts.excluded == len(odd) and counts.rejected == 0
     captions = captions_of(corpus)
-    told = {captions[row["id"]] for row in rows_of(corpus, "rejects") if row["reason"] == "no_caption"}
-    assert told == {caption for caption in captions.values() if caption != "A dog runs on the beach."}
+    refused = {captions[row["id"]] for row in rows_of(corpus, "rejects") if row["reason"] == "no_caption"}
+    assert refused == {caption for caption in captions.values() if caption != "A dog runs on the beach."}
     assert {captions[row["pair_id"]] for row in rows_of(corpus)} <= {"A dog runs on the beach."}
 
 
-def test_an_engine_that_fails_on_one_sentence_loses_no_other(tmp_path, monkeypatch):
+def test_an_engine_failure_does_not_affect_other_sentences(tmp_path, monkeypatch):
     class Fragile:
-        """The real translator, which breaks down at one word."""
+        """The real translator, failing on one word."""
 
         def __init__(self, engine):
             self.engine, self.name, self.fingerprint = engine, engine.name, engine.fingerprint
@@ -153,7 +153,7 @@ def test_an_engine_that_fails_on_one_sentence_loses_no_other(tmp_path, monkeypat
     assert [row["id"] for row in failed] == [zebra] and "out of memory" in failed[0]["detail"] and "embedded:en-" in failed[0]["detail"]
 
 
-def test_samples_are_the_same_every_time(tmp_path, shared_data):
+def test_sampling_is_reproducible(tmp_path, shared_data):
     how = HOW.model_copy(update={"top_k": 6, "n_best": 4})
     stages = [pairs_of(coco(shared_data, 40)), BackTranslate(how)]
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -171,7 +171,7 @@ def test_missing_models_are_named_before_any_work():
         BackTranslate(HOW.model_copy(update={"encoder": "x"}))
 
 
-def test_the_stage_is_known_by_its_engines_and_settings():
+def test_the_stage_is_fingerprinted_by_its_engines_and_settings():
     one = BackTranslate(HOW).identity
     assert one == BackTranslate(BackTranslationSettings(**HOW.model_dump())).identity
     assert one != BackTranslate(HOW.model_copy(update={"min_similarity": 0.9})).identity

@@ -1,4 +1,4 @@
-"""One list of denials, however they are written."""
+"""Denials in all spellings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ AFFIRMED = ["A knot of rope", "A notebook on a nail", "A can of paint", "A nothi
 
 
 @pytest.mark.parametrize(("text", "at"), DENIED.items())
-def test_denials_are_found_however_they_are_written(text, at):
+def test_denials_are_found_in_any_spelling(text, at):
     assert first_denial(text) == at
     assert denials(text.lower().split()) >= 1
 
 
 @pytest.mark.parametrize("text", AFFIRMED)
-def test_what_only_looks_like_one_is_none(text):
+def test_lookalikes_are_not_denials(text):
     assert first_denial(text) == len(text) and denials(text.split()) == 0
 
 
-def test_parts_of_contractions_deny_as_spacy_cuts_them():
+def test_parts_of_contractions_deny_as_spacy_splits_them():
     assert all(map(is_denial, ("n't", "nt", "n’t", "not", "cannot", "isnt", "Without")))
     assert not any(map(is_denial, ("", "is", "t", "note", "ant")))

@@ -1,4 +1,4 @@
-"""Plurals, verb forms, articles and lemmas, of the irregular words of captions above all."""
+"""Plurals, verb forms, articles and lemmas, mainly of irregular words in captions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ passer-by:passers-by mother-in-law:mothers-in-law runner-up:runners-up merry-go-
 """.split())
 COMPOUNDS = {"MP3 player": "MP3 players", "fire hydrant": "fire hydrants", "teddy bear": "teddy bears", "wine glass": "wine glasses",
              "book shelf": "book shelves", "bird of prey": "birds of prey", "street sign": "street signs"}
-# Already plural, never singular, or a mass.
+# Already plural, plural only, or mass nouns.
 SAME = """
 skis glasses sunglasses scissors pants jeans trousers shorts leggings goggles binoculars pajamas clothes stairs headphones men children people
 police cattle leaves teeth geese wolves knives dishes taxis series species sheep deer moose fish shrimp aircraft luggage furniture clothing
@@ -109,12 +109,12 @@ def test_articles(words: str, wanted: str) -> None:
     assert article(words) == wanted
 
 
-def test_the_lists_hold_two_hundred_irregular_words() -> None:
+def test_the_lists_contain_two_hundred_irregular_words() -> None:
     regular = re.compile(r"(\w+):\1s")
     assert sum(not regular.fullmatch(f"{noun}:{wanted}") for noun, wanted in PLURALS.items()) + len(VERBS) // 5 > 200
 
 
-def test_other_forms_are_known_too() -> None:
+def test_alternative_forms_are_known() -> None:
     assert {"lit", "lighted"} <= set(inflections("light", "VBD")) and inflections("be", "VBD") == ("was", "were")
     assert inflections("walk", "VB") == ("walk",) and INVARIANT == {plural(noun) for noun in INVARIANT}
 
@@ -132,7 +132,7 @@ def test_any_text_has_an_answer(text: str) -> None:
     assert article(text) in ("a", "an") and text in lemmas(text) and isinstance(plural(text), str)
 
 
-def test_articles_of_captions_are_those_that_people_write(shared_data: Path) -> None:
+def test_articles_agree_with_real_captions(shared_data: Path) -> None:
     notes = json.loads((shared_data / "coco_val2017" / "captions_val2017.json").read_text())["annotations"]
     texts = [note["caption"] for note in notes] + (shared_data / "multi30k" / "train.en").read_text().splitlines()
     written: dict[str, Counter[str]] = defaultdict(Counter)

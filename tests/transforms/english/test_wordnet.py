@@ -1,4 +1,4 @@
-"""The lexicon: what is a kind of what, and what excludes what."""
+"""The lexicon: hypernyms, synonyms and antonyms."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_words_that_may_replace_each_other(one: str, other: str) -> None:
     assert words.similarity(one, other) > 0.4
 
 
-def test_antonyms_go_by_clusters() -> None:
+def test_antonyms_follow_clusters() -> None:
     words = lexicon()
     assert words.antonyms("small", "large") and words.antonyms("wet", "dry") and words.antonyms("tiny", "huge")
     assert not words.antonyms("red", "blue") and not words.antonyms("small", "wet")

@@ -1,4 +1,4 @@
-"""The stages `tokenizer` and `tokens`: what training reads is what the other tables say."""
+"""The stages `tokenizer` and `tokens`: training data agrees with the other tables."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TOKENS = {"tokens": {"size": 300, "sample": 150}, "swaps": {"per_kind": 2, "min_
 
 @pytest.fixture(scope="module")
 def corpus(scene_files, tmp_path_factory) -> Corpus:  # noqa: F811
-    pytest.importorskip("torch", reason="the embedded detector needs torch: pip install 'cmcl[regions]'")
-    place = tmp_path_factory.mktemp("tokens") / "c"
-    run(make_config(scene_files, place, regions={}, **TOKENS))
-    return open_corpus(str(place))[0]
+    pytest.importorskip("torch", reason="the embedded detector requires torch: pip install 'cmcl[regions]'")
+    folder = tmp_path_factory.mktemp("tokens") / "c"
+    run(make_config(scene_files, folder, regions={}, **TOKENS))
+    return open_corpus(str(folder))[0]
 
 
 def rows(corpus: Corpus, stage: str, table: str) -> list[dict]:
@@ -55,7 +55,7 @@ def test_the_ids_are_those_of_the_texts_row_for_row(corpus):
     assert {kind for row in rows(corpus, "tokens", "tokens") for kind in row["negative_kinds"]} >= {0, 1}
 
 
-def test_sentences_and_images_alone_have_their_tables(corpus):
+def test_sentences_and_images_without_captions_have_their_tables(corpus):
     tokenizer = Tokenizer.of(corpus.open("tokenizer", "tokenizer", WHOLE).read())
     found = zip(rows(corpus, "texts", "texts"), rows(corpus, "tokens", "text_tokens"), rows(corpus, "tokens", "text_index"), strict=True)
     for text, row, index in found:
@@ -77,7 +77,7 @@ def test_partitions_and_workers_change_no_byte_of_the_tokenizer(corpus, scene_fi
     assert verify(*open_corpus(corpus.url)) == []
 
 
-def test_the_sample_is_seeded_and_no_larger_than_it_may_be(corpus, scene_files, tmp_path):  # noqa: F811
+def test_the_sample_is_seeded_and_limited_in_size(corpus, scene_files, tmp_path):  # noqa: F811
     assert corpus.manifest("tokenizer").counts.numbers["texts_sampled"] == 150
     run(make_config(scene_files, tmp_path / "c", seed=5, tfidf=None, tokens=TOKENS["tokens"]))
     assert Corpus(str(tmp_path / "c"), 4).manifest("tokenizer").contents != corpus.manifest("tokenizer").contents
@@ -92,7 +92,7 @@ def test_combining_summaries_in_any_order_gives_the_sample(corpus):
     assert whole.num_rows == 40 and whole.equals(stage.combine([stage.combine(parts[2:]), *parts[1::-1]]))
 
 
-def test_a_change_of_the_tokenizer_reruns_it_and_the_tokens_alone(corpus, scene_files):  # noqa: F811
+def test_a_changed_tokenizer_reruns_only_it_and_the_tokens(corpus, scene_files):  # noqa: F811
     changed = make_config(scene_files, corpus.url, regions={}, **{**TOKENS, "tokens": {"size": 200, "sample": 150}})
     assert [state.stage.name for state in plan_of(changed)[1] if state.must_run] == ["tokenizer", "tokens"]
 

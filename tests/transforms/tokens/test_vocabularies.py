@@ -1,4 +1,4 @@
-"""Tokenizers: trained with the same bytes, or taken from published files and equal to what their authors' readers say."""
+"""Tokenizers: training gives the same bytes; published files give the same ids as the reference implementations."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_sentencepiece_gives_the_same_bytes_and_loses_no_caption(captions):
     assert all(row.dtype == np.int32 and row.min() > 2 for row in rows)
 
 
-def test_few_texts_give_fewer_pieces_and_none_an_error():
+def test_few_texts_give_fewer_pieces_and_no_text_an_error():
     assert Tokenizer({"sentencepiece.model": train_sentencepiece(["a dog runs", "a cat sits"], 8000)}).size < 100
     with pytest.raises(ValueError, match="SentencePiece cannot be trained"):
         train_sentencepiece([], 8000)
 
 
 def test_byte_level_bpe_has_the_ids_of_roberta(roberta, captions, tmp_path):
-    """UNIMO's three files, put in the order that they tell, against transformers' own reader of RoBERTa's two."""
+    """UNIMO's three files, ordered as they specify, compared with transformers' reader of RoBERTa's two."""
     from transformers import RobertaTokenizer
 
     held = read_vocabulary(roberta)
@@ -94,7 +94,7 @@ def test_no_text_is_read_as_a_special_token(roberta, captions, tmp_path):
         assert not special & {int(number) for row in tokenizer.encode(["<s> </s> <pad> <mask>", "[CLS] [SEP] [PAD] [MASK]"]) for number in row}
 
 
-def test_the_table_brings_the_same_tokenizer_back(roberta):
+def test_the_tokenizer_round_trips_through_the_table(roberta):
     tokenizer = Tokenizer(read_vocabulary(roberta))
     again = Tokenizer.of(tokenizer.table())
     assert again.sha256 == tokenizer.sha256 and again.pieces == tokenizer.pieces
@@ -114,7 +114,7 @@ def test_damaged_files_are_named(held, text):
 
 def test_wrong_settings_say_what_is_required(roberta, tmp_path):
     for settings, text in (({"kind": "byte_bpe"}, "byte_bpe requires vocabulary"), ({"kind": "wordpiece"}, "wordpiece requires vocabulary"),
-                           ({"merges": "m.txt"}, "merges belongs to byte_bpe")):
+                           ({"merges": "m.txt"}, "merges applies only to byte_bpe")):
         with pytest.raises(ValueError, match=text):
             TokenSettings(**settings)
     with pytest.raises(ValueError, match="has no special tokens"):

@@ -1,1 +1,1 @@
-"""Data of `transforms/english/wordnet.py`, the script that makes it, and its licence."""
+"""The data of `transforms/english/wordnet.py`, its licence and the script that generates it."""

@@ -1,15 +1,15 @@
-"""Makes `wordnet.tsv.gz`: the part of WordNet 3.0 that captions need.
+"""Generates `wordnet.tsv.gz`, the part of WordNet 3.0 that is relevant to captions.
 
     python -m transforms.english.data.make_lexicon WORDNET --words FILE ... [--out wordnet.tsv.gz]
 
-WORDNET is the folder of the database (Debian: `apt-get install wordnet-base`, then /usr/share/wordnet). Kept are the
-nouns, verbs and adjectives that WordNet saw in tagged text or that come up in the `--words` files (any text: captions,
-word lists), each with its first six senses; of the synsets above them only the chain. WordNet's licence stands beside the
+WORDNET is the folder of the database (Debian: `apt-get install wordnet-base`, then /usr/share/wordnet). The table contains the
+nouns, verbs and adjectives that have counts in WordNet's tagged texts or occur in the `--words` files (any text: captions,
+word lists), each with its first six senses, and the chains of their hypernyms without words. WordNet's licence is next to the
 table, in `LICENSE.wordnet`.
 
-One line a synset, tab-separated: part of speech (n, v, a); id; lexicographer file (such as noun.animal); hypernym ids;
-antonym ids (those of the cluster head, for an adjective without its own); ids of the adjective cluster; words, each
-`lemma:sense:count`, a blank written as "_".
+One line per synset, tab-separated: part of speech (n, v, a); id; lexicographer file (e.g. noun.animal); hypernym ids;
+antonym ids (the cluster head's, for an adjective without its own); ids of the adjective cluster; words as
+`lemma:sense:count`, with "_" for a space.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEXNAMES = (
 
 @dataclass
 class Synset:
-    """One line of WordNet's data files, ids being byte offsets."""
+    """One line of a WordNet data file; ids are byte offsets."""
 
     id: str
     lexname: str
@@ -55,9 +55,9 @@ def read_data(path: Path) -> Iterator[Synset]:
         count = int(parts[3], 16)
         words = [re.sub(r"\(.*\)$", "", word).lower() for word in parts[4:4 + 2 * count:2]]
         synset = Synset(parts[0], LEXNAMES[int(parts[1])], words)
-        place = 4 + 2 * count
-        for pointer in range(int(parts[place])):
-            kind, target = parts[place + 1 + 4 * pointer], parts[place + 2 + 4 * pointer]
+        start = 4 + 2 * count
+        for pointer in range(int(parts[start])):
+            kind, target = parts[start + 1 + 4 * pointer], parts[start + 2 + 4 * pointer]
             if kind in ("@", "@i"):
                 synset.hypernyms.append(target)
             elif kind == "!":
@@ -68,7 +68,7 @@ def read_data(path: Path) -> Iterator[Synset]:
 
 
 def wanted_words(paths: list[Path]) -> set[str]:
-    """Words and neighbouring pairs of words of text files, in lower case, pairs joined by "_"."""
+    """The words and word bigrams of text files, in lower case, bigrams joined by "_"."""
     found: set[str] = set()
     for path in paths:
         words = re.findall(r"[a-z]+|[^a-z ]", path.read_text(encoding="utf-8").lower())
