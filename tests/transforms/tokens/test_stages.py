@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+from model.data.loader import Batches
+from model.data.settings import DataSettings
 from pipelines.run import plan_of, run
 from pipelines.verify import verify
 from schemas import ids
@@ -69,10 +71,13 @@ def test_sentences_and_images_without_captions_have_their_tables(corpus):
 
 
 def test_partitions_and_workers_change_no_byte_of_the_tokenizer(corpus, scene_files, tmp_path):  # noqa: F811
-    found = set()
+    found, orders = set(), []
     for name, changes in (("a", {"partitions": 7}), ("b", {"partitions": 3, "workers": 2})):
         run(make_config(scene_files, tmp_path / name, tfidf={"k": 3}, tokens=TOKENS["tokens"], **changes))
         found.add((hash_of(tmp_path / name), Corpus(str(tmp_path / name), 0).manifest("tokenizer").contents["tokenizer"]))
+        sentences = Batches(DataSettings(corpus=str(tmp_path / name), mix={"texts": 1}, batch={"texts": 16}), seed=3)
+        orders.append([sentences[step].names for step in range(2 * len(sentences))])
+    assert orders[0] == orders[1]  # what training sees does not depend on them either
     assert len(found) == 1 and next(iter(found))[1] == corpus.manifest("tokenizer").contents["tokenizer"]
     assert verify(*open_corpus(corpus.url)) == []
 

@@ -103,9 +103,9 @@ def test_the_tokenizer_round_trips_through_the_table(roberta):
 @pytest.mark.parametrize(("held", "text"), [
     ({"sentencepiece.model": b"rubbish"}, "damaged"), ({"vocab.json": b"{", "merges.txt": b""}, "damaged"),
     ({"vocab.json": b"[]", "merges.txt": b"a b c"}, "damaged"), ({"vocab.txt": b"a\nb", "tokenizer.json": b"{}"}, "damaged"),
-    ({"model.bin": b""}, "no known tokenizer"),
+    ({"model.bin": b""}, "a known tokenizer"),
     ({"vocab.txt": b"[UNK]\na", "tokenizer.json": b'{"lowercase": true}'}, r"no <s> or \[CLS\]"),
-    ({"vocab.json": b'{"<s>": 0, "a": 7}', "merges.txt": b""}, "without gaps"),
+    ({"vocab.json": b'{"<s>": 0, "a": 7}', "merges.txt": b""}, "consecutive from 0"),
 ])  # fmt: skip
 def test_damaged_files_are_named(held, text):
     with pytest.raises(CorpusError, match=text):
