@@ -18,13 +18,17 @@ from schemas.text import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0 success, 1 an error or a damaged corpus, 2 wrong usage, 130 interrupted."""
+    """Runs the command; returns its exit status: 0 success, 1 an error or a damaged corpus, 2 wrong usage, 130 interrupted.
+
+    `diff` returns 0 when the corpora are equal, 1 when they differ, 2 when they could not be compared.
+    """
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         _restart_in_utf8_mode()
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
     args.beam_options = beam_options
+    failure = 2 if args.command == "diff" else 1
     if beam_options and args.command not in ("run", "scenes"):
         print(f"cmcl: error: {args.command} does not take Beam options after --", file=sys.stderr)
         return 2
@@ -33,16 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(args.main(args) or 0)
     except CmclError as error:
         print("cmcl: error:", "\n".join(quoted(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
-        return 1
+        return failure
     except OSError as error:
         print(f"cmcl: error: {quoted(text_of(error), 4000)}", file=sys.stderr)
-        return 1
+        return failure
     except Exception as error:
         if os.environ.get("CMCL_DEBUG"):
             raise
         lines = str(error).strip().splitlines() or [""]
         print(f"cmcl: error: {type(error).__name__}: {quoted(lines[-1], 1000)} (set CMCL_DEBUG=1 for the traceback)", file=sys.stderr)
-        return 1
+        return failure
     except KeyboardInterrupt:
         print("cmcl: interrupted; completed tasks are kept; run again to resume", file=sys.stderr)
         return 130
@@ -86,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     hashes = commands.add_parser("hash", help="print the corpus hash, which does not depend on where or how the corpus was built")
     hashes.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
     hashes.set_defaults(main=_hash)
+
+    compare = commands.add_parser("diff", help="compare two corpora: settings, inputs, versions, rejects, and the rows of every table",
+                                  epilog="Exit status: 0 when they have the same corpus hash, 1 when they differ, 2 on errors.")
+    compare.add_argument("a", metavar="A", help="a corpus (path or URL), or its configuration file")
+    compare.add_argument("b", metavar="B", help="the corpus to compare it with")
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.add_argument("--examples", type=_positive, default=10, metavar="N",
+                         help="added, removed and changed rows shown per table (default 10)")
+    compare.add_argument("--seed", type=int, default=0, help="seed of the choice of examples (default 0)")
+    compare.set_defaults(main=_diff)
 
     synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and ground truth")
     scenes.add_arguments(synthetic)
@@ -199,6 +213,16 @@ def _show(args: argparse.Namespace) -> int:
 
     print(show(*corpus_of(args.corpus), args.id, args.limit))
     return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from pipelines.diff import diff
+    from pipelines.diff_text import as_json, as_text
+    from pipelines.run import corpus_of
+
+    found = diff(corpus_of(args.a), corpus_of(args.b), args.examples, args.seed)
+    print((as_json if args.json else as_text)(found))
+    return found.status
 
 
 def _hash(args: argparse.Namespace) -> int:

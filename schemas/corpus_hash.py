@@ -31,7 +31,7 @@ class TableHash:
         """Adds the rows of a batch."""
         self._rows += batch.num_rows
         for field, column in zip(self._schema, batch.columns, strict=True):
-            if not _is_layout(field):
+            if not is_layout(field):
                 self._add(field.name, field.type, column)
 
     def hexdigest(self) -> str:
@@ -53,7 +53,7 @@ class TableHash:
         if pa.types.is_struct(kind):
             for index in range(kind.num_fields):
                 field = kind.field(index)
-                if not _is_layout(field):
+                if not is_layout(field):
                     self._add(f"{name}.{field.name}", field.type, pc.struct_field(array, index))
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             self._lengths(name, pc.list_value_length(array))
@@ -78,7 +78,8 @@ class TableHash:
         self._stream(name + "#", np.ascontiguousarray(lengths.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)))
 
 
-def _is_layout(field: pa.Field) -> bool:
+def is_layout(field: pa.Field) -> bool:
+    """Whether a column depends on where a corpus lies or how it is cut (`schemas.tables.column`)."""
     return bool(field.metadata) and b"layout" in field.metadata and field.metadata[b"layout"] == LAYOUT["layout"].encode()
 
 
