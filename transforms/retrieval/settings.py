@@ -15,15 +15,15 @@ Cosine = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
 class ListSettings(Params):
     """What lists of matches have in common, of images and of texts."""
 
-    k: int = Field(100, ge=1, le=100_000, description="matches kept at most")
+    k: int = Field(100, ge=1, le=100_000, description="maximum number of matches")
     depth: int | None = Field(
         None, ge=1, le=1_000_000,
-        description="candidates that the search keeps, so that guards can change without another; null: 1.5 k + 20")
-    max_depth: int = Field(20_000, ge=1, description="candidates looked at at most, where guards have eaten into a list")
-    floor: Cosine = Field(0.0, description="a candidate that scores less is no match")
+        description="number of candidates the search keeps, so that guards can change without a new search; null: 1.5 k + 20")
+    max_depth: int = Field(20_000, ge=1, description="maximum number of candidates considered when guards have shortened a list")
+    floor: Cosine = Field(0.0, description="drop candidates with a lower score")
     near_match: float = Field(
-        0.98, gt=0, le=1, allow_inf_nan=False, description="a candidate at least this similar to a better match of the list is dropped")
-    drop_rows: bool = Field(True, description="write one row a dropped candidate; they are counted in any case")
+        0.98, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
+    drop_rows: bool = Field(True, description="write a reject row for each dropped candidate; they are counted in any case")
 
     @property
     def kept(self) -> int:
@@ -35,24 +35,26 @@ class ImageRetrieval(ListSettings):
     """Images from the collections without captions, by what is seen and by the objects that are shared."""
 
     object_weight: float = Field(
-        0.5, ge=0, le=1, allow_inf_nan=False, description="w of the score (1 - w) visual + w objects; 0 where there are no soft labels")
-    pca: int | None = Field(None, ge=1, le=16_384, description="principal components that features are reduced to; null: all numbers")
-    pca_sample: int = Field(16_384, ge=2, le=262_144, description="images that the components are computed from at most")
-    near_copy: Cosine = Field(0.999, description="an image at least this similar to the pair's is taken for a copy")
+        0.5, ge=0, le=1, allow_inf_nan=False, description="w in the score (1 - w) visual + w objects; 0 without soft labels")
+    pca: int | None = Field(None, ge=1, le=16_384, description="number of principal components that features are reduced to; null: no "
+                                                               "reduction")
+    pca_sample: int = Field(16_384, ge=2, le=262_144, description="maximum number of images used to compute the components")
+    near_copy: Cosine = Field(0.999, description="images at least this similar to the pair's image count as copies")
     near_copy_bits: int | None = Field(
-        6, ge=0, le=64, description="an image whose perceptual hash differs in no more bits is a copy too; null: no hashes")
+        6, ge=0, le=64, description="images whose perceptual hash differs in at most this many bits count as copies too; null: do not "
+                                    "compare hashes")
 
 
 class TextRetrieval(ListSettings):
     """Sentences from the text collections, by the meaning of the caption."""
 
-    floor: Cosine = Field(0.3, description="a candidate that scores less is no match")
+    floor: Cosine = Field(0.3, description="drop candidates with a lower score")
     near_match: float = Field(
-        0.95, gt=0, le=1, allow_inf_nan=False, description="a candidate at least this similar to a better match of the list is dropped")
+        0.95, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
     encoder: str = Field("embedded", description="embedded, or sentence-transformers:PATH")
     near_text: Cosine = Field(
-        0.95, description="a candidate at least this similar to any caption of the image is (nearly) the same text, and dropped")
-    max_words: int = Field(1000, ge=1, description="texts of more words are rejected; the encoder cuts texts at its own length")
+        0.95, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text")
+    max_words: int = Field(1000, ge=1, description="reject texts with more words; the encoder truncates texts at its own limit")
 
 
 class RetrievalSettings(Params):
@@ -62,14 +64,14 @@ class RetrievalSettings(Params):
     """
 
     images: ImageRetrieval | None = Field(
-        default_factory=lambda: ImageRetrieval(), description="images from the collections of images alone; null disables them")
+        default_factory=lambda: ImageRetrieval(), description="match images of the image-only collections; null disables this")
     texts: TextRetrieval | None = Field(
-        default_factory=lambda: TextRetrieval(), description="sentences from the text collections; null disables them")
-    threads: Annotated[int, NotFingerprinted()] = Field(1, ge=1, le=1024, description="threads of one search task")
+        default_factory=lambda: TextRetrieval(), description="match sentences of the text collections; null disables this")
+    threads: Annotated[int, NotFingerprinted()] = Field(1, ge=1, le=1024, description="number of threads per search task")
     block_rows: Annotated[int, NotFingerprinted()] = Field(
-        16_384, ge=1, description="vectors of the collection compared at a time, a bound on memory")
+        16_384, ge=1, description="number of collection vectors compared at a time; limits memory")
     query_rows: Annotated[int, NotFingerprinted()] = Field(
-        2_048, ge=1, description="queries searched for at a time, a bound on memory")
+        2_048, ge=1, description="number of queries searched for at a time; limits memory")
 
     @model_validator(mode="after")
     def _something(self) -> RetrievalSettings:
