@@ -1,1 +1,1 @@
-"""Tests, one room beside each room of the project."""
+"""Tests; the packages mirror those of the project."""

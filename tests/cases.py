@@ -1,4 +1,4 @@
-"""The inputs after public reports that stand beside the repository (`CMCL_CASES`, or `../shared/cases`); absent, their tests skip."""
+"""Inputs from public bug reports, kept outside the repository (`CMCL_CASES`, or `../shared/cases`); tests are skipped without them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.corpus import Corpus
 
 
 def case(number: str, tmp_path: Path) -> Path:
-    """A copy of a case's folder, which its configurations write beside."""
+    """A copy of a case's folder, next to which its configurations write."""
     place = Path(os.environ.get("CMCL_CASES") or Path(__file__).parents[2] / "shared" / "cases")
     found = sorted(place.glob(f"{number}-*"))
     if not found:
@@ -25,7 +25,7 @@ def case(number: str, tmp_path: Path) -> Path:
 
 
 def made(config: Path) -> Corpus:
-    """The corpus that a configuration makes. Raises as the run does."""
+    """The corpus that a configuration builds. Raises as the run does."""
     loaded = load_config(str(config))
     run(loaded)
     return Corpus(loaded.corpus, loaded.partitions)

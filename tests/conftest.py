@@ -1,4 +1,4 @@
-"""Fixtures that many tests share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Laws hold on a busy machine too: how long an example takes is no part of them.
+# Properties must hold on a busy machine too, so examples have no deadline.
 settings.register_profile("cmcl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cmcl")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data: `CMCL_DATA`, or `../shared/data` beside the repository; skips the test where it is absent."""
+    """The folder of real data: `CMCL_DATA`, or `../shared/data` next to the repository; skips the test without it."""
     place = Path(os.environ.get("CMCL_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not place.is_dir():
         pytest.skip(f"no real data at {place} (set CMCL_DATA to its folder)")

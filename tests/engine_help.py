@@ -1,4 +1,4 @@
-"""What the tests of engines, stores and faults share: the command as people run it, corpora, and reasons to skip."""
+"""Helpers of the tests of runners, stores and faults: the command as users run it, corpora, and reasons to skip."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NEEDED = {"java": "a Java 17 runtime", "mvn": "Maven", "go": "Go"}
 
 
 def need(*programs: str) -> None:
-    """Skips the test, saying why, where a program is absent."""
+    """Skips the test, with a reason, if a program is missing."""
     for program in programs:
         if not shutil.which(program):
             pytest.skip(f"{program} is not there: install {NEEDED[program]}")
 
 
 def cmcl(*arguments: str, environment: dict[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs the command in a process of its own; fails with its output when `check` and it does."""
+    """Runs the command in a separate process; with `check`, fails with its output if the command fails."""
     done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True, timeout=LONG_S,
                           env={**os.environ, **python_environment(), **(environment or {})})
     if check:
@@ -40,7 +40,7 @@ def cmcl(*arguments: str, environment: dict[str, str] | None = None, check: bool
 
 
 def start_cmcl(*arguments: str, environment: dict[str, str] | None = None, errors: IO[str] | None = None) -> subprocess.Popen[bytes]:
-    """Starts the command in a session of its own, silent but for what it may write to `errors`."""
+    """Starts the command in a new session, silent except for what it writes to `errors`."""
     return subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stdout=subprocess.DEVNULL,
                             stderr=errors or subprocess.DEVNULL,
                             start_new_session=True, env={**os.environ, **python_environment(), **(environment or {})})
@@ -53,7 +53,7 @@ def write_config(path: Path, values: dict[str, Any]) -> str:
 
 
 def demo_settings(folder: Path) -> dict[str, Any]:
-    """The settings of `make demo` over its photos, rendered into a folder once."""
+    """The settings of `make demo`, with its photos rendered into a folder once."""
     if not (folder / "scenes").exists():
         make_scenes(str(folder / "scenes"), SCENES, SEED, texts=1000)
         make_scenes(str(folder / "photos"), SCENES, SEED + 1, captions=False)
@@ -74,7 +74,7 @@ def coco_settings(shared_data: Path) -> dict[str, Any]:
 
 
 def hash_of(url: str) -> str:
-    """The corpus hash of a corpus that verifies without a fault."""
+    """The corpus hash, after checking that the corpus verifies."""
     corpus, index = corpus_of(url)
     assert [finding.text for finding in verify(corpus, index)] == []
     return corpus_hash(corpus, index)["corpus"]

@@ -1,4 +1,4 @@
-"""Alters a corpus and seals it again, as somebody would who wants to be believed."""
+"""Alters a corpus and reseals it, as a forger would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.store import TableWriter
 
 
 def forge_table(corpus: Corpus, stage: str, table: str, partition: int, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Replaces a table by a changed one, and makes record, manifest and index vouch for it."""
+    """Replaces a table with a modified one, and updates record, manifest and index to match."""
     url = corpus.table_url(stage, table, partition)
     with corpus.open(stage, table, partition) as file:
         rows = change(file.read())
@@ -35,7 +35,7 @@ def forge_table(corpus: Corpus, stage: str, table: str, partition: int, change: 
 
 
 def forge_manifest(corpus: Corpus, stage: str, change: Callable[[StageManifest], object] = lambda manifest: None) -> None:
-    """Makes a stage's manifest name its records as they stand, changes it, and makes the index name the manifest."""
+    """Updates a stage's manifest to its current records, applies changes to it, and updates the index to match."""
     manifest = load_manifest(corpus.manifest_url(stage))
     whole = "-1" in manifest.records
     records = [load_record(corpus.record_url(stage, partition)) for partition in ([WHOLE] if whole else range(corpus.partitions))]

@@ -1,4 +1,4 @@
-"""Stages that write rows which a test gives, and a run of stages through Beam's local runner."""
+"""Stages that write given rows, and a function that runs stages through Beam's local runner."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class GivenParams(Params):
 
 
 class Given(Stage[GivenParams]):
-    """Writes one table: of the given rows those of the partition, in the corpus' order (placement, then all columns)."""
+    """Writes one table: the given rows that belong to the partition, in the corpus's order (placement, then all columns)."""
 
     @property
     def name(self) -> str:
@@ -109,7 +109,7 @@ def given_images(paths: Sequence[str], sizes: Sequence[tuple[int, int]] = (), st
 
 def run_stages(url: Path | str, stages: Sequence[Stage], partitions: int = 4, workers: int = 1, seed: int = 3,
                limit: float = 0.05) -> Corpus:
-    """Runs stages one behind the other through Beam's local runner; more than one worker are processes of their own."""
+    """Runs stages one after another through Beam's local runner; several workers are separate processes."""
     corpus = Corpus(str(url), partitions)
     context = RunContext(corpus, seed, limit, {stage.name: StageFingerprint(stage.name, {}) for stage in stages})
     options = PipelineOptions([], direct_num_workers=workers, direct_running_mode="multi_processing" if workers > 1 else "in_memory",

@@ -1,4 +1,4 @@
-"""docs/add-a-stage.md, followed to the letter in a copy of the project: what it adds runs, and one standing file is touched."""
+"""docs/add-a-stage.md, followed literally in a copy of the project: the stage runs, and only one existing file changes."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ def python(copy, *arguments):
     return done.stdout
 
 
-def test_the_table_of_stages_is_the_only_standing_file_that_is_touched(project):
+def test_the_table_of_stages_is_the_only_existing_file_that_changes(project):
     _, before, after = project
     assert sorted(set(after) - set(before)) == sorted(NEW)
     assert [name for name in before if after.get(name) != before[name]] == ["pipelines/stages.py"]

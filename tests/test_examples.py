@@ -1,4 +1,4 @@
-"""The configurations in `examples/` are valid, and are all that the notes on contributing promise."""
+"""The configurations in `examples/` are valid and cover all use cases."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def test_an_example_is_valid(path: Path) -> None:
     assert config.corpus and config.pairs
 
 
-def test_there_is_one_a_use() -> None:
+def test_there_is_one_per_use_case() -> None:
     assert {path.stem for path in EXAMPLES} == {"coco", "dataflow", "img2dataset", "region_files", "spark"}

@@ -1,4 +1,4 @@
-"""The README says what the code does."""
+"""The README agrees with the code."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def rows():
-    """Cells of the rows of all tables, backquotes taken off the first."""
+    """The cells of the rows of all tables, without backquotes around the first."""
     for line in README.splitlines():
         if line.startswith("| `"):
             cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -1,4 +1,4 @@
-"""Every supported Python: the resolver finds all dependencies, whether that interpreter is here or not."""
+"""The resolver finds all dependencies for every supported Python, whether or not that interpreter is installed."""
 
 from __future__ import annotations
 

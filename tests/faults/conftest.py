@@ -1,4 +1,4 @@
-"""A corpus of captions that takes a few seconds, and the hash that an undisturbed run gives it."""
+"""A corpus of captions that takes a few seconds to build, and its hash after an undisturbed run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = 500
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A configuration, the hash of its corpus, and the seconds that a run of two workers took."""
+    """A configuration, the hash of its corpus, and the duration of a run with two workers, in seconds."""
 
     config: str
     hash: str
@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 
 def rows_of(corpus: Path) -> dict[str, int]:
-    """Rows in the manifests, by stage and table."""
+    """Numbers of rows according to the manifests, by stage and table."""
     found = {}
     for manifest in corpus.glob("*/manifest.json"):
         for table, rows in json.loads(manifest.read_text())["counts"]["rows_out"].items():

@@ -11,7 +11,7 @@ from transforms.core.beam import RunContext, RunStage, StageFingerprint
 
 
 def main(url: str, bad: str, fuse: str, workers: str) -> None:
-    """Runs it once."""
+    """Runs the stage once."""
     stage = Shaky(ShakyParams(bad=int(bad), fuse=fuse))
     context = RunContext(Corpus(url, PARTITIONS), 0, 0.5, {stage.name: StageFingerprint("f", {})})
     with open_runner("local", int(workers), []) as pipeline:

@@ -1,4 +1,4 @@
-"""A stage whose engine fails on certain rows, or takes its process down, as told by files; importable by workers."""
+"""A stage whose engine fails on certain rows, or crashes its process, controlled by files; importable by workers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ROWS, PARTITIONS = 50, 6
 
 
 class EngineFailure(RuntimeError):
-    """What the engine raises."""
+    """The engine's error."""
 
 
 class ShakyParams(Params):
-    """bad: every so many rows the engine raises; 0: never. fuse: a file; while it is there, the process that does partition 3 removes it
-    and dies in the middle of its work."""
+    """bad: the engine raises an error on every `bad`-th row; 0: never. fuse: a file; while it exists, the process that works on partition 3
+    removes it and dies in the middle of its work."""
 
     bad: int = 0
     fuse: Annotated[str, NotFingerprinted()] = ""
 
 
 class Shaky(Stage[ShakyParams]):
-    """Fifty rows a partition through an engine."""
+    """Processes fifty rows per partition with an engine."""
 
     name = "shaky"
     main_table = "texts"

@@ -1,4 +1,4 @@
-"""Full disks, missing files, flipped bytes: named, and made good by the next run."""
+"""Full disks, missing files and flipped bytes are reported, and repaired by the next run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MiB; skips where mounting one is not allowed."""
+    """A disk of 2 MiB; skips the test if mounting one is not permitted."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount")
@@ -50,7 +50,7 @@ def test_a_full_disk(undisturbed: Undisturbed, small_disk: Path, workers: str) -
 
 
 def tables(corpus: Path) -> list[Path]:
-    """One file of every table of every stage, and every artefact."""
+    """One file of each table of each stage, and every artefact."""
     found: dict[tuple[str, str], Path] = {}
     for file in sorted(corpus.glob("*/*.arrow")):
         if file.stat().st_size:
@@ -67,7 +67,7 @@ def damaged(undisturbed: Undisturbed, tmp_path: Path) -> tuple[Path, list[str]]:
 
 
 def test_removed_files(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]) -> None:
-    """The next run sees by itself what is missing or cut short, of every table, and makes no other partition again."""
+    """The next run detects missing or truncated files of every table, and rebuilds no other partition."""
     corpus, arguments = damaged
     victims = tables(corpus)
     assert len(victims) > 8
@@ -85,7 +85,7 @@ def test_removed_files(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]
 
 
 def test_flipped_bytes(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]) -> None:
-    """`verify` names every damaged file, `--repair` has the next run make them again."""
+    """`verify` names every damaged file, and after `--repair` the next run rebuilds them."""
     corpus, arguments = damaged
     victims = tables(corpus)
     for file in victims:
@@ -100,7 +100,7 @@ def test_flipped_bytes(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]
     assert hash_of(str(corpus)) == undisturbed.hash
 
 
-def test_a_record_cut_short_counts_as_none(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]) -> None:
+def test_a_truncated_record_counts_as_missing(undisturbed: Undisturbed, damaged: tuple[Path, list[str]]) -> None:
     corpus, arguments = damaged
     for record in sorted(corpus.glob("*/task-00002.json")):
         record.write_text(record.read_text()[:40])

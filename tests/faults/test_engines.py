@@ -1,4 +1,4 @@
-"""Engines that raise on certain rows, and engines that take their process down."""
+"""Engines that raise errors on certain rows, and engines that crash their process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.runners, pytest.mark.timeout(1200)]
 
 
 def shaky(corpus: Path, bad: int = 0, fuse: Path | None = None, workers: int = 2) -> int:
-    """Runs the stage in a process of its own; returns its exit status."""
+    """Runs the stage in a separate process; returns its exit status."""
     return subprocess.run([sys.executable, "-m", "tests.faults.run_shaky", str(corpus), str(bad), str(fuse or ""), str(workers)],
                           timeout=LONG_S, capture_output=True, env={**os.environ, **python_environment()}).returncode
 
 
 def content(folder: Path) -> tuple[str, int, int]:
-    """Hash, rows out and rows rejected of the stage."""
+    """The stage's hash, rows out and rejected rows."""
     corpus = Corpus(str(folder), PARTITIONS)
     manifest = corpus.manifest("shaky")
     assert manifest is not None
@@ -39,8 +39,8 @@ def test_rows_that_the_engine_raises_on_become_rejects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_engine_that_takes_its_process_down(tmp_path: Path, workers: int) -> None:
-    """The run does not hang; what was finished stands, the next run does the rest, and nothing stands twice."""
+def test_an_engine_that_crashes_its_process(tmp_path: Path, workers: int) -> None:
+    """The run does not hang; completed tasks are kept, the next run does the rest, and no row is duplicated."""
     assert shaky(tmp_path / "calm", bad=10, workers=workers) == 0
     fuse = tmp_path / "fuse"
     fuse.touch()
@@ -52,7 +52,7 @@ def test_an_engine_that_takes_its_process_down(tmp_path: Path, workers: int) -> 
 
 
 def test_a_crash_leaves_a_temporary_file_at_most_until_the_next_run(tmp_path: Path) -> None:
-    """The command sweeps before it works; the stage alone leaves what the crash left, under a name that no reader takes."""
+    """The command removes temporary files before it works; the stage alone leaves them, under a name that no reader opens."""
     fuse = tmp_path / "fuse"
     fuse.touch()
     shaky(tmp_path / "corpus", fuse=fuse, workers=1)

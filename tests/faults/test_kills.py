@@ -1,4 +1,4 @@
-"""Killed workers and killed drivers: run again, the same corpus comes out, and nothing of the killed ones stays."""
+"""Killed workers and killed drivers: running again gives the same corpus, and no leftovers remain."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
 
 
 def await_(condition: Any, timeout_s: float = LONG_S) -> Any:
-    """The condition's value once it is true."""
+    """The condition's value, as soon as it is true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if value := condition():
@@ -43,12 +43,12 @@ def await_(condition: Any, timeout_s: float = LONG_S) -> Any:
 
 
 def same_rows(corpus: Path, config: str) -> bool:
-    """Whether every table has as many rows as in the undisturbed corpus."""
+    """Whether every table has the same number of rows as in the undisturbed corpus."""
     return rows_of(corpus) == rows_of(Path(config).parent / "corpus")
 
 
 def test_a_killed_worker(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """The run ends with an error or does without; it does not hang, and the next one completes it."""
+    """The run ends with an error or without the worker; it does not hang, and the next one completes it."""
     corpus = tmp_path / "corpus"
     arguments = ["run", undisturbed.config, "--workers", "2", "--quiet", "--set", f"corpus={corpus}"]
     process = start_cmcl(*arguments)
@@ -68,7 +68,7 @@ def test_a_killed_worker(undisturbed: Undisturbed, tmp_path: Path) -> None:
 
 
 def test_workers_killed_before_they_are_up(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """The run says what it lost and ends; Beam's runner alone would wait for ever."""
+    """The run reports the lost worker and ends; Beam's runner alone would wait forever."""
     corpus = tmp_path / "corpus"
     arguments = ["run", undisturbed.config, "--workers", "2", "--quiet", "--set", f"corpus={corpus}"]
     with open(tmp_path / "errors", "w+") as errors:
@@ -87,7 +87,7 @@ def test_workers_killed_before_they_are_up(undisturbed: Undisturbed, tmp_path: P
 
 
 def test_a_driver_killed_at_random_moments(undisturbed: Undisturbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGKILL at 30 moments spread over start-up, every stage and the end; each run goes on from what the killed ones left."""
+    """SIGKILL at 30 moments distributed over start-up, every stage and the end; each run resumes where the killed ones stopped."""
     moments = random.Random(4)
     corpus = tmp_path / "corpus"
     arguments = ["run", undisturbed.config, "--workers", "2", "--quiet", "--set", f"corpus={corpus}"]
@@ -100,7 +100,7 @@ def test_a_driver_killed_at_random_moments(undisturbed: Undisturbed, tmp_path: P
         try:
             process.wait(moments.uniform(0.2, 0.8) * span_s)
             counts["ended before"] += 1
-            span_s = min(span_s, time.monotonic() - start)  # a machine that is less busy than at first
+            span_s = min(span_s, time.monotonic() - start)  # the machine is less busy than at first
         except subprocess.TimeoutExpired:
             below = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_a_driver_killed_at_random_moments(undisturbed: Undisturbed, tmp_path: P
 
 
 def complete(arguments: list[str], corpus: Path, undisturbed: Undisturbed) -> None:
-    """Runs to the end and compares with the undisturbed corpus."""
+    """Completes the run and compares its result with the undisturbed corpus."""
     cmcl(*arguments)
     assert hash_of(str(corpus)) == undisturbed.hash
     assert same_rows(corpus, undisturbed.config)
@@ -128,7 +128,7 @@ def complete(arguments: list[str], corpus: Path, undisturbed: Undisturbed) -> No
 
 
 def test_two_drivers_at_once(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """The second is told who works there and ends; the first is not disturbed."""
+    """The second one reports the holder and exits; the first is not disturbed."""
     corpus = tmp_path / "corpus"
     arguments = ["run", undisturbed.config, "--quiet", "--set", f"corpus={corpus}"]
     first = start_cmcl(*arguments)

@@ -1,4 +1,4 @@
-"""What is made again after an addition or a change, and how `cmcl status --why` explains it."""
+"""What is rebuilt after an addition or a change, and how `cmcl status --why` explains it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTITIONS, IMAGES, ADDED = 32, 300, 3
 
 
 def captions(path: Path, numbers: range) -> None:
-    """COCO-like captions of images, five each."""
+    """COCO-like captions, five per image."""
     words = ["red", "old", "tall", "wet", "man", "dog", "boat", "tree", "house", "car", "sky", "sits", "runs", "waits"]
     annotations = [{"image_id": image, "id": image * 5 + n, "caption": " ".join(words[(image * 7 + n * 3 + k * (n + 2)) % len(words)]
                                                                                  for k in range(6)) + f" number {image}"}
@@ -32,7 +32,7 @@ def manifests(corpus: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def grown(tmp_path: Path) -> tuple[str, Path]:
-    """A corpus without its last images, and a configuration that has them too."""
+    """A corpus without the last images, and a configuration that includes them."""
     captions(tmp_path / "old.json", range(IMAGES))
     captions(tmp_path / "new.json", range(IMAGES, IMAGES + ADDED))
     values = {"corpus": str(tmp_path / "corpus"), "partitions": PARTITIONS, "pixels": False, "tfidf": {"k": 5},
@@ -43,7 +43,7 @@ def grown(tmp_path: Path) -> tuple[str, Path]:
 
 
 def test_an_addition(grown: tuple[str, Path], tmp_path: Path) -> None:
-    """Row-local stages: the partitions that it touches. Corpus-wide ones, and what reads them: all."""
+    """Row-local stages rebuild the affected partitions; corpus-wide stages and their readers rebuild everything."""
     config, corpus = grown
     why = cmcl("status", "--why", config).stdout
     assert "sources" in why
@@ -61,7 +61,7 @@ def test_an_addition(grown: tuple[str, Path], tmp_path: Path) -> None:
 
 
 def test_a_changed_setting(grown: tuple[str, Path]) -> None:
-    """The stage whose setting it is and its dependants; the others are not looked at."""
+    """Reruns the stage with that setting and its dependants; the others are not processed."""
     config, corpus = grown
     cmcl("run", config, "--quiet")
     before = manifests(corpus)

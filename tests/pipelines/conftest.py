@@ -1,4 +1,4 @@
-"""Corpora that several tests of the jobs share."""
+"""Corpora shared by tests of the jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.corpus import open_corpus
 
 @pytest.fixture(scope="session")
 def scene_files(tmp_path_factory) -> Path:
-    """Forty scenes with photos and captions, twenty photos alone, and 200 sentences."""
+    """Forty scenes with photos and captions, twenty photos without captions, and 200 sentences."""
     folder = tmp_path_factory.mktemp("scenes")
     make_scenes(folder / "scenes", 40, 3, texts=200, shard_size=20)
     make_scenes(folder / "photos", 20, 4, captions=False)
@@ -25,12 +25,12 @@ def scene_files(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def inputs(scene_files, tmp_path) -> Path:
-    """A copy of the scene files that the test may change."""
+    """A copy of the scene files that the test may modify."""
     return Path(shutil.copytree(scene_files, tmp_path / "inputs"))
 
 
 def settings(inputs: Path, corpus: Path, **changes: Any) -> dict[str, Any]:
-    """The settings of a corpus over `inputs`."""
+    """The settings of a corpus built from `inputs`."""
     return {
         "corpus": str(corpus), "partitions": 4,
         "pairs": [{"format": "coco", "name": "scenes", "captions": str(inputs / "scenes/captions-*.json"),
@@ -42,7 +42,7 @@ def settings(inputs: Path, corpus: Path, **changes: Any) -> dict[str, Any]:
 
 
 def make_config(inputs: Path, corpus: Path, **changes: Any) -> Config:
-    """A validated configuration of a corpus over `inputs`."""
+    """A validated configuration of a corpus built from `inputs`."""
     return parse_config(settings(inputs, corpus, **changes), "/")
 
 

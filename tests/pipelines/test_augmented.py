@@ -82,7 +82,7 @@ def test_missing_models_and_files_are_named_before_any_work(scene_files, tmp_pat
 
 
 def test_own_region_files_serve_as_well(scene_files, tmp_path):
-    """Regions written out to UNITER's npz, and read back as somebody's own."""
+    """Regions exported to UNITER's npz format, and imported as a user's own files."""
     from transforms.regions.files.export import export_npz
 
     pytest.importorskip("torch")

@@ -1,4 +1,4 @@
-"""Inputs that people really have, each with the value that the format's own reference or its other readers give."""
+"""Inputs that users really have, each with the expected values from the format's reference or from other readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.run import run
 from schemas.corpus import Corpus
 from schemas.manifest import StageManifest
 
-# Case, configuration: rows of the tables, and rows left out, of the stages.
+# Case and configuration: by stage, rows of the tables and rows left out.
 EXPECTED = {
     ("01-exclude-by-file-name", "c"): {"pairs": 3, "excluded": 2}, ("01-exclude-by-file-name", "c2"): {"pairs": 4, "excluded": 1},
     ("01-exclude-by-file-name", "c3"): {"pairs": 4, "excluded": 1}, ("01-exclude-by-file-name", "c4"): {"pairs": 1, "excluded": 1},
@@ -45,7 +45,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         pytest.skip(f"no case at {place} (set CMCL_CASES to the folder of cases)")
     copy = tmp_path / request.param
     copy.mkdir()
-    for folder, _, names in os.walk(place):  # not copytree: it copies permissions, and the cases are read-only
+    for folder, _, names in os.walk(place):  # not copytree, which copies permissions: the cases are read-only
         (copy / os.path.relpath(folder, place)).mkdir(exist_ok=True)
         for name in names:
             shutil.copyfile(f"{folder}/{name}", copy / os.path.relpath(folder, place) / name)
@@ -56,7 +56,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def made(case: Path, name: str, *overrides: str) -> tuple[Corpus, dict[str, StageManifest]]:
-    """The corpus of one configuration of a case, and its manifests."""
+    """The corpus built from one configuration of a case, and its manifests."""
     config = load_config(str(case / f"{name}.yaml"), overrides)
     report = run(config)
     return Corpus(config.corpus, config.partitions), {manifest.stage: manifest for manifest in report.ran}

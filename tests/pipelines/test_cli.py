@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def job(scene_files, tmp_path_factory):
-    """A configuration whose corpus is made."""
+    """A configuration whose corpus has been built."""
     folder = tmp_path_factory.mktemp("cli")
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(settings(scene_files, folder / "c")))
@@ -30,7 +30,7 @@ def test_the_package_installs_the_command():
     assert all(command in done.stdout for command in ("run", "status", "verify", "show", "hash", "scenes"))
 
 
-def test_run_says_what_was_made_and_what_stood(job, capsys):
+def test_run_reports_built_and_up_to_date_stages(job, capsys):
     assert main(["run", str(job), "--set", "tfidf.k=3", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "up to date: pairs, images, texts, tfidf_counts, tfidf_vocabulary, tfidf_vectors" in out
@@ -110,7 +110,7 @@ def test_a_corpus_of_another_format_is_named(tmp_path, capsys):
 
 
 def test_names_are_read_alike_in_every_locale(tmp_path: Path):
-    """Under the locale C Python takes file names for ASCII, unless it is told otherwise."""
+    """In the C locale, Python assumes ASCII file names unless configured otherwise."""
     (tmp_path / "img").mkdir()
     (tmp_path / "img" / "é中.jpg").write_bytes(encoded())
     (tmp_path / "c.csv").write_text("image,caption\né中.jpg,A dog runs\n")

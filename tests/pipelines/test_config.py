@@ -20,7 +20,7 @@ def problem(**changes):
     return str(caught.value)
 
 
-def test_relative_paths_are_taken_from_the_folder_of_the_file():
+def test_relative_paths_are_relative_to_the_folder_of_the_file():
     config = parse(texts=[{"format": "text", "name": "t", "files": ["a.txt", "/b.txt", "s3://c/d.txt", "../e/*.txt"]}],
                    exclude={"files": ["test.txt"]})
     assert config.corpus == "/data/job/out"
@@ -55,7 +55,7 @@ def test_errors_name_the_key_and_what_is_allowed(changes, expected):
     assert expected in problem(**changes)
 
 
-def test_several_errors_come_at_once():
+def test_several_errors_are_reported_at_once():
     text = problem(partitons=4, seed=-1)
     assert "partitons" in text and "seed" in text
 
@@ -75,7 +75,7 @@ def write(tmp_path, text):
     ("corpus: a\n? [1, 2]\n: b\n", "line 2: a key must be plain text, not a list or mapping"),
     ("corpus: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
 ])
-def test_files_that_are_no_configuration_are_named(tmp_path, text, expected):
+def test_files_that_are_not_configurations_are_named(tmp_path, text, expected):
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match="job.yaml") as caught:
         load_config(path)
@@ -90,12 +90,12 @@ def test_merge_keys_and_the_home_folder_are_understood(tmp_path, monkeypatch):
     assert load_config(path, ["tfidf.k=800"]).tfidf.k == 800
 
 
-def test_an_absent_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nowhere.yaml: configuration not found"):
         load_config(str(tmp_path / "nowhere.yaml"))
 
 
-def test_settings_are_replaced_from_the_command_line(tmp_path):
+def test_settings_are_overridden_on_the_command_line(tmp_path):
     path = write(tmp_path, yaml.safe_dump(GOOD))
     config = load_config(path, ["tfidf.k=7", "seed=3", "pairs.0.name=other", "tfidf.bound=200"])
     assert (config.tfidf.k, config.seed, config.pairs[0].name, config.tfidf.bound) == (7, 3, "other", 200)
@@ -104,12 +104,12 @@ def test_settings_are_replaced_from_the_command_line(tmp_path):
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "pairs.x.name=a", "pairs.9.name=a", "seed.deep=1"])
-def test_bad_replacements_are_named(tmp_path, override):
+def test_invalid_overrides_are_named(tmp_path, override):
     with pytest.raises(ConfigError, match="--set"):
         load_config(write(tmp_path, yaml.safe_dump({**GOOD, "seed": 1})), [override])
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_description():
     def fields(model):
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", field
@@ -124,13 +124,13 @@ def test_every_setting_says_what_it_is():
     ("pairs: &a [*a]\n", "an alias refers to a node that contains it"), ("a: &a {b: *a}\n", "an alias refers to a node that contains it"),
     ("[" * 5000, "is not valid YAML"), ("x" * (5 << 20), "is larger than"),
 ])
-def test_a_small_file_does_not_become_a_large_configuration(text: str, message: str, tmp_path: Path):
+def test_a_small_file_cannot_expand_to_a_large_configuration(text: str, message: str, tmp_path: Path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(str(tmp_path / "c.yaml"))
 
 
-def test_a_pipe_is_no_configuration(tmp_path: Path):
+def test_a_pipe_is_not_a_configuration(tmp_path: Path):
     os.mkfifo(tmp_path / "c.yaml")
     for place in (str(tmp_path / "c.yaml"), "/dev/zero"):
         with pytest.raises(ConfigError, match="a pipe, socket or device"):

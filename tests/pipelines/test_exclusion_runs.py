@@ -1,4 +1,4 @@
-"""Lists of exclusions through a run: what matched is said, what matched nothing is no success; limits that were lowered."""
+"""Exclusion lists in a run: matches are reported, a list without matches fails the run; lowered limits."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def config(folder: Path, exclude: dict, **changes) -> Config:
                          "pairs": [{"format": "csv", "name": "x", "captions": "c.csv"}], **changes}, str(folder))
 
 
-def test_a_list_that_matches_nothing_is_no_success(tmp_path: Path):
+def test_a_list_that_matches_nothing_fails_the_run(tmp_path: Path):
     (tmp_path / "test.txt").write_text("nobody.jpg\n")
     wrong = config(tmp_path, {"files": ["test.txt"]})
-    for _ in range(2):  # and stays one
+    for _ in range(2):  # and the next run fails as well
         with pytest.raises(RejectLimitError, match=r"test\.txt matches no image"):
             run(wrong)
     assert plan_of(wrong)[1][0].state == "failed"
@@ -72,7 +72,7 @@ def test_lists_of_several_splits_must_be_chosen_from(tmp_path: Path):
         config(tmp_path, {"files": [{"file": "k.json", "splits": "dev"}]})
 
 
-def test_a_lowered_limit_is_not_nothing_to_do(tmp_path: Path):
+def test_a_lowered_limit_fails_a_finished_stage(tmp_path: Path):
     lenient = config(tmp_path, {}, max_rejected=1.0, captions={"max_words": 3})
     run(lenient)
     assert not plan_of(lenient)[1][0].must_run

@@ -1,4 +1,4 @@
-"""No file that stood before a command, anywhere, is changed or gone after it, but for the corpus' own."""
+"""No command changes or removes any existing file, except the corpus's own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CAPTIONS = "image,caption\n" + "".join(f"{n}.jpg,a {colour} dog {verb} near the 
 
 
 def config(base: Path, corpus: Path | str, **changes: Any) -> str:
-    """A configuration of captions alone, in a file of its own."""
+    """Writes a configuration with captions only; returns its path."""
     (base / "in").mkdir(exist_ok=True)
     captions = base / "in/captions.csv"
     if not captions.exists():
@@ -45,7 +45,7 @@ def config(base: Path, corpus: Path | str, **changes: Any) -> str:
 
 
 def snapshot(*folders: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything below folders: kind, inode and content or target; of files also when they were changed."""
+    """Everything below the folders: kind, inode, and content or link target; of files also the modification time."""
     return {str(path): _state(path) for folder in folders for path in [folder, *_below(folder)]}
 
 
@@ -64,7 +64,7 @@ def _state(path: Path) -> tuple[Any, ...]:
         return "other", stat.st_ino
     content = path.read_bytes()
     if path.name == ".lock" and content.startswith(b"cmcl "):
-        return "lock", stat.st_ino  # a corpus' own, which every run writes its process to
+        return "lock", stat.st_ino  # the corpus's own file, to which every run writes its process id
     return "file", stat.st_ino, stat.st_mtime_ns, content
 
 
@@ -78,18 +78,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def corpus(made: Path, tmp_path: Path) -> Path:
-    """A copy of it that the test may change; `tmp_path/config.yaml` is its configuration."""
+    """A copy of the corpus that the test may modify; `tmp_path/config.yaml` is its configuration."""
     shutil.copytree(made / "in", tmp_path / "in", copy_function=shutil.copy2)
     config(tmp_path, tmp_path / "c")
     return Path(shutil.copytree(made / "c", tmp_path / "c"))
 
 
-# Names that a corpus uses itself, and names near them.
+# Names that a corpus itself uses, and similar names.
 FOLDERS = ("", "images/", "texts/", "pairs/", "tfidf/", "examples/", "photos/")
 NAMES = ("corpus.json", ".lock", ".tmp-x", ".tmp-corpus.json-x", ".tmp-pairs-00000-of-00004.arrow-0123", "task-00001.json", "manifest.json",
          "pairs-00000-of-00004.arrow", "rejects-00001-of-00002.arrow", "a.jpg", "captions-00000.json", "done-00000.json", "config.yaml")
 CONTENTS = (b"", b"mine", b"{}", b"[]", b"12345\n", b'{"format": 1}', b'{"stage": "pairs"}')
-# Beside the files of a real corpus: what bears none of its names.
+# Foreign files next to those of a real corpus, with other names.
 STRAY = ("notes.txt", ".tmp-x", ".tmp-pairs-00000-of-00002.arrow-xyz", "task-00001.json.bak", "pairs-00000-of-00099.arrow",
          "task-00077.json", "data-00000-of-00004.arrow", "photo.jpg", "manifest.json~", ".making-00000-1-1")
 TREES = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from(CONTENTS), st.booleans()),
@@ -98,7 +98,7 @@ STRAYS = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(STRAY), st
 
 
 def plant(root: Path, tree: list[tuple[str, str, bytes, bool]], outside: Path) -> None:
-    """Puts files into a folder; some are links to a file elsewhere."""
+    """Creates files in a folder; some are links to a file elsewhere."""
     for folder, name, content, link in tree:
         path = root / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def test_a_folder_that_is_not_a_corpus_is_left_as_it_is(tree: list[tuple[str, st
 
 
 def strewn(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool) -> None:
-    """Plants files in a copy of a corpus, works on it, and looks whether they are all as they were."""
+    """Creates foreign files in a copy of a corpus, runs commands on it, and checks that all of them are unchanged."""
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         outside = elsewhere(base)
@@ -166,7 +166,7 @@ SIZES = {"partitions": st.sampled_from([1, 2, 3]), "k": st.sampled_from([None, 1
 
 @given(strays=STRAYS, **SIZES)
 @law(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_what_was_put_into_a_corpus_stays_as_it_is(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None,
+def test_foreign_files_in_a_corpus_are_kept(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None,
                                                    repair: bool) -> None:
     strewn(made, strays, partitions, k, repair)
 
@@ -174,13 +174,13 @@ def test_what_was_put_into_a_corpus_stays_as_it_is(made: Path, strays: list[tupl
 @pytest.mark.slow
 @given(strays=STRAYS, **SIZES)
 @law(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_what_was_put_into_a_corpus_stays_as_it_is_at_length(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int,
+def test_foreign_files_in_a_corpus_are_kept_with_many_examples(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int,
                                                              k: int | None, repair: bool) -> None:
     strewn(made, strays, partitions, k, repair)
 
 
 def refused(base: Path, capsys: pytest.CaptureFixture[str], *said: str, path: str | None = None) -> None:
-    """A run is refused in one line that says so, and changes nothing."""
+    """Checks that a run is refused with a one-line error and changes nothing."""
     before = snapshot(base)
     assert main(["run", path or str(base / "config.yaml"), "--quiet"]) == 1
     assert snapshot(base) == before
@@ -211,7 +211,7 @@ def test_a_lock_that_has_another_name_is_not_written_to(corpus: Path, capsys: py
     refused(corpus.parent, capsys, str(corpus / ".lock"), "hard link")
 
 
-def test_a_linked_folder_of_a_corpus_is_where_it_leads(corpus: Path) -> None:
+def test_the_folder_of_a_corpus_may_be_a_link(corpus: Path) -> None:
     link = corpus.parent / "link"
     link.symlink_to(corpus)
     assert main(["run", config(corpus.parent, link), "--quiet"]) == 0
@@ -227,7 +227,7 @@ def test_a_stage_does_not_take_a_folder_of_yours(corpus: Path, capsys: pytest.Ca
     refused(corpus.parent, capsys, str(corpus / "texts/diary.txt"), "stage texts")
     (corpus / "texts/diary.txt").unlink()
     assert main(["run", str(corpus.parent / "config.yaml"), "--quiet"]) == 0
-    for held in ([], texts):  # left out and taken up again, the stage has its folder back, though the index had forgotten it
+    for held in ([], texts):  # a stage that is removed and added again gets its folder back, although the index no longer named it
         assert main(["run", config(corpus.parent, corpus, texts=held), "--quiet"]) == 0
 
 
@@ -295,7 +295,7 @@ def test_a_corpus_in_another_is_refused(corpus: Path, place: str, index: bool, c
 
 @pytest.mark.parametrize("place", ["/dev/null", "/dev/null/x", "/dev/full", "/proc", "/proc/nowhere", "/", "x" * 300, "file", "file/x", "fifo",
                                    "dangling", "loop", "loop/x", "~nosuchuser/x", "~nosuchuser", "zip://x", "http://localhost:1/x"])
-def test_places_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_locations_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -349,7 +349,7 @@ def test_where_folders_have_no_locks_the_file_is_one(corpus: Path, monkeypatch: 
 
 
 def without_rights(*commands: list[str]) -> tuple[list[int], str, str]:
-    """Runs commands as one who may write only where the modes of files allow it: exit statuses, output, errors."""
+    """Runs commands as a user who is subject to file permissions; returns exit statuses, output and errors."""
     prefix: list[str] = []
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
@@ -364,7 +364,7 @@ def without_rights(*commands: list[str]) -> tuple[list[int], str, str]:
 
 def test_a_corpus_that_may_not_be_written_to_can_be_read(corpus: Path) -> None:
     path, seed = str(corpus.parent / "config.yaml"), ["--set", "seed=1"]
-    assert main(["run", path, "--quiet"]) == 0  # the settings say where the inputs lie, which is elsewhere than those of the copy
+    assert main(["run", path, "--quiet"]) == 0  # the settings contain the inputs' location, which differs from the original's
     before = snapshot(corpus)
     everything = [corpus, *_below(corpus)]
     try:

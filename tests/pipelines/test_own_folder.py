@@ -1,4 +1,4 @@
-"""Commands that fill a folder keep to what they wrote themselves."""
+"""Commands that fill a folder only touch files that they wrote themselves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_scenes_replace_nothing_of_yours(tmp_path: Path, change: str) -> None:
     assert snapshot(tmp_path) == before
 
 
-def test_scenes_of_an_earlier_release_are_gone_on_with(tmp_path: Path) -> None:
+def test_scenes_of_an_earlier_release_are_continued(tmp_path: Path) -> None:
     arguments = ["scenes", str(tmp_path / "s"), "--count", "3", "--seed", "1", "--no-pixels"]
     assert main(arguments) == 0
     (tmp_path / "s/.made-by-cmcl").unlink()

@@ -1,4 +1,4 @@
-"""`pipelines.process_state` and `pipelines.interrupts`: what a run changes of its process is put back."""
+"""`pipelines.process_state` and `pipelines.interrupts`: a run restores the process-wide state that it changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_change_is_undone_when_the_block_fails(change):
     assert state() == before
 
 
-def test_failures_of_threads_that_are_not_ours_go_where_they_went():
+def test_failures_of_other_threads_go_to_the_previous_hook():
     seen: list[str] = []
     before = threading.excepthook
     threading.excepthook = lambda failure: seen.append(str(failure.exc_value))
@@ -64,7 +64,7 @@ sys.exit(cli.main(["run", "c.yaml"]))
 """
 
 
-def test_sigterm_before_the_pipeline_stands_is_an_interrupt():
+def test_sigterm_before_the_pipeline_is_built_is_an_interrupt():
     found = subprocess.run([sys.executable, "-c", _EARLY], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
     assert found.returncode == 130 and "Traceback" not in found.stderr and "run again to resume" in found.stderr
 

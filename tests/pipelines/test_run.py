@@ -21,11 +21,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def ran(report):
-    """Tasks done by stage, of the stages that did any."""
+    """Number of executed tasks by stage, for stages that executed any."""
     return {manifest.stage: manifest.ran for manifest in report.ran if manifest.ran}
 
 
-def test_the_whole_way_and_its_books(scene_files, tmp_path):
+def test_a_whole_run_and_its_counts(scene_files, tmp_path):
     report = run(make_config(scene_files, tmp_path / "c"))
     assert [manifest.stage for manifest in report.ran] == [
         "pairs", "images", "texts", "tfidf_counts", "tfidf_vocabulary", "tfidf_vectors", "tfidf", "examples"]
@@ -50,7 +50,7 @@ def test_a_second_run_does_nothing_and_quickly(scene_files, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("*") if path.is_file() and path.name != ".lock"} == before
 
 
-def test_a_second_run_does_not_even_load_beam(scene_files, tmp_path):
+def test_a_second_run_does_not_import_beam(scene_files, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings(scene_files, tmp_path / "c")))
     cmcl(["run", str(config), "--quiet"], check=True)
@@ -72,14 +72,14 @@ def test_changing_k_reruns_the_search_and_what_follows(scene_files, tmp_path):
     assert hash_of(tmp_path / "c") == hash_of(tmp_path / "fresh")
 
 
-def test_settings_that_only_bound_memory_rerun_nothing(scene_files, tmp_path):
+def test_settings_that_only_limit_memory_rerun_nothing(scene_files, tmp_path):
     run(make_config(scene_files, tmp_path / "c"))
     assert run(make_config(scene_files, tmp_path / "c", tfidf={"k": 10, "block_rows": 100})).ran == []
 
 
 @pytest.mark.parametrize("changes", [{"workers": 3}, {"partitions": 1}, {"partitions": 16}, {"tfidf": {"k": 10, "block_rows": 16}},
                                      {"compression": "zstd"}])
-def test_one_corpus_however_it_is_cut_and_worked_on(scene_files, tmp_path, changes):
+def test_the_same_corpus_for_any_partitions_and_workers(scene_files, tmp_path, changes):
     run(make_config(scene_files, tmp_path / "a"))
     run(make_config(scene_files, tmp_path / "b", **changes))
     assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b")
@@ -182,14 +182,14 @@ def test_a_corpus_in_memory_takes_one_worker(scene_files):
         run(make_config(scene_files, "memory://x", workers=2))
 
 
-def test_two_runs_on_one_corpus_are_told_apart(scene_files, tmp_path):
+def test_two_runs_on_one_corpus_exclude_each_other(scene_files, tmp_path):
     from pipelines.lock import corpus_lock
 
     with corpus_lock(str(tmp_path / "c")), pytest.raises(CorpusError, match=f"process {os.getpid()}"):
         run(make_config(scene_files, tmp_path / "c"))
 
 
-def test_an_unwritable_place_is_named(scene_files):
+def test_an_unwritable_location_is_named(scene_files):
     done = cmcl_config(settings(scene_files, Path("/proc/nowhere")), ["run"])
     assert done.returncode == 1 and "/proc/nowhere" in done.stderr and "Traceback" not in done.stderr
 
@@ -239,7 +239,7 @@ def cmcl_config(values, arguments):
 
 @pytest.fixture(scope="session")
 def many_captions(tmp_path_factory):
-    """Captions of 1,500 scenes, without pixels: enough work to be killed in."""
+    """Captions of 1,500 scenes, without pixels: enough work to kill the run in the middle."""
     from pipelines.scenes import make_scenes
 
     folder = tmp_path_factory.mktemp("many")
@@ -301,7 +301,7 @@ def test_killed_at_ten_random_moments_and_resumed(many_captions, tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-        else:  # it had come to its end before: begin anew, so that there are ten kills
+        else:  # the run had already finished: start again, so that there are ten kills
             import shutil
 
             assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""No byte of a corpus changes unseen, and what is repaired and run again is the corpus that it was."""
+"""Every changed byte of a corpus is detected, and repairing and running again restores the same corpus."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def fresh(small):
 
 @pytest.fixture(scope="module")
 def victim(small, tmp_path_factory):
-    """A copy that is damaged and mended again and again."""
+    """A copy that is repeatedly damaged and repaired."""
     return shutil.copytree(small / "corpus", tmp_path_factory.mktemp("victim") / "corpus")
 
 
@@ -64,7 +64,7 @@ def members(place: Path) -> list[str]:
 
 
 def faults(place: Path) -> str:
-    """What verify says, one fault a line."""
+    """The output of verify, one fault per line."""
     try:
         return "\n".join(finding.text for finding in verify(*open_corpus(str(place))))
     except CorpusError as error:
@@ -80,7 +80,7 @@ def repair(place: Path) -> None:
 
 
 def flip(path: Path, at: float, bit: int) -> bytes:
-    """Flips one bit at a share of the file; returns what stood there."""
+    """Flips one bit at a relative position in the file; returns the original content."""
     before = path.read_bytes()
     data = bytearray(before)
     data[int(at * len(data))] ^= 1 << bit
@@ -158,7 +158,7 @@ def lengthen(path):
 
 
 def swap_with_the_next(path):
-    """Changes places with the other partition's file, or, of a file that has none, with another stage's."""
+    """Swaps a file with the other partition's, or, if there is none, with another stage's."""
     other = path.with_name(path.name.replace("00000", "00001")) if "00000" in path.name else next(
         other for other in sorted(path.parent.parent.rglob(path.name)) if other != path)
     held = path.read_bytes()
@@ -192,7 +192,7 @@ def test_other_damage_is_mended(small, victim, fresh, first):
 
 
 def test_a_damaged_caption_is_never_used(small, corpus):
-    """The file keeps its size and, as when a disk forgets a bit, its time."""
+    """The file keeps its size and, as with bit rot, its modification time."""
     path = corpus / "pairs/pairs-00001-of-00002.arrow"
     data, times = bytearray(path.read_bytes()), path.stat()
     word = open_corpus(str(corpus))[0].open("pairs", "pairs", 1).read()["caption"][0].as_py().encode()
@@ -210,9 +210,9 @@ def test_a_damaged_caption_is_never_used(small, corpus):
     assert hash_of(corpus) == hash_of(corpus.parent / "fresh")
 
 
-def test_a_task_that_stands_by_its_record_alone_is_looked_at(small, corpus, fresh):
+def test_a_task_with_a_record_but_no_manifest_is_checked(small, corpus, fresh):
     flip(corpus / "tfidf/rewrites-00000-of-00002.arrow", 0.5, 0)
-    (corpus / "tfidf/manifest.json").unlink()  # as after a kill: the run takes over what is done
+    (corpus / "tfidf/manifest.json").unlink()  # as after a kill: the run reuses completed tasks
     assert {manifest.stage: manifest.ran for manifest in run(config_of(small, corpus)).ran if manifest.ran} == {"tfidf": 1}
     assert faults(corpus) == "" and hash_of(corpus) == fresh
 
@@ -234,7 +234,7 @@ def test_strays_are_named_and_the_projects_own_are_removed(small, corpus, fresh)
     assert len(faults(corpus).splitlines()) == len(theirs) and hash_of(corpus) == fresh
 
 
-def test_a_stage_that_the_configuration_has_no_more_is_no_fault(small, corpus):
+def test_a_stage_that_is_no_longer_configured_is_not_a_fault(small, corpus):
     run(config_of(small, corpus, texts=[]))
     assert faults(corpus) == "" and (corpus / "texts/manifest.json").exists()
 
@@ -263,7 +263,7 @@ def one_reject(stage):
     ("examples", "examples", lambda t: put(t, "negatives", []), "its examples are not the join"),
     ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
 ])
-def test_an_altered_table_that_everything_vouches_for_is_named(corpus, stage, table, change, expected):
+def test_an_altered_and_resealed_table_is_named(corpus, stage, table, change, expected):
     forge_table(open_corpus(str(corpus))[0], stage, table, 0, change)
     said = faults(corpus)
     assert expected in said and "SHA-256" not in said and "is damaged" not in said
@@ -279,7 +279,7 @@ def test_another_partitions_table_under_this_name_is_named(corpus):
 
 @pytest.mark.parametrize("level", ["table", "record", "manifest"])
 def test_each_level_is_held_by_the_next(corpus, level):
-    """A table is changed and the documents up to `level` are made to match: the one above tells."""
+    """A table is changed and the documents up to `level` are made to match: the one above reveals it."""
     place, index = open_corpus(str(corpus))
     kept = {path: path.read_bytes() for path in [corpus / "texts/task-00000.json", corpus / "texts/manifest.json", corpus / "corpus.json"]}
     forge_table(place, "texts", "texts", 0, lambda rows: rows.slice(0, rows.num_rows - 1))
@@ -349,7 +349,7 @@ def test_a_record_that_was_forged_is_named(corpus, changes):
     assert "texts/task-00000.json" in faults(corpus)
 
 
-def test_counts_that_the_rejects_do_not_bear_out_are_named(corpus):
+def test_counts_that_disagree_with_the_rejects_are_named(corpus):
     place, _ = open_corpus(str(corpus))
     record = load_record(place.record_url("pairs", 0))
     record.counts.reasons["image_broken"] = 2
@@ -361,7 +361,7 @@ def test_counts_that_the_rejects_do_not_bear_out_are_named(corpus):
 
 
 def test_a_corpus_of_the_previous_release_is_made_again(small, corpus, fresh, capsys):
-    """As format 1 wrote it: nothing was sealed."""
+    """As in format 1, without seals."""
     for path in corpus.rglob("*.json"):
         value = json.loads(path.read_text())
         value.pop("seal")

@@ -32,7 +32,7 @@ def largest(place, pattern):
 
 
 @pytest.mark.parametrize("stage", ["pairs", "images", "texts", "tfidf_counts", "tfidf", "examples"])
-def test_a_flipped_byte_is_found_and_mended(scene_files, corpus, stage):
+def test_a_flipped_byte_is_found_and_repaired(scene_files, corpus, stage):
     before = hash_of(corpus)
     path = largest(corpus, f"{stage}/*.arrow")
     data = bytearray(path.read_bytes())
@@ -59,7 +59,7 @@ def test_missing_cut_and_foreign_files_are_named(corpus):
 
 
 def rewrite(place, stage, table, change):
-    """Replaces a table's first partition by a changed one that everything vouches for."""
+    """Replaces a table's first partition with a modified one, and updates all records to match."""
     corpus, _ = open_corpus(str(place))
     partition = next(p for p in range(4) if corpus.open(stage, table, p).rows > 3)
     forge_table(corpus, stage, table, partition, change)
@@ -89,7 +89,7 @@ def test_a_wrong_schema_version_is_named(corpus):
     assert any("holds version 7 of 'texts'; this release reads version 1" in text for text in faults(corpus))
 
 
-def test_books_that_do_not_balance_are_named(corpus):
+def test_counts_that_do_not_add_up_are_named(corpus):
     def one_more(manifest):
         manifest.counts.rows_in += 1
 

@@ -1,4 +1,4 @@
-"""Corpora made once by the local runner, and job servers that the engines' tests share."""
+"""Corpora built once by the local runner, and job servers, shared by the runners' tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.engine_help import cmcl, coco_settings, demo_settings, hash_of, need,
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A configuration of the demo corpus, and the hash that one local worker gives it."""
+    """A configuration of the demo corpus, and its hash when built by one local worker."""
     folder = tmp_path_factory.mktemp("demo")
     return _reference(folder, demo_settings(folder))
 
 
 @pytest.fixture(scope="session")
 def demo_without_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The same without regions and back-translation: torch is not staged with the package, a worker's image brings it."""
+    """The same without regions and back-translation: torch is not staged with the package, but part of the worker image."""
     folder = tmp_path_factory.mktemp("light")
     settings = demo_settings(folder)
     del settings["regions"], settings["back_translation"]
@@ -30,7 +30,7 @@ def demo_without_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
 
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[str, str]:
-    """A configuration of COCO's captions, and the hash that one local worker gives them."""
+    """A configuration of COCO's captions, and the corpus's hash when built by one local worker."""
     return _reference(tmp_path_factory.mktemp("coco"), coco_settings(shared_data))
 
 

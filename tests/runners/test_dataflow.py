@@ -1,4 +1,4 @@
-"""Everything of a Dataflow job up to the cloud's door: template, staged artefacts, and the staged pipeline run from them."""
+"""Dataflow jobs, built and staged but not executed: the template, the artefacts, and the staged pipeline run locally from them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FnApiRunner().run_via_runner_api(pipeline, PipelineOptions([])).wait_until_finis
 
 
 def staged(config: str, store: Path, environment: dict[str, str], *options: str) -> tuple[dict[str, Any], Path]:
-    """The job template that a run writes, and the folder of its staged artefacts."""
+    """The job template that a run writes, and the folder with its staged artefacts."""
     done = cmcl("run", config, "--runner", "dataflow", "--quiet", "--set", "corpus=gs://corpora/made", "--set",
                 "resources.tfidf.min_ram=8GB", "--set", f"resources.examples.accelerator={T4}", "--", "--project=cmcl-test",
                 "--region=europe-west4", "--temp_location=gs://corpora/temp", "--staging_location=gs://corpora/staging",
@@ -72,8 +72,8 @@ def test_the_template_and_the_staged_pipeline(demo_without_torch: tuple[str, str
         assert cmcl("hash", "gs://corpora/made", environment=environment).stdout.splitlines()[-1].split()[0] == wanted
 
 
-def test_a_worker_image_of_ones_own(demo: tuple[str, str], tmp_path: Path) -> None:
-    """The project is in the image: nothing but the pipeline is staged."""
+def test_a_custom_worker_image(demo: tuple[str, str], tmp_path: Path) -> None:
+    """The image contains the project, so only the pipeline is staged."""
     need("go")
     store = tmp_path / "store"
     store.mkdir()
@@ -86,7 +86,7 @@ def test_a_worker_image_of_ones_own(demo: tuple[str, str], tmp_path: Path) -> No
 
 
 def test_the_package_carries_its_data(tmp_path: Path) -> None:
-    """Weights and word lists beside the code are in what workers install."""
+    """The package that workers install includes weights and word lists."""
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path), "egg_info", "--egg-base", str(tmp_path)],
                    cwd=root, check=True, capture_output=True, timeout=LONG_S)
@@ -100,14 +100,14 @@ def test_the_package_carries_its_data(tmp_path: Path) -> None:
 
 
 def make_bucket(endpoint: str, name: str) -> None:
-    """Makes a bucket of a fake-gcs-server."""
+    """Creates a bucket in a fake-gcs-server."""
     request = urllib.request.Request(f"{endpoint}/storage/v1/b?project=p", json.dumps({"name": name}).encode(),
                                      {"Content-Type": "application/json"})
     urllib.request.urlopen(request, timeout=30).close()
 
 
 def hints_of(pipeline: Path) -> dict[str, dict[str, bytes]]:
-    """The resource hints of the transforms that have some."""
+    """The resource hints of the transforms that have any."""
     from apache_beam.portability.api import beam_runner_api_pb2
 
     components = beam_runner_api_pb2.Pipeline.FromString(pipeline.read_bytes()).components
@@ -116,7 +116,7 @@ def hints_of(pipeline: Path) -> dict[str, dict[str, bytes]]:
 
 
 def empty_environment(folder: Path, artefacts: Path) -> str:
-    """A virtual environment with the staged package and requirements and nothing else; returns its Python."""
+    """Creates a virtual environment with only the staged package and requirements; returns its Python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=LONG_S)
     python = str(folder / "bin" / "python")
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(artefacts / "workflow.tar.gz"), "-r",

@@ -1,4 +1,4 @@
-"""The same corpus on every engine, in every environment that Python workers come in, for any number of workers."""
+"""The same corpus on every runner, in every environment of Python workers, for any number of workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JVM_ENGINES = ("spark", "flink")
 
 
 def made(config: str, corpus: Path, *arguments: str) -> str:
-    """The hash of the corpus that a run with these arguments makes."""
+    """The hash of the corpus that a run with these arguments builds."""
     scratch = corpus.with_name("scratch")
     scratch.mkdir()
     cmcl("run", config, "--quiet", "--set", f"corpus={corpus}", *arguments, environment={"TMPDIR": str(scratch)})
@@ -31,7 +31,7 @@ def test_local_workers(demo: tuple[str, str], tmp_path: Path, workers: int) -> N
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_of_kernels(demo: tuple[str, str], tmp_path: Path, threads: int) -> None:
-    """Scores included: what of floats is in the corpus does not hang on how many threads made them."""
+    """The hash, which covers floating-point scores, does not depend on the number of threads."""
     config, wanted = demo
     cmcl("run", config, "--quiet", "--set", f"corpus={tmp_path / 'corpus'}",
          environment={name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
@@ -40,7 +40,7 @@ def test_threads_of_kernels(demo: tuple[str, str], tmp_path: Path, threads: int)
 
 @pytest.mark.parametrize(("runner", "workers"), [("spark", 2), ("flink", 1), ("prism", 1), ("prism", 2)])
 def test_engine_started_by_the_command(demo: tuple[str, str], tmp_path: Path, runner: str, workers: int) -> None:
-    """Nothing but `--runner`: job server and workers come and go with the run."""
+    """With `--runner` alone, job server and workers are started and stopped with the run."""
     need(*(("go",) if runner == "prism" else ("java", "mvn")))
     config, wanted = demo
     assert made(config, tmp_path / "corpus", "--runner", runner, "--workers", str(workers)) == wanted
@@ -60,7 +60,7 @@ def test_loopback(demo: tuple[str, str], tmp_path: Path, runner: str, request: p
 
 @pytest.mark.parametrize("runner", JVM_ENGINES)
 def test_process(demo: tuple[str, str], tmp_path: Path, runner: str, request: pytest.FixtureRequest) -> None:
-    """Workers that the engine starts itself through Beam's boot program, two of them."""
+    """Two workers that the runner itself starts through Beam's boot program."""
     need("go")
     config, wanted = demo
     endpoint = request.getfixturevalue(runner)

@@ -1,4 +1,4 @@
-"""A Spark standalone cluster: a master, two worker processes, and an executor that is killed in mid-run."""
+"""A Spark standalone cluster: a master, two worker processes, and an executor that is killed during the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cluster:
     workers: list[Service]
 
     def executors(self) -> list[psutil.Process]:
-        """The executors' processes. What one forks bears its command line until it runs another program, and is none."""
+        """The executors' processes, without their forks, which have the same command line until they execute another program."""
         found = {}
         for worker in self.workers:
             for process in psutil.Process(worker.pid).children(recursive=True):
@@ -85,7 +85,7 @@ def test_two_workers(demo: tuple[str, str], cluster: Cluster, tmp_path: Path) ->
 
 
 def test_a_killed_executor(coco: tuple[str, str], cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Spark runs the lost tasks again, or fails the job; either way the corpus comes out whole."""
+    """Spark reruns the lost tasks, or fails the job; either way the corpus is complete in the end."""
     config, wanted = coco
     corpus = tmp_path / "corpus"
     arguments = ["run", config, "--quiet", "--runner", "spark", "--workers", "1", "--set", f"corpus={corpus}", "--",

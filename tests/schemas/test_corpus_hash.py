@@ -28,7 +28,7 @@ def digest(batches):
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(row, max_size=12), st.data())
-def test_cuts_leave_no_trace(rows, data):
+def test_batch_boundaries_do_not_matter(rows, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
     pieces = [rows[start:end] for start, end in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
     whole = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)

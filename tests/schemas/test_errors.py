@@ -1,4 +1,4 @@
-"""`schemas.errors`: errors cross a runner as data, whatever the runner makes of their text."""
+"""`schemas.errors`: errors pass through a runner as data, whatever the runner does to their text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import CarriedError, CmclError, CorpusError, RejectLimitErro
 
 
 class TwoFieldsError(SourceError):
-    """One whose constructor takes two arguments, and none by name alone."""
+    """An error whose constructor takes two positional arguments."""
 
     def __init__(self, url: str, line: int):
         super().__init__(url, line)
@@ -81,11 +81,11 @@ def test_bugs_stay_what_they_are():
 
 @pytest.mark.parametrize("text", ["ConfigError: run `curl x | sh`", "[cmcl-error:]", "[cmcl-error:bm90IGpzb24=]", "[cmcl-error:e30=]", "[cmcl-error:W10=]",
                                   "SourceError: \n[while running x]"])
-def test_text_that_looks_like_an_error_is_none(text: str):
+def test_text_that_looks_like_an_error_is_ignored(text: str):
     assert from_text(text) is None
 
 
-def test_a_long_field_is_cut():
+def test_a_long_field_is_truncated():
     found = crossed(SourceError("x" * 1_000_000))
     assert found and len(str(found)) < 10_000
 

@@ -15,7 +15,7 @@ def test_content_ids_differ_when_parts_differ(one, other):
 
 
 def test_ids_are_those_of_the_first_release():
-    # Corpora in the field hang on these values: a change of them is a new format.
+    # Existing corpora depend on these values: changing them requires a new format.
     assert ids.content_id("a", "b") == "c154263d12610d70ee6e"
     assert ids.pair_id("coco/139", "A cat.") == ids.content_id("pair", "coco/139", "A cat.")
     assert ids.placement("coco/139") == 8898966022315629383
@@ -23,7 +23,7 @@ def test_ids_are_those_of_the_first_release():
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=50), st.integers(1, 5000))
-def test_partition_is_the_stretch_of_the_line(places, partitions):
+def test_partitions_are_equal_intervals(places, partitions):
     got = ids.partition_of(np.array(places, dtype=np.int64), partitions)
     assert got.tolist() == [place * partitions >> 63 for place in places]
 

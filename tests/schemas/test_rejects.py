@@ -11,7 +11,7 @@ entries = st.lists(st.tuples(st.text(max_size=4), st.sampled_from(REASONS), st.t
 
 
 @given(entries, st.randoms())
-def test_the_order_of_finding_leaves_no_trace(rows, random):
+def test_the_order_of_adding_does_not_matter(rows, random):
     shuffled = list(rows)
     random.shuffle(shuffled)
     tables = []
@@ -24,7 +24,7 @@ def test_the_order_of_finding_leaves_no_trace(rows, random):
 
 
 @given(entries)
-def test_counts_tell_rejected_excluded_and_dropped_apart(rows):
+def test_counts_distinguish_rejected_excluded_and_dropped(rows):
     log = RejectLog("s")
     half = len(rows) // 2
     for row in rows[:half]:
@@ -39,7 +39,7 @@ def test_counts_tell_rejected_excluded_and_dropped_apart(rows):
     assert sorted(log.table()["reason"].to_pylist()) == sorted(reason.value for reason in reasons)
 
 
-def test_a_hostile_detail_is_cut():
+def test_a_hostile_detail_is_truncated():
     log = RejectLog("s")
     log.add("x", Reason.TOO_LONG, "a" * 10_000)
     assert len(log.table()["detail"][0].as_py()) == 500
@@ -50,7 +50,7 @@ def test_stored_codes_of_reasons_stay():
     assert reject_batch("s", ["a"], np.array([19]), ["d"])["reason"].to_pylist() == ["same_image"]
 
 
-def test_every_reason_says_what_becomes_of_its_rows():
+def test_every_reason_has_an_outcome():
     by_outcome = {outcome: {reason.value for reason in REASONS if reason.outcome is outcome} for outcome in Outcome}
     assert by_outcome[Outcome.EXCLUDED] == {"excluded", "image_not_held", "no_caption"}
     assert {"image_broken", "regions_missing", "engine_failed"} <= by_outcome[Outcome.REJECTED]

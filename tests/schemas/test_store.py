@@ -35,7 +35,7 @@ def test_rows_come_back_in_fixed_batches_however_they_were_written(tmp_path_fact
     assert (writer.info.rows, writer.info.bytes, writer.info.sha256) == (total, os.path.getsize(url), files.sha256_of(url))
 
 
-def test_the_same_rows_give_the_same_bytes_however_they_were_cut(tmp_path):
+def test_the_same_rows_give_the_same_bytes_however_they_were_batched(tmp_path):
     sums = set()
     for name, cut in (("a", [100]), ("b", [1] * 100), ("c", [33, 0, 67])):
         with TableWriter(str(tmp_path / name), TEXTS, 10) as writer:
@@ -64,7 +64,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_writer_that_fails_leaves_what_stood(tmp_path):
+def test_a_writer_that_fails_leaves_the_existing_file(tmp_path):
     url = str(tmp_path / "texts.arrow")
     with TableWriter(url, TEXTS) as writer:
         writer.write(texts(5))
@@ -81,7 +81,7 @@ def test_a_batch_of_another_table_is_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_memory_and_other_filesystems_serve(tmp_path):
+def test_memory_and_other_filesystems_work(tmp_path):
     url = "memory://store-test/deep/texts.arrow"
     with TableWriter(url, TEXTS, 10) as writer:
         writer.write(texts(25))
@@ -100,7 +100,7 @@ def test_another_version_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "text", "empty"])
-def test_what_is_no_arrow_file_is_named(tmp_path, damage):
+def test_a_file_that_is_not_arrow_is_named(tmp_path, damage):
     url = str(tmp_path / "texts.arrow")
     with TableWriter(url, TEXTS) as writer:
         writer.write(texts(1000))
@@ -133,7 +133,7 @@ def test_changed_columns_under_the_same_version_are_named(tmp_path):
         TableFile(url, "texts")
 
 
-def test_an_unwritable_place_is_an_os_error():
+def test_an_unwritable_location_is_an_os_error():
     with pytest.raises(OSError), TableWriter("/proc/nowhere/texts.arrow", TEXTS):
         pass
 

@@ -1,4 +1,4 @@
-"""Whatever reads n bytes gets n bytes or the end: short reads; servers that chunk, compress, ignore or cut ranges, or are silent."""
+"""A read of n bytes gives n bytes or all that is left, despite short reads and servers that chunk, compress, ignore or cut ranges, or hang."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WAYS = ("plain", "ranges", "chunked", "compressed", "compressed, told", "ranges 
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves DATA in the way that the path names."""
+    """Serves DATA in the way that the path selects."""
 
     protocol_version = "HTTP/1.1"
     asked: list[str] = []
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Suppresses the log."""
 
     def do_HEAD(self) -> None:  # noqa: N802
         self.answer(False)
@@ -140,7 +140,7 @@ def test_a_server_that_never_answers_is_given_up(server, monkeypatch):
     assert caught.value.reason == Reason.IMAGE_UNREACHABLE and time.monotonic() - begun < 8
 
 
-def test_what_passes_is_told_from_what_lasts(server, monkeypatch, tmp_path):
+def test_transient_errors_are_distinguished_from_permanent_ones(server, monkeypatch, tmp_path):
     for url, reason in ((f"{server}/unavailable", Reason.IMAGE_UNREACHABLE), ("http://127.0.0.1:9/x.jpg", Reason.IMAGE_UNREACHABLE),
                         (str(tmp_path / "none.jpg"), Reason.IMAGE_MISSING), (str(tmp_path), Reason.IMAGE_UNREADABLE)):
         with pytest.raises(ImageError) as caught:
@@ -157,7 +157,7 @@ def test_what_passes_is_told_from_what_lasts(server, monkeypatch, tmp_path):
 
 
 class ShortReads(MemoryFileSystem):
-    """A store whose files give at most some bytes a read, fewer now and then, and sometimes break."""
+    """A store whose files return a limited number of bytes per read, sometimes fewer, and sometimes fail."""
 
     protocol = "short"
     cachable = False
@@ -206,7 +206,7 @@ def test_short_reads_are_put_together(at_most, sizes, told, start, breaks):
 
 
 @pytest.mark.parametrize("place", ["pipe", "/dev/zero", "/dev/random", "."])
-def test_what_is_no_file_is_refused_without_waiting(place, tmp_path):
+def test_what_is_not_a_file_is_refused_without_blocking(place, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     begun = time.monotonic()
     with pytest.raises(OSError, match="not a file"):

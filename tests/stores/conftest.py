@@ -1,4 +1,4 @@
-"""Inputs of the stores' tests, and the hash of the corpus that a disk gives."""
+"""Inputs of the stores' tests, and the hash of the corpus built on a disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wanted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The hash of the corpus made on a disk from a disk."""
+    """The hash of the corpus built on a disk from inputs on a disk."""
     folder = tmp_path_factory.mktemp("local")
     cmcl("run", write_config(folder / "config.yaml", {**settings(str(scenes)), "corpus": str(folder / "corpus")}), "--quiet")
     return hash_of(str(folder / "corpus"))

@@ -1,4 +1,4 @@
-"""Real stores on this machine, and a proxy in front of one that fails now and then."""
+"""Real object stores on this machine, and a proxy that makes their requests fail at times."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ USER, SECRET = "cmcl-test", "cmcl-test-secret"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
 def await_http(url: str, timeout_s: float = 120) -> None:
-    """Waits until a server answers with anything at all."""
+    """Waits until a server responds at all."""
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -66,7 +66,7 @@ def fake_gcs(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[str]:
-    """A plain HTTP server over a folder; yields its URL."""
+    """A plain HTTP server for a folder; yields its URL."""
     handler = partial(_Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -79,7 +79,7 @@ def web_server(folder: Path) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Suppresses the log."""
 
 
 class FaultyProxy:
@@ -126,7 +126,7 @@ class FaultyProxy:
             return fault
 
     def _serve(self, client: socket.socket) -> None:
-        """One request a connection: the answer is made to end with it."""
+        """One request per connection: the response ends when the connection closes."""
         with client:
             try:
                 head = _until(client, b"\r\n\r\n")
@@ -163,7 +163,7 @@ class FaultyProxy:
 
 
 def _hang_up(client: socket.socket) -> None:
-    """Ends a connection now; closing alone waits for the thread that still reads from it."""
+    """Ends a connection immediately; closing alone would wait for the thread that still reads from it."""
     try:
         client.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -181,7 +181,7 @@ def _until(source: socket.socket, end: bytes) -> bytes:
 
 
 def _drain(client: socket.socket, head: bytes) -> None:
-    """Takes the rest of a request, so that the refusal is read and not a reset connection."""
+    """Reads the rest of a request, so that the client gets the refusal rather than a connection reset."""
     header, _, body = head.partition(b"\r\n\r\n")
     lengths = [int(line.partition(b":")[2]) for line in header.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     missing = (lengths[0] if lengths else 0) - len(body)

@@ -1,4 +1,4 @@
-"""Object stores by protocol: how to start one, and the variables under which its URLs mean it."""
+"""Object stores by protocol: how to start one, and the environment variables that point URLs to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stores.servers import SECRET, USER, fake_gcs, minio
 
 
 def settings(inputs: str) -> dict[str, Any]:
-    """A corpus over the scenes below a URL."""
+    """The settings of a corpus built from the scenes below a URL."""
     return {"partitions": 3, "tfidf": {"k": 10},
             "pairs": [{"format": "coco", "name": "scenes", "captions": f"{inputs}/scenes/captions-*.json",
                        "images": f"{inputs}/scenes/images"}],
@@ -23,13 +23,13 @@ def settings(inputs: str) -> dict[str, Any]:
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:
-    """Variables under which s3:// means this MinIO."""
+    """Environment variables that point s3:// to this MinIO."""
     return {"FSSPEC_S3_ENDPOINT_URL": endpoint, "FSSPEC_S3_KEY": USER, "FSSPEC_S3_SECRET": SECRET,
             "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 2, "connect_timeout": 5}})}
 
 
 def gcs_environment(endpoint: str) -> dict[str, str]:
-    """Variables under which gs:// means this fake-gcs-server."""
+    """Environment variables that point gs:// to this fake-gcs-server."""
     return {"STORAGE_EMULATOR_HOST": endpoint, "FSSPEC_GS": json.dumps({"token": "anon", "requests_timeout": 2}),
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 

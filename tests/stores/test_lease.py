@@ -1,4 +1,4 @@
-"""Two drivers on one corpus in an object store: one works, the other is told; a dead one is followed."""
+"""Two drivers on one corpus in an object store: one works, the other is refused; a dead driver's lease is taken over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ gcsfs_core = pytest.importorskip("gcsfs.core", reason="needs cmcl[gcp]")
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A corpus URL in a store, and the variables under which it means that store."""
+    """A corpus URL in a store, and the environment variables that point to that store."""
     need("go")
     start, variables = STORES[request.param]
     (tmp_path / "store").mkdir()
@@ -43,14 +43,14 @@ def filesystem_of(url: str, environment: dict[str, str]) -> fsspec.AbstractFileS
 
 
 def until(what: Callable[[], bool], limit_s: float = 120) -> None:
-    """Waits until something is so."""
+    """Waits until a condition holds."""
     end = time.monotonic() + limit_s
     while not what():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def test_a_second_driver_is_told_and_a_killed_one_is_followed(store: tuple[str, dict[str, str]], scenes: Path, wanted: str,
+def test_a_second_driver_is_refused_and_a_killed_one_is_replaced(store: tuple[str, dict[str, str]], scenes: Path, wanted: str,
                                                               tmp_path: Path) -> None:
     corpus, environment = store
     fs = filesystem_of(corpus, environment)
@@ -70,7 +70,7 @@ def test_a_second_driver_is_told_and_a_killed_one_is_followed(store: tuple[str, 
 
 
 @pytest.mark.parametrize(("age_s", "refused"), [(0.0, True), (LEASE_S + 5, False)])
-def test_a_driver_elsewhere_is_dead_when_it_was_not_renewed(store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path,
+def test_a_driver_elsewhere_is_dead_when_its_lease_expired(store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path,
                                                             tmp_path: Path) -> None:
     corpus, environment = store
     fs = filesystem_of(corpus, environment)

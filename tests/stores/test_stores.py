@@ -1,4 +1,4 @@
-"""Input from and output to real stores over the network, whole and failing now and then: the same corpus as on a disk."""
+"""Input from and output to real stores over the network, with and without intermittent failures: the same corpus as on a disk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ pytest.importorskip("s3fs", reason="needs cmcl[s3]")
 pytest.importorskip("gcsfs", reason="needs cmcl[gcp]")
 pytest.importorskip("aiohttp", reason="needs cmcl[http]")
 
-SHARE = 0.08  # of the requests that the faulty proxy spoils
+SHARE = 0.08  # share of requests that the proxy makes fail
 
 
 def made(tmp_path: Path, inputs: str, corpus: str, environment: dict[str, str], *arguments: str) -> str:
-    """The hash of the corpus that a run makes at a URL, read back through the same environment."""
+    """The hash of the corpus that a run builds at a URL, read back in the same environment."""
     config = write_config(tmp_path / "config.yaml", {**settings(inputs), "corpus": corpus})
     cmcl("run", config, "--quiet", *arguments, environment=environment)
     cmcl("verify", corpus, environment=environment)
@@ -48,7 +48,7 @@ def test_input_and_output_in_an_object_store(protocol: str, scenes: Path, wanted
 @pytest.mark.parametrize("protocol", STORES)
 def test_a_store_that_fails_now_and_then(protocol: str, scenes: Path, wanted: str, tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
-    """503, requests without an answer, and cut connections cost retries, not data."""
+    """HTTP 503, requests without a response, and broken connections cost retries, not data."""
     need("go")
     start, variables = STORES[protocol]
     (tmp_path / "store").mkdir()
@@ -73,7 +73,7 @@ def test_input_from_a_web_server_that_fails_now_and_then(scenes: Path, wanted: s
         print(f"\nhttp: {proxy.requests} requests, of which spoilt: {proxy.faults}; hash equal")
 
 
-def test_a_web_server_takes_no_corpus(scenes: Path, tmp_path: Path) -> None:
+def test_a_corpus_on_a_web_server_is_refused(scenes: Path, tmp_path: Path) -> None:
     with web_server(scenes) as url:
         config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": f"{url}/corpus"})
         failed = cmcl("run", config, "--quiet", check=False)
@@ -82,5 +82,5 @@ def test_a_web_server_takes_no_corpus(scenes: Path, tmp_path: Path) -> None:
 
 
 def run_python(program: str, *arguments: str, environment: dict[str, str]) -> None:
-    """Runs a piece of Python in a process of its own, under an environment."""
+    """Runs Python code in a separate process, with environment variables."""
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, env={**os.environ, **environment}, timeout=300)
