@@ -1,4 +1,4 @@
-"""Scenes with a known truth: drawn pictures, captions of them, and an exact judge of whether a caption is true."""
+"""Synthetic scenes with known ground truth: drawn pictures, their captions, and an exact judge of whether a caption is true."""
 
 from transforms.scenes.draw import encode, render
 from transforms.scenes.graph import CaptionGraph, GraphError, Mention

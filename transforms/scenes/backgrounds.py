@@ -1,4 +1,4 @@
-"""The places: sky, ground and scenery, none of which shows a kind of object that captions speak of."""
+"""Backdrops: sky, ground and scenery, without any kind of object that captions mention."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ _PAINTERS = {"beach": _beach, "street": _street, "room": _room, "park": _park, "
 
 
 def paint_backdrop(name: str, horizon: float, rng: Rng) -> Image.Image:
-    """A canvas, RGB and `SUPER` times the picture's size, showing the place `name`; `horizon` is a fraction of the height."""
+    """A canvas, RGB and `SUPER` times the picture's size, showing backdrop `name`; `horizon` is a fraction of the height."""
     canvas = Image.new("RGB", (W, H))
     _PAINTERS[name](canvas, rng, int(horizon * H))
     return canvas

@@ -1,4 +1,4 @@
-"""Makes known-truth scenes through Beam: one element a shard, which the task writes; nothing of the size of a row crosses."""
+"""Makes synthetic scenes through Beam: one element per shard, whose task writes the files; no rows cross between workers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _COUNTED = ("scenes", "captions", "texts", "skipped", "milliseconds")
 
 
 class RunScenes(beam.PTransform):
-    """Writes shards of scenes; its output is the summary of each shard."""
+    """Writes shards of scenes; outputs the summary of each shard."""
 
     def __init__(self, tasks: Sequence[ShardTask]):
         super().__init__(label="scenes")
         self._tasks = list(tasks)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Builds the transforms."""
+        """Applies the transforms."""
         return begin | "Tasks" >> beam.Create(self._tasks) | "Spread" >> beam.Reshuffle() | "Make" >> beam.ParDo(_MakeShard())
 
 

@@ -1,16 +1,16 @@
-"""Files of a collection of scenes: one shard at a time, each written aside and moved into place when whole.
+"""Files of a collection of scenes: one shard at a time, each file written under a temporary name and renamed when complete.
 
-Layout under the output folder, SHARD being five or more digits and SCENE nine:
+Layout of the output folder; SHARD has five or more digits, SCENE nine:
 
     images/SHARD/SCENE.jpg     the pictures
     captions-SHARD.json        COCO captions: images, annotations {id, image_id, caption}
     instances-SHARD.json       COCO instances: bbox xywh in pixels, category_id, categories; `attributes` is an extra field
-    truth-SHARD.jsonl          a scene a line: `Scene.to_json`, its file name, and its captions with their graphs
-    texts-SHARD.txt            sentences that belong to no scene, one a line
-    done-SHARD.json, texts-done-SHARD.json   what a finished shard holds, written last; a shard without it is made again
-    .made-by-cmcl              says that the folder is one of `cmcl scenes`, which writes into no other that holds something
+    truth-SHARD.jsonl          one scene per line: `Scene.to_json`, its file name, and its captions with their graphs
+    texts-SHARD.txt            sentences without a scene, one per line
+    done-SHARD.json, texts-done-SHARD.json   contents of a completed shard, written last; a shard without it is made again
+    .made-by-cmcl              marks the folder as output of `cmcl scenes`, which writes to no other non-empty folder
 
-An image's id is its scene's index; a caption's is 5 x index + 1 and on; an object's is 8 x index + 1 and on.
+An image's id is its scene's index; caption ids start at 5 x index + 1, object ids at 8 x index + 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from transforms.scenes.layout import Scene, sample_scene
 from transforms.scenes.texts import sentence
 from transforms.scenes.world import KINDS
 
-FORMAT = 1  # raise when the same seed comes to give other bytes, so that finished shards are made again
+FORMAT = 1  # increment when the same seed gives other bytes, so that completed shards are made again
 TEMPORARY = ".making-"
 _SHARD = re.compile(r"\d{5,}")
 _PICTURE = re.compile(r"\d{9,}\.jpg")
@@ -47,7 +47,7 @@ _LICENCES = [{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/pu
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make: scenes or sentences `start` to `stop` (exclusive) of a seed; `kind` is "scenes" or "texts"."""
+    """One shard: scenes or sentences `start` to `stop` (exclusive) of a seed; `kind` is "scenes" or "texts"."""
 
     out: str
     kind: str
@@ -60,16 +60,16 @@ class ShardTask:
 
     @property
     def name(self) -> str:
-        """The shard's number as it stands in file names."""
+        """The shard's number as in file names."""
         return f"{self.shard:05d}"
 
     @property
     def marker(self) -> Path:
-        """The file that says the shard is finished."""
+        """The file that marks the shard as complete."""
         return Path(self.out, f"done-{self.name}.json" if self.kind == "scenes" else f"texts-done-{self.name}.json")
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the shard's bytes."""
+        """Everything that determines the shard's bytes."""
         shared = {"format": FORMAT, "kind": self.kind, "seed": self.seed, "start": self.start, "stop": self.stop}
         return shared if self.kind == "texts" else {**shared, "pixels": self.pixels, "captions": self.captions}
 
@@ -77,12 +77,12 @@ class ShardTask:
 def shard_tasks(
     out: str, count: int, seed: int, *, pixels: bool, captions: bool, shard_size: int, texts: int, start_index: int
 ) -> list[ShardTask]:
-    """The tasks that make scenes and sentences `start_index` and on; shards are cut at multiples of their size."""
+    """The tasks for scenes and sentences from `start_index`; shard boundaries are multiples of the shard size."""
     tasks = [
         ShardTask(out, "scenes", shard, start, stop, seed, pixels, captions)
         for shard, start, stop in _ranges(start_index, start_index + count, shard_size)
     ]
-    # A sentence costs little, so a shard of them is longer.
+    # Sentences are cheap, so their shards are larger.
     lines = _ranges(start_index, start_index + texts, shard_size * CAPTIONS)
     return tasks + [ShardTask(out, "texts", shard, start, stop, seed) for shard, start, stop in lines]
 
@@ -95,7 +95,7 @@ def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int, int]]:
 
 
 def finished(task: ShardTask) -> dict[str, Any] | None:
-    """The summary of a shard that stands complete with the same settings, or None when it has to be made."""
+    """The summary of a shard already complete with the same settings, or None if it has to be made."""
     try:
         record = json.loads(task.marker.read_text("utf-8"))
         if record["settings"] != task.settings():
@@ -105,16 +105,16 @@ def finished(task: ShardTask) -> dict[str, Any] | None:
                 return None
         return dict(record["summary"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # no marker, a torn one or a missing file: the shard is simply made again
+        return None  # no marker, a truncated one or a missing file: the shard is made again
 
 
 def claim(out: str) -> None:
-    """Makes `out` a folder of scenes, unless it is one. Raises ConfigError when it holds what `cmcl scenes` did not write."""
+    """Marks `out` as a folder of scenes. Raises ConfigError if it contains anything that `cmcl scenes` did not write."""
     claim_folder(out, "cmcl scenes", _was_made)
 
 
 def _was_made(out: Path) -> bool:
-    """Whether an earlier release made this collection: it holds the record of a finished shard."""
+    """Whether an earlier release made this collection, that is, it has the record of a completed shard."""
     for path in sorted(out.glob("*done-*.json")):
         if _OWN_NAME.fullmatch(path.name) and not path.is_symlink():
             try:
@@ -125,20 +125,20 @@ def _was_made(out: Path) -> bool:
 
 
 def check_replaceable(task: ShardTask) -> None:
-    """Raises ConfigError when a file of the shard would be written over something else: a link, a folder, pictures of somebody's own."""
+    """Raises ConfigError if the shard would overwrite something else: a link, a folder, pictures of the user's."""
     out = Path(task.out)
     names = [f"texts-{task.name}.txt"] if task.kind == "texts" else [
         f"{kind}-{task.name}.{end}" for kind, end in (("truth", "jsonl"), ("instances", "json"), ("captions", "json"))]
     for path in (task.marker, *(out / name for name in names)):
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-            raise ConfigError(f"{path} is no plain file, where `cmcl scenes` has one: remove it")
+            raise ConfigError(f"{path} is not a regular file, but `cmcl scenes` writes one there: remove it")
     for folder in (out / "images", out / "images" / task.name):
         if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-            raise ConfigError(f"{folder} is no folder, where `cmcl scenes` has one: remove it")
+            raise ConfigError(f"{folder} is not a folder, but `cmcl scenes` writes one there: remove it")
     foreign = [entry.name for entry in files.entries(str(out / "images" / task.name)) if not _is_picture(entry)]
     if foreign:
-        raise ConfigError(f"{out / 'images' / task.name / foreign[0]} was not written by `cmcl scenes`, which makes that folder anew: "
-                          "move it away")
+        raise ConfigError(f"{out / 'images' / task.name / foreign[0]} was not written by `cmcl scenes`, which replaces that folder: "
+                          "move it elsewhere")
 
 
 def _is_picture(entry: files.Entry) -> bool:
@@ -146,7 +146,7 @@ def _is_picture(entry: files.Entry) -> bool:
 
 
 def _remove_pictures(folder: Path) -> None:
-    """Removes a folder of pictures; what is none of ours stays, and the folder with it."""
+    """Removes a folder of pictures; files of others are kept, and so is the folder then."""
     for entry in files.entries(str(folder)):
         if _is_picture(entry):
             (folder / entry.name).unlink(missing_ok=True)
@@ -155,7 +155,7 @@ def _remove_pictures(folder: Path) -> None:
 
 
 def clear_stale(out: str) -> int:
-    """Remove what killed runs left half written; the number of things removed. Not for use while another run writes there."""
+    """Removes files that killed runs left incomplete; returns their number. Not safe while another run writes there."""
     removed = 0
     for entry in files.entries(out):
         found = _HALF.fullmatch(entry.name)
@@ -172,11 +172,11 @@ def clear_stale(out: str) -> int:
 
 
 def write_shard(task: ShardTask) -> dict[str, Any]:
-    """Make one shard, unless it stands, and return its summary: scenes, captions, texts, skipped (0 or 1), milliseconds."""
+    """Makes one shard unless it is complete; returns its summary: scenes, captions, texts, skipped (0 or 1), milliseconds."""
     begun = time.monotonic()
-    standing = finished(task)
-    if standing is not None:
-        return {**standing, "skipped": 1, "milliseconds": 0}
+    existing = finished(task)
+    if existing is not None:
+        return {**existing, "skipped": 1, "milliseconds": 0}
     task.marker.unlink(missing_ok=True)
     Path(task.out).mkdir(parents=True, exist_ok=True)
     files, summary = _write_texts(task) if task.kind == "texts" else _write_scenes(task)
@@ -191,7 +191,7 @@ def _aside(path: Path) -> Path:
 
 
 def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Fill a file under a temporary name and move it into place."""
+    """Writes a file under a temporary name, then renames it."""
     aside = _aside(path)
     try:
         fill(aside)
@@ -225,13 +225,13 @@ def _write_scenes(task: ShardTask) -> tuple[list[str], dict[str, int]]:
         with path.open("w", encoding="utf-8", newline="\n") as stream:
             for index in range(task.start, task.stop):
                 scene = sample_scene(task.seed, index)
-                said = captions(scene, task.seed) if task.captions else []
+                made = captions(scene, task.seed) if task.captions else []
                 file_name = f"{task.name}/{index:09d}.jpg"
-                line = {**scene.to_json(), "file_name": file_name, "captions": [caption.to_json() for caption in said]}
+                line = {**scene.to_json(), "file_name": file_name, "captions": [caption.to_json() for caption in made]}
                 stream.write(json.dumps(line, separators=(",", ":")) + "\n")
                 images.append({"id": index, "file_name": file_name, "width": scene.width, "height": scene.height, "license": 1})
                 first = CAPTIONS * index + 1
-                spoken.extend({"id": first + at, "image_id": index, "caption": caption.text} for at, caption in enumerate(said))
+                spoken.extend({"id": first + at, "image_id": index, "caption": caption.text} for at, caption in enumerate(made))
                 found.extend(_instances(scene))
                 if task.pixels:
                     (folder / f"{index:09d}.jpg").write_bytes(encode(render(scene)))
@@ -252,7 +252,7 @@ def _write_scenes(task: ShardTask) -> tuple[list[str], dict[str, int]]:
 
 
 def _move_folder(folder: Path, target: Path) -> None:
-    """Move a whole folder into place over an older one; a second copy of the task may have been faster with the same bytes."""
+    """Renames a complete folder, replacing an older one; a second copy of the task may have written the same bytes first."""
     for attempt in range(5):
         old = _aside(target)
         try:

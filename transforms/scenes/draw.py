@@ -1,4 +1,4 @@
-"""From a scene to a picture: the place, then the objects from far to near, each on its shadow."""
+"""Renders a scene: the backdrop, then the objects from far to near, each on its shadow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAINTERS: dict[str, Callable[[Pen], None]] = {
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB image of its width and height; the same scene always gives the same pixels."""
+    """The scene as an RGB image of its width and height; deterministic."""
     canvas = paint_backdrop(scene.backdrop, scene.horizon, Rng(scene.seed, f"{STAGE}.backdrop", str(scene.index)))
     supported = {subject for subject, predicate, _ in scene.relations if predicate in ("on", "riding", "sitting on", "holding")}
     held = {thing for _, predicate, thing in scene.relations if predicate in ("holding", "flying")}
@@ -44,7 +44,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def encode(image: Image.Image) -> bytes:
-    """The image as JPEG bytes, without a time stamp or any other thing that changes between runs."""
+    """The image as JPEG bytes, without time stamps or anything else that varies between runs."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
@@ -60,7 +60,7 @@ def _shadows(canvas: Image.Image, items: list[SceneObject]) -> None:
 
 
 def _tie(canvas: Image.Image, holder: SceneObject, end: SceneObject) -> None:
-    """The string of a kite, the lead of a dog."""
+    """Draws the string of a kite or the lead of a dog."""
 
     def point(item: SceneObject, own: tuple[float, float]) -> tuple[float, float]:
         x1, y1, x2, y2 = (value * SUPER for value in item.box)

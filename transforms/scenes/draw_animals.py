@@ -1,4 +1,4 @@
-"""How animals are drawn, from the side and facing right."""
+"""Drawing animals from the side, facing right."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dog(pen: Pen) -> None:
 
 
 def cat(pen: Pen) -> None:
-    """A cat: round face turned to us, pointed ears, whiskers and a long curled tail."""
+    """A cat: round face towards the viewer, pointed ears, whiskers and a long curled tail."""
     pen.limb([(0.14, 0.62), (0.05, 0.50), (0.045, 0.30), (0.10, 0.16), (0.16, 0.13)], 0.075)
     _legs(pen, ((0.30, 0.72), (0.62, 0.74), (0.21, 0.70), (0.54, 0.74)), (0.13, 0.15, -0.13, -0.13), 0.095)
     pen.blob([(0.11, 0.62), (0.20, 0.50), (0.42, 0.52), (0.62, 0.46), (0.72, 0.56), (0.66, 0.78), (0.42, 0.80), (0.20, 0.82)])

@@ -1,4 +1,4 @@
-"""How people are drawn: joints from the pose table, clothes in the object's colour, hair and skin at random."""
+"""Drawing people: joints from the pose table, clothes in the object's colour, random hair and skin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def person(pen: Pen) -> None:
     skin, hair, cloth = pen.rng.pick(SKIN), pen.rng.pick(HAIR), pen.rng.pick(TROUSERS)
     skirted, young = pen.kind in ("woman", "girl"), pen.kind in CHILDREN
     thick = pose.girth
-    across = pen.height / pen.width  # widths in heights of the box, as fractions across
+    across = pen.height / pen.width  # box height / box width: converts widths in heights of the box to fractions across
     head: Point = (pose.head_x, pose.head * 1.12)
     if skirted:
         _long_hair(pen, head, pose.head, hair)
@@ -86,7 +86,7 @@ def _long_hair(pen: Pen, head: Point, radius: float, hair: RGB) -> None:
 
 
 def _head(pen: Pen, head: Point, radius: float, skin: RGB, hair: RGB) -> None:
-    """A face turned a little to where the person faces."""
+    """A face turned slightly towards where the person faces."""
     ru = radius * pen.height / pen.width
     x, y = head
     if pen.kind in ("man", "boy"):

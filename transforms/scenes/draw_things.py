@@ -1,4 +1,4 @@
-"""How furniture, food, toys and trees are drawn."""
+"""Drawing furniture, food, toys and trees."""
 
 from __future__ import annotations
 

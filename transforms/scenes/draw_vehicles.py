@@ -1,4 +1,4 @@
-"""How vehicles are drawn, from the side and facing right."""
+"""Drawing vehicles from the side, facing right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _wheel(pen: Pen, x: float, radius: float) -> None:
 
 
 def car(pen: Pen) -> None:
-    """A saloon car: cabin with two windows, two wheels, lamps, a door handle."""
+    """A saloon car: cabin with two windows, two wheels, lights, a door handle."""
     pen.blob([(0.17, 0.44), (0.27, 0.08), (0.38, 0.015), (0.58, 0.015), (0.68, 0.10), (0.80, 0.44)])
     pen.poly([(0.245, 0.40), (0.315, 0.13), (0.46, 0.11), (0.46, 0.40)], GLASS)
     pen.poly([(0.50, 0.40), (0.50, 0.11), (0.61, 0.13), (0.72, 0.40)], GLASS)
@@ -86,7 +86,7 @@ def bicycle(pen: Pen) -> None:
 
 
 def boat(pen: Pen) -> None:
-    """A sailing boat: hull in its colour, mast, main sail in its colour and a white fore sail."""
+    """A sailing boat: hull and mainsail in its colour, a mast and a white foresail."""
     pen.limb([(0.47, 0.02), (0.47, 0.80)], 0.024, (128, 88, 52))
     pen.poly([(0.50, 0.04), (0.50, 0.68), (0.92, 0.68)])
     pen.poly([(0.445, 0.14), (0.445, 0.68), (0.12, 0.68)], (250, 249, 242))

@@ -1,6 +1,6 @@
-"""Groups of objects that belong together: a rider on a horse, cups on a table, a herd; and how each is posed.
+"""Groups of objects that belong together, such as a rider on a horse, cups on a table or a herd, and their poses.
 
-A group is arranged around its own origin, the middle of its base line, at a scale; `Group.settle` then puts it at a depth.
+A group is arranged at a scale around its own origin, the middle of its base line; `Group.settle` then places it at a depth.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from transforms.scenes.rng import Rng
 from transforms.scenes.world import CHILDREN, HEIGHT, KINDS, PEOPLE, SIZE_FACTOR, WIDTH, Backdrop
 
 Local = tuple[float, float, float, float]
-SMALL_HEIGHT, SMALL_DEPTH = 32, 0.45  # things this small are set near, where they can be recognised
+SMALL_HEIGHT, SMALL_DEPTH = 32, 0.45  # things this small are placed near, where they can be recognised
 LAYER = 0.002  # the step in depth between partners, later ones nearer
 
 
 @dataclass(eq=False, slots=True)
 class Draft:
-    """An object while its scene is being made; fields as in `SceneObject`, plus the group it poses in."""
+    """An object of a scene under construction; fields as in `SceneObject`, plus the group it poses in."""
 
     kind: str
     colour: str
@@ -44,26 +44,26 @@ class Draft:
         return height * kind.aspect, height
 
     def standing(self, scale: float, x: float = 0.0, base: float = 0.0) -> Local:
-        """Its box when the middle of its base is at (x, base)."""
+        """Its box with the middle of its base at (x, base)."""
         width, height = self.extent(scale)
         return x - width / 2, base - height, x + width / 2, base
 
     def pinned(self, scale: float, own: Point, to: Point) -> Local:
-        """Its box when its own point, a fraction of the box that faces right, lies on the point `to`."""
+        """Its box such that its point `own`, in fractions of a box facing right, is at the point `to`."""
         width, height = self.extent(scale)
         x = to[0] - width * (own[0] if self.facing == "right" else 1 - own[0])
         y = to[1] - height * own[1]
         return x, y, x + width, y + height
 
     def point(self, box: Local, own: Point) -> Point:
-        """Where its own point lies when it fills `box`."""
+        """The position of its point `own` if it fills `box`."""
         u = own[0] if self.facing == "right" else 1 - own[0]
         return box[0] + u * (box[2] - box[0]), box[1] + own[1] * (box[3] - box[1])
 
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Objects placed as one; `arrange(scale)` gives their boxes around the origin, in the order of `members`."""
+    """Objects placed as a unit; `arrange(scale)` gives their boxes around the origin, in the order of `members`."""
 
     members: list[Draft]
     arrange: Callable[[float], list[Local]]
@@ -71,12 +71,12 @@ class Group:
     spread: bool = False
 
     def __post_init__(self) -> None:
-        """Tell the members which group they pose in, unless they merely stand about."""
+        """Sets the members' group, unless they merely stand around."""
         for member in self.members:
             member.group = member if self.spread else self
 
     def settle(self, rng: Rng, backdrop: Backdrop, horizon: float) -> bool:
-        """Choose a depth and a place, and set every member's box and depth; False when it does not fit the picture."""
+        """Chooses a depth and a position, and sets every member's box and depth; False if it does not fit in the picture."""
         if self.members[0].airborne:
             depth = rng.between(0.90, 0.97)
             scale = rng.between(0.75, 1.05)
@@ -113,7 +113,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A posed group: who takes part, where it can happen, and how often."""
+    """A kind of posed group: its participants and weight."""
 
     name: str
     subjects: tuple[str, ...]
@@ -122,11 +122,11 @@ class Event:
     weight: float = 1.0
 
     def possible(self, backdrop: Backdrop) -> bool:
-        """Whether some subject and some thing of it are at home in `backdrop`."""
+        """Whether `backdrop` suits at least one of its subjects and one of its things."""
         return all(any(backdrop.name in KINDS[kind].places for kind in side) for side in (self.subjects, self.things))
 
     def make(self, rng: Rng, backdrop: Backdrop) -> Group:
-        """A new group of the kind."""
+        """A new group of this kind."""
         one, other = (
             draft(rng, rng.pick([kind for kind in side if backdrop.name in KINDS[kind].places]))
                 for side in (self.subjects, self.things)
@@ -135,7 +135,7 @@ class Event:
 
 
 def draft(rng: Rng, name: str, medium: bool = False) -> Draft:
-    """An object of kind `name` with random looks; `medium` keeps its ordinary size, so that it fits a partner."""
+    """An object of kind `name` with random appearance; `medium` keeps its ordinary size, to fit a partner."""
     kind = KINDS[name]
     size = "medium" if medium else rng.weighted(("small", "medium", "large"), (28, 46, 26))
     pattern = rng.pick(kind.patterns) if kind.patterns and rng.chance(0.4) else "plain"
@@ -144,7 +144,7 @@ def draft(rng: Rng, name: str, medium: bool = False) -> Draft:
 
 
 def free_group(rng: Rng, backdrop: Backdrop) -> Group:
-    """One object by itself, standing, swimming or in the air."""
+    """A single object, standing, swimming or in the air."""
     names = [kind for kind in KINDS.values() if backdrop.name in kind.places]
     one = draft(rng, rng.weighted(names, [kind.weight for kind in names]).name)
     habitat = rng.pick(KINDS[one.kind].habitat)
@@ -155,7 +155,7 @@ def free_group(rng: Rng, backdrop: Backdrop) -> Group:
 
 
 def herd_group(rng: Rng, backdrop: Backdrop, count: int) -> Group:
-    """`count` objects of one kind side by side, often of one look."""
+    """`count` objects of one kind side by side, often with the same appearance."""
     names = [kind.name for kind in KINDS.values() if backdrop.name in kind.places and kind.height * kind.aspect < 100
         and kind.name != "tree"]
     first = draft(rng, rng.pick(names))

@@ -1,7 +1,6 @@
-"""Captions of a scene: five sentences that are true of it, each with the graph of what it claims.
+"""Captions of a scene: five sentences that are true of it, each with the graph of its claims.
 
-A sentence and its graph are built side by side, mention by mention in the order of the words, so that `parse` of the text gives
-the graph back.
+A sentence and its graph are built in parallel, mention by mention in word order, so that parsing the text yields the same graph.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ Fact = tuple[int, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence and what it claims."""
+    """A sentence and the graph of its claims."""
 
     text: str
     graph: CaptionGraph
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Plain JSON values."""
         return {"text": self.text, "graph": self.graph.to_json()}
 
 
 def captions(scene: Scene, seed: int) -> list[Caption]:
-    """Five captions, all true of the scene, no two with the same words or the same claims.
+    """Five captions, all true of the scene, all with different words and different claims.
 
-    Raises RuntimeError when so many cannot be found, which no sampled scene has been seen to cause.
+    Raises RuntimeError if there are not that many, which has not been observed for any sampled scene.
     """
     rng = Rng(seed, STAGE, f"{scene.seed}.{scene.index}")
     known = facts(scene)
@@ -69,7 +68,7 @@ def captions(scene: Scene, seed: int) -> list[Caption]:
             plans[len(out)] = rng.pick((_listing, _counting, _traits))
             continue
         graph = draft.graph()
-        # Checked again on the finished graph: a phrase may claim more through its neighbours than each part alone.
+        # Checked again on the finished graph: a phrase may claim more in context than its parts do alone.
         if graph not in seen and judge(graph, scene) == "true":
             seen.add(graph)
             out.append(Caption(text[0].upper() + text[1:] + ("." if rng.chance(0.85) else ""), graph))
@@ -79,7 +78,7 @@ def captions(scene: Scene, seed: int) -> list[Caption]:
 
 
 def _varied(known: list[Fact]) -> list[Fact]:
-    """The facts in an order that brings every predicate once before any comes again, left and right counting as one."""
+    """The facts reordered so that every predicate comes once before any is repeated; left and right count as one."""
     turns: dict[str, int] = {}
     keyed = []
     for fact in known:
@@ -90,7 +89,7 @@ def _varied(known: list[Fact]) -> list[Fact]:
 
 
 class _Draft:
-    """One caption in the making."""
+    """A caption under construction."""
 
     def __init__(self, scene: Scene, rng: Rng) -> None:
         self.scene, self.rng = scene, rng
@@ -99,16 +98,16 @@ class _Draft:
         self.places: list[str] = []
 
     def graph(self) -> CaptionGraph:
-        """What has been claimed."""
+        """The claims so far."""
         return CaptionGraph(tuple(self.mentions), tuple(sorted(self.relations)), tuple(sorted(set(self.places))))
 
     def add(self, mention: Mention) -> int:
-        """Note a mention; its place among them."""
+        """Adds a mention; returns its index."""
         self.mentions.append(mention)
         return len(self.mentions) - 1
 
     def thing(self, index: int, plain: bool = False) -> tuple[int, str]:
-        """Mention one object of the scene as "a small dog": its place among the mentions, and the words."""
+        """Mentions one object of the scene as "a small dog"; returns the mention's index and the words."""
         item, rng = self.scene.objects[index], self.rng
         over = KINDS[item.kind].over
         noun = rng.pick(over) if over and rng.chance(0.12) else item.kind
@@ -124,20 +123,20 @@ class _Draft:
         return self.add(Mention(noun, tuple(sorted(words)), count)), text
 
     def place(self) -> str:
-        """Words for where the scene is, noted as claimed."""
+        """A phrase for the scene's location, recorded as a claim."""
         place = self.rng.pick(BACKDROPS[self.scene.backdrop].says)
         self.places.append(place)
         return self.rng.pick(PLACE_PHRASES[place])
 
     def placed(self, text: str, chance: float) -> str:
-        """The text, perhaps with the place before or after it."""
+        """The text, possibly with the location before or after it."""
         if not self.rng.chance(chance):
             return text
         where = self.place()
         return f"{where}, {text}" if self.rng.chance(0.25) else f"{text} {where}"
 
     def lead(self, text: str, many: bool) -> str:
-        """The text after an opening such as "there is"."""
+        """The text, preceded by an opening such as "there is"."""
         lead = self.rng.pick(SINGULAR_LEADS)
         return f"{plural_lead(lead) if many else lead} {text}"
 
@@ -159,7 +158,7 @@ def _spoken(rng: Rng, noun: str) -> tuple[str, str]:
 
 
 def _described(rng: Rng, noun: str, word: str, attributes: Sequence[str], plural: bool) -> str:
-    """The noun's word with its attributes: before it, or for people as clothes after it."""
+    """The noun with its attributes before it, or for people after it, as clothes."""
     sizes = [word for word in attributes if word in SIZE_WORDS]
     looks = [word for word in attributes if word not in SIZE_WORDS]
     if len(looks) == 2 and (looks[0] == "wooden" or rng.chance(0.5)):
@@ -180,7 +179,7 @@ def _described(rng: Rng, noun: str, word: str, attributes: Sequence[str], plural
 
 
 def _plans(rng: Rng, acting: bool, spatial: bool) -> list[Callable[..., str | None]]:
-    """What kind of sentence each caption tries to be."""
+    """The kinds of sentence to try, one per caption."""
     first: Callable[..., str | None] = _acting if acting else _standing
     rest: list[Callable[..., str | None]] = [
         _standing if spatial else _listing,
@@ -192,7 +191,7 @@ def _plans(rng: Rng, acting: bool, spatial: bool) -> list[Callable[..., str | No
 
 
 def _clause(draft: _Draft, fact: Fact, finite: bool) -> str:
-    """A relation in words; `finite` makes it a sentence of its own ("is holding"), else a phrase ("a boy holding a ball")."""
+    """A relation in words: a sentence if `finite` ("a boy is holding a ball"), else a phrase ("a boy holding a ball")."""
     rng, (subject, predicate, thing) = draft.rng, fact
     if predicate in VERBS:
         ing, he, _, by = rng.pick(VERBS[predicate])
@@ -227,19 +226,19 @@ def _posture(rng: Rng, item: SceneObject, predicate: str) -> str:
 
 
 def _acting(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """Who does what."""
+    """A sentence about an action."""
     return _single(draft, actions)
 
 
 def _standing(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """What is where."""
+    """A sentence about a spatial relation."""
     return _single(draft, spatial)
 
 
 def _single(draft: _Draft, known: list[Fact]) -> str | None:
     if not known:
         return None
-    known.append(known.pop(0))  # the next caption takes another
+    known.append(known.pop(0))  # the next caption uses another
     if draft.rng.chance(0.55):
         return draft.placed(_clause(draft, known[-1], finite=True), 0.25)
     text = _clause(draft, known[-1], finite=False)
@@ -247,7 +246,7 @@ def _single(draft: _Draft, known: list[Fact]) -> str | None:
 
 
 def _double(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """Two relations: of one subject, or of different objects side by side."""
+    """A sentence with two relations: of one subject, or of different subjects."""
     rng = draft.rng
     known = actions + spatial
     if len(known) < 2:
@@ -280,20 +279,20 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _listing(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """What is there: two to four things."""
+    """A list of two to four things."""
     rng = draft.rng
     everything = range(len(draft.scene.objects))
     chosen = rng.shuffled(everything)[: 2 + rng.below(min(3, len(everything) - 1))]
     parts = [draft.thing(index)[1] for index in chosen]
     text = f"{parts[0]} with {parts[1]}" if len(parts) == 2 and rng.chance(0.2) else _join(parts)
     if rng.chance(0.35):
-        # "there is a dog and a cat": the verb agrees with the first.
+        # "there is a dog and a cat": the verb agrees with the first noun.
         return draft.placed(draft.lead(text, False), 0.5)
     return f"{text} {draft.place()}" if rng.chance(0.7) else text
 
 
 def _group(draft: _Draft) -> tuple[list[int], str] | None:
-    """Mention all objects of one description, at least two, by their number or as a bare plural."""
+    """Mentions all objects that match a description, at least two, by their number or as a bare plural."""
     rng, scene = draft.rng, draft.scene
     nouns = [noun for noun in NOUNS if sum(item.kind in EXTENSION[noun] for item in scene.objects) >= 2]
     if not nouns:
@@ -316,7 +315,7 @@ def _group(draft: _Draft) -> tuple[list[int], str] | None:
 
 
 def _counting(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """How many of something, perhaps where all of them are, perhaps with something else."""
+    """A sentence that counts something, possibly with their common location or with something else."""
     rng, scene = draft.rng, draft.scene
     group = _group(draft)
     if group is None:
@@ -340,7 +339,7 @@ def _counting(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | 
 
 
 def _traits(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """What one or two things look like: "the dog is brown and the ball is striped"."""
+    """A description of one or two things: "the dog is brown and the ball is striped"."""
     rng = draft.rng
     chosen = rng.shuffled([item for item in draft.scene.objects if item.attributes])[: 1 + rng.below(2)]
     parts = []
@@ -356,7 +355,7 @@ def _traits(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | No
 
 
 def _absence(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | None:
-    """What is there and what is not."""
+    """A sentence about one thing that is there and one that is not."""
     rng, scene = draft.rng, draft.scene
     _, text = draft.thing(rng.below(len(scene.objects)))
     absent = [kind for kind in KINDS if not any(item.kind in EXTENSION[kind] for item in scene.objects)]

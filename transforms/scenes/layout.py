@@ -1,8 +1,8 @@
-"""Scenes: what is where, at which depth and doing what; sampled as a pure function of (seed, index).
+"""Scenes: objects with positions, depths and actions, sampled as a pure function of (seed, index).
 
-A `Scene` is the whole truth about a picture. Boxes are pixels (x1, y1, x2, y2) with x to the right and y down, x2 and y2
-exclusive. Depth runs from 0 (near) to 1 (at the horizon). `visible` is the share of an object's box that nearer boxes leave
-uncovered (partners in a pose, such as a rider and the horse, cover each other for less: see `PARTNER_COVER`).
+A `Scene` is the complete ground truth of a picture. Boxes are pixels (x1, y1, x2, y2) with x to the right and y down, x2 and y2
+exclusive. Depth ranges from 0 (near) to 1 (at the horizon). `visible` is the share of an object's box that nearer boxes leave
+uncovered (partners in a pose, such as a rider and the horse, cover each other less: see `PARTNER_COVER`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Link = tuple[Draft, str, Draft]
 
 
 class SceneError(ValueError):
-    """A stored scene that does not read as one."""
+    """A malformed stored scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class SceneObject:
 
     @property
     def attributes(self) -> frozenset[str]:
-        """The attribute words that hold of it."""
+        """The attribute words that apply to it."""
         return frozenset(word for word in (self.colour, self.size, self.pattern) if word not in ("medium", "plain"))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `attributes` is there for readers and ignored by `from_json`."""
+        """Plain JSON values; `attributes` is informational and ignored by `from_json`."""
         return {
             "index": self.index, "kind": self.kind, "attributes": sorted(self.attributes), "colour": self.colour,
             "size": self.size, "pattern": self.pattern, "box": list(self.box), "depth": self.depth, "visible": self.visible,
@@ -68,9 +68,9 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture's truth: objects in the order of `index`, and the relations (subject, predicate, object) on record.
+    """The ground truth of one picture: objects in the order of `index`, and the recorded relations (subject, predicate, object).
 
-    `horizon` is how far down the picture the ground begins, as a fraction of its height.
+    `horizon` is the distance from the top at which the ground begins, as a fraction of the picture's height.
     """
 
     seed: int
@@ -83,7 +83,7 @@ class Scene:
     height: int = HEIGHT
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, from which `from_json` makes an equal scene."""
+        """Plain JSON values, from which `from_json` restores an equal scene."""
         return {
             "seed": self.seed, "index": self.index, "width": self.width, "height": self.height, "backdrop": self.backdrop,
                 "horizon": self.horizon,
@@ -92,7 +92,7 @@ class Scene:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Scene:
-        """The scene that `to_json` wrote. Raises SceneError when a field is missing or names something unknown."""
+        """The scene that `to_json` wrote. Raises SceneError if a field is missing or has an unknown value."""
         try:
             objects = tuple(
                 SceneObject(
@@ -107,11 +107,11 @@ class Scene:
                 int(data["width"]), int(data["height"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
-            raise SceneError(f"not a scene: {error!r}") from error
+            raise SceneError(f"not a valid scene: {error!r}") from error
         known = all(o.kind in KINDS and o.index == at for at, o in enumerate(objects)) and scene.backdrop in BACKDROPS
         ends = range(len(objects))
         if not known or any(p not in PREDICATES or s not in ends or o not in ends for s, p, o in relations):
-            raise SceneError(f"scene {scene.index} names a kind, place, relation or object that does not exist")
+            raise SceneError(f"scene {scene.index} has an unknown kind, place, relation or object")
         return scene
 
 
@@ -121,9 +121,9 @@ def _box(values: Any) -> Box:
 
 
 def sample_scene(seed: int, index: int) -> Scene:
-    """The scene number `index` of the collection `seed`: 2 to 6 objects, each at least `MIN_VISIBLE` visible."""
+    """Scene number `index` of collection `seed`: 2 to 6 objects, each at least `MIN_VISIBLE` visible."""
     rng = Rng(seed, STAGE, str(index))
-    backdrop = rng.weighted(tuple(BACKDROPS.values()), tuple(place.weight for place in BACKDROPS.values()))
+    backdrop = rng.weighted(tuple(BACKDROPS.values()), tuple(one.weight for one in BACKDROPS.values()))
     horizon = round(rng.between(*backdrop.horizon), 3)
     wanted = rng.weighted((2, 3, 4, 5, 6), (15, 25, 25, 20, 15))
     placed: list[Draft] = []
@@ -143,7 +143,7 @@ def sample_scene(seed: int, index: int) -> Scene:
 
 
 def _plan(rng: Rng, backdrop: Backdrop, wanted: int) -> list[Event | None]:
-    """What to try first: up to two posed events, in the order tried; None stands for a free object or a herd."""
+    """Up to two posed events to try first, in order."""
     here = [event for event in EVENTS if event.possible(backdrop)]
     plan: list[Event | None] = []
     if here and rng.chance(0.85):
@@ -162,7 +162,7 @@ def _group(rng: Rng, backdrop: Backdrop, event: Event | None, room: int, placed:
 
 
 def _place(rng: Rng, backdrop: Backdrop, horizon: float, group: Group, placed: list[Draft]) -> bool:
-    """Give the group's members their boxes; False when twelve tries find no place where all stay visible."""
+    """Gives the group's members their boxes; False if twelve tries find no position where all remain visible."""
     for _ in range(12):
         if not group.settle(rng, backdrop, horizon):
             continue
@@ -175,14 +175,14 @@ def _place(rng: Rng, backdrop: Backdrop, horizon: float, group: Group, placed: l
 
 
 def _crowded(a: Draft, b: Draft) -> bool:
-    """Strangers that touch with nearly the same base line look glued together: neither in front nor apart."""
+    """Whether two unrelated objects look glued together: they touch and have nearly the same base line."""
     if a.airborne or b.airborne:
         return a.airborne and b.airborne and _overlap(a.box, b.box) > 0
     across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
     if across <= -3:
         return False
     far, near = (a, b) if a.depth > b.depth else (b, a)
-    # A base line just at or under another's top edge looks like standing on it.
+    # An object whose base line is just at or below another's top edge looks as if it stood on it.
     seems_on = -6 < far.box[3] - near.box[1] < 0.3 * (far.box[3] - far.box[1])
     return abs(a.depth - b.depth) < 0.07 or seems_on
 
@@ -192,7 +192,7 @@ def _overlap(a: Box, b: Box) -> int:
 
 
 def _visible(item: Draft, everyone: list[Draft]) -> float:
-    """The share of `item`'s box left uncovered by boxes drawn after it."""
+    """The share of `item`'s box that boxes drawn after it leave uncovered."""
     x1, y1, x2, y2 = item.box
     area = (x2 - x1) * (y2 - y1)
     covers: list[Box] = []
@@ -208,7 +208,7 @@ def _visible(item: Draft, everyone: list[Draft]) -> float:
 
 
 def _union(frame: Box, covers: list[Box]) -> int:
-    """Square pixels of `frame` that lie under any of `covers`."""
+    """The area of `frame`, in square pixels, covered by any of `covers`."""
     if len(covers) <= 1:
         return _overlap(frame, covers[0]) if covers else 0
     xs = sorted({min(max(x, frame[0]), frame[2]) for box in covers for x in (box[0], box[2])})
@@ -222,7 +222,7 @@ def _union(frame: Box, covers: list[Box]) -> int:
 
 
 def _gazes(rng: Rng, placed: list[Draft], links: list[Link]) -> list[Link]:
-    """Let some who stand idle look at the nearest thing before them, turning them to it."""
+    """Makes some idle people and animals look at the nearest thing beside them, turning them towards it."""
     busy = {id(end) for subject, _, thing in links for end in (subject, thing)}
     out: list[Link] = []
     for one in placed:
@@ -240,7 +240,7 @@ def _gazes(rng: Rng, placed: list[Draft], links: list[Link]) -> list[Link]:
 
 
 def _freeze(seed: int, index: int, backdrop: Backdrop, horizon: float, placed: list[Draft], links: list[Link]) -> Scene:
-    place = {id(draft): at for at, draft in enumerate(placed)}
+    index_of = {id(draft): at for at, draft in enumerate(placed)}
     objects = tuple(
         SceneObject(
             at, draft.kind, "brown" if draft.pattern in MATERIALS else draft.colour, draft.size, draft.pattern, draft.box,
@@ -248,5 +248,5 @@ def _freeze(seed: int, index: int, backdrop: Backdrop, horizon: float, placed: l
         )  # fmt: skip
         for at, draft in enumerate(placed)
     )
-    relations = sorted((place[id(subject)], predicate, place[id(thing)]) for subject, predicate, thing in links)
+    relations = sorted((index_of[id(subject)], predicate, index_of[id(thing)]) for subject, predicate, thing in links)
     return Scene(seed, index, backdrop.name, horizon, objects, tuple(relations))

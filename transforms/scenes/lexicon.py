@@ -1,4 +1,4 @@
-"""The words of the scene language: what a caption writer may choose from and what the parser understands."""
+"""The words of the scene language: those that captions use and those that the parser accepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from transforms.scenes.world import COLOURS, HEARD_SYNONYMS, MATERIALS, NOUNS, NUMBERS, PATTERNS, SPOKEN_SYNONYMS
 
 Verb = tuple[str, str, str, str]
-"""A verb's forms: -ing, he -s, they -, and by whom (empty when it has no passive)."""
+"""A verb's forms: present participle, third person singular, plural, and passive (empty if it has none)."""
 
 VERBS: dict[str, tuple[Verb, ...]] = {
     "holding": (("holding", "holds", "hold", "held by"), ("carrying", "carries", "carry", "carried by")),
@@ -52,7 +52,7 @@ HEARD_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "next to": ("near", "by", "close to", "alongside", "near to", "at the side of", "by the side of"),
 }
 SIZE_WORDS: dict[str, tuple[str, ...]] = {"small": ("small", "little"), "large": ("large", "big")}
-HEIGHT_WORDS = {"small": "short", "large": "tall"}  # what is said of people and trees
+HEIGHT_WORDS = {"small": "short", "large": "tall"}  # used for people and trees
 HEARD_ADJECTIVES = {
     "tiny": "small", "short": "small", "huge": "large", "tall": "large", "grey": "gray", "dotted": "spotted",
     "spotty": "spotted", "stripy": "striped", "stripey": "striped", "checked": "checkered", "chequered": "checkered",
@@ -82,7 +82,7 @@ CLOTHES = ("shirt", "t-shirt", "tee shirt", "top", "sweater", "jacket", "clothes
 
 
 class Token(NamedTuple):
-    """A piece of a sentence: what it does in the grammar and what it stands for."""
+    """A phrase of a sentence: its grammatical role and its value."""
 
     role: str
     value: str
@@ -90,13 +90,13 @@ class Token(NamedTuple):
 
 
 def plural_lead(lead: str) -> str:
-    """The opening that goes with several things: "there is" becomes "there are"."""
+    """The plural form of an opening: "there is" becomes "there are"."""
     return _PLURAL_LEADS.get(lead, lead)
 
 
 @lru_cache(maxsize=1)
 def phrases() -> dict[tuple[str, ...], Token]:
-    """Every word sequence that the parser knows, with its token; longer sequences win."""
+    """All word sequences that the parser accepts, with their tokens; longer sequences take precedence."""
     out: dict[tuple[str, ...], Token] = {}
 
     def add(words: str, role: str, value: str = "", plural: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""A parser of the scene language: from a sentence to the graph of what it claims.
+"""A parser of the scene language: from a sentence to the graph of its claims.
 
-The sentence is cut into the longest phrases that the lexicon knows, then read from left to right. Attachment is fixed: a phrase
+The sentence is split into the longest phrases in the lexicon, then read from left to right. Attachment is fixed: a phrase
 right after a noun phrase belongs to that noun phrase ("a dog next to a car on a street"); after "and" or a comma, and after
-"is" or a finite verb, it belongs to the subject; "are" and plural verbs take every subject joined by "and", "is" the last one.
-"A boy with a ball" claims that there is a ball too, not that he holds it; words of posture such as "standing" claim nothing.
+"is" or a finite verb, it belongs to the subject; "are" and plural verbs take all subjects joined by "and", "is" the last one.
+"A boy with a ball" claims that there is also a ball, not that he holds it; words of posture such as "standing" claim nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _TAILS = frozenset(("PREP", "ING", "PASS", "REL", "IN", "POSTURE"))
 
 
 class LanguageError(ValueError):
-    """A sentence outside the scene language."""
+    """A sentence that is not in the scene language."""
 
 
 def parse(text: str) -> CaptionGraph:
-    """The graph of what `text` claims, tolerant to case, articles, a final full stop and the lexicon's synonyms.
+    """The graph of the claims of `text`, regardless of case, articles, a final full stop and the lexicon's synonyms.
 
-    Raises LanguageError when a word is unknown or the words do not make a sentence of the language.
+    Raises LanguageError if a word is unknown or the words do not form a sentence of the language.
     """
     return _Reader(text, _tokens(text)).read()
 
@@ -50,24 +50,24 @@ def _tokens(text: str) -> list[Token]:
 
 
 class _Reader:
-    """Reads tokens from left to right and collects mentions, relations and places."""
+    """Reads tokens from left to right and collects mentions, relations and place words."""
 
     def __init__(self, text: str, tokens: list[Token]) -> None:
         self.text, self.tokens, self.at = text, tokens, 0
         self.mentions: list[Mention] = []
         self.relations: set[tuple[int, str, int]] = set()
         self.places: set[str] = set()
-        self.heads: list[int] = []  # the noun phrases joined as the subject of the clause
+        self.heads: list[int] = []  # the noun phrases that form the subject of the clause
         self.subjects: list[int] | None = None  # set once the clause has its verb
         self.last = -1
-        self.joined = False  # whether "and" or a comma has just been read
+        self.joined = False  # whether "and" or a comma was just read
 
     def role(self, ahead: int = 0) -> str:
-        """The role of the token that comes next, or after `ahead` more."""
+        """The role of the next token, or of the one `ahead` tokens after it."""
         return self.tokens[self.at + ahead].role if self.at + ahead < len(self.tokens) else ""
 
     def take(self) -> Token:
-        """The next token, consumed."""
+        """Consumes the next token and returns it."""
         token = self.tokens[self.at]
         self.at += 1
         return token
@@ -77,7 +77,7 @@ class _Reader:
         return LanguageError(f"{why} in {self.text!r}")
 
     def read(self) -> CaptionGraph:
-        """Read all the tokens."""
+        """Reads all tokens."""
         while self.at < len(self.tokens):
             self._step()
         if not self.mentions:
@@ -119,7 +119,7 @@ class _Reader:
 
     def _head(self) -> None:
         if self.mentions and self.heads and not self.joined:
-            raise self.fail("two noun phrases with nothing between them")
+            raise self.fail("two adjacent noun phrases")
         index = self._noun_phrase()
         if self.subjects is not None:
             self.heads, self.subjects = [], None
@@ -140,7 +140,7 @@ class _Reader:
 
     def _tail(self) -> None:
         if self.last < 0:
-            raise self.fail("a description of nothing")
+            raise self.fail("a description without a noun")
         owner = [self.last]
         if self.joined:
             owner = self.subjects if self.subjects is not None else self.heads[-1:] or owner
@@ -154,7 +154,7 @@ class _Reader:
         self._predicate(owner)
 
     def _predicate(self, subjects: list[int]) -> None:
-        """What comes after "is", "who is" or a noun phrase: a place, a relation, clothes or adjectives."""
+        """Reads what follows "is", "who is" or a noun phrase: a place, a relation, clothes or adjectives."""
         while self.role() == "POSTURE" or (self.role() == "ING" and self._hangs()):
             self.take()
         role = self.role()
@@ -172,10 +172,10 @@ class _Reader:
         elif role == "PLACE":
             self.places.add(self.take().value)
         else:
-            raise self.fail("a phrase breaks off")
+            raise self.fail("an incomplete phrase")
 
     def _hangs(self) -> bool:
-        """Whether the -ing word that comes next is mere posture: "a bird flying above a tree", "a man walking on the beach"."""
+        """Whether the next -ing word is mere posture: "a bird flying above a tree", "a man walking on the beach"."""
         return self.tokens[self.at].value in ("flying", "walking") and self.role(1) in ("PREP", "PLACE")
 
     def _relate(self, subjects: list[int], predicate: str) -> None:
@@ -188,7 +188,7 @@ class _Reader:
             self.mentions[at] = Mention(old.noun, tuple(sorted({*old.attributes, *words})), old.count, old.plural, old.negated)
 
     def _adjectives(self, before_noun: bool = False) -> list[str]:
-        """Adjectives, with "and" or commas between them when another adjective follows."""
+        """Adjectives, with "and" or commas between them if another adjective follows."""
         words: list[str] = []
         while self.role() == "ADJ":
             words.append(self.take().value)
@@ -197,7 +197,7 @@ class _Reader:
         return words
 
     def _more_adjectives(self) -> bool:
-        """Whether the adjectives after a joint go on describing the same thing: no noun of their own comes after them."""
+        """Whether the adjectives after a joint still describe the same thing, that is, have no noun of their own."""
         ahead = 1
         while self.role(ahead) == "ADJ":
             ahead += 1
@@ -220,7 +220,7 @@ class _Reader:
         return words
 
     def _noun_phrase(self, negated: bool = False) -> int:
-        """Read "two small dogs" and return its place among the mentions."""
+        """Reads "two small dogs" and returns its index among the mentions."""
         count: int | None = None
         some = False
         while self.role() in ("DET", "NUM", "SOME", "NO"):
@@ -235,7 +235,7 @@ class _Reader:
         noun = self.take()
         plural = not negated and count is None and (some or noun.plural)
         if negated and count is not None:
-            raise self.fail("a number of what is absent")
+            raise self.fail("a number with a negated noun")
         self.mentions.append(Mention(noun.value, tuple(sorted(set(words))), count, plural, negated))
         self.last = len(self.mentions) - 1
         return self.last

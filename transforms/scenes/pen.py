@@ -1,7 +1,7 @@
-"""A pen that draws in fractions of an object's box, with outlines, patterns and mirroring.
+"""A pen that draws in coordinates relative to an object's box, with outlines, patterns and mirroring.
 
 Points are (across, down) in [0, 1] of the box, for an object that faces right; the pen mirrors them when it faces left. Widths
-are fractions of the box's height. Everything is drawn `SUPER` times too large and shrunk at the end, which smooths the edges.
+are fractions of the box's height. Everything is drawn at `SUPER` times the final size and downsampled, which smooths the edges.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transforms.scenes.world import COLOURS
 SUPER = 3
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
-BASE = "base"  # the fill that stands for the object's own colour and pattern
+BASE = "base"  # denotes the object's own colour and pattern as a fill
 INK: RGB = (38, 34, 40)
 
 
@@ -30,13 +30,13 @@ def shade(colour: RGB, amount: float) -> RGB:
 
 
 def outline_of(colour: RGB) -> RGB:
-    """The outline that goes with a fill: darker, but lighter around what is nearly black already."""
+    """The outline colour for a fill: darker, or lighter if the fill is nearly black."""
     return shade(colour, -0.42) if sum(colour) > 190 else shade(colour, 0.34)
 
 
 @lru_cache(maxsize=64)
 def _basis(count: int, steps: int) -> np.ndarray:
-    """The matrix, float [count * steps, count], that turns control points into a closed Catmull-Rom curve."""
+    """The matrix, float [count * steps, count], that maps control points to a closed Catmull-Rom curve."""
     t = np.arange(steps) / steps
     weights = 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1)
     basis = np.zeros((count * steps, count))
@@ -58,7 +58,7 @@ class Pen:
     def __init__(
         self, canvas: Image.Image, box: tuple[int, int, int, int], facing: str, colour: str, pattern: str, pose: str, rng: Rng
     ) -> None:
-        """`box` is in pixels of the picture; `rng` gives the small choices that no truth records."""
+        """`box` is in pixels of the picture; `rng` makes the small choices that are not part of the ground truth."""
         self.canvas, self.draw = canvas, ImageDraw.Draw(canvas)
         self.left, self.top = box[0] * SUPER, box[1] * SUPER
         self.width, self.height = (box[2] - box[0]) * SUPER, (box[3] - box[1]) * SUPER
@@ -92,7 +92,7 @@ class Pen:
         return self.base if isinstance(fill, str) else fill
 
     def poly(self, points: Sequence[Point], fill: RGB | str = BASE, line: bool = True) -> None:
-        """A filled polygon; with the fill `BASE` it carries the object's pattern."""
+        """A filled polygon; fill `BASE` includes the object's pattern."""
         path = [self.xy(point) for point in points]
         self._fill(lambda draw, shift, ink: draw.polygon([(x - shift[0], y - shift[1]) for x, y in path], fill=ink), path, fill)
         if line:
@@ -152,14 +152,14 @@ class Pen:
         )
 
     def eye(self, at: Point, radius: float, white: bool = False) -> None:
-        """An eye, with its white showing when asked, and a glint."""
+        """An eye with a glint, optionally with its white."""
         if white:
             self.disc(at, radius * 1.7, (252, 252, 250), line=False)
         self.disc(at, radius, INK if sum(self.base) > 190 or white else (236, 214, 120), line=False)
 
     def _fill(self, stamp: Callable[[ImageDraw.ImageDraw, Point, RGB | int], None], corners: Sequence[Point],
         fill: RGB | str) -> None:
-        """Fill a shape plainly, or through a mask with the object's pattern."""
+        """Fills a shape with a plain colour, or through a mask with the object's pattern."""
         if fill != BASE or self.pattern == "plain":
             stamp(self.draw, (0.0, 0.0), self._rgb(fill))
             return
@@ -170,7 +170,7 @@ class Pen:
         self.canvas.paste(self._tile(x0, y0, x1 - x0, y1 - y0), (x0, y0), mask)
 
     def _tile(self, x0: int, y0: int, width: int, height: int) -> Image.Image:
-        """A piece of the object's pattern that covers the canvas from (x0, y0), in step with its other pieces."""
+        """A tile of the object's pattern for the canvas from (x0, y0), aligned with its other tiles."""
         tile = Image.new("RGB", (width, height), self.base)
         draw = ImageDraw.Draw(tile)
         unit = max(9.0, min(self.width, self.height) * 0.15)

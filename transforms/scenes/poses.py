@@ -1,6 +1,6 @@
-"""Where the joints of people and the useful points of things are, shared by the layout and the drawing.
+"""Joints of people and contact points of things, shared by layout and drawing.
 
-Points are fractions (across, down) of an object's box, for an object that faces right.
+Points are fractions (across, down) of the box of an object facing right.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A way for a person to stand: `height` as a share of the standing height, `aspect` width / height, then the joints.
+    """A person's pose: `height` as a share of the standing height, `aspect` width / height, then the joints.
 
     `head` is the head's radius as a share of the box's height; a limb is (start, middle, end); the far limb is drawn first.
     `head_x`, `shoulder` and `hip` are fractions of the box; `girth` is half the width of the chest, in heights of the box.
@@ -56,11 +56,11 @@ POSES: dict[str, Pose] = {
                   ((0.73, 0.31), (0.88, 0.47), (0.68, 0.60)), ((0.27, 0.31), (0.12, 0.47), (0.32, 0.60)),
                   ((0.62, 0.64), (0.70, 0.72), (0.72, 0.95)), ((0.38, 0.64), (0.30, 0.72), (0.28, 0.95))),
 }  # fmt: skip
-CHILD_HEAD = 1.32  # a child's head is larger for its height
+CHILD_HEAD = 1.32  # a child's head is larger relative to its height
 
 
 def pose_of(kind: str, pose: str) -> Pose:
-    """The pose of a person of `kind`: a child's larger head moves the joints below it down."""
+    """The pose of a person of `kind`: a child's larger head shifts the joints below it down."""
     base = POSES[pose]
     if kind not in CHILDREN:
         return base
@@ -81,7 +81,7 @@ def pose_of(kind: str, pose: str) -> Pose:
 
 
 def hand_of(kind: str, pose: str) -> Point:
-    """The hand that holds things: the end of the far arm, which is the one stretched out."""
+    """The hand that holds things: the end of the far arm, which is stretched out."""
     return pose_of(kind, pose).far_arm[2]
 
 
@@ -94,10 +94,10 @@ SEAT: dict[str, tuple[Point, ...]] = {
 SURFACE: dict[str, tuple[float, float, float]] = {
     "table": (0.12, 0.88, 0.11), "bench": (0.12, 0.88, 0.58), "sofa": (0.2, 0.8, 0.64), "car": (0.34, 0.60, 0.05),
 }  # fmt: skip
-"""What things may stand on: from and to across, and how far down the box their base rests."""
+"""Supports for other things: the usable range across the box, and how far down the box they rest."""
 
 GRIP: dict[str, Point] = {"umbrella": (0.5, 0.90), "balloon": (0.5, 0.98), "cup": (0.30, 0.6), "book": (0.5, 0.7),
                           "ball": (0.5, 0.6), "apple": (0.5, 0.6), "banana": (0.5, 0.6)}  # fmt: skip
-"""Where a held thing touches the hand."""
+"""The point at which a held thing touches the hand."""
 
 NECK: dict[str, Point] = {"dog": (0.72, 0.36)}

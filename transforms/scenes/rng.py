@@ -1,6 +1,6 @@
-"""Cheap random choices on top of the project's counter-based generator.
+"""Fast random choices on top of the project's counter-based generator.
 
-A numpy generator costs microseconds for each scalar it gives; a scene needs hundreds, so they are drawn in blocks.
+A NumPy generator takes microseconds per scalar, and a scene requires hundreds, so they are drawn in blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Rng:
     """Uniform draws for one row of one stage; the sequence is a pure function of (seed, stage, row id)."""
 
     def __init__(self, seed: int, stage: str, row_id: str) -> None:
-        """Key the draws by `seed`, `stage` and `row_id`."""
+        """Seeds the draws by `seed`, `stage` and `row_id`."""
         self._rng = counter_rng(seed, stage, row_id)
         self._block: list[float] = []
 
@@ -33,7 +33,7 @@ class Rng:
         return low + (high - low) * self.unit()
 
     def below(self, stop: int) -> int:
-        """A whole number in [0, stop)."""
+        """An integer in [0, stop)."""
         return int(self.unit() * stop)
 
     def chance(self, probability: float) -> bool:
@@ -41,11 +41,11 @@ class Rng:
         return self.unit() < probability
 
     def pick(self, items: Sequence[T]) -> T:
-        """One of `items`, each as likely."""
+        """One of `items`, uniformly."""
         return items[int(self.unit() * len(items))]
 
     def weighted(self, items: Sequence[T], weights: Sequence[float]) -> T:
-        """One of `items`, as likely as its weight."""
+        """One of `items`, with probability proportional to its weight."""
         left = self.unit() * sum(weights)
         for item, weight in zip(items, weights, strict=True):
             left -= weight

@@ -1,4 +1,4 @@
-"""Plain sentences in the scenes' vocabulary that belong to no scene: a text-only collection."""
+"""A text-only collection: plain sentences in the scenes' vocabulary that do not describe a scene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMES = ("in the morning", "in the evening", "every day", "after lunch", "in th
 
 
 def sentence(seed: int, index: int) -> str:
-    """Sentence number `index` of the collection `seed`: a general statement, a little story or a scene-like sentence."""
+    """Sentence number `index` of collection `seed`: a general statement, a short story or a scene-like sentence."""
     rng = Rng(seed, STAGE, str(index))
     text = rng.weighted((_scene, _pair, _general, _story, _wish), (4, 2, 2, 2, 1))(rng)
     return text[0].upper() + text[1:]

@@ -1,31 +1,31 @@
-"""Whether a caption is true of a scene, decided from the scene's record alone.
+"""Decides whether a caption is true of a scene, from the scene's record alone.
 
-A caption is TRUE when its mentions can be assigned to distinct objects of the scene so that every claim holds, FALSE when under
+A caption is TRUE if its mentions can be assigned to distinct objects of the scene such that every claim holds, FALSE if under
 every assignment some claim clearly fails, UNCLEAR otherwise: geometry near a threshold is neither true nor false.
 
 Mentions
-    Nouns hold of every kind they name (`EXTENSION`: a dog is an animal, a duck is a bird). Colour and pattern words hold as
-    recorded; said of people they are about the shirt. "small" and "large" are about scale relative to the kind: each is false
-    of the other and unclear of things of medium size. "a dog" needs at least one; "dogs" at least two; "two dogs" exactly
-    two objects of that description in the whole scene, and "one dog" exactly one. A relation of a counted or plural mention must
-    hold of each of its members. "no dog" holds when no object of that description (and with those relations to the objects of
-    the other mentions) exists. An object less than 60 % visible can support no clear verdict.
+    A noun applies to every kind it covers (`EXTENSION`: a dog is an animal, a duck is a bird). Colour and pattern words apply as
+    recorded; for people they describe the shirt. "small" and "large" refer to scale relative to the kind: each is false of the
+    other and unclear for things of medium size. "a dog" requires at least one; "dogs" at least two; "two dogs" exactly two
+    objects of that description in the whole scene, and "one dog" exactly one. A relation of a counted or plural mention must
+    hold for each of its members. "no dog" holds if there is no object of that description (and with those relations to the
+    objects of the other mentions). An object that is less than 60 % visible cannot support a clear verdict.
 Places
-    "on the beach" is true of the backdrops that say so, unclear of those that look alike (`Backdrop.perhaps`), else false.
-Relations on record
-    Actions are true only when recorded, never inferred; else false, except: "looking at" is unclear of something in front of the
-    subject's face, and "sitting on" is unclear of a rider or of an animal that is on the thing.
-    "on" is true of what is recorded as resting, sitting or riding on something, unclear when the boxes touch at that edge, else
-    false. "under" is true when recorded, of the thing that something is on, and when "below" is.
+    "on the beach" is true of the backdrops that say so, unclear for similar ones (`Backdrop.perhaps`), else false.
+Recorded relations
+    Actions are true only if recorded, never inferred; else false, except: "looking at" is unclear for something in front of the
+    subject's face, and "sitting on" is unclear for a rider or for an animal that is on the thing.
+    "on" is true for things recorded as resting, sitting or riding on something, unclear if the boxes touch at that edge, else
+    false. "under" is true if recorded, of the thing that something is on, and if "below" is.
 Relations from geometry (W is the picture's width, boxes in pixels)
-    "left of": centres differ by at least 8 % of W and the boxes share at most a quarter of the narrower width; false when the
-    centres differ by 5 % of W the other way. "right of" is its inverse.
-    "above": true for something in the air or recorded over it, whose box ends over the other's top, with a common stretch
-    across; false when its centre is lower by 6 % of the height; "below" is its inverse.
-    "behind": both on the ground, depths differ by 0.12 or more and the boxes share a quarter of the narrower width; false when
-    the depths differ that much the other way; "in front of" is its inverse.
-    "next to": both on the ground, depths within 0.15, and a gap across of at most 60 % of the mean width; false when the gap is
-    over 150 % of the mean width and 25 % of W. Symmetric. Partners in a pose (a rider and the horse) are unclear.
+    "left of": centres differ by at least 8 % of W and the boxes overlap horizontally by at most a quarter of the narrower width;
+    false if the centres differ by 5 % of W the other way. "right of" is its inverse.
+    "above": true for something in the air or recorded over it, whose box ends above the other's top, with horizontal overlap;
+    false if its centre is lower by 6 % of the height; "below" is its inverse.
+    "behind": both on the ground, depths differ by 0.12 or more and the boxes overlap horizontally by a quarter of the narrower
+    width; false if the depths differ that much the other way; "in front of" is its inverse.
+    "next to": both on the ground, depths within 0.15, and a horizontal gap of at most 60 % of the mean width; false if the gap
+    exceeds 150 % of the mean width and 25 % of W. Symmetric. Partners in a pose (a rider and the horse) are unclear.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from transforms.scenes.layout import Scene, SceneObject
 from transforms.scenes.world import ACTIONS, BACKDROPS, EXTENSION, INVERSE, MATERIALS, PATTERNS, SIZES
 
 Verdict = Literal["true", "false", "unclear"]
-Option = tuple[tuple[int, ...], int]  # a set of objects and the grade of taking a mention for it
-Chosen = dict[int, tuple[int, ...]]  # the objects that each positive mention stands for
+Option = tuple[tuple[int, ...], int]  # a set of objects and the grade of assigning a mention to it
+Chosen = dict[int, tuple[int, ...]]  # the objects that each positive mention denotes
 FALSE, UNCLEAR, TRUE = 0, 1, 2
 _VERDICTS: tuple[Verdict, Verdict, Verdict] = ("false", "unclear", "true")
 SURE_VISIBLE = 0.6
@@ -54,7 +54,7 @@ def is_true(graph: CaptionGraph, scene: Scene) -> bool:
 
 
 def judge(graph: CaptionGraph, scene: Scene) -> Verdict:
-    """Whether the caption is true or false of the scene, or too close to a threshold to say."""
+    """Whether the caption is true or false of the scene, or unclear because too close to a threshold."""
     grade = min((_place_grade(place, scene) for place in graph.places), default=TRUE)
     if grade == FALSE:
         return "false"
@@ -92,7 +92,7 @@ def matches(mention: Mention, item: SceneObject) -> int:
 
 
 def _groups(mention: Mention, scene: Scene) -> list[Option]:
-    """The sets of objects that the mention may stand for, each with its grade."""
+    """The sets of objects that the mention may denote, each with its grade."""
     grades = [(item.index, matches(mention, item)) for item in scene.objects]
     sure = tuple(at for at, grade in grades if grade == TRUE)
     perhaps = tuple(at for at, grade in grades if grade == UNCLEAR)
@@ -111,7 +111,7 @@ def _groups(mention: Mention, scene: Scene) -> list[Option]:
 
 
 def _assignments(graph: CaptionGraph, scene: Scene) -> Iterator[tuple[Chosen, int]]:
-    """Every way to give the positive mentions distinct objects, with the grade of the descriptions."""
+    """All assignments of distinct objects to the positive mentions, with the grade of the descriptions."""
     wanted = [(at, _groups(mention, scene)) for at, mention in enumerate(graph.objects) if not mention.negated]
     wanted.sort(key=lambda pair: len(pair[1]))
 
@@ -128,7 +128,7 @@ def _assignments(graph: CaptionGraph, scene: Scene) -> Iterator[tuple[Chosen, in
 
 
 def _claims(graph: CaptionGraph, scene: Scene, groups: Chosen, floor: int) -> int:
-    """The grade of the relations and the absences under one assignment; stops early once it is not above `floor`."""
+    """The grade of the relations and absences under one assignment; stops early once it is no longer above `floor`."""
     grade = TRUE
     for subject, predicate, thing in graph.relations:
         if subject in groups and thing in groups:
@@ -144,7 +144,7 @@ def _claims(graph: CaptionGraph, scene: Scene, groups: Chosen, floor: int) -> in
 
 
 def _absent(graph: CaptionGraph, scene: Scene, groups: Chosen, at: int, mention: Mention) -> int:
-    """The grade of "there is none": the opposite of the best example against it."""
+    """The grade of "there is none": the inverse of the best counterexample's."""
     best = FALSE
     for item in scene.objects:
         found = matches(mention, item)
@@ -202,7 +202,7 @@ def _partners(scene: Scene, a: SceneObject, b: SceneObject) -> bool:
 
 
 def _across(a: SceneObject, b: SceneObject) -> int:
-    """Pixels that the boxes share across; negative when there is a gap."""
+    """Horizontal overlap of the boxes in pixels; negative for a gap."""
     return min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
 
 
@@ -273,9 +273,9 @@ _FACTS = ("left of", "above", "behind", "next to", "under")
 
 
 def facts(scene: Scene) -> list[tuple[int, str, int]]:
-    """The relations worth saying that are clearly true between two objects, recorded ones first.
+    """The relations worth mentioning that are clearly true between two objects, recorded ones first.
 
-    Left out is what is true but odd, such as a bicycle under its rider.
+    True but odd relations, such as a bicycle under its rider, are left out.
     """
     found = list(scene.relations)
     found += [(s, "on", o) for s, p, o in scene.relations if p in _RESTING and p != "on"]

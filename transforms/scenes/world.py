@@ -1,7 +1,7 @@
-"""The closed little world of the scenes: what exists, what it looks like and which words name it.
+"""The closed world of the scenes: the things in it, their appearance and the words for them.
 
-Everything here is data. Lengths are pixels of a picture `WIDTH` x `HEIGHT` at middle distance; `aspect` is width / height.
-Words are plain English so that an ordinary translator or parser understands them.
+Everything here is data. Lengths are pixels in a picture of `WIDTH` x `HEIGHT` at middle distance; `aspect` is width / height.
+Words are plain English that any translator or parser understands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (126, 56, 172), "pink": (250, 148, 190), "brown": (124, 74, 38), "black": (42, 42, 46),
     "white": (246, 246, 244), "gray": (140, 143, 150),
 }  # fmt: skip
-SIZES = ("small", "large")  # "medium" exists in the truth only: no word claims it
+SIZES = ("small", "large")  # "medium" occurs only in the ground truth: no word claims it
 SIZE_FACTOR = {"small": 0.72, "medium": 1.0, "large": 1.34}
 PATTERNS = ("striped", "spotted", "checkered")
 MATERIALS = ("wooden",)
@@ -30,9 +30,9 @@ INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "belo
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """A place: where its horizon lies (fraction of the height) and which depths, 0 near to 1 far, are ground or water.
+    """A place: the range of its horizon (fraction of the height) and the depths, 0 near to 1 far, that are ground or water.
 
-    `says` are the place words that hold there, `perhaps` those that cannot be decided there.
+    `says` are the place words that are true of it, `perhaps` those that are undecidable.
     """
 
     name: str
@@ -70,7 +70,7 @@ _PICNIC = ("room", "park", "beach", "field", "lake")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of object; `over` names the broader nouns that hold of it, `habitat` where it is: ground, air or water."""
+    """One kind of object; `over` has the broader nouns that apply to it, `habitat` is ground, air or water."""
 
     name: str
     plural: str
@@ -155,16 +155,16 @@ HEARD_SYNONYMS: dict[str, tuple[tuple[str, str], ...]] = {
 EXTENSION: dict[str, frozenset[str]] = {
     noun: frozenset(kind.name for kind in KINDS.values() if noun == kind.name or noun in kind.over) for noun in NOUNS
 }
-"""The kinds that a noun names: "bird" names birds and ducks, "child" names boys and girls."""
+"""The kinds that a noun covers: "bird" covers birds and ducks, "child" covers boys and girls."""
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def article(words: str) -> str:
-    """The indefinite article that goes before `words`: "an" before a vowel letter ("an orange cat"), else "a"."""
+    """The indefinite article for `words`: "an" before a vowel letter ("an orange cat"), else "a"."""
     return "an" if words[:1].lower() in "aeiou" else "a"
 
 
 def clothed(noun: str) -> bool:
-    """Whether colour and pattern words said of `noun` are about clothes ("a man in red"): true of people."""
+    """Whether colour and pattern words with `noun` describe clothes ("a man in red"): true of people."""
     return bool(EXTENSION[noun] & set(PEOPLE))

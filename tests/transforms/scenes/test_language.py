@@ -20,14 +20,14 @@ WORDS = "a two no red in shirt dog cats is are and , with that holding held by o
 @given(indexes, indexes)
 def test_captions_are_true_distinct_and_parse_back(seed: int, index: int) -> None:
     scene = sample_scene(seed, index)
-    said = captions(scene, seed)
-    assert len(said) == 5 and len({c.text for c in said}) == 5 and len({c.graph for c in said}) == 5
-    for caption in said:
+    found = captions(scene, seed)
+    assert len(found) == 5 and len({c.text for c in found}) == 5 and len({c.graph for c in found}) == 5
+    for caption in found:
         assert parse(caption.text) == caption.graph, caption.text
         assert is_true(caption.graph, scene), caption.text
         assert CaptionGraph.from_json(caption.graph.to_json()) == caption.graph
         assert parse(caption.text.upper().rstrip(".")) == caption.graph
-    assert captions(scene, seed) == said
+    assert captions(scene, seed) == found
 
 
 def test_captions_use_the_whole_language() -> None:
@@ -70,14 +70,14 @@ def test_captions_with_swapped_words_still_parse(index: int, data: st.DataObject
     ("several sheep in a field", "some sheep in the meadow"),
     ("A boy holds a kite while a girl kicks a ball", "A boy is holding a kite, and a girl is kicking a ball."),
 ])  # fmt: skip
-def test_ways_of_saying_the_same(one: str, same: str | None) -> None:
+def test_equivalent_sentences(one: str, same: str | None) -> None:
     if same is None:
         with pytest.raises(LanguageError):
             parse(one)
         return
     left, right = parse(one), parse(same)
     described = [sorted((m.noun, m.attributes, m.count, m.plural, m.negated) for m in graph.objects) for graph in (left, right)]
-    if "near the car" in same:  # without "are", only the last noun phrase takes the place
+    if "near the car" in same:  # without "are", only the last noun phrase has the relation
         assert described[0] == described[1]
         return
     assert described[0] == described[1] and left.places == right.places
@@ -102,7 +102,7 @@ def test_attachment_is_fixed() -> None:
         "no dog chasing no cat",
     "two no dogs", "in red", "and", "a man wearing", "a dog is", "left of", "Ein Hund",
 ])  # fmt: skip
-def test_sentences_outside_the_language_are_named(text: str) -> None:
+def test_sentences_outside_the_language_are_refused(text: str) -> None:
     with pytest.raises(LanguageError):
         parse(text)
     assert issubclass(LanguageError, ValueError)

@@ -1,4 +1,4 @@
-"""Scenes: what is sampled, how it is stored, how it is drawn."""
+"""Scenes: sampling, storage and drawing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_objects_lie_in_the_picture_and_can_be_seen(seed: int, index: int) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(indexes, indexes)
-def test_a_scene_survives_json_and_sampling_again(seed: int, index: int) -> None:
+def test_a_scene_round_trips_through_json_and_is_reproducible(seed: int, index: int) -> None:
     scene = sample_scene(seed, index)
     assert Scene.from_json(scene.to_json()) == scene == sample_scene(seed, index)
 
@@ -75,19 +75,19 @@ def test_a_scene_survives_json_and_sampling_again(seed: int, index: int) -> None
     lambda data: data.update(relations=[[0, "eating", 1]]), lambda data: data.update(relations=[[0, "on", 99]]),
     lambda data: data["objects"][0].update(box=[1, 2, 3]),
 ])  # fmt: skip
-def test_a_damaged_scene_is_named(spoil: Callable[[dict[str, Any]], object]) -> None:
+def test_a_malformed_scene_is_refused(spoil: Callable[[dict[str, Any]], object]) -> None:
     data = sample_scene(1, 1).to_json()
     spoil(data)
     with pytest.raises(SceneError):
         Scene.from_json(data)
 
 
-def test_different_indexes_and_seeds_give_different_scenes() -> None:
+def test_different_indices_and_seeds_give_different_scenes() -> None:
     drawn = {(scene.backdrop, scene.objects) for seed in (1, 2) for scene in (sample_scene(seed, index) for index in range(50))}
     assert len(drawn) == 100
 
 
-def test_pictures_are_the_same_each_time_and_fill_their_boxes() -> None:
+def test_pictures_are_deterministic_and_fill_their_boxes() -> None:
     for index in range(12):
         scene = sample_scene(4, index)
         image = render(scene)

@@ -1,4 +1,4 @@
-"""The judge: what is true, false and too close to say."""
+"""The judge: true, false and unclear claims."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_verdicts_on_a_known_scene(text: str, verdict: str) -> None:
     assert judge(parse(text), SCENE) == verdict
 
 
-def test_hidden_objects_support_no_clear_verdict() -> None:
+def test_hidden_objects_do_not_support_a_clear_verdict() -> None:
     hidden = replace(SCENE, objects=(replace(SCENE.objects[0], visible=0.4), *SCENE.objects[1:]))
     assert judge(parse("a brown dog"), hidden) == "unclear" and judge(parse("two dogs"), hidden) == "unclear"
     assert judge(parse("one dog"), hidden) == "unclear" and judge(parse("three dogs"), hidden) == "false"
     assert judge(parse("no brown dog"), hidden) == "unclear" and judge(parse("a black dog"), hidden) == "true"
 
 
-def test_near_a_threshold_nothing_is_clear() -> None:
+def test_verdicts_near_a_threshold_are_unclear() -> None:
     verdicts = []
     for shift in range(-60, 61, 2):
         scene = replace(SCENE, objects=(thing(0, "car", (100, 100, 140, 120)),
