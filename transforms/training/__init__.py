@@ -1,1 +1,1 @@
-"""Scripts that make the embedded weights."""
+"""Scripts that train the embedded models."""

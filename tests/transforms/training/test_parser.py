@@ -1,4 +1,4 @@
-"""From Universal Dependencies to ClearNLP-style trees, on treebank lines made up here."""
+"""Conversion of Universal Dependencies to ClearNLP-style trees, on invented treebank lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.training.parser.phrases import dressed, noun_phrases, reduced_cl
 
 
 def sentence(lines: str) -> list[Node]:
-    """A sentence of lines "form lemma upos tag head dep"."""
+    """A sentence given as lines "form lemma upos tag head dep"."""
     nodes = []
     for line in lines.strip().splitlines():
         form, lemma, upos, tag, head, dep = line.split()
@@ -136,7 +136,7 @@ def test_constructions(lines: str, wanted: list[str]) -> None:
     assert is_tree(made)
 
 
-def test_reading_keeps_words_of_one_token_together(tmp_path: Path) -> None:
+def test_reading_keeps_the_words_of_a_multiword_token_together(tmp_path: Path) -> None:
     lines = [
         "# text = I don't.",
         "1\tI\tI\tPRON\tPRP\t_\t2\tnsubj\t_\t_",
@@ -153,7 +153,7 @@ def test_reading_keeps_words_of_one_token_together(tmp_path: Path) -> None:
     assert "".join(node.form + " " * node.space for node in nodes).strip() == "I don't."
 
 
-def test_phrases_cut_from_trees_are_trees() -> None:
+def test_phrases_extracted_from_trees_are_trees() -> None:
     made = convert(
         sentence("""
 The the DET DT 3 det
@@ -177,7 +177,7 @@ house house NOUN NN 5 obl
 
 
 def tagged(lines: str) -> list[Node]:
-    """A sentence of words "form/upos/tag/dep"; heads do not matter."""
+    """A sentence given as words "form/upos/tag/dep"; heads do not matter."""
     return [Node(form, form, upos, tag, -1, dep) for form, upos, tag, dep in (word.split("/") for word in lines.split())]
 
 
@@ -189,17 +189,17 @@ TAGGED = [
 
 
 def applied(rules: list[Rule], nodes: list[Node]) -> list[str]:
-    """Parts of speech by spaCy's attribute ruler with these rules."""
+    """The parts of speech that spaCy's attribute ruler assigns with these rules."""
     vocab = spacy.blank("en").vocab
     ruler = AttributeRuler(vocab)
     for rule in rules:
-        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos}, index=rule.place)
+        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos}, index=rule.position)
     words = [node.form for node in nodes]
     doc = Doc(vocab, words=words, tags=[node.tag for node in nodes], deps=[node.dep for node in nodes], heads=[0] * len(words))
     return [token.pos_ for token in ruler(doc)]
 
 
-def test_rules_for_parts_of_speech_are_defaults_and_then_exceptions() -> None:
+def test_part_of_speech_rules_are_defaults_followed_by_exceptions() -> None:
     sentences = TAGGED * 4
     rules = learn(sentences, least=4)
     assert {rule.key[0][2]: rule.pos for rule in rules if len(rule.key) == 1} == {
@@ -209,7 +209,7 @@ def test_rules_for_parts_of_speech_are_defaults_and_then_exceptions() -> None:
     assert {rule.pos for rule in exceptions} == {"AUX", "ADP"} and len(exceptions) == 2
     for nodes in sentences[:3]:
         assert applied(rules, nodes) == [node.upos for node in nodes]
-    assert len(learn(sentences, least=5)) == len(rules) - 2, "an exception that mends four tokens is not worth it then"
+    assert len(learn(sentences, least=5)) == len(rules) - 2, "an exception that corrects four tokens is then not worthwhile"
 
 
 def test_rules_do_not_depend_on_the_order_of_sentences() -> None:
@@ -217,14 +217,14 @@ def test_rules_do_not_depend_on_the_order_of_sentences() -> None:
 
 
 @pytest.mark.slow
-def test_the_embedded_model_carries_the_rules_of_the_treebank(shared_data: Path) -> None:
+def test_the_embedded_model_has_the_rules_of_the_treebank(shared_data: Path) -> None:
     path = shared_data / "ud_ewt" / "en_ewt-ud-train.conllu"
     if not path.exists():
         pytest.skip(f"{path} is not there")
     learnt = learn(convert(nodes) for nodes in read_conllu(str(path)))
     ruler = spacy.load(EMBEDDED).get_pipe("attribute_ruler")
     held = [(entry["patterns"], entry["attrs"]["POS"], entry["index"]) for entry in ruler.patterns]  # type: ignore[attr-defined]
-    assert held == [([[{"TAG": "_SP"}]], "SPACE", 0), *(([rule.pattern], rule.pos, rule.place) for rule in learnt)]
+    assert held == [([[{"TAG": "_SP"}]], "SPACE", 0), *(([rule.pattern], rule.pos, rule.position) for rule in learnt)]
 
 
 def test_the_treebank_converts_to_trees(shared_data: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parts of the translators' training, each beside what it stands for; the whole of it in a slow test."""
+"""The parts of the translators' training, each compared with the reference that it replaces; the whole in a slow test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("sentencepiece", reason="translators need SentencePiece: pip install 'cmcl[translate]'")
+pytest.importorskip("sentencepiece", reason="translators require SentencePiece: pip install 'cmcl[translate]'")
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**31)
 @pytest.fixture(scope="module")
 def parts():
     """fairseq's user folder, imported as fairseq-train imports it."""
-    pytest.importorskip("fairseq", reason="training needs fairseq: pip install 'cmcl[fairseq]'")
+    pytest.importorskip("fairseq", reason="training requires fairseq: pip install 'cmcl[fairseq]'")
     from transforms.training.translators import fairseq_user
 
     return fairseq_user
@@ -55,7 +55,7 @@ def test_attention_is_fairseqs(parts, seed, batch, length, hidden, causal):
     torch.manual_seed(seed)
     theirs = parts.MultiheadAttention(16, 4, self_attention=True)
     x, padding = torch.randn(length, batch, 16), torch.zeros(batch, length, dtype=torch.bool)
-    padding[0, :min(hidden, length - 1)] = not causal  # on the left, as in a source
+    padding[0, :min(hidden, length - 1)] = not causal  # left padding, as in a source
     mask = torch.full((length, length), float("-inf")).triu(1) if causal else None
     expected, _ = theirs(x, x, x, key_padding_mask=padding, attn_mask=mask, need_weights=False)
     theirs.__class__ = parts.PlainAttention
@@ -85,7 +85,7 @@ def test_orthogonal_has_singular_values_near_one_and_the_same_axes(parts, seed, 
         assert np.trace(one.T @ (left @ right)) > 0.6 * rows
 
 
-def test_means_of_checkpoints(tmp_path):
+def test_checkpoint_averages(tmp_path):
     states = [{"a": torch.full((2, 3), value), "b": torch.tensor([value])} for value in (1.0, 2.0, 6.0)]
     mean = average.mean_of(states)
     assert mean["a"].tolist() == [[3.0] * 3] * 2 and mean["b"].dtype == torch.float32
@@ -108,7 +108,7 @@ def test_the_options_of_a_direction(pair, tmp_path):
         recipe.schedule("en-es")
 
 
-def test_text_that_does_not_fit_is_refused(tmp_path):
+def test_mismatched_text_is_refused(tmp_path):
     (tmp_path / "val.en").write_text("A dog.\nA cat.\n", encoding="utf-8")
     (tmp_path / "val.de").write_text("Ein Hund.\n", encoding="utf-8")
     assert corpus.sentences(tmp_path, "val", "en") == ["A dog.", "A cat."]
@@ -126,7 +126,7 @@ def multi30k(shared_data):
     return shared_data / "multi30k"
 
 
-def test_the_subword_model_is_made_alike_each_time_and_loses_nothing(multi30k, tmp_path):
+def test_the_subword_model_is_reproducible_and_lossless(multi30k, tmp_path):
     import sentencepiece
 
     corpus.train_subwords(multi30k, tmp_path / "made.model")
@@ -144,11 +144,11 @@ def test_the_subword_model_is_made_alike_each_time_and_loses_nothing(multi30k, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_training_goes_on_where_it_was_and_ends_in_a_model(parts, multi30k, tmp_path, monkeypatch, capsys):
+def test_training_resumes_and_ends_in_a_model(parts, multi30k, tmp_path, monkeypatch, capsys):
     from transforms.training.translators import make
 
     (tmp_path / "data").mkdir()
-    for language in corpus.LANGUAGES:  # the whole of train for the pieces, little of val to measure on
+    for language in corpus.LANGUAGES:  # all of train for the pieces, a little of val to measure on
         (tmp_path / "data" / f"train.{language}").symlink_to(multi30k / f"train.{language}")
         lines = corpus.sentences(multi30k, "val", language)[:20]
         (tmp_path / "data" / f"val.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -160,11 +160,11 @@ def test_a_training_goes_on_where_it_was_and_ends_in_a_model(parts, multi30k, tm
     monkeypatch.setattr(recipe, "schedule", lambda pair: recipe.Schedule(1, 4))
     make.train(work, binarised, "en-de")
     log = work / "train_en-de.log"
-    assert "Loaded checkpoint" not in log.read_text(encoding="utf-8")  # done: nothing was run again
-    (work / "checkpoints_en-de" / "done").unlink()  # as if it had been interrupted there
+    assert "Loaded checkpoint" not in log.read_text(encoding="utf-8")  # already done: not run again
+    (work / "checkpoints_en-de" / "done").unlink()  # as if interrupted there
     make.train(work, binarised, "en-de")
     log = (work / "train_en-de.log").read_text(encoding="utf-8")
-    assert "@ 2 updates" in log.split("Loaded checkpoint")[1]  # it went on where it was
+    assert "@ 2 updates" in log.split("Loaded checkpoint")[1]  # it resumed
     assert make.main([str(tmp_path / "data"), str(work), "--pairs", "en-de", "--out", str(tmp_path / "out")]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [row["translator"] for row in rows] == ["fairseq:en-de", "embedded:en-de"] and {row["updates"] for row in rows} == {4}

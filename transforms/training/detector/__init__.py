@@ -1,1 +1,1 @@
-"""The training of the embedded detector on scenes with a known truth."""
+"""Training of the embedded detector on synthetic scenes with known ground truth."""

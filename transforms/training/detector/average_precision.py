@@ -1,4 +1,4 @@
-"""Average precision at one IoU, as COCO counts it: greedy matching by falling confidence, 101-point interpolation."""
+"""COCO average precision at one IoU threshold: greedy matching by descending confidence, 101-point interpolation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Found(NamedTuple):
-    """What a detector says of one picture: boxes float [n, 4] (xyxy, px), labels int [n], scores float [n]."""
+    """The detections in one picture: boxes float [n, 4] (xyxy, px), labels int [n], scores float [n]."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -17,7 +17,7 @@ class Found(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What there is in one picture: boxes float [m, 4] (xyxy, px), labels int [m]."""
+    """The ground truth of one picture: boxes float [m, 4] (xyxy, px), labels int [m]."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -35,8 +35,8 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def average_precisions(found: Sequence[Found], truth: Sequence[Truth], threshold: float = 0.5) -> dict[int, float]:
     """AP of each label that occurs in `truth`, in 0..1.
 
-    Detections of a label are taken by falling score over all pictures; each takes the free object of its picture and label
-    with the largest IoU, if that is at least `threshold`, else it is a false positive.
+    Detections of a label are processed by descending score over all pictures; each matches the unmatched object of its picture and
+    label with the largest IoU if that is at least `threshold`, else it is a false positive.
     """
     result = {}
     for label in sorted({int(label) for picture in truth for label in picture.labels}):
@@ -53,7 +53,7 @@ def average_precisions(found: Sequence[Found], truth: Sequence[Truth], threshold
 
 
 def _matched(overlaps: np.ndarray, threshold: float) -> np.ndarray:
-    """Which of n detections (rows, by falling score) match a free object, bool [n]."""
+    """Which of n detections (rows, by descending score) match an unmatched object, bool [n]."""
     free = np.ones(overlaps.shape[1], bool)
     hit = np.zeros(overlaps.shape[0], bool)
     for row in range(overlaps.shape[0]):
@@ -69,6 +69,6 @@ def _area(hits: np.ndarray, scores: np.ndarray, objects: int) -> float:
     right = np.cumsum(hits[order])
     recall = right / objects
     precision = right / np.arange(1, len(right) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best precision at this recall or more
+    precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best precision at this recall or higher
     at = np.searchsorted(recall, np.linspace(0, 1, 101))
     return float(np.mean([precision[position] if position < len(precision) else 0.0 for position in at]))

@@ -1,8 +1,8 @@
-"""Writes the trained detector into the package, and measures what was written on scenes that training did not see.
+"""Writes the trained detector into the package and evaluates it on scenes unseen in training.
 
     python -m transforms.training.detector.export --work /tmp/detector --count 2000
 
-The weights are stored in half precision; the batch normalisation's statistics stay in single precision.
+Weights are stored in half precision, batch normalisation statistics in single precision.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from transforms.engines.detectors.load import EMBEDDED
 from transforms.training.detector.pictures import CLASSES
 from transforms.training.detector.quality import evaluate
 
-# Not those that the training looks at on its way (`train.EVALUATION_SEED`), so that nothing was chosen by them.
+# Different from `train.EVALUATION_SEED`, whose scenes are used during training, so nothing was selected on these.
 TEST_SEED = 977_002
-# What the model runs with: the scenes hold few objects, so few proposals do.
+# Inference settings: scenes contain few objects, so few proposals suffice.
 SETTINGS = {"rpn_pre_nms_top_n_test": 300, "rpn_post_nms_top_n_test": 150, "box_detections_per_img": 100}
 _EXACT = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
-    """Writes `detector.safetensors` and `detector.json` out of the checkpoint in `work`; returns what the JSON says."""
+    """Writes `detector.safetensors` and `detector.json` from the checkpoint in `work`; returns the JSON's content."""
     held = torch.load(work / "checkpoint.pt", weights_only=True)
     state = {name: value.contiguous() if name.endswith(_EXACT) or not value.is_floating_point() else value.contiguous().half()
              for name, value in held["average"].items()}
@@ -41,21 +41,21 @@ def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
     model = compact_detector(size, **SETTINGS)
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     quality = evaluate(folded(model), TEST_SEED, count)
-    said = {
+    record = {
         "size": size.to_json(), "settings": SETTINGS, "classes": ["background", *CLASSES],
         "trained": {"steps": held["step"], "arguments": held.get("arguments")},
         "measured": {"map_50": round(quality["map"], 4), "scenes": count, "seed": TEST_SEED,
                      "ap_50": {name: round(value, 4) for name, value in quality["ap"].items()}},
     }
-    write_json(str(folder / "detector.json"), said)
-    return said
+    write_json(str(folder / "detector.json"), record)
+    return record
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--folder", type=Path, default=EMBEDDED)
-    parser.add_argument("--count", type=int, default=1000, help="scenes of the test")
+    parser.add_argument("--count", type=int, default=1000, help="number of test scenes")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

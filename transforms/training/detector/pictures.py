@@ -1,6 +1,6 @@
-"""Training pictures: scenes drawn on the fly, then made harder than any scene the demo draws.
+"""Training pictures: scenes drawn on the fly, with augmentation that makes them harder than the demo's.
 
-Picture i of a run is a pure function of (seed, i), so a resumed run sees what an uninterrupted one would have seen.
+Picture i of a run is a pure function of (seed, i), so a resumed run sees the same pictures as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from transforms.scenes.world import KINDS
 CLASSES = tuple(KINDS)
 LABEL_OF = {name: number for number, name in enumerate(CLASSES, start=1)}  # 0 is the background
 _TRIES = 6
-# How often a kind stands in a scene; rarer ones are asked for more often (counted on 4,000 scenes by `frequencies`).
+# Desired share of scenes with a kind; rarer kinds are sampled more often (counted on 4,000 scenes by `frequencies`).
 _WANTED = 0.10
 Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 def frequencies(seed: int, count: int) -> dict[str, float]:
-    """The share of scenes that hold each kind, among `count` scenes of `seed`."""
+    """The share of scenes that contain each kind, over `count` scenes of `seed`."""
     held = {name: 0 for name in CLASSES}
     for index in range(count):
         for name in {item.kind for item in sample_scene(seed, index).objects}:
@@ -33,7 +33,7 @@ def frequencies(seed: int, count: int) -> dict[str, float]:
 
 
 def balanced_scene(seed: int, number: int, shares: dict[str, float]) -> Scene:
-    """Out of a few scenes, one that holds rare kinds, more often than chance would have it."""
+    """One of a few scenes, favouring those that contain rare kinds."""
     chance = np.random.Generator(np.random.Philox(key=[seed, number]))
     scene = sample_scene(seed, number * _TRIES)
     for attempt in range(_TRIES):
@@ -63,7 +63,7 @@ def sample(seed: int, number: int, shares: dict[str, float], hard: bool = True) 
 
 def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
              chance: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """Mirrors, zooms, stretches and shifts; keeps objects of which at least half is still in view."""
+    """Flips, zooms, stretches and shifts; keeps objects at least half of which remain in view."""
     width, height = picture.size
     if chance.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -71,7 +71,7 @@ def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
     if chance.random() < 0.6:
         zoom = np.exp(chance.uniform(-0.25, 0.3))
         stretch = np.exp(chance.uniform(-0.12, 0.12))
-        wide, tall = width / (zoom * stretch), height / (zoom / stretch)  # of the window that becomes the picture
+        wide, tall = width / (zoom * stretch), height / (zoom / stretch)  # size of the window that becomes the picture
         left = chance.uniform(min(0.0, width - wide), max(0.0, width - wide))
         top = chance.uniform(min(0.0, height - tall), max(0.0, height - tall))
         grey = tuple(int(value) for value in chance.integers(60, 200, 3))
@@ -89,7 +89,7 @@ def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
 
 
 def _relight(picture: Image.Image, chance: np.random.Generator) -> Image.Image:
-    """Blur, loss of resolution, JPEG damage."""
+    """Blur, downsampling, JPEG artefacts."""
     draw = chance.random()
     if draw < 0.15:
         picture = picture.filter(ImageFilter.GaussianBlur(chance.uniform(0.4, 1.2)))
@@ -105,7 +105,7 @@ def _relight(picture: Image.Image, chance: np.random.Generator) -> Image.Image:
 
 
 def _spoil(pixels: np.ndarray, boxes: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """Light, contrast, saturation, tint, noise, and patches over a part of some objects; float32 [H, W, 3] in 0..1."""
+    """Brightness, contrast, saturation, tint, noise, and occluding patches on some objects; float32 [H, W, 3] in 0..1."""
     grey = pixels.mean(2, keepdims=True)
     pixels = grey + (pixels - grey) * chance.uniform(0.55, 1.4)
     pixels = (pixels - 0.5) * chance.uniform(0.7, 1.3) + 0.5 + chance.uniform(-0.12, 0.12)

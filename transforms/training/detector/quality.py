@@ -1,4 +1,4 @@
-"""How well a network finds the objects of scenes that it has not seen."""
+"""Detection quality of a network on unseen scenes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 10
 
 
 def evaluate(network: FasterRCNN, seed: int, count: int, threshold: float = 0.5) -> dict[str, Any]:
-    """Mean AP over the kinds that occur, and AP by kind, on scenes 0 to `count` of `seed`, as drawn (no augmentation)."""
+    """Mean AP over the kinds that occur, and AP by kind, on scenes 0 to `count` of `seed`, without augmentation."""
     found, truth = [], []
     for start in range(0, count, _BATCH):
         scenes = [sample_scene(seed, index) for index in range(start, min(count, start + _BATCH))]

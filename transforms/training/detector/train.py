@@ -1,10 +1,10 @@
-"""Trains the embedded detector on scenes with a known truth, and writes it as safetensors and JSON.
+"""Trains the embedded detector on synthetic scenes and writes checkpoints.
 
     python -m transforms.training.detector.train --work /tmp/detector --bf16 --until 2250    # the embedded detector
-    python -m transforms.training.detector.train --work /tmp/detector --bf16 --resume        # goes on after an interruption
+    python -m transforms.training.detector.train --work /tmp/detector --bf16 --resume        # resumes after an interruption
 
-The learning rate warms up, stays, and falls linearly to 2 % over the last `--cooldown` share of the steps. A run is a pure function
-of its arguments and the number of threads, up to the rounding of the processor at hand; a checkpoint holds weights, moments and step.
+The learning rate warms up, stays constant, and falls linearly to 2 % over the last `--cooldown` share of the steps. A run is a pure
+function of its arguments and the number of threads, up to the CPU's rounding; a checkpoint contains weights, moments and step.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from transforms.training.detector.pictures import CLASSES, Sample, frequencies, 
 from transforms.training.detector.quality import evaluate
 
 log = logging.getLogger(__name__)
-EVALUATION_SEED = 977_001  # of scenes that no training run sees
-_AHEAD = 3  # batches that are drawn while the network learns
+EVALUATION_SEED = 977_001  # scenes that no training run sees
+_AHEAD = 3  # batches prefetched during training
 
 
 def rate(step: int, steps: int, peak: float, warmup: int, cooldown: float) -> float:
-    """The learning rate of `step`: linear up over `warmup` steps, flat, linear down over the last share `cooldown`."""
+    """The learning rate at `step`: linear warm-up over `warmup` steps, constant, linear decay over the last share `cooldown`."""
     start = int(steps * (1 - cooldown))
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -43,7 +43,7 @@ def rate(step: int, steps: int, peak: float, warmup: int, cooldown: float) -> fl
 
 
 def batches(seed: int, first: int, size: int) -> Iterator[list[Sample]]:
-    """Batches number `first` and on, drawn by one thread ahead of their use."""
+    """Batches from number `first`, prefetched by one thread."""
     shares = frequencies(seed, 4000)
 
     def draw(number: int) -> list[Sample]:
@@ -59,7 +59,7 @@ def batches(seed: int, first: int, size: int) -> Iterator[list[Sample]]:
 
 
 class Average:
-    """An exponential moving average of a network's weights and buffers, which is what is kept in the end."""
+    """An exponential moving average of a network's weights and buffers, which becomes the final model."""
 
     def __init__(self, network: torch.nn.Module, decay: float):
         self.decay = decay
@@ -67,7 +67,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: torch.nn.Module, step: int) -> None:
-        """Moves the average towards `network`; faster at first, when the weights mean little."""
+        """Moves the average towards `network`, faster in the early steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             if value.dtype.is_floating_point:
@@ -77,7 +77,7 @@ class Average:
 
 
 def make_network(args: argparse.Namespace) -> FasterRCNN:
-    """The network with fresh weights, drawn from `args.seed`."""
+    """The network with weights initialised from `args.seed`."""
     torch.manual_seed(args.seed)
     return compact_detector(
         CompactSize(classes=len(CLASSES)), rpn_pre_nms_top_n_train=400, rpn_post_nms_top_n_train=200, rpn_pre_nms_top_n_test=300,
@@ -86,7 +86,7 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Runs the steps that are still to do, with a checkpoint and a look at unseen scenes now and then."""
+    """Runs the remaining steps, with regular checkpoints and evaluations on unseen scenes."""
     work = Path(args.work)
     claim_folder(work, "transforms.training.detector.train")
     torch.set_num_threads(args.threads)
@@ -106,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
     for samples in batches(args.seed, step, args.batch):
         if step >= last:
             break
-        # What torchvision samples of proposals comes from the global generator: seeded by step, so that a resumed run goes on alike.
+        # torchvision samples proposals with the global generator: seeded per step, so a resumed run continues identically.
         torch.manual_seed(args.seed * 1_000_003 + step)
         for group in optimiser.param_groups:
             group["lr"] = rate(step, args.steps, args.rate, args.warmup, args.cooldown)
@@ -147,13 +147,13 @@ def _save(work: Path, network: FasterRCNN, optimiser: torch.optim.Optimizer, ave
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command-line parser."""
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--work", required=True, help="folder of checkpoints and log")
-    result.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
+    result.add_argument("--work", required=True, help="folder for checkpoints and the log")
+    result.add_argument("--resume", action="store_true", help="resume from the checkpoint in --work")
     result.add_argument("--seed", type=int, default=20_120_154)
     result.add_argument("--steps", type=int, default=2800)
-    result.add_argument("--until", type=int, help="stop after this step of the plan that --steps makes")
+    result.add_argument("--until", type=int, help="stop after this step of the schedule set by --steps")
     result.add_argument("--batch", type=int, default=8)
     result.add_argument("--rate", type=float, default=1.5e-3)
     result.add_argument("--decay", type=float, default=0.02)
@@ -164,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--bf16", action="store_true", help="forward and backward in bfloat16")
     result.add_argument("--report", type=int, default=25)
     result.add_argument("--checkpoint", type=int, default=250)
-    result.add_argument("--evaluate", type=int, default=150, help="unseen scenes at each checkpoint")
+    result.add_argument("--evaluate", type=int, default=150, help="number of unseen scenes to evaluate at each checkpoint")
     return result
 
 

@@ -1,1 +1,1 @@
-"""How the embedded parser is made: a treebank converted to spaCy's labels, phrase data, a configuration and a seed."""
+"""Training of the embedded parser: a treebank converted to spaCy's labels, phrase data, a configuration and a seed."""

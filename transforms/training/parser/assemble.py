@@ -1,12 +1,12 @@
-"""Turns a trained tagger and parser into the embedded model: parts of speech from tags, lemmas from rules, nothing superfluous.
+"""Turns a trained tagger and parser into the embedded model: parts of speech from tags, lemmas from rules, nothing else.
 
     python -m transforms.training.parser.assemble TRAINED UD_FOLDER WORDNET OUT [--words FILE ...]
 
-Parts of speech follow from tags and labels by rules that `parts.py` learns from UD_FOLDER's training part.
+Parts of speech are derived from tags and labels by rules that `parts.py` learns from UD_FOLDER's training part.
 
 WORDNET is the folder of WordNet 3.0's database (Debian: `apt-get install wordnet-base`, then /usr/share/wordnet). The lemmatiser
-is spaCy's own rule lemmatiser with Morphy's detachment rules (WordNet 3.0, morphy(7)), WordNet's exception lists, and the lemmas
-of WordNet that are tagged in a text or come up in one of the `--words` files.
+is spaCy's rule lemmatiser with Morphy's detachment rules (WordNet 3.0, morphy(7)), WordNet's exception lists, and the WordNet
+lemmas that have counts in its tagged texts or occur in one of the `--words` files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _AUXILIARIES = {
     **{form: ["be"] for form in _BE}, **dict.fromkeys(("has", "had", "having", "have", "'ve", "'d"), ["have"]),
     **dict.fromkeys(("does", "did", "done", "doing", "do"), ["do"]), "wo": ["will"], "'ll": ["will"], "ca": ["can"],
 }  # fmt: skip
-# What spaCy's English lemmatiser asks for to leave base forms alone ("bus" is no plural of "bu").
+# Morphology by which spaCy's English lemmatiser recognises base forms ("bus" is not the plural of "bu").
 MORPHS = {
     "NN": "Number=Sing", "NNP": "Number=Sing", "NNS": "Number=Plur", "NNPS": "Number=Plur", "VB": "VerbForm=Inf",
     "JJ": "Degree=Pos", "JJR": "Degree=Cmp", "JJS": "Degree=Sup",
@@ -45,8 +45,8 @@ MORPHS = {
 
 
 def lemma_tables(wordnet: Path, words: set[str]) -> Lookups:
-    """spaCy's three lemma tables out of WordNet's files; `words` are lemmas to keep besides those that WordNet saw in tagged
-    text."""
+    """spaCy's three lemma tables from WordNet's files; `words` are lemmas to keep in addition to those with counts in WordNet's
+    tagged texts."""
     tagged: Counter[str] = Counter()
     for line in (wordnet / "cntlist.rev").read_text().splitlines():
         key, _, count = line.split()
@@ -67,8 +67,8 @@ def lemma_tables(wordnet: Path, words: set[str]) -> Lookups:
             if form.isalpha() and (found[0] in lemmas or form in words):
                 table[form] = found[:1]
         exceptions[pos] = table
-    # "riding": ride, not rid; "singing": sing, not singe. The rarer verb of text leaves the index, so that only its base form is
-    # its own.
+    # "riding": ride, not rid; "singing": sing, not singe. The rarer verb is removed from the index, so that only its base form
+    # resolves to it.
     verbs = set(index["verb"])
     for lemma in index["verb"]:
         if lemma + "e" in verbs:
@@ -106,16 +106,16 @@ def lemma_tables(wordnet: Path, words: set[str]) -> Lookups:
 
 def assemble(trained: str, wordnet: Path, words: set[str], rules: list[Rule]) -> Language:
     """The pipeline tok2vec, tagger, parser, attribute_ruler with these rules for parts of speech, lemmatizer."""
-    nlp = spacy.load(trained, exclude=["attribute_ruler", "lemmatizer"])  # those of a model that was assembled before
+    nlp = spacy.load(trained, exclude=["attribute_ruler", "lemmatizer"])  # those of an already assembled model
     ruler: Any = nlp.add_pipe("attribute_ruler")
     ruler.add(patterns=[[{"TAG": "_SP"}]], attrs={"POS": "SPACE"})
     for rule in rules:
         tag = rule.key[0][2]
         morph = {"MORPH": MORPHS[tag]} if len(rule.key) == 1 and tag in MORPHS else {}
-        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos, **morph}, index=rule.place)
+        ruler.add(patterns=[rule.pattern], attrs={"POS": rule.pos, **morph}, index=rule.position)
     lemmatizer: Any = nlp.add_pipe("lemmatizer", config={"mode": "rule"})
     lemmatizer.initialize(lookups=lemma_tables(wordnet, words))
-    nlp.config["paths"].update(train=None, dev=None)  # where the data lay is nobody's business
+    nlp.config["paths"].update(train=None, dev=None)  # do not publish local data paths
     nlp.meta.update(
         name="cmcl_captions",
         version="1.0.0",

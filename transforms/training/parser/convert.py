@@ -1,8 +1,8 @@
-"""Universal Dependencies (English) to the ClearNLP-style labels that spaCy's own English models carry.
+"""Converts Universal Dependencies (English) to the ClearNLP-style labels of spaCy's English models.
 
-UD makes content words heads and hangs prepositions and copulas below them; ClearNLP makes the preposition head of its noun
-(prep + pobj) and the copula head of its predicate (attr, acomp). Labels are those of Choi & Palmer, "Guidelines for the Clear
-Style Constituent to Dependency Conversion" (2012), as far as UD tells them apart.
+UD makes content words heads and attaches prepositions and copulas to them; ClearNLP makes the preposition the head of its noun
+(prep + pobj) and the copula the head of its predicate (attr, acomp). Labels follow Choi & Palmer, "Guidelines for the Clear
+Style Constituent to Dependency Conversion" (2012), as far as UD distinguishes them.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Node:
 
 
 def read_conllu(path: str) -> Iterator[list[Node]]:
-    """The sentences of a CoNLL-U file; empty nodes are left out, words of one surface token stand without a blank between."""
+    """The sentences of a CoNLL-U file; empty nodes are skipped, words of one surface token have no space between them."""
     with open(path, encoding="utf-8") as file:
         lines: list[list[str]] = []
         for line in file:
@@ -126,7 +126,7 @@ def read_conllu(path: str) -> Iterator[list[Node]]:
 
 def _sentence(lines: list[list[str]]) -> list[Node]:
     nodes: list[Node] = []
-    joined: dict[int, bool] = {}  # last word of a multiword token -> whether a blank follows
+    joined: dict[int, bool] = {}  # last word of a multiword token -> whether a space follows
     inside = 0
     for columns in lines:
         if "." in columns[0]:
@@ -143,12 +143,12 @@ def _sentence(lines: list[list[str]]) -> list[Node]:
 
 
 def convert(nodes: list[Node]) -> list[Node]:
-    """The same sentence with ClearNLP-style heads and labels; the nodes are changed in place and returned."""
+    """Converts the heads and labels of a sentence in place and returns it."""
     _flat_names(nodes)
     copulas = _raise_copulas(nodes)
     links = _chain_conjuncts(nodes)
     _raise_prepositions(nodes)
-    for conjunction, conjunct in links:  # cc hangs where its conjunct hangs
+    for conjunction, conjunct in links:  # cc has the same head as its conjunct
         top = _top_of(nodes, conjunct)
         if nodes[top].head >= 0 and nodes[top].head != conjunction:
             nodes[conjunction].head = nodes[top].head
@@ -158,7 +158,7 @@ def convert(nodes: list[Node]) -> list[Node]:
 
 
 def _top_of(nodes: list[Node], index: int) -> int:
-    """The preposition or copula that took the place of a conjunct, or itself."""
+    """The preposition or copula that replaced a conjunct as head, or the conjunct itself."""
     while nodes[index].dep in ("pobj", "attr", "acomp") and nodes[index].head >= 0:
         index = nodes[index].head
     return index
@@ -169,7 +169,7 @@ def _children(nodes: list[Node], index: int) -> list[int]:
 
 
 def _flat_names(nodes: list[Node]) -> None:
-    """ "John Smith": the last name becomes head, numbers excepted ("May 5")."""
+    """ "John Smith": the last name becomes the head, except numbers ("May 5")."""
     for index, node in enumerate(nodes):
         parts = [child for child in _children(nodes, index) if nodes[child].dep.startswith("flat")]
         for part in parts:
@@ -188,7 +188,7 @@ def _flat_names(nodes: list[Node]) -> None:
 
 
 def _raise_copulas(nodes: list[Node]) -> dict[int, int]:
-    """The copula takes the place of its predicate; returns predicate -> copula."""
+    """Makes copulas the heads of their predicates; returns predicate -> copula."""
     raised: dict[int, int] = {}
     for predicate, node in enumerate(nodes):
         copulas = [child for child in _children(nodes, predicate) if nodes[child].dep == "cop"]
@@ -222,7 +222,7 @@ def _raise_copulas(nodes: list[Node]) -> dict[int, int]:
 
 
 def _chain_conjuncts(nodes: list[Node]) -> list[tuple[int, int]]:
-    """Each conjunct hangs on the one before it, and commas between them likewise; returns (conjunction, conjunct) pairs."""
+    """Attaches each conjunct, and commas in between, to the previous one; returns (conjunction, conjunct) pairs."""
     links = []
     for first in range(len(nodes)):
         previous = first
@@ -239,7 +239,7 @@ def _chain_conjuncts(nodes: list[Node]) -> list[tuple[int, int]]:
 
 
 def _raise_prepositions(nodes: list[Node]) -> None:
-    """The preposition takes the place of its noun (prep + pobj) or gerund (prep + pcomp)."""
+    """Makes prepositions the heads of their nouns (prep + pobj) or gerunds (prep + pcomp)."""
     for index, node in enumerate(list(nodes)):
         children = _children(nodes, index)
         cases = [child for child in children if nodes[child].dep == "case" and nodes[child].tag != "POS" and child < index]
@@ -302,7 +302,7 @@ def _has_object(nodes: list[Node], verb: int) -> bool:
 
 
 def is_tree(nodes: list[Node]) -> bool:
-    """Whether every token reaches the one root."""
+    """Whether there is one root and every token reaches it."""
     if sum(node.head < 0 for node in nodes) != 1:
         return False
     for index in range(len(nodes)):

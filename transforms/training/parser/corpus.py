@@ -2,8 +2,8 @@
 
     python -m transforms.training.parser.corpus UD_FOLDER OUT_FOLDER [--silver FILE]
 
-UD_FOLDER holds `en_ewt-ud-{train,dev,test}.conllu`. Training data: the treebank in documents of one to three sentences, and the
-phrases of `phrases.py`. `--silver` adds sentences that `silver.py` chose.
+UD_FOLDER contains `en_ewt-ud-{train,dev,test}.conllu`. Training data: the treebank in documents of one to three sentences, and the
+phrases of `phrases.py`. `--silver` adds the sentences selected by `silver.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEED = 20210
 
 
 def document(vocab: Vocab, sentences: list[list[Node]]) -> Doc:
-    """One spaCy document of converted sentences, with tags, parts of speech, heads and labels set."""
+    """A spaCy document of converted sentences, with tags, parts of speech, heads and labels."""
     words: list[str] = []
     spaces, tags, parts, deps, heads = [], [], [], [], []
     starts: list[bool | int | None] = []
@@ -41,7 +41,7 @@ def document(vocab: Vocab, sentences: list[list[Node]]) -> Doc:
 
 
 def training_documents(vocab: Vocab, path: str, rng: random.Random) -> list[Doc]:
-    """The treebank at `path` in documents of one to three sentences, then its phrases in documents of one."""
+    """The treebank at `path` in documents of one to three sentences, then its phrases as one document each."""
     treebank = [convert(nodes) for nodes in read_conllu(path)]
     documents, start = [], 0
     while start < len(treebank):

@@ -1,10 +1,10 @@
-"""Tags, attachment and lemmas of a model on converted treebank files, from raw text: spaCy's own tokens, aligned with the
+"""Evaluates a model's tags, attachment and lemmas on converted treebank files, from raw text: spaCy's tokens are aligned with the
 treebank's.
 
     python -m transforms.training.parser.evaluate MODEL FILE.spacy [--conllu FILE.conllu]
 
-The accuracies of spaCy's scorer (tag_acc, pos_acc) count a token that both cut differently as wrong. With `--conllu`, parts of
-speech and lemmas are compared with the treebank's besides on tokens that both cut alike (pos_aligned, lemma_aligned).
+The accuracies of spaCy's scorer (tag_acc, pos_acc) count differently split tokens as wrong. With `--conllu`, parts of speech and
+lemmas are also compared on identically split tokens only (pos_aligned, lemma_aligned).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transforms.training.parser.convert import read_conllu
 
 
 def main() -> None:
-    """Prints scores in percent, punctuation left out of attachment."""
+    """Prints scores in percent; attachment excludes punctuation."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("model")
     options.add_argument("file", type=Path)
@@ -35,12 +35,12 @@ def main() -> None:
         right, lemmas, total = 0, 0, 0
         sentences = list(read_conllu(arguments.conllu))
         for doc, sentence in zip(nlp.pipe([doc.text for doc in gold]), sentences, strict=True):
-            places, place = {}, 0
+            node_at, offset = {}, 0
             for node in sentence:
-                places[place, place + len(node.form)] = node
-                place += len(node.form) + node.space
+                node_at[offset, offset + len(node.form)] = node
+                offset += len(node.form) + node.space
             for token in doc:
-                node = places.get((token.idx, token.idx + len(token)))  # type: ignore[assignment]
+                node = node_at.get((token.idx, token.idx + len(token)))  # type: ignore[assignment]
                 if node is not None:
                     total += 1
                     right += token.pos_ == node.upos

@@ -1,4 +1,4 @@
-"""Reading FACTUAL (Li et al. 2023), captions of Visual Genome with their scene graphs, and comparing graphs with it."""
+"""Reads FACTUAL (Li et al. 2023), Visual Genome captions with scene graphs, and compares graphs with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TUPLE = re.compile(r"\(\s*(.*?)\s*\)")
 
 
 def gold(text: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
-    """Pairs and triples of one FACTUAL graph; tuples that are no triples name lone objects and are left out."""
+    """Pairs and triples of one FACTUAL graph; tuples that are not triples denote single objects and are left out."""
     pairs: set[tuple[str, ...]] = set()
     triples: set[tuple[str, ...]] = set()
     for inner in _TUPLE.findall(text):
@@ -28,7 +28,7 @@ def gold(text: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
 
 
 class Normaliser:
-    """Lemmatises words of both sides the same way, each word by itself: verb forms in relations, noun forms elsewhere."""
+    """Lemmatises both sides the same way, word by word: verb forms in relations, noun forms elsewhere."""
 
     def __init__(self, nlp: Language):
         lookups = nlp.get_pipe("lemmatizer").lookups
@@ -37,7 +37,7 @@ class Normaliser:
         self._rules = lookups.get_table("lemma_rules")
 
     def word(self, word: str, pos: str) -> str:
-        """The lemma of a word taken as a noun or a verb."""
+        """The lemma of a word as a noun or a verb."""
         if word in NUMBERS:
             return str(NUMBERS[word])
         if word in self._exceptions[pos]:
@@ -55,8 +55,8 @@ class Normaliser:
         made = set()
         for parts in found:
             clean = []
-            for place, part in enumerate(parts):
-                pos = "verb" if len(parts) == 3 and place == 1 else "noun"
+            for index, part in enumerate(parts):
+                pos = "verb" if len(parts) == 3 and index == 1 else "noun"
                 clean.append(" ".join(self.word(word, pos) for word in part.lower().replace("-", " ").split()))
             made.add(tuple(clean))
         return made

@@ -1,13 +1,13 @@
-"""Makes the embedded parser from data, in two rounds; about two hours of one core.
+"""Trains the embedded parser in two rounds; takes about two hours on one core.
 
     python -m transforms.training.parser.make UD_FOLDER WORDNET WORK --factual train.csv [--captions captions.json]
         [--without instances.json] [--words FILE ...] [--rounds STEPS STEPS] [--out FOLDER]
 
-1. A first model from the treebank and the phrases cut out of it.
-2. Captions that it parses so that something vouches for the tree (`silver.py`).
-3. The model from all of them, written to OUT; its scores are printed.
+1. A first model is trained on the treebank and on phrases extracted from it.
+2. It parses captions; trees with independent support are kept (`silver.py`).
+3. The final model is trained on all of these and written to OUT; its scores are printed.
 
-The same inputs, library versions and processor give the same model: seeds are fixed, threads are one.
+The same inputs, library versions and CPU model give the same model: seeds are fixed and only one thread is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 
 def run(*words: str | Path) -> None:
-    """Runs a module of this package (or spaCy) in a process of its own; raises CalledProcessError when it fails."""
+    """Runs a module of this package (or spaCy) in a separate process; raises CalledProcessError if it fails."""
     command = [sys.executable, "-m", *(str(word) for word in words)]
     print("+", " ".join(command), flush=True)
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -30,14 +30,14 @@ def run(*words: str | Path) -> None:
 
 
 def train(data: Path, out: Path, steps: int) -> Path:
-    """Trains on `data` for so many steps; returns the folder of the best model on the development part."""
+    """Trains on `data` for `steps` steps; returns the folder of the best model on the development part."""
     run("spacy", "train", HERE / "config.cfg", "--paths.train", data / "train.spacy", "--paths.dev", data / "dev.spacy",
         "--output", out, "--training.max_steps", str(steps))  # fmt: skip
     return out / "model-best"
 
 
 def main() -> None:
-    """Does all of it."""
+    """Runs all steps."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("treebank", type=Path)
     options.add_argument("wordnet", type=Path)

@@ -1,9 +1,8 @@
-"""Caption-like training sentences cut out of a treebank, with their gold trees.
+"""Caption-like training sentences extracted from a treebank, with their gold trees.
 
-Captions are noun phrases more often than sentences ("a dog running on a beach"); a treebank of web text has few of those on their
-own. Two cuts make them from converted sentences (`convert.py`) without a model: noun phrases as sentences of their own, and
-progressive or passive clauses with their auxiliaries left out ("the car is parked on the street" -> "the car parked on the
-street").
+Captions are more often noun phrases than sentences ("a dog running on a beach"), which are rare on their own in a treebank of web
+text. They are extracted from converted sentences (`convert.py`) without a model: noun phrases as separate sentences, and
+progressive or passive clauses without their auxiliaries ("the car is parked on the street" -> "the car parked on the street").
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _CLAUSE_EDGE = frozenset(
 
 
 def subtree(nodes: list[Node], top: int) -> list[int]:
-    """Indices of `top` and of all that hangs below it, ascending."""
+    """Indices of `top` and its descendants, ascending."""
     inside = {top}
     grown = True
     while grown:
@@ -32,24 +31,24 @@ def subtree(nodes: list[Node], top: int) -> list[int]:
 
 
 def cut(nodes: list[Node], kept: list[int], top: int) -> list[Node] | None:
-    """The tokens `kept` as a sentence with root `top`; None when they are no tree of their own. Outer punctuation is dropped."""
+    """The tokens `kept` as a sentence with root `top`; None if they do not form a tree. Outer punctuation is dropped."""
     while kept and kept[0] != top and nodes[kept[0]].dep in ("punct", "cc"):
         kept = kept[1:]
     while kept and kept[-1] != top and nodes[kept[-1]].dep in ("punct", "cc"):
         kept = kept[:-1]
-    place = {index: position for position, index in enumerate(kept)}
+    new_index = {index: position for position, index in enumerate(kept)}
     made = []
     for index in kept:
         node = nodes[index]
-        if index != top and node.head not in place:
+        if index != top and node.head not in new_index:
             return None
-        head = -1 if index == top else place[node.head]
+        head = -1 if index == top else new_index[node.head]
         made.append(replace(node, head=head, dep="ROOT" if index == top else node.dep, children=[]))
     return made if is_tree(made) else None
 
 
 def noun_phrases(nodes: list[Node], longest: int = 16) -> Iterator[list[Node]]:
-    """Noun phrases of 3 to `longest` tokens that have a preposition, an adjective, a clause or a conjunct."""
+    """Noun phrases of 3 to `longest` tokens with a preposition, an adjective, a clause or a conjunct."""
     for index, node in enumerate(nodes):
         if node.tag not in _NOUNS or node.dep not in ("nsubj", "dobj", "pobj", "attr", "nsubjpass", "appos", "conj"):
             continue
@@ -64,7 +63,7 @@ def noun_phrases(nodes: list[Node], longest: int = 16) -> Iterator[list[Node]]:
 
 
 def reduced_clauses(nodes: list[Node], longest: int = 18) -> Iterator[list[Node]]:
-    """Progressive and passive clauses with a noun subject, as that noun with an `acl`."""
+    """Progressive and passive clauses with a noun subject, turned into that noun with an `acl`."""
     for index, node in enumerate(nodes):
         if node.tag not in ("VBG", "VBN"):
             continue
@@ -90,7 +89,7 @@ def reduced_clauses(nodes: list[Node], longest: int = 18) -> Iterator[list[Node]
 
 
 def dressed(nodes: list[Node], rng: random.Random) -> list[Node]:
-    """The sentence as captions are written: in lower case or with a capital, with a full stop or without."""
+    """The sentence in a caption's style: with or without an initial capital and a full stop."""
     made = [replace(node) for node in nodes]
     if made[0].tag not in ("NNP", "NNPS", "PRP"):
         first = made[0].form

@@ -1,14 +1,14 @@
-"""Caption trees for training, parsed by a first model and kept only where something else vouches for them.
+"""Caption trees for training, parsed by a first model and kept only with independent support.
 
     python -m transforms.training.parser.silver MODEL OUT.spacy --factual train.csv [--captions captions.json --without
     instances.json]
 
-Each caption is parsed in several dresses (as it is, with a capital and a full stop, behind "There is" and "I see"): within a
-sentence a first model reads noun phrases better than alone. Two witnesses vouch for a tree:
+Each caption is parsed in several variants (as it is, with a capital and a full stop, after "There is" and "I see"): the first model
+parses noun phrases better within a sentence than alone. A tree is supported in one of two ways:
 
-- FACTUAL captions come with scene graphs: the first dress whose tree gives exactly the graph of the data set is taken.
-- COCO captions come with nothing: a tree is taken when all dresses agree on it. Images of `--without` (used by benchmarks) are
-left out.
+- FACTUAL captions come with scene graphs: the first variant whose tree yields exactly the data set's graph is used.
+- COCO captions come without: a tree is used if at least four of the five variants agree on it. Images of `--without` (used by
+benchmarks) are left out.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from transforms.training.parser.factual import Normaliser, gold
 _OPENINGS = ("", "", "There is ", "I see ", "There are ")
 
 
-def dresses(caption: str) -> list[str]:
-    """The caption in five dresses; the words after the opening are those of the caption but for its first letter's case."""
+def variants(caption: str) -> list[str]:
+    """The caption in five variants; after the opening, only the case of the caption's first letter may differ."""
     bare = caption.rstrip(" .")
     inner = bare[:1].lower() + bare[1:]
     return [caption, bare[:1].upper() + bare[1:] + ".", *(opening + inner + "." for opening in _OPENINGS[2:])]
 
 
-def undressed(doc: Doc, opening: str, words: int) -> list[Node] | None:
-    """The tree of the caption inside a dressed document, None when it is not one tree of `words` tokens (full stop apart)."""
+def caption_tree(doc: Doc, opening: str, words: int) -> list[Node] | None:
+    """The caption's tree in a variant's document, None unless it is a single tree of `words` tokens (without the full stop)."""
     skipped = len(opening.split())
     inside = range(skipped, skipped + words)
     if len(doc) < skipped + words:
@@ -61,7 +61,7 @@ def undressed(doc: Doc, opening: str, words: int) -> list[Node] | None:
             )
         )
     roots = [index for index, node in enumerate(nodes) if node.head < 0]
-    if len(roots) > 1:  # what hung on "is" besides the noun hangs on the noun
+    if len(roots) > 1:  # other children of "is" are attached to the noun
         tops = [index for index in roots if doc[index + skipped].dep_ in ("attr", "dobj", "nsubj")]
         if not opening or len(tops) != 1:
             return None
@@ -74,7 +74,7 @@ def undressed(doc: Doc, opening: str, words: int) -> list[Node] | None:
 
 
 def as_document(nlp: Language, nodes: list[Node], words: list[str], spaces: list[bool]) -> Doc:
-    """A document of the caption's own words with these tags and heads, lemmas and parts of speech filled in."""
+    """A document of the caption's words with these tags and heads, and with predicted lemmas and parts of speech."""
     heads = [index if node.head < 0 else node.head for index, node in enumerate(nodes)]
     doc = Doc(
         nlp.vocab, words=words, spaces=spaces, tags=[node.tag for node in nodes], deps=[node.dep for node in nodes], heads=heads
@@ -85,27 +85,27 @@ def as_document(nlp: Language, nodes: list[Node], words: list[str], spaces: list
 
 
 def candidates(nlp: Language, captions: list[str]) -> Iterator[tuple[int, list[list[Node] | None], list[str], list[bool]]]:
-    """For each caption its index, its tree in each dress, and its tokens."""
-    asked = [dress for caption in captions for dress in dresses(caption)]
-    parsed = nlp.pipe(asked, batch_size=512)
+    """For each caption: its index, its tree in each variant, its tokens, and whether each is followed by a space."""
+    texts = [variant for caption in captions for variant in variants(caption)]
+    parsed = nlp.pipe(texts, batch_size=512)
     for index in range(len(captions)):
         docs = [next(parsed) for _ in _OPENINGS]
         own = docs[0]
         count = len(own)
         while count > 1 and own[count - 1].text in (".", ".."):
             count -= 1
-        trees = [undressed(doc, opening, count) for doc, opening in zip(docs, _OPENINGS, strict=True)]
+        trees = [caption_tree(doc, opening, count) for doc, opening in zip(docs, _OPENINGS, strict=True)]
         yield index, trees, [token.text for token in own], [bool(token.whitespace_) for token in own]
 
 
 def closed(nodes: list[Node], words: list[str]) -> list[Node]:
-    """The tree with the full stops that the caption ends in."""
+    """The tree plus the caption's final full stops."""
     top = next(index for index, node in enumerate(nodes) if node.head < 0)
     return nodes + [Node(word, word, "PUNCT", ".", top, "punct") for word in words[len(nodes) :]]
 
 
-def vouched_by_graph(nlp: Language, path: Path) -> Iterator[Doc]:
-    """Trees of FACTUAL captions that give the data set's graph."""
+def supported_by_graph(nlp: Language, path: Path) -> Iterator[Doc]:
+    """Trees of FACTUAL captions that yield the data set's graph."""
     with path.open(encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
     normalise = Normaliser(nlp)
@@ -127,8 +127,8 @@ def _shape(tree: list[Node] | None) -> Any:
     return [(node.tag, node.head, node.dep) for node in tree] if tree else None
 
 
-def vouched_by_agreement(nlp: Language, captions: list[str]) -> Iterator[Doc]:
-    """Trees on which at least four of the five dresses agree."""
+def supported_by_agreement(nlp: Language, captions: list[str]) -> Iterator[Doc]:
+    """Trees on which at least four of the five variants agree."""
     for _, trees, words, spaces in candidates(nlp, captions):
         for tree in trees[:2]:
             if tree and sum(_shape(tree) == _shape(other) for other in trees) >= 4:
@@ -137,18 +137,18 @@ def vouched_by_agreement(nlp: Language, captions: list[str]) -> Iterator[Doc]:
 
 
 def main() -> None:
-    """Writes the documents."""
+    """Writes the selected documents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("out", type=Path)
     parser.add_argument("--factual", type=Path, required=True)
     parser.add_argument("--captions", type=Path)
     parser.add_argument("--without", type=Path)
-    parser.add_argument("--most", type=int, default=15000, help="COCO captions to look at")
+    parser.add_argument("--most", type=int, default=15000, help="maximum number of COCO captions to parse")
     arguments = parser.parse_args()
     nlp = spacy.load(arguments.model)
-    documents = list(vouched_by_graph(nlp, arguments.factual))
-    print(f"{len(documents)} trees vouched for by graphs")
+    documents = list(supported_by_graph(nlp, arguments.factual))
+    print(f"{len(documents)} trees supported by graphs")
     if arguments.captions:
         held = {image["id"] for image in json.loads(arguments.without.read_text())["images"]} if arguments.without else set()
         found = [
@@ -156,8 +156,8 @@ def main() -> None:
             for note in json.loads(arguments.captions.read_text())["annotations"]
             if note["image_id"] not in held and 20 < len(note["caption"]) < 120
         ]
-        agreed = list(vouched_by_agreement(nlp, found[: arguments.most]))
-        print(f"{len(agreed)} trees of {min(len(found), arguments.most)} vouched for by agreement")
+        agreed = list(supported_by_agreement(nlp, found[: arguments.most]))
+        print(f"{len(agreed)} trees of {min(len(found), arguments.most)} supported by agreement")
         documents.extend(agreed)
     DocBin(attrs=["TAG", "HEAD", "DEP", "SENT_START"], docs=documents).to_disk(arguments.out)
 

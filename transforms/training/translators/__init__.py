@@ -1,1 +1,1 @@
-"""Training of the embedded caption translators: `make` is the command."""
+"""Training of the embedded caption translators; run `make`."""

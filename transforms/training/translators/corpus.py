@@ -1,4 +1,4 @@
-"""Multi30k to what fairseq trains from: one SentencePiece model of the three languages, one dictionary, and binarised folders."""
+"""Converts Multi30k to fairseq's input: one SentencePiece model for the three languages, one dictionary, and binarised folders."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PIECES = 5000
 
 
 def sentences(folder: Path, split: str, language: str) -> list[str]:
-    """The captions of a split, one a line of `SPLIT.LANGUAGE`. Raises ValueError when the file is missing or empty."""
+    """The captions of a split, one per line of `SPLIT.LANGUAGE`. Raises ValueError if the file is missing or empty."""
     path = folder / f"{split}.{language}"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: Multi30k's train, val and test_2016_flickr are wanted, plain text, one caption a line")
+        raise ValueError(f"{path} not found: Multi30k's train, val and test_2016_flickr are required as plain text, one caption per line")
     lines = path.read_text(encoding="utf-8").split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -28,7 +28,7 @@ def sentences(folder: Path, split: str, language: str) -> list[str]:
 
 
 def parallel(folder: Path, split: str, languages: Sequence[str]) -> list[list[str]]:
-    """The captions of a split in each language. Raises ValueError when they are not equally many."""
+    """The captions of a split in each language. Raises ValueError if their numbers differ."""
     found = [sentences(folder, split, language) for language in languages]
     if len({len(lines) for lines in found}) > 1:
         raise ValueError(f"{folder}: {split} has " + ", ".join(f"{len(lines)} lines in {language}"
@@ -37,14 +37,14 @@ def parallel(folder: Path, split: str, languages: Sequence[str]) -> list[list[st
 
 
 def train_subwords(data: Path, out: Path, pieces: int = PIECES) -> None:
-    """Writes a SentencePiece model (byte pair encoding, case kept, every character covered) of the training captions.
+    """Trains and writes a SentencePiece model (byte-pair encoding, cased, full character coverage) on the training captions.
 
-    There is no randomness in it: the same captions give the same model.
+    Deterministic: the same captions give the same model.
     """
     import sentencepiece
 
     captions = parallel(data, "train", LANGUAGES)
-    written = io.BytesIO()  # not SentencePiece's own file: that would hold the paths of this machine, and differ between machines
+    written = io.BytesIO()  # a file written by SentencePiece itself would contain this machine's paths
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=itertools.chain.from_iterable(captions), model_writer=written, vocab_size=pieces, model_type="bpe",
         character_coverage=1.0, num_threads=1, bos_id=-1, pad_id=-1, unk_id=0, eos_id=-1, shuffle_input_sentence=False, minloglevel=1)
@@ -54,7 +54,7 @@ def train_subwords(data: Path, out: Path, pieces: int = PIECES) -> None:
 
 
 def write_dictionary(subwords: Path, out: Path) -> None:
-    """Writes fairseq's dictionary of all pieces in the model's order, whether a language has them or not: one for every direction."""
+    """Writes fairseq's dictionary of all pieces in the model's order, shared by all directions and languages."""
     import sentencepiece
 
     model = sentencepiece.SentencePieceProcessor(model_file=str(subwords))
@@ -63,7 +63,7 @@ def write_dictionary(subwords: Path, out: Path) -> None:
 
 
 def cut(subwords: Path, texts: Sequence[str]) -> list[str]:
-    """The pieces of each text with spaces between them, as fairseq-preprocess reads them."""
+    """The pieces of each text, separated by spaces, as fairseq-preprocess expects."""
     import sentencepiece
 
     model = sentencepiece.SentencePieceProcessor(model_file=str(subwords))
@@ -71,7 +71,7 @@ def cut(subwords: Path, texts: Sequence[str]) -> list[str]:
 
 
 def binarise(data: Path, subwords: Path, dictionary: Path, pair: tuple[str, str], out: Path) -> None:
-    """Writes fairseq's binarised folder of one direction. Raises RuntimeError with fairseq's own words when it fails."""
+    """Writes fairseq's binarised folder of one direction. Raises RuntimeError with fairseq's output if it fails."""
     text = out.with_name(out.name + ".text")
     text.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
@@ -82,10 +82,10 @@ def binarise(data: Path, subwords: Path, dictionary: Path, pair: tuple[str, str]
 
 
 def fairseq(command: str, arguments: list[str], environment: dict[str, str] | None = None, log: Path | None = None) -> None:
-    """Runs fairseq-COMMAND in a process of its own, its output to `log`. Raises RuntimeError with the end of it when it fails."""
+    """Runs fairseq-COMMAND in a separate process, logging to `log`. Raises RuntimeError with the end of its output if it fails."""
     program = [sys.executable, "-m", f"fairseq_cli.{command}", *arguments]
     done = subprocess.run(program, env=environment, stdout=subprocess.PIPE if log is None else log.open("ab"), stderr=subprocess.STDOUT,
                           check=False)
     if done.returncode:
-        said = (done.stdout if log is None else log.read_bytes()).decode(errors="replace")
-        raise RuntimeError(f"fairseq-{command} ended with {done.returncode}: {said[-2000:]}")
+        output = (done.stdout if log is None else log.read_bytes()).decode(errors="replace")
+        raise RuntimeError(f"fairseq-{command} exited with status {done.returncode}: {output[-2000:]}")

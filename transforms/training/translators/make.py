@@ -1,11 +1,11 @@
-"""Makes the embedded caption translators from Multi30k.
+"""Trains the embedded caption translators on Multi30k.
 
     python -m transforms.training.translators.make DATA WORK [--pairs en-de de-en en-fr fr-en] [--out FOLDER] [--now] [--test]
 
-DATA holds {train,val,test_2016_flickr}.{en,de,fr}. WORK takes the subword model, the binarised text, the checkpoints (and each direction's
-log), and in WORK/PAIR the finished fairseq model. Run again after an interruption, it goes on from the last checkpoint; run twice at once
-with different pairs, each takes one core. --now trains nothing and exports what there is. It wants the extras `translate` and `fairseq`
-and fairseq-fixed (see README).
+DATA contains {train,val,test_2016_flickr}.{en,de,fr}. WORK receives the subword model, the binarised text, the checkpoints (with each
+direction's log) and the final fairseq model in WORK/PAIR. When run again after an interruption, it resumes from the last checkpoint; to use
+two cores, run it twice with different pairs. --now exports the existing checkpoints without training. Requires the extras `translate` and
+`fairseq` and fairseq-fixed (see README).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DECODING = Decoding(beam=5)
 
 
 def prepare(data: Path, work: Path, pair: str) -> Path:
-    """Writes the subword model, the dictionary and the binarised text of a direction where they are not there yet; returns the last."""
+    """Writes the subword model, dictionary and binarised text of a direction unless they exist; returns the folder of the last."""
     claim_folder(work, "transforms.training.translators.make")
     subwords, dictionary, out = work / SUBWORDS, work / "dict.txt", work / f"bin_{pair}"
     if not subwords.is_file():
@@ -46,18 +46,18 @@ def prepare(data: Path, work: Path, pair: str) -> Path:
 
 
 def train(work: Path, binarised: Path, pair: str) -> None:
-    """Trains a direction unless that is done. Raises ValueError when the model that it starts from is not made yet."""
+    """Trains a direction unless already done. Raises ValueError if the model that it starts from does not exist yet."""
     out = work / f"checkpoints_{pair}"
     start = work / recipe.STARTS[pair] / "model.pt" if pair in recipe.STARTS else None
     if start is not None and not start.is_file():
-        raise ValueError(f"{pair} starts from {start}, which is not there: make {recipe.STARTS[pair]} first")
-    if not (out / "done").is_file():  # the last checkpoint does not tell: it may be a few updates before the end
+        raise ValueError(f"{pair} starts from {start}, which was not found: make {recipe.STARTS[pair]} first")
+    if not (out / "done").is_file():  # the last checkpoint cannot tell: it may be a few updates before the end
         corpus.fairseq("train", recipe.command(pair, binarised, out, start), recipe.environment(), work / f"train_{pair}.log")
         (out / "done").touch()
 
 
 def export(work: Path, pair: str, out: Path) -> int:
-    """Writes the mean of the last checkpoints: for fairseq to WORK/PAIR, for CTranslate2, in int8, to OUT/PAIR. Returns its updates."""
+    """Writes the mean of the last checkpoints: for fairseq to WORK/PAIR, for CTranslate2 (int8) to OUT/PAIR. Returns its updates."""
     folder = work / pair
     folder.mkdir(parents=True, exist_ok=True)
     made = average(last_checkpoints(work / f"checkpoints_{pair}", recipe.AVERAGED), folder / "model.pt")
@@ -69,7 +69,7 @@ def export(work: Path, pair: str, out: Path) -> int:
 
 
 def bleu(translator: Translator, data: Path, split: str, pair: str) -> dict[str, object]:
-    """BLEU of a translator's first hypotheses on a split, as printed and with letters made small (-lc), and sacrebleu's signatures."""
+    """BLEU of a translator's best hypotheses on a split, cased and lower-cased (-lc), with sacrebleu's signatures."""
     from sacrebleu.metrics import BLEU
 
     sources, references = corpus.parallel(data, split, pair.split("-"))
@@ -89,14 +89,14 @@ def measure(data: Path, work: Path, out: Path, pair: str, splits: list[str]) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Makes the models; returns 0, or 1 with a message when something is missing or fairseq fails."""
+    """Makes the models; returns 0, or 1 with a message if something is missing or fairseq fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--pairs", nargs="+", choices=recipe.PAIRS, default=list(recipe.PAIRS))
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="where the CTranslate2 folders go (default: into this package)")
-    parser.add_argument("--now", action="store_true", help="train nothing, export the checkpoints that are there")
-    parser.add_argument("--test", action="store_true", help="measure on test_2016_flickr too, once all is chosen")
+    parser.add_argument("--out", type=Path, default=EMBEDDED, help="output of the CTranslate2 folders (default: this package)")
+    parser.add_argument("--now", action="store_true", help="export the existing checkpoints without training")
+    parser.add_argument("--test", action="store_true", help="also measure on test_2016_flickr, once everything is final")
     options = parser.parse_args(arguments)
     try:
         for pair in options.pairs:

@@ -1,4 +1,4 @@
-"""The network and the schedule of each direction, as options of fairseq-train."""
+"""The network and schedule of each direction, as options of fairseq-train."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAIRS = ("en-de", "de-en", "en-fr", "fr-en")
-# The French models start from the German ones: encoder or decoder, and the English half of the table, are theirs already.
+# The French models start from the German ones, which already have the English encoder or decoder and English embeddings.
 STARTS = {"en-fr": "en-de", "fr-en": "de-en"}
 WIDTH, FEED_FORWARD, HEADS, LAYERS = 128, 256, 4, 4
 SEED = 1
@@ -24,7 +24,7 @@ EVERY = 200  # updates between two checkpoints
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate rises to `rate` until update `peak`, and falls to 0 at update `until`, in straight lines."""
+    """The learning rate rises linearly to `rate` at update `peak` and falls linearly to 0 at update `until`."""
 
     peak: int
     until: int
@@ -32,14 +32,14 @@ class Schedule:
 
 
 def schedule(pair: str) -> Schedule:
-    """That of a direction. Raises ValueError for one that is not in PAIRS."""
+    """The schedule of a direction. Raises ValueError for one not in PAIRS."""
     if pair not in PAIRS:
-        raise ValueError(f"there is no recipe for {pair!r}; there is one for {', '.join(PAIRS)}")
+        raise ValueError(f"no recipe for {pair!r}: expected one of {', '.join(PAIRS)}")
     return Schedule(100, 2500) if pair in STARTS else Schedule(250, 7000)
 
 
 def command(pair: str, data: Path, out: Path, start: Path | None) -> list[str]:
-    """The options of fairseq-train; it goes on from the last checkpoint in `out`, else from the weights in `start`."""
+    """The options of fairseq-train, which resumes from the last checkpoint in `out`, else starts from the weights in `start`."""
     source, _, target = pair.partition("-")
     rate = schedule(pair)
     return [str(data), "--cpu", "-s", source, "-t", target, "--task", "translation",
@@ -53,6 +53,6 @@ def command(pair: str, data: Path, out: Path, start: Path | None) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """One thread, no GPU, and a C library that keeps large blocks instead of faulting them in again each update."""
+    """One thread, no GPU, and malloc settings that keep large blocks instead of page-faulting them in again at each update."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MALLOC_MMAP_MAX_": "0",
             "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}

@@ -1,4 +1,4 @@
-"""What the training gives to fairseq with `--user-dir`: the same network and loss as fairseq's own, several times faster on a CPU."""
+"""fairseq's `--user-dir` for training: the same network and loss as fairseq's own, several times faster on a CPU."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from . import muon
 
 __all__ = ["ByteDropout", "CaptionTransformer", "FusedLabelSmoothing", "muon", "smoothed_loss"]
 
-torch.serialization.add_safe_globals([Namespace])  # fairseq's checkpoints keep settings in one; without it no training goes on
+torch.serialization.add_safe_globals([Namespace])  # fairseq stores settings in a Namespace; required to resume from its checkpoints
 
 
 class ByteDropout(torch.nn.Module):
-    """Dropout that draws one random byte an element, eight from one draw: torch's own draws one by one, 8 % of a step's time.
+    """Dropout with one random byte per element, eight per draw: torch's draws one by one take 8 % of a step.
 
     The probability is rounded to 1/256.
     """
@@ -35,7 +35,7 @@ class ByteDropout(torch.nn.Module):
         self.p, self.limit = p, round(p * 256)
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        """x, float of any shape, with elements zeroed and the others scaled; x itself in evaluation."""
+        """x, float of any shape, with dropped elements zeroed and the others scaled; x itself in evaluation mode."""
         if not self.training or not self.limit:
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-2**63, None)
@@ -44,7 +44,7 @@ class ByteDropout(torch.nn.Module):
 
 
 class _SmoothedLoss(torch.autograd.Function):
-    """Output layer and label-smoothed cross entropy, a few rows at a time, with their gradients, so that rows x classes stay in cache."""
+    """Output layer and label-smoothed cross entropy with gradients, a few rows at a time so that rows x classes fit in the cache."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, weight: Tensor, target: Tensor, epsilon: float,
@@ -81,21 +81,21 @@ class _SmoothedLoss(torch.autograd.Function):
 
 def smoothed_loss(features: Tensor, weight: Tensor, target: Tensor, epsilon: float,
                   dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """fairseq's label-smoothed loss of `features @ weight.T` and its plain negative log likelihood (no gradient), both summed, in nats.
+    """fairseq's label-smoothed loss of `features @ weight.T` and the negative log likelihood (without gradient), both summed, in nats.
 
-    features: float32 (rows, width); weight: float32 (classes, width); target: int64 (rows,), none of them padding; dtype: of the products.
+    features: float32 (rows, width); weight: float32 (classes, width); target: int64 (rows,), without padding; dtype: that of the products.
     """
     loss, nll = _SmoothedLoss.apply(features, weight, target, epsilon, dtype)
     return loss, nll
 
 
 class PlainAttention(MultiheadAttention):
-    """fairseq's attention; in training by plain products in float32: torch's fused one was ten times slower in bfloat16."""
+    """fairseq's attention, with plain float32 products in training: torch's fused attention was ten times slower in bfloat16."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, incremental_state: Any = None,
                 need_weights: bool = True, static_kv: bool = False, attn_mask: Tensor | None = None, before_softmax: bool = False,
                 need_head_weights: bool = False) -> tuple[Tensor, Tensor | None]:
-        """As fairseq's: query is float (target length, batch, width), masks true or -inf where not to look; no weights in training."""
+        """As fairseq's: query is float (target length, batch, width), masks are true or -inf to ignore; no weights in training."""
         if not self.training:
             return super().forward(query, key, value, key_padding_mask, incremental_state, need_weights, static_kv, attn_mask,
                                    before_softmax, need_head_weights)
@@ -117,18 +117,18 @@ class PlainAttention(MultiheadAttention):
 
 @register_criterion("fused_label_smoothing", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
 class FusedLabelSmoothing(LabelSmoothedCrossEntropyCriterion):
-    """fairseq's `label_smoothed_cross_entropy`; logits are made only where the target is no padding."""
+    """fairseq's `label_smoothed_cross_entropy`, computing logits only where the target is not padding."""
 
     def compute_loss(self, model: Any, net_output: Any, sample: Any, reduce: bool = True) -> tuple[Tensor, Tensor]:
         """Loss and negative log likelihood, summed over the batch, in nats."""
         features, target = net_output[0].flatten(0, 1), model.get_targets(sample, net_output).flatten()
-        places = (target != self.padding_idx).nonzero().squeeze(1)
+        positions = (target != self.padding_idx).nonzero().squeeze(1)
         dtype = torch.bfloat16 if self.training else torch.float32
         weight = model.decoder.output_projection.weight
-        return smoothed_loss(features.index_select(0, places).float(), weight, target.index_select(0, places), self.eps, dtype)
+        return smoothed_loss(features.index_select(0, positions).float(), weight, target.index_select(0, positions), self.eps, dtype)
 
     def forward(self, model: Any, sample: Any, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        """Loss, sample size and what is logged, as fairseq's."""
+        """Loss, sample size and logging output, as fairseq's."""
         output = model(**sample["net_input"], features_only=True)
         loss, nll = self.compute_loss(model, output, sample)
         size = sample["ntokens"]
@@ -141,31 +141,31 @@ def _quicken(module: torch.nn.Module) -> None:
         if isinstance(child, FairseqDropout):
             setattr(module, name, ByteDropout(child.p))
         elif type(child) is MultiheadAttention:
-            child.__class__ = PlainAttention  # the same parameters under the same names
+            child.__class__ = PlainAttention  # same parameter names
         else:
             _quicken(child)
 
 
 @register_model("caption_transformer")
 class CaptionTransformer(TransformerModel):
-    """fairseq's Transformer with matrix products in bfloat16 while training. Its checkpoints load as `transformer` too."""
+    """fairseq's Transformer with bfloat16 matrix products in training. Its checkpoints also load as `transformer`."""
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> Any:
-        """A model of fairseq's settings, with the quicker dropout."""
+        """A model with fairseq's settings and the faster layers."""
         model = super().build_model(args, task)
         _quicken(model)
         return model
 
     def forward(self, *args: Any, **settings: Any) -> Any:
-        """As fairseq's, its features in float32."""
+        """As fairseq's, with features in float32."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
             return super().forward(*args, **settings)
 
 
 @register_model_architecture("caption_transformer", "caption_transformer")
 def caption_transformer(args: Any) -> None:
-    """No settings but those that the command names."""
+    """No defaults besides the command's settings."""
     from fairseq.models.transformer.transformer_legacy import base_architecture
 
     base_architecture(args)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, List  # noqa: UP035  fairseq reads the old kind only
+from typing import Any, List  # noqa: UP035  fairseq supports only the old syntax
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -10,11 +10,11 @@ from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
 from torch import Tensor
 
-MATRICES = 6.0  # learning rate of matrices over that of everything else
+MATRICES = 6.0  # learning rate of matrices relative to that of the other parameters
 
 
 def orthogonal(stack: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly (singular values of 0.7 to 1.2), by Newton-Schulz.
+    """Approximately the nearest semi-orthogonal matrices (singular values of 0.7 to 1.2), by Newton-Schulz iteration.
 
     stack: float (matrices, rows, columns), rows <= columns. Computed in bfloat16.
     """
@@ -29,7 +29,7 @@ def orthogonal(stack: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon for matrices inside the layers, Adam for embeddings, biases and norms.
 
-    groups: of parameters, each with `matrices`, whether it holds matrices only.
+    groups: parameter groups, each with `matrices`: whether it contains only matrices.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.98), momentum: float = 0.95):
@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One update from the gradients at hand."""
+        """One update from the current gradients."""
         for group in self.param_groups:
             given = [p for p in group["params"] if p.grad is not None]
             (self._matrices if group["matrices"] else self._others)(given, group)
@@ -72,7 +72,7 @@ class Muon(torch.optim.Optimizer):
 
 @dataclass
 class MuonConfig(FairseqDataclass):
-    """Options of fairseq-train: none but the learning rate, which is that of embeddings, biases and norms."""
+    """Options of fairseq-train: only the learning rate, which applies to embeddings, biases and norms."""
 
     lr: List[float] = II("optimization.lr")  # noqa: UP006
 
@@ -84,7 +84,7 @@ class FairseqMuon(FairseqOptimizer):
     def __init__(self, cfg: Any, params: Any):
         super().__init__(cfg)
         params = list(params)
-        # all that has two axes but the table of embeddings, by far the tallest
+        # all 2D parameters except the embedding table, by far the tallest
         matrices = [p for p in params if p.ndim == 2 and p.size(0) <= 4 * p.size(1)]
         inside = {id(p) for p in matrices}
         others = [p for p in params if id(p) not in inside]
@@ -92,5 +92,5 @@ class FairseqMuon(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """What overrides the settings of a checkpoint."""
+        """The settings that override a checkpoint's."""
         return {"lr": self.cfg.lr[0]}
