@@ -257,7 +257,7 @@ def one_reject(stage):
     ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are out of order"),
     ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "its examples are not the join"),
     ("tfidf", "rewrites", lambda t: t.slice(1), "its examples are not the join"),
-    ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows are empty, but 0 are counted"),
+    ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows have the reason empty, but the record counts 0"),
     ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "contains rejects of another stage"),
     ("examples", "examples", lambda t: put(t, "caption", "a lie"), "its examples are not the join"),
     ("examples", "examples", lambda t: put(t, "negatives", []), "its examples are not the join"),
@@ -274,7 +274,7 @@ def test_another_partitions_table_under_this_name_is_named(corpus):
     with place.open("texts", "texts", 1) as file:
         other = file.read()
     forge_table(place, "texts", "texts", 0, lambda _: other)
-    assert "texts/00000: holds texts of another partition" in faults(corpus)
+    assert "texts/00000: contains texts of another partition" in faults(corpus)
 
 
 @pytest.mark.parametrize("level", ["table", "record", "manifest"])
@@ -301,7 +301,7 @@ def manifest_with(**changes):
 @pytest.mark.parametrize(("change", "expected"), [
     (manifest_with(contents={"texts": "0" * 32, "rejects": "0" * 32}), "its content hashes do not match its files"),
     (manifest_with(contents={"pairs": "0" * 32}), "corpus.json says texts"),
-    (manifest_with(partitions=3), "is of 3 partitions"),
+    (manifest_with(partitions=3), "is for 3 partitions"),
     (manifest_with(stage="pairs"), "is the manifest of pairs"),
     (manifest_with(ran=7), "its tasks do not match the stage's tasks"),
     (manifest_with(files=[]), "its files do not match its tasks' files"),
@@ -356,7 +356,7 @@ def test_counts_that_disagree_with_the_rejects_are_named(corpus):
     write_sealed(place.record_url("pairs", 0), record.to_json())
     forge_manifest(place, "pairs")
     said = faults(corpus)
-    assert "pairs/rejects-00000-of-00002.arrow: 0 rows are image_broken, but 2 are counted" in said
+    assert "pairs/rejects-00000-of-00002.arrow: 0 rows have the reason image_broken, but the record counts 2" in said
     assert "are not the sums over reasons" in said
 
 

@@ -86,7 +86,7 @@ def test_references_are_checked_even_when_the_bytes_are_right(corpus, stage, tab
 
 def test_a_wrong_schema_version_is_named(corpus):
     rewrite(corpus, "texts", "texts", lambda t: t.replace_schema_metadata({**t.schema.metadata, b"cmcl.version": b"7"}))
-    assert any("holds version 7 of 'texts'; this release reads version 1" in text for text in faults(corpus))
+    assert any("contains version 7 of 'texts'; this release reads version 1" in text for text in faults(corpus))
 
 
 def test_counts_that_do_not_add_up_are_named(corpus):

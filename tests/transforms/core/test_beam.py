@@ -174,7 +174,7 @@ def test_a_stage_cannot_write_what_it_did_not_say(corpus):
 
 
 def test_a_missing_input_is_named(corpus):
-    with pytest.raises(KeyError, match="copy needs partition 0 of numbers, which is not there"):
+    with pytest.raises(KeyError, match="copy requires partition 0 of numbers, which is missing"):
         run_task(RunContext(corpus, 0, 0.05, {}), COPY, 0)
 
 
