@@ -61,6 +61,7 @@ STAGES = (
     Entry("back_translation", ("transforms.back_translation.stage:BackTranslate",), BackTranslationSettings,
           "sentence-level positives by back-translation; {} for the defaults, null disables them"),
     Entry("retrieval", (*(f"transforms.retrieval.vector_stages:{name}" for name in ("ImageComponents", "ImageVectors", "TextVectors")),
+                        *(f"transforms.retrieval.index_stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Index", "Shards")),
                         *(f"transforms.retrieval.stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Neighbours", "Matches"))),
           RetrievalSettings, "images and texts retrieved for each pair by FAISS; {} for the defaults, null disables them"),
     # The stages above write the inputs of `examples`, those below read it.

@@ -37,6 +37,10 @@ NEIGHBOURS = table_schema("neighbours", 1, [
     column("id", pa.string()), column("positions", _list(pa.int64())), column("scores", _list(pa.int32())),
 ])
 
+# An approximate index: its factory string, and the trained and empty index as FAISS writes it; no bytes where the search is exact.
+INDEX = table_schema("index", 1, [column("factory", pa.string()), column("data", pa.large_binary())])
+SHARD = table_schema("shard", 1, [column("data", pa.large_binary())])  # the same, filled with a partition's vectors
+
 # The principal components of visual features, one a row.
 COMPONENTS = table_schema("components", 1, [
     column("component", _list(pa.float64())),

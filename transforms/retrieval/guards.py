@@ -55,8 +55,9 @@ class Verdict:
 
 
 def judge(query: Query, positions: np.ndarray, scores: np.ndarray, collection: Collection, rules: Rules) -> Verdict:
-    """Judges candidates, best first: positions int64 [m] in the collection, scores int64 [m] in millionths, descending."""
+    """Judges candidates, best first: positions int64 [m] in the collection (-1: none), scores int64 [m] in millionths, descending."""
     verdict = Verdict()
+    positions, scores = positions[positions >= 0], scores[positions >= 0]
     high = int(np.searchsorted(-scores, -rules.floor, side="right"))
     verdict.floored = high < len(scores)
     at = 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transforms.core.params import NotFingerprinted, Params
 from transforms.images.probe import ImageLimits
 
+FACTORY = re.compile(r"auto|Flat|((OPQ\d+(_\d+)?|PCA\d+),)?IVF(\d+),(Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d+(x4|x4fs|x4fsr|x8)?|RaBitQ)")
+ALLOWED = "auto, Flat, or IVFn with Flat, SQ4, SQ6, SQ8, SQfp16, PQm, PQmx4fs or RaBitQ, after OPQm or PCAd if need be: IVF1024,SQ8"
 Cosine = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -23,7 +26,20 @@ class ListSettings(Params):
     floor: Cosine = Field(0.0, description="drop candidates with a lower score")
     near_match: float = Field(
         0.98, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
+    index: str = Field(
+        "auto", description="auto: exact up to 100,000 vectors, else IVF by size; Flat: exact; or a factory string such as IVF1024,SQ8")
+    nprobe: int | None = Field(None, ge=1, description="number of lists searched in an IVF index; null: a sixteenth, at least 8")
+    min_recall: float = Field(
+        0.9, ge=0, le=1, allow_inf_nan=False, description="fail the run if an index finds a smaller share of the k best")
+    recall_sample: int = Field(512, ge=0, description="approximate number of queries used to measure recall")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate; they are counted in any case")
+
+    @field_validator("index")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not FACTORY.fullmatch(value):
+            raise ValueError(f"{value!r} is none of: {ALLOWED}")
+        return value
 
     @property
     def kept(self) -> int:
@@ -67,6 +83,8 @@ class RetrievalSettings(Params):
         default_factory=lambda: ImageRetrieval(), description="match images of the image-only collections; null disables this")
     texts: TextRetrieval | None = Field(
         default_factory=lambda: TextRetrieval(), description="match sentences of the text collections; null disables this")
+    max_memory: Annotated[int | None, NotFingerprinted()] = Field(
+        None, ge=1, description="maximum number of bytes for training an index, by estimate; null: no limit")
     threads: Annotated[int, NotFingerprinted()] = Field(1, ge=1, le=1024, description="number of threads per search task")
     block_rows: Annotated[int, NotFingerprinted()] = Field(
         16_384, ge=1, description="number of collection vectors compared at a time; limits memory")

@@ -1,6 +1,6 @@
 """The stages that search and judge.
 
-    image_neighbours, text_neighbours  row-local  the nearest vectors of each query, by the exact search
+    image_neighbours, text_neighbours  row-local  the nearest vectors of each query; recall, where the search is not exact
     image_matches, text_matches        row-local  guards, deeper search where they have eaten into a list, `matches`
 """
 
@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from schemas.ids import counter_rng
 from schemas.manifest import Counts
 from schemas.rejects import Reason, reason_position
 from schemas.tables import MATCHES
 from schemas.vectors import NEIGHBOURS, VISUAL_KEY, WEIGHT_KEY
 from transforms.core.stage import Input
 from transforms.core.task import Task
-from transforms.retrieval.base import RetrievalStage, collection_of
+from transforms.retrieval.base import RetrievalStage
 from transforms.retrieval.collection import Collection, vectors_of
 from transforms.retrieval.guards import Query, Rules, Verdict, judge
+from transforms.retrieval.index import Searcher, recalled
+from transforms.retrieval.index_stages import ImageIndex, ImageShards, TextIndex, TextShards, searcher_of
 from transforms.retrieval.packages import packages
-from transforms.retrieval.search import MILLION, Hits, doubles, search, search_threads
+from transforms.retrieval.search import MILLION, Hits, doubles, search_threads
 from transforms.retrieval.settings import ImageRetrieval, TextRetrieval
 
 _DEEPER = 4  # times as deep, where a list is short
@@ -37,20 +41,24 @@ class _Neighbours(RetrievalStage):
     packages = packages("threadpoolctl")
     writes = {"neighbours": NEIGHBOURS}
     vectors: str
+    index: str
+    shards: str
 
     @property
     def reads(self) -> Sequence[Input]:
         """The partition's queries, and all that is searched."""
-        return Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus")
+        return (Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"), Input(self.index, "index", "corpus"),
+                Input(self.shards, "shard", "corpus"))
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How many are kept."""
-        return {"kept": self.own.kept}
+        """How many are kept, how many lists are looked through, and how recall is measured."""
+        return {"kept": self.own.kept, "k": self.own.k, "nprobe": self.own.nprobe, "recall_sample": self.own.recall_sample,
+                "min_recall": self.own.min_recall}
 
     def process(self, task: Task, payload: Any) -> None:
         """Searches for one partition."""
-        collection, how = collection_of(task.corpus, self.vectors), self.params.retrieval
+        how, searcher = self.params.retrieval, searcher_of(task.corpus, self, self.vectors, self.index, self.shards)
         with task.open(self.vectors, "query_vectors") as file, search_threads(how.threads):
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows
@@ -58,8 +66,43 @@ class _Neighbours(RetrievalStage):
                     part = batch.slice(start, how.query_rows)
                     task.check_cancelled()
                     with task.engine():
-                        hits = search(collection, vectors_of(part), self.own.kept, how.block_rows, how.query_rows)
+                        hits = searcher.search(vectors_of(part), self.own.kept)
                     task.write("neighbours", _neighbours(part["id"], hits))
+                    if searcher.shards:
+                        self._measure(task, searcher, part)
+
+    def _measure(self, task: Task, searcher: Searcher, queries: pa.RecordBatch) -> None:
+        """Counts what the index finds of the exact search's k best, on sampled queries: with the nprobe that is set, and with more."""
+        manifest = task.corpus.manifest(self.vectors)
+        total = manifest.counts.rows_out["query_vectors"] if manifest else 0
+        share = min(1.0, self.own.recall_sample / max(1, total))
+        drawn = [counter_rng(task.seed, self.name, one).random() < share for one in queries["id"].to_pylist()]
+        sampled, k = vectors_of(queries)[drawn], min(self.own.k, len(searcher.collection))
+        if not len(sampled):
+            return
+        exact = replace(searcher, shards=()).search(sampled, k)
+        numbers = Counter(task.counts.numbers)
+        numbers["recall_wanted"] += exact.positions.size
+        for nprobe in sorted({min(searcher.lists, searcher.nprobe * times) for times in (1, 2, 4, 8, 16)} | {searcher.lists}):
+            found = replace(searcher, nprobe=nprobe).search(sampled, self.own.kept)
+            numbers[f"recall_found_{nprobe}"] += recalled(found, exact, k)
+        task.counts.numbers = dict(numbers)
+
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Recall at k by the number of lists that are looked through, where the search is not exact."""
+        wanted = counts.numbers.get("recall_wanted")
+        found = {int(name.removeprefix("recall_found_")): count for name, count in counts.numbers.items() if "recall_found" in name}
+        recall = {str(nprobe): round(count / wanted, 6) for nprobe, count in sorted(found.items())} if wanted else {}
+        return {"nprobe": min(found), "recall_at_k": recall[str(min(found))], "recall_by_nprobe": recall, "k": self.own.k} if recall else {}
+
+    def failure(self, extra: Mapping[str, Any]) -> str | None:
+        """That the index finds too little, and what would do."""
+        if extra.get("recall_at_k", 1.0) >= self.own.min_recall:
+            return None
+        enough = [nprobe for nprobe, recall in extra["recall_by_nprobe"].items() if recall >= self.own.min_recall]
+        cure = f"set retrieval.{self.lists}.nprobe to {enough[0]}" if enough else "no nprobe reaches it: take longer codes, or Flat"
+        return (f"the index finds {extra['recall_at_k']:.3f} of the exact search's best {self.own.k}, less than min_recall "
+                f"({self.own.min_recall}): {cure}")
 
 
 class ImageNeighbours(_Neighbours):
@@ -67,7 +110,7 @@ class ImageNeighbours(_Neighbours):
 
     name = "image_neighbours"
     lists = "images"
-    vectors = "image_vectors"
+    vectors, index, shards = "image_vectors", ImageIndex.name, ImageShards.name
 
 
 class TextNeighbours(_Neighbours):
@@ -75,13 +118,13 @@ class TextNeighbours(_Neighbours):
 
     name = "text_neighbours"
     lists = "texts"
-    vectors = "text_vectors"
+    vectors, index, shards = "text_vectors", TextIndex.name, TextShards.name
 
 
 def _neighbours(query_ids: pa.Array, hits: Hits) -> pa.RecordBatch:
-    count, depth = hits.positions.shape
-    offsets = pa.array((np.arange(count + 1) * depth).astype(np.int32))
-    columns = [pa.ListArray.from_arrays(offsets, pa.array(values.ravel()), type=NEIGHBOURS.field(name).type)
+    known = hits.positions >= 0
+    offsets = pa.array(np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32))
+    columns = [pa.ListArray.from_arrays(offsets, pa.array(values[known]), type=NEIGHBOURS.field(name).type)
                for name, values in (("positions", hits.positions), ("scores", hits.scores.astype(np.int32)))]
     return pa.RecordBatch.from_arrays([query_ids, *columns], schema=NEIGHBOURS)
 
@@ -93,33 +136,38 @@ class _Matches(RetrievalStage):
     writes = {"matches": MATCHES}
     vectors: str
     neighbours: str
+    index: str
+    shards: str
     modality: str
 
     @property
     def reads(self) -> Sequence[Input]:
-        """Queries and their candidates, and the collection."""
-        return (Input(self.neighbours, "neighbours"), Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"))
+        """Queries and their candidates, and what is searched."""
+        return (Input(self.neighbours, "neighbours"), Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"),
+                Input(self.index, "index", "corpus"), Input(self.shards, "shard", "corpus"))
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What judges."""
-        return self.own.model_dump(mode="json", exclude={"depth", "encoder", "max_words", "object_weight", "pca", "pca_sample"})
+        return self.own.model_dump(mode="json", exclude={
+            "depth", "encoder", "max_words", "object_weight", "pca", "pca_sample", "index", "min_recall", "recall_sample"})
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a record batch of candidates at a time."""
-        collection, queries = collection_of(task.corpus, self.vectors), task.read(self.vectors, "query_vectors").combine_chunks()
+        queries = task.read(self.vectors, "query_vectors").combine_chunks()
         if queries.num_rows == 0:
             return
         rows = queries.to_batches()[0]
         asked, vectors = self._queries(task, rows), vectors_of(rows)
+        searcher = searcher_of(task.corpus, self, self.vectors, self.index, self.shards)
         first = 0
         with task.open(self.neighbours, "neighbours") as file, search_threads(self.params.retrieval.threads):
             for batch in file.batches():
                 here = slice(first, first + batch.num_rows)
                 task.check_cancelled()
                 with task.engine():
-                    hits = self._judged(asked[here], vectors[here], _hits(batch), collection)
-                self._write(task, batch["id"], vectors[here], hits, collection)
+                    hits = self._judged(asked[here], vectors[here], _hits(batch), searcher)
+                self._write(task, batch["id"], vectors[here], hits, searcher.collection)
                 first += batch.num_rows
         task.counts.rows_in = first
 
@@ -135,9 +183,9 @@ class _Matches(RetrievalStage):
         bits = own.near_copy_bits if isinstance(own, ImageRetrieval) else None
         return Rules(own.k, round(own.floor * MILLION), own.near_match, bits)
 
-    def _judged(self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, collection: Collection) -> list[_Judged]:
+    def _judged(self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, searcher: Searcher) -> list[_Judged]:
         """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes."""
-        rules, how = self._rules, self.params.retrieval
+        rules, how, collection = self._rules, self.params.retrieval, searcher.collection
         out = [_Judged(judge(query, positions, scores, collection, rules), positions, scores)
                for query, positions, scores in zip(asked, hits.positions, hits.scores, strict=True)]
         depth, deepest = hits.positions.shape[1], min(len(collection), self.own.max_depth)
@@ -148,7 +196,7 @@ class _Matches(RetrievalStage):
             depth = min(deepest, depth * _DEEPER)
             step = max(1, how.query_rows * self.own.kept // depth)
             for some in (short[start:start + step] for start in range(0, len(short), step)):
-                found = search(collection, vectors[some], depth, how.block_rows, how.query_rows)
+                found = searcher.search(vectors[some], depth)
                 for row, positions, scores in zip(some, found.positions, found.scores, strict=True):
                     out[row] = _Judged(judge(asked[row], positions, scores, collection, rules), positions, scores)
         return out
@@ -181,7 +229,7 @@ class _Matches(RetrievalStage):
             for _, _, reason in dropped:
                 task.rejects.counts[reason] += 1
         task.counts.numbers = dict(Counter(task.counts.numbers) + Counter(
-            name for one in judged for name in _why_short(one.verdict, len(collection), self.own.k)))
+            name for one in judged for name in _why_short(one, min(len(collection), self.own.max_depth), self.own.k)))
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """How long lists are."""
@@ -196,22 +244,29 @@ class _Judged:
         self.verdict, self.positions, self.scores = verdict, positions, scores
 
 
-def _why_short(verdict: Verdict, size: int, k: int) -> Iterator[str]:
+def _why_short(judged: _Judged, deepest: int, k: int) -> Iterator[str]:
     """The names of what is counted of a list of fewer than k: that it is short, and the cause that would have to go first."""
+    verdict, seen = judged.verdict, int((judged.positions >= 0).sum())
     if len(verdict.kept) == k:
         return
     yield "short_lists"
-    if size < k:
+    if deepest < k:
         yield "short_by_collection"
-    elif len(verdict.kept) + len(verdict.dropped) >= k or not verdict.floored:
+    elif len(verdict.kept) + len(verdict.dropped) >= k:
         yield "short_by_guards"
-    else:
+    elif verdict.floored:
         yield "short_by_floor"
+    else:
+        yield "short_by_index" if seen < deepest else "short_by_guards"
 
 
 def _hits(batch: pa.RecordBatch) -> Hits:
-    positions, scores = (batch[name].values.to_numpy() for name in ("positions", "scores"))
-    return Hits(positions.reshape(batch.num_rows, -1), scores.reshape(batch.num_rows, -1).astype(np.int64))
+    """The candidates of a record batch; -1 where a query has fewer than another."""
+    counts = batch["positions"].value_lengths().to_numpy()
+    held = np.arange(counts.max(initial=0)) < counts[:, None]
+    found = Hits(np.full(held.shape, -1, np.int64), np.full(held.shape, np.iinfo(np.int32).min, np.int64))
+    found.positions[held], found.scores[held] = (batch[name].flatten().to_numpy() for name in ("positions", "scores"))
+    return found
 
 
 def _parts(collection: Collection, queries: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> tuple[pa.Array, pa.Array]:
@@ -236,6 +291,7 @@ class ImageMatches(_Matches):
     name = "image_matches"
     lists = "images"
     vectors, neighbours, modality = "image_vectors", "image_neighbours", "image"
+    index, shards = ImageIndex.name, ImageShards.name
 
     def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
         assert isinstance(self.own, ImageRetrieval)
@@ -253,6 +309,7 @@ class TextMatches(_Matches):
     name = "text_matches"
     lists = "texts"
     vectors, neighbours, modality = "text_vectors", "text_neighbours", "text"
+    index, shards = TextIndex.name, TextShards.name
 
     @property
     def reads(self) -> Sequence[Input]:

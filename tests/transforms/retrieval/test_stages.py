@@ -107,9 +107,10 @@ def test_k_reruns_search_guards_and_join_and_a_floor_guards_and_join(corpus, inp
                 if state.must_run]
 
     assert stale() == []
-    assert stale(k=5) == ["text_neighbours", "text_matches", "examples"]
+    assert stale(k=5) == ["text_neighbours", "text_matches", "examples"] == stale(nprobe=9)
+    assert stale(index="IVF64,SQ8") == ["text_search_index", "text_search_shards", "text_neighbours", "text_matches", "examples"]
     assert stale(floor=0.5) == ["text_matches", "examples"] == stale(near_text=0.9)
-    assert stale(max_words=50) == ["text_vectors", "text_neighbours", "text_matches", "examples"]
+    assert stale(max_words=50) == ["text_vectors", "text_search_index", "text_search_shards", "text_neighbours", "text_matches", "examples"]
 
 
 def test_lists_that_guards_have_eaten_into_are_filled_by_looking_deeper(corpus, inputs, tmp_path):
@@ -234,6 +235,8 @@ def test_what_is_wanting_is_named_before_any_work(inputs, tmp_path, changes, tex
     ({"object_weight": -0.1}, "object_weight"), ({"object_weight": float("nan")}, "object_weight"), ({"pca": 0}, "pca"),
     ({"floor": float("inf")}, "floor"), ({"near_match": 0}, "near_match"), ({"near_copy_bits": 65}, "near_copy_bits"),
     ({"weight": 0.5}, "weight"), ({"depth": 0}, "depth"),
+    ({"index": "HNSW32"}, "'HNSW32' is none of: auto, Flat, or IVFn with"), ({"index": "IVF16"}, "is none of"), ({"nprobe": 0}, "nprobe"),
+    ({"index": "__import__('os')"}, "is none of"), ({"min_recall": 1.1}, "min_recall"),
 ])
 def test_wrong_settings_are_named(inputs, tmp_path, images, text):
     with pytest.raises(ConfigError, match=text):

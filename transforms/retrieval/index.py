@@ -1,0 +1,132 @@
+"""Approximate indexes of FAISS: trained once, filled shard by shard, read by memory map, and never trusted for a score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from transforms.retrieval.collection import Collection
+from transforms.retrieval.packages import RetrievalError, faiss_module
+from transforms.retrieval.search import Hits, exact_scores, search
+from transforms.retrieval.settings import ALLOWED, FACTORY
+
+EXACT = "Flat"
+EXACT_TO, FINE_TO = 100_000, 2_000_000  # vectors up to which "auto" searches exactly, and with SQ8
+LEAST, MOST = 39, 256  # training vectors a list, as FAISS recommends
+SAMPLE = 1 << 19  # training vectors at most
+OVERSAMPLED = 3  # candidates of the index for one that is kept
+
+
+def factory_for(asked: str, count: int, width: int) -> str:
+    """The factory string for a collection of `count` vectors of `width` numbers; a smaller index where there are too few to train on."""
+    if asked == EXACT or count < LEAST * 4 or (asked == "auto" and count <= EXACT_TO):
+        return EXACT
+    if asked == "auto":
+        lists = 1 << int(np.log2(4 * np.sqrt(count)))
+        pieces = next(pieces for pieces in (width // 2, width) if pieces and width % pieces == 0)
+        asked = f"IVF{lists},{'SQ8' if count <= FINE_TO else f'PQ{pieces}x4fs'}"
+    found = FACTORY.fullmatch(asked)
+    if found is None or found[4] is None:
+        raise RetrievalError(f"index {asked!r} is none of: {ALLOWED}")
+    fit = min(count, SAMPLE) // LEAST
+    lists = int(found[4])
+    return asked if lists <= fit else asked.replace(f"IVF{lists},", f"IVF{1 << int(np.log2(fit))},")
+
+
+def lists_of(factory: str) -> int:
+    """The number of inverted lists of a factory string; 0 for the exact search."""
+    found = FACTORY.fullmatch(factory)
+    return int(found[4]) if found and found[4] else 0
+
+
+def estimate(factory: str, count: int, width: int) -> dict[str, int]:
+    """About how many bytes an index takes: of a vector in the shards, of all shards, and of training."""
+    code = {"SQ4": width // 2, "SQ6": width * 3 // 4, "SQ8": width, "SQfp16": width * 2, "Flat": width * 4, "RaBitQ": width // 8 + 8}
+    last = factory.rpartition(",")[2]
+    bytes_each = code.get(last, 0) or _pq_bytes(last)
+    sampled = min(count, MOST * max(1, lists_of(factory)), SAMPLE)
+    return {"index_bytes": count * (bytes_each + 8) + lists_of(factory) * width * 4, "training_bytes": 3 * sampled * width * 4}
+
+
+def _pq_bytes(name: str) -> int:
+    found = re.match(r"PQ(\d+)(x4)?", name)
+    return int(found[1]) // (2 if found[2] else 1) if found else 0
+
+
+def train(factory: str, sample: np.ndarray) -> bytes:
+    """An empty index trained on a sample, float16 [n, width], as bytes. Raises RetrievalError when FAISS will not make it."""
+    faiss: Any = faiss_module()
+    try:
+        with threadpool_limits(1):  # LAPACK and sums of several threads differ in last bits, and so would centroids
+            index = faiss.index_factory(sample.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+            index.train(sample.astype(np.float32))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RetrievalError(f"FAISS cannot train {factory!r} on {len(sample)} vectors of {sample.shape[1]} numbers: {reason}") from error
+    return bytes(faiss.serialize_index(index))
+
+
+def fill(trained: bytes, blocks: Sequence[np.ndarray]) -> bytes:
+    """The trained index with a shard's vectors, float16 [n, width] a block, which it numbers from 0."""
+    faiss: Any = faiss_module()
+    index = faiss.deserialize_index(np.frombuffer(trained, np.uint8))
+    with threadpool_limits(1):
+        for block in blocks:
+            index.add(block.astype(np.float32))
+    return bytes(faiss.serialize_index(index))
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Searches a collection, exactly or by the shards of an index, a block or a shard at a time.
+
+    shards: by partition, the bytes of its filled index as an Arrow buffer; none for the exact search. Ids are explicit: the position of a
+    shard's first vector is added to the numbers that it gives.
+    """
+
+    collection: Collection
+    block_rows: int
+    query_rows: int
+    shards: Sequence[pa.Buffer] = ()
+    nprobe: int = 1
+    lists: int = 1
+
+    def search(self, queries: np.ndarray, depth: int) -> Hits:
+        """As `search.search`, but an index may miss vectors: where it brought fewer, positions are -1 at the end."""
+        if not self.shards:
+            return search(self.collection, queries, depth, self.block_rows, self.query_rows)
+        depth = min(depth, len(self.collection))
+        pieces = [self._search(queries[start:start + self.query_rows], depth) for start in range(0, len(queries), self.query_rows)]
+        return Hits(np.concatenate([piece.positions for piece in pieces]), np.concatenate([piece.scores for piece in pieces]))
+
+    def _search(self, queries: np.ndarray, depth: int) -> Hits:
+        faiss: Any = faiss_module()
+        wanted = min(len(self.collection), depth * OVERSAMPLED)
+        heap = faiss.ResultHeap(len(queries), wanted, keep_max=True)
+        wide = queries.astype(np.float32)
+        for first, buffer in zip(self.collection.partition_starts, self.shards, strict=False):
+            if not len(buffer):
+                continue
+            data = np.frombuffer(buffer, np.uint8)
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data))  # the index reads the memory map, so `data` must outlive it
+            index = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
+            faiss.extract_index_ivf(index).nprobe = self.nprobe
+            scores, rows = index.search(wide, min(wanted, index.ntotal))
+            heap.add_result(np.where(rows >= 0, scores, -np.inf), np.where(rows >= 0, rows + first, -1))
+        heap.finalize()
+        positions = np.sort(heap.I, axis=1)[:, ::-1]  # so that the order of near equals is not FAISS's
+        known = positions >= 0
+        scores = np.where(known, exact_scores(self.collection, queries, np.where(known, positions, 0)), np.iinfo(np.int32).min)
+        order = np.lexsort((positions, -scores), axis=1)[:, :depth]
+        return Hits(np.take_along_axis(positions, order, 1), np.take_along_axis(scores, order, 1))
+
+
+def recalled(found: Hits, exact: Hits, k: int) -> int:
+    """How many of the exact search's best k were found."""
+    return sum(len(np.intersect1d(ours[:k], theirs[:k])) for ours, theirs in zip(found.positions, exact.positions, strict=True))

@@ -1,0 +1,165 @@
+"""The stages that make an approximate index where one is asked for, or the collection is large.
+
+    image_index, text_index    corpus-wide  which index, by factory string or by size; trained on a seeded sample
+    image_shards, text_shards  row-local    the trained index with the vectors of one partition
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.corpus import WHOLE, Corpus
+from schemas.vectors import INDEX, SHARD
+from transforms.core.stage import Input, SummaryStage
+from transforms.core.task import Task
+from transforms.retrieval.base import RetrievalStage, collection_of
+from transforms.retrieval.collection import vectors_of
+from transforms.retrieval.index import EXACT, MOST, SAMPLE, Searcher, estimate, factory_for, fill, lists_of, train
+from transforms.retrieval.packages import RetrievalError, packages
+from transforms.retrieval.settings import RetrievalParams
+
+LOG = logging.getLogger(__name__)
+_DRAWN = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("partition", pa.int32()), ("row", pa.int64())])
+
+
+class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
+    """Writes the trained index, or that there is none because the search is exact."""
+
+    internal = True
+    packages = packages("threadpoolctl")
+    writes = {"index": INDEX}
+    vectors: ClassVar[str]
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """What is searched."""
+        return (Input(self.vectors, "vectors", "corpus"),)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Which index."""
+        return {"index": self.own.index}
+
+    def summarise(self, task: Task) -> tuple[int, pa.Table]:
+        """How many vectors a partition has, and which of them the training sample may hold."""
+        with task.open(self.vectors, "vectors") as file:
+            ids = file.read(["id"])["id"].to_pylist()
+        drawn = [int.from_bytes(blake2b(f"{task.seed}\0index\0{one}".encode(), digest_size=8).digest(), "big") for one in ids]
+        rows = [pa.array(drawn, pa.uint64()), pa.array(ids, pa.string()), pa.array([task.partition] * len(ids), pa.int32()),
+                pa.array(range(len(ids)), pa.int64())]
+        return len(ids), self._lowest([pa.Table.from_arrays(rows, schema=_DRAWN)])
+
+    def combine(self, summaries: Sequence[tuple[int, pa.Table]]) -> tuple[int, pa.Table]:
+        """Of several partitions: those with the lowest hash of seed and id."""
+        return sum(count for count, _ in summaries), self._lowest([table for _, table in summaries])
+
+    def process(self, task: Task, payload: tuple[int, pa.Table]) -> None:
+        """Chooses, says what it will take, trains and writes. Raises RetrievalError when it would take more than `max_memory`."""
+        count, drawn = payload
+        collection = collection_of(task.corpus, self.vectors)
+        factory = factory_for(self.own.index, count, collection.width)
+        sizes = estimate(factory, count, collection.width) if factory != EXACT else {"index_bytes": 0, "training_bytes": 0}
+        LOG.info("%s: %s for %d vectors of %d numbers; training takes about %d MB, all shards %d MB", self.name, factory, count,
+                 collection.width, sizes["training_bytes"] >> 20, sizes["index_bytes"] >> 20)
+        limit = self.params.retrieval.max_memory
+        if limit is not None and sizes["training_bytes"] > limit:
+            fits = max(1, int(limit // (3 * 4 * max(1, collection.width) * MOST)))
+            raise RetrievalError(f"{self.name}: training {factory} takes about {sizes['training_bytes']} bytes, more than "
+                                 f"retrieval.max_memory ({limit}): an index of at most IVF{fits} fits")
+        data = b""
+        if factory != EXACT:
+            sample = drawn.slice(0, min(SAMPLE, MOST * lists_of(factory)))
+            positions = collection.partition_starts[sample["partition"].to_numpy()] + sample["row"].to_numpy()
+            with task.engine():
+                data = train(factory, collection.take(positions))
+            task.extra["training_vectors"] = len(positions)
+        task.extra |= {"index": factory, **sizes}
+        if factory != self.own.index and self.own.index != "auto":
+            task.extra["index_because"] = f"{count} vectors are too few to train {self.own.index}"
+        task.write("index", pa.RecordBatch.from_arrays([pa.array([factory]), pa.array([data], pa.large_binary())], schema=INDEX))
+
+    def _lowest(self, tables: Sequence[pa.Table]) -> pa.Table:
+        both = pa.concat_tables(tables)
+        return both.take(pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])[:SAMPLE]).combine_chunks()
+
+
+class ImageIndex(_Index):
+    """Of the images alone."""
+
+    name = "image_search_index"
+    lists = "images"
+    vectors = "image_vectors"
+
+
+class TextIndex(_Index):
+    """Of the sentences of the text collections."""
+
+    name = "text_search_index"
+    lists = "texts"
+    vectors = "text_vectors"
+
+
+class _Shards(RetrievalStage):
+    """Writes the trained index with one partition's vectors; nothing where the search is exact."""
+
+    internal = True
+    writes = {"shard": SHARD}
+    vectors: ClassVar[str]
+    index: ClassVar[str]
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """The partition's vectors, and the trained index."""
+        return Input(self.vectors, "vectors"), Input(self.index, "index", "corpus")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """None beside its inputs."""
+        return {}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Fills one shard."""
+        trained = task.read(self.index, "index", WHOLE)["data"][0].as_py()
+        with task.open(self.vectors, "vectors") as file:
+            task.counts.rows_in = file.rows
+            if trained and file.num_batches:
+                with task.engine():
+                    data = fill(trained, [vectors_of(batch) for batch in file.batches()])
+                task.write("shard", pa.RecordBatch.from_arrays([pa.array([data], pa.large_binary())], schema=SHARD))
+
+
+class ImageShards(_Shards):
+    """Of the images alone."""
+
+    name = "image_search_shards"
+    lists = "images"
+    vectors, index = "image_vectors", ImageIndex.name
+
+
+class TextShards(_Shards):
+    """Of the sentences of the text collections."""
+
+    name = "text_search_shards"
+    lists = "texts"
+    vectors, index = "text_vectors", TextIndex.name
+
+
+def searcher_of(corpus: Corpus, stage: RetrievalStage, vectors: str, index: str, shards: str) -> Searcher:
+    """How the settings have a collection searched. The bytes of index files are those that their manifest names, or nothing is read."""
+    how, collection = stage.params.retrieval, collection_of(corpus, vectors)
+    with corpus.open(index, "index", WHOLE, INDEX) as file:
+        factory = file.read()["factory"][0].as_py()
+    buffers = []
+    for partition in range(corpus.partitions) if factory != EXACT else ():
+        with corpus.open(shards, "shard", partition, SHARD) as file:
+            rows = file.read()["data"]
+            buffers.append(rows[0].as_buffer() if len(rows) else pa.py_buffer(b""))
+    lists = lists_of(factory)
+    nprobe = min(lists, stage.own.nprobe or max(8, lists // 16))
+    return Searcher(collection, how.block_rows, how.query_rows, buffers, nprobe, lists)
