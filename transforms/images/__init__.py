@@ -1,1 +1,1 @@
-"""Encoded image bytes: fetched from files, archives, tables and the web, and checked before they are decoded."""
+"""Encoded images: fetched from files, archives, tables and the web, and checked before they are decoded."""

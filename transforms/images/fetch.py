@@ -1,6 +1,6 @@
-"""Fetching the encoded bytes of images: whole files, byte ranges of tars, cells of Parquet files; from any fsspec store.
+"""Fetches the encoded bytes of images: whole files, byte ranges of tars, cells of Parquet files; from any fsspec store.
 
-Files that hold many images stay open across rows, a few at a time. All functions may be called from several threads.
+Files that contain many images stay open across rows, a few at a time. All functions are thread-safe.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from schemas.retries import is_transient
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
 _CELL = re.compile(r"(.+)#(column=[^#&]*&row=[0-9]+)", re.DOTALL)
-_PASSING_NUMBERS = frozenset({  # of network disks, and disks that fail
+_TRANSIENT_ERRNOS = frozenset({  # of network and failing disks
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
     errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.EREMOTEIO})
 _GROUP_BYTES = 256 << 20  # a Parquet row group of images up to this size is kept decoded
 
 
 class ImageError(CmclError):
-    """An image that cannot be had: `reason` and `detail` are those of its reject."""
+    """An image that cannot be read: `reason` and `detail` are those of its reject."""
 
     def __init__(self, reason: Reason, detail: str):
         super().__init__(f"{reason.value}: {detail}")
@@ -42,7 +42,7 @@ class ImageError(CmclError):
 
 
 class _Handle:
-    """An open file and, for Parquet, what was read of it last. Use under `lock`; `closed` once it fell out of the cache."""
+    """An open file and, for Parquet, the last column chunk read. Use under `lock`; `closed` once evicted from the cache."""
 
     def __init__(self, uri: str):
         self.lock = Lock()
@@ -61,7 +61,7 @@ class _Handle:
 
 
 class _Handles:
-    """The files read last, most recent at the end. A local file that was replaced in the meantime is opened anew."""
+    """An LRU cache of open files, most recent last. A local file that has been replaced is reopened."""
 
     def __init__(self, size: int):
         self._size = size
@@ -99,7 +99,7 @@ _HANDLES = _Handles(_OPEN_FILES)
 
 
 def close_files() -> None:
-    """Closes the files that are kept open."""
+    """Closes the cached files."""
     _HANDLES.clear()
 
 
@@ -111,15 +111,15 @@ def _local_stamp(uri: str) -> tuple[int, int, int] | None:
 
 
 def read_bytes(uri: str, offset: int | None = None, length: int | None = None, max_bytes: int = MAX_BYTES) -> bytes:
-    """The encoded bytes of one image: the whole of `uri`, `length` bytes of it from `offset`, or the cell that `uri` names
+    """The encoded bytes of one image: all of `uri`, `length` bytes from `offset`, or the cell that `uri` names
     (`FILE.parquet#column=jpg&row=17`).
 
     Raises ImageError: IMAGE_MISSING (no such file, null cell), IMAGE_TOO_LARGE (more than `max_bytes`, checked before reading),
-    IMAGE_UNREACHABLE (the store or disk failed just then: a later run asks again), IMAGE_UNREADABLE (anything else). Raises
-    SourceError when the package for the store is missing.
+    IMAGE_UNREACHABLE (a transient failure of the store or disk: a later run tries again), IMAGE_UNREADABLE (anything else). Raises
+    SourceError if the package for the store is missing.
     """
     if length is not None and length > max_bytes:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{length} bytes, {max_bytes} are allowed")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{length} bytes; the limit is {max_bytes}")
     try:
         if offset is not None:
             return _read_range(uri, offset, length, max_bytes)
@@ -128,34 +128,34 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
             return _read_cell(cell.group(1), cell.group(2), max_bytes)
         return _read_whole(uri, max_bytes)
     except FileNotFoundError as error:
-        if error.__cause__ is not None and is_passing(uri, error):  # what fsspec makes of any error of a web server
+        if error.__cause__ is not None and may_be_transient(uri, error):  # fsspec turns any error of a web server into this
             raise ImageError(Reason.IMAGE_UNREACHABLE, f"{uri}: {error.__cause__ or type(error.__cause__).__name__}") from error
         raise ImageError(Reason.IMAGE_MISSING, f"no such file: {uri}") from error
     except IsADirectoryError as error:
-        raise ImageError(Reason.IMAGE_UNREADABLE, f"a folder, not a file: {uri}") from error
+        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri} is a folder, not a file") from error
     except ImportError as error:
         raise SourceError(f"{uri}: {error}") from error
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # whatever one file, cell or address brings up
-        reason = Reason.IMAGE_UNREACHABLE if is_passing(uri, error) else Reason.IMAGE_UNREADABLE
+    except Exception as error:  # whatever a single file, cell or address raises
+        reason = Reason.IMAGE_UNREACHABLE if may_be_transient(uri, error) else Reason.IMAGE_UNREADABLE
         raise ImageError(reason, f"{uri}: {type(error).__name__}: {error}") from error
 
 
-def is_passing(uri: str, error: Exception) -> bool:
-    """Whether an error on reading tells of the store or machine as it was just then, so that a later run may read the file."""
+def may_be_transient(uri: str, error: Exception) -> bool:
+    """Whether a read error may be due to a temporary state of the store or machine, so that a later run may succeed."""
     if files.is_local(uri):
-        return isinstance(error, OSError) and error.errno in _PASSING_NUMBERS
+        return isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
     return is_transient(error)
 
 
 def _is_table(file: str, uri: str) -> bool:
-    """Whether `uri` names a cell of `file`: not where it is itself the name of a local file, which an image may have."""
+    """Whether `uri` names a cell of `file`, and is not itself the name of a local file, which an image may have."""
     return file.endswith(".parquet") or "://" in uri or not os.path.exists(uri)
 
 
 def _open(uri: str) -> IO[bytes]:
-    """Opens a path or URL. In a path "::" is part of a name, in a URL it chains filesystems."""
+    """Opens a path or URL. "::" is part of the name in a path, but chains filesystems in a URL."""
     return files.open_read(uri) if "://" in uri else files.open_regular(uri)
 
 
@@ -163,7 +163,7 @@ def _read_whole(uri: str, max_bytes: int) -> bytes:
     with _open(uri) as file:
         size = getattr(file, "size", None)
         if isinstance(size, int) and size > max_bytes:
-            raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size} bytes, {max_bytes} are allowed")
+            raise ImageError(Reason.IMAGE_TOO_LARGE, f"{size} bytes; the limit is {max_bytes}")
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {max_bytes} bytes")
@@ -174,13 +174,13 @@ def _read_range(uri: str, offset: int, length: int | None, max_bytes: int) -> by
     while True:
         handle = _HANDLES.get(uri)
         with handle.lock:
-            if handle.closed:  # it fell out of the cache between the two lines above
+            if handle.closed:  # evicted from the cache between the two lines above
                 continue
             handle.file.seek(offset)
             data = handle.file.read(max_bytes + 1 if length is None else length)
         break
     if length is not None and len(data) != length:
-        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {len(data)} bytes at {offset}, not {length}: the file is shorter now")
+        raise ImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {len(data)} bytes at {offset} instead of {length}: the file has been truncated")
     if len(data) > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {max_bytes} bytes")
     return data
@@ -201,12 +201,12 @@ def _read_cell(file: str, fragment: str, max_bytes: int) -> bytes:
         raise ImageError(Reason.IMAGE_MISSING, f"{file}: column {column!r} of row {row} is null")
     data = (value if isinstance(value, pa.BinaryScalar) else value.cast(pa.large_binary())).as_buffer()  # cast: views
     if data.size > max_bytes:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{data.size} bytes, {max_bytes} are allowed")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{data.size} bytes; the limit is {max_bytes}")
     return data.to_pybytes()
 
 
-def _is_coded(file: IO[bytes], column: str) -> bool:
-    """Whether a column is kept as a dictionary in some row group of a Parquet file."""
+def _has_dictionary(file: IO[bytes], column: str) -> bool:
+    """Whether a column is dictionary-encoded in some row group of a Parquet file."""
     metadata = pq.ParquetFile(file).metadata
     chunks = (metadata.row_group(group).column(i) for group in range(metadata.num_row_groups) for i in range(metadata.num_columns))
     return any(chunk.path_in_schema == column and chunk.has_dictionary_page for chunk in chunks)
@@ -214,11 +214,11 @@ def _is_coded(file: IO[bytes], column: str) -> bool:
 
 def _cell(handle: _Handle, column: str, row: int) -> pa.Scalar:
     if handle.parquet is None:
-        # As dictionaries: of a column of copies, which a file of few bytes may have many of, each image is held once.
-        handle.parquet = pq.ParquetFile(handle.file, read_dictionary=[column] if _is_coded(handle.file, column) else None)
+        # As dictionaries: a small file may contain many copies of an image, and each distinct one is held in memory only once.
+        handle.parquet = pq.ParquetFile(handle.file, read_dictionary=[column] if _has_dictionary(handle.file, column) else None)
     metadata = handle.parquet.metadata
     if not 0 <= row < metadata.num_rows:
-        raise ValueError(f"row {row} of {metadata.num_rows}")
+        raise ValueError(f"row {row} of a file with {metadata.num_rows} rows")
     group = 0
     while row >= metadata.row_group(group).num_rows:
         row -= metadata.row_group(group).num_rows
@@ -236,7 +236,7 @@ def _cell(handle: _Handle, column: str, row: int) -> pa.Scalar:
 
 
 def _scan(parquet: pq.ParquetFile, group: int, column: str, row: int) -> pa.Scalar:
-    """One cell of a row group that is too large to keep: reads up to it in small batches."""
+    """One cell of a row group that is too large to cache: reads up to it in small batches."""
     for batch in parquet.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
         if row < batch.num_rows:
             return _member(pa.chunked_array([batch.column(0)]), column)[row]

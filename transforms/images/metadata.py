@@ -1,7 +1,7 @@
-"""What stands beside the pixels of an encoded image: counted before a parser loops over it, and left out where it is damaged.
+"""Metadata of encoded images: its parts are counted before a parser loops over them, and it is removed where it is damaged.
 
-PNG (ISO/IEC 15948), JPEG (ITU-T T.81) and WebP (RFC 9649) keep metadata in parts of their own, so a picture whose metadata alone are
-wrong can be read without them, as libpng, libjpeg and browsers do.
+PNG (ISO/IEC 15948), JPEG (ITU-T T.81) and WebP (RFC 9649) store metadata in separate parts, so an image with damaged metadata can be
+read without it, as libpng, libjpeg and browsers do.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from PIL import Image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"})  # of the ancillary chunks, those that change what is seen
+_PNG_KEPT = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"})  # ancillary chunks that affect rendering
 _WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF"})
-_SMALL = 64  # bytes of pixels below which a part counts
+_SMALL = 64  # bytes; smaller parts with pixels count too
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 
 
 def parts(data: bytes, limit: int) -> int:
-    """How many parts, beside large ones of pixels, a parser would step through: chunks, segments, sub-blocks; counted up to `limit` + 1."""
+    """How many parts (chunks, segments, sub-blocks) a parser would iterate over, large ones with pixels aside; at most `limit` + 1."""
     if data[:8] == _PNG:
         found: Iterator[Any] = (1 for kind, length, _ in _chunks(data) if kind != b"IDAT" or length < _SMALL)
     elif data[:2] == b"\xff\xd8":
@@ -34,14 +34,14 @@ def parts(data: bytes, limit: int) -> int:
 
 
 def scans(data: bytes) -> int:
-    """How many scans a JPEG has at most: each is decoded over the whole picture. 0 for other formats."""
+    """An upper bound of a JPEG's number of scans, each of which decodes the whole image. 0 for other formats."""
     return data.count(b"\xff\xda") if data[:2] == b"\xff\xd8" else 0
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The same picture without metadata, but for an orientation that can be read; None: there is nothing to leave out."""
+    """The same image without metadata, except a valid orientation; None if there is nothing to remove."""
     if data[:8] == _PNG:
-        kept = [data[start:start + 12 + length] for kind, length, start in _chunks(data) if _stays(data, kind, length, start)]
+        kept = [data[start:start + 12 + length] for kind, length, start in _chunks(data) if _keeps(data, kind, length, start)]
         cleaned = b"".join([_PNG, *kept])
     elif data[:2] == b"\xff\xd8":
         cleaned = _clean_jpeg(data)
@@ -53,7 +53,7 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, length, offset) of a PNG's chunks; the last may be cut."""
+    """(type, length, offset) of a PNG's chunks; the last may be truncated."""
     at = len(_PNG)
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at:at + 4]), data[at + 4:at + 8]
@@ -61,7 +61,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + length
 
 
-def _stays(data: bytes, kind: bytes, length: int, start: int) -> bool:
+def _keeps(data: bytes, kind: bytes, length: int, start: int) -> bool:
     if not kind[0] & 0x20:  # a critical chunk
         return True
     end = start + 8 + length
@@ -96,7 +96,7 @@ def _clean_jpeg(data: bytes) -> bytes:
         last = end
         if marker != _COM and not 0xE0 <= marker <= 0xEF:
             kept.append(data[start:end])
-        elif marker == 0xEE and end - start >= 16:  # Adobe's, which tells the colours
+        elif marker == 0xEE and end - start >= 16:  # Adobe's segment, which specifies the colour transform
             kept.append(data[start:end])
         elif marker == 0xE1 and data[start + 4:start + 10] == b"Exif\0\0" and _is_exif(data[start + 4:end]):
             kept.append(data[start:end])
@@ -120,7 +120,7 @@ def _clean_webp(data: bytes) -> bytes:
 
 
 def _is_exif(block: bytes) -> bool:
-    with suppress(Exception):  # whatever a damaged block brings up
+    with suppress(Exception):  # whatever a damaged block raises
         exif = Image.Exif()
         exif.load(block)
         return isinstance(exif.get(0x0112, 1), int)
@@ -128,7 +128,7 @@ def _is_exif(block: bytes) -> bool:
 
 
 def _gif_parts(data: bytes) -> Iterator[int]:
-    """Offsets of a GIF's sub-blocks up to its second frame, but for large ones of pixels: Pillow joins those of a comment one by one."""
+    """Offsets of a GIF's sub-blocks up to its second frame, large ones with pixels aside: Pillow joins a comment's one by one."""
     at = 13 + _table(data[10]) if len(data) > 10 else len(data)
     frames = 0
     while at < len(data) and frames < 2:
@@ -150,5 +150,5 @@ def _gif_parts(data: bytes) -> Iterator[int]:
 
 
 def _table(flags: int) -> int:
-    """Bytes of the colour table that a GIF's flags announce."""
+    """The size in bytes of the colour table declared by a GIF's flags."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

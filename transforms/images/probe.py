@@ -1,7 +1,7 @@
-"""Looking at images before anything else does: is it one, how large is it, is it whole, what are its bytes.
+"""Checks images before anything else reads them: format, size, completeness, and the hash of their bytes.
 
-Everything that a header tells is checked before a pixel is decoded, so a small file cannot unpack to a huge image. Pillow's
-formats are limited to those in the settings; what it warns about is silenced, process-wide, for Pillow's own modules only.
+Everything in the header is checked before any pixel is decoded, so a small file cannot expand to a huge image. Pillow is limited to
+the configured formats; its warnings are silenced, process-wide, for its own modules only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transforms.images.metadata import parts, scans, without_metadata
 
 __all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "open_image", "probe", "probe_at", "read_bytes"]
 
-_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})  # 8 bits a channel
+_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})  # at most 8 bits per channel
 _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 322, 323
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,7 +36,7 @@ Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 
 class ImageLimits(BaseModel):
-    """What an image must be to be taken in."""
+    """Requirements for images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +56,7 @@ class ImageLimits(BaseModel):
 
 @dataclass(frozen=True)
 class Probe:
-    """A sound image: width and height in pixels after EXIF orientation, SHA-256 of its encoded bytes (32 bytes)."""
+    """A valid image: width and height in pixels after EXIF orientation, SHA-256 of its encoded bytes (32 bytes)."""
 
     width: int
     height: int
@@ -65,16 +65,16 @@ class Probe:
 
 @dataclass(frozen=True)
 class ImageReject:
-    """An image that is not taken in, and why."""
+    """A rejected image, and why."""
 
     reason: Reason
     detail: str
 
 
 def probe(data: bytes, limits: ImageLimits | None = None) -> Probe | ImageReject:
-    """Checks the encoded image `data` against `limits`: header first, then (decode="full") all. Never raises on bad data.
+    """Checks the encoded image `data` against `limits`: first the header, then (decode="full") everything. Never raises on bad data.
 
-    What is wrong in metadata alone (texts, profiles, checksums of ancillary chunks, EXIF) costs no picture.
+    Faults limited to metadata (texts, profiles, checksums of ancillary chunks, EXIF) do not reject an image.
     """
     limits = limits or ImageLimits()
     try:
@@ -86,7 +86,7 @@ def probe(data: bytes, limits: ImageLimits | None = None) -> Probe | ImageReject
 
 def probe_at(uri: str, offset: int | None = None, length: int | None = None,
                 limits: ImageLimits | None = None) -> Probe | ImageReject:
-    """Reads and probes one image; what `read_bytes` raises about it becomes an ImageReject."""
+    """Reads and probes one image; an ImageError of `read_bytes` becomes an ImageReject."""
     limits = limits or ImageLimits()
     try:
         return probe(read_bytes(uri, offset, length, limits.max_bytes), limits)
@@ -95,16 +95,16 @@ def probe_at(uri: str, offset: int | None = None, length: int | None = None,
 
 
 def open_image(uri: str, offset: int | None = None, length: int | None = None, limits: ImageLimits | None = None) -> Image.Image:
-    """The image as RGB, upright by its EXIF orientation; what is transparent comes to lie on white.
+    """The image as RGB, rotated by its EXIF orientation; transparency is composited on white.
 
-    Raises ImageError with the reason when it cannot be read, passes a limit or is broken.
+    Raises ImageError with the reason if it is unreadable, exceeds a limit or is broken.
     """
     limits = limits or ImageLimits()
     return _opened(read_bytes(uri, offset, length, limits.max_bytes), limits, _upright)
 
 
 def _opened(data: bytes, limits: ImageLimits, action: Callable[[Image.Image], T]) -> T:
-    """What `action` makes of the image; where it is broken, of the image without its metadata. Raises ImageError."""
+    """`action` on the image; if the image is broken, on the image without its metadata. Raises ImageError."""
     try:
         with _checked(data, limits) as image:
             return _guarded(limits, action, image)
@@ -120,7 +120,7 @@ def _opened(data: bytes, limits: ImageLimits, action: Callable[[Image.Image], T]
 
 
 def _guarded(limits: ImageLimits, action: Callable[[A], T], argument: A) -> T:
-    """What an action on an image gives. Raises ImageError for whatever it raises, but for a real want of memory."""
+    """`action(argument)`. Raises ImageError for whatever it raises, except if memory is really exhausted."""
     try:
         return action(argument)
     except ImageError:
@@ -128,8 +128,8 @@ def _guarded(limits: ImageLimits, action: Callable[[A], T], argument: A) -> T:
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.IMAGE_TOO_LARGE, str(error)) from error
     except MemoryError as error:
-        bytearray(4 * limits.max_pixels)  # raises when the machine has no room; else the image asked for more than any machine has
-        raise ImageError(Reason.IMAGE_BROKEN, f"it asks for more memory than there is: {error or 'MemoryError'}") from error
+        bytearray(4 * limits.max_pixels)  # raises if memory is really exhausted; otherwise the image's own request was absurd
+        raise ImageError(Reason.IMAGE_BROKEN, f"it requires more memory than is available: {error or 'MemoryError'}") from error
     except Exception as error:
         raise ImageError(Reason.IMAGE_BROKEN, f"{type(error).__name__}: {error}") from error
 
@@ -147,44 +147,44 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _measure(image: Image.Image, data: bytes, limits: ImageLimits) -> tuple[int, int]:
-    """Width and height after orientation, by the header or, once every byte is decoded, by what was found."""
+    """Width and height after orientation: from the header, or from the decoded image."""
     width, height = image.size
     if limits.decode == "header":
         orientation = _header_orientation(image, data)
     else:
         if image.format in ("JPEG", "MPO"):
-            image.draft(None, (1, 1))  # an eighth of the size: reads all data, computes 1/64 of the pixels
+            image.draft(None, (1, 1))  # scale 1/8: reads all data, but computes 1/64 of the pixels
         image.load()
-        orientation = _orientation(image)  # a PNG may tell it after its pixels
-        if image.format == "TIFF":  # Pillow turns a TIFF when it loads it
+        orientation = _orientation(image)  # a PNG may store it after the pixels
+        if image.format == "TIFF":  # Pillow rotates a TIFF when it loads it
             width, height = image.size
     return (height, width) if orientation >= 5 else (width, height)
 
 
 def _checked(data: bytes, limits: ImageLimits) -> Image.Image:
-    """The opened, not yet decoded image, once its header has passed `limits`; raises ImageError."""
+    """The opened but not yet decoded image, if its header is within `limits`; raises ImageError."""
     _silence()
     if not data:
-        raise ImageError(Reason.IMAGE_EMPTY, "the file has no bytes")
+        raise ImageError(Reason.IMAGE_EMPTY, "the file is empty")
     if len(data) > limits.max_bytes:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{len(data)} bytes, {limits.max_bytes} are allowed")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
     _check_pixels(_webp_size(data), limits)  # Pillow allocates a WebP's whole canvas when it opens it
     if (found := scans(data)) > limits.max_scans:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"a JPEG of {found} scans, {limits.max_scans} are allowed (max_scans)")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"a JPEG with {found} scans; the limit is {limits.max_scans} (max_scans)")
     if parts(data, limits.max_parts) > limits.max_parts:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {limits.max_parts} parts beside its pixels (max_parts)")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"more than {limits.max_parts} parts besides its pixels (max_parts)")
     image = _guarded(limits, lambda held: _identified(held, limits), data)
     try:
         _check_pixels(image.size, limits)
         _check_pixels(_tile_size(image), limits, "a tile of ")
         width, height = image.size
         if min(width, height) < limits.min_side:
-            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels, {limits.min_side} a side are wanted")
+            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels; each side must be at least {limits.min_side}")
         if image.mode not in _MODES:
-            raise ImageError(Reason.IMAGE_MODE, f"pixels of mode {image.mode}, more than 8 bits a channel")
-        # MPO is a photo with previews or a second view beside it, not an animation.
+            raise ImageError(Reason.IMAGE_MODE, f"pixel mode {image.mode}, more than 8 bits per channel")
+        # MPO is a photo with previews or a second view, not an animation.
         if limits.animated == "reject" and image.format != "MPO" and _guarded(limits, _is_animated, image):
-            raise ImageError(Reason.IMAGE_ANIMATED, f"a {image.format} of several frames")
+            raise ImageError(Reason.IMAGE_ANIMATED, f"a {image.format} with several frames")
     except ImageError:
         image.close()
         raise
@@ -196,38 +196,38 @@ def _identified(data: bytes, limits: ImageLimits) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=limits.formats)  # JPEG's opener takes MPO files too
     except Image.UnidentifiedImageError as error:
         kind = next((kind for kind, start in _STARTS.items() if kind in limits.formats and data.startswith(start)), None)
-        text = f"a damaged {kind}: its header cannot be read" if kind else \
-            f"no {', '.join(limits.formats)} image: it starts with {data[:16]!r}"
+        text = f"a damaged {kind}: unreadable header" if kind else \
+            f"not an image in {', '.join(limits.formats)} format: it starts with {data[:16]!r}"
         raise ImageError(Reason.IMAGE_BROKEN, text) from error
 
 
 def _check_pixels(size: tuple[int, int] | None, limits: ImageLimits, what: str = "") -> None:
     if size is not None and size[0] * size[1] > limits.max_pixels:
-        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{what}{size[0]} x {size[1]} pixels, {limits.max_pixels} are allowed")
+        raise ImageError(Reason.IMAGE_TOO_LARGE, f"{what}{size[0]} x {size[1]} pixels; the limit is {limits.max_pixels}")
 
 
 def _tile_size(image: Image.Image) -> tuple[int, int] | None:
-    """The sides of a TIFF's tiles, which are decoded whole however small the image is."""
+    """The size of a TIFF's tiles, which are decoded whole however small the image is."""
     tags = getattr(image, "tag_v2", {})
     width, height = tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _is_animated(image: Image.Image) -> bool:
-    return bool(getattr(image, "is_animated", False))  # a GIF's second frame is looked for when asked
+    return bool(getattr(image, "is_animated", False))  # accessing it looks for a GIF's second frame
 
 
 def _header_orientation(image: Image.Image, data: bytes) -> int:
-    """As `_orientation`, without decoding pixels where the file tells none."""
+    """As `_orientation`, without decoding pixels if the file has none."""
     if image.format == "PNG" and not any(kind in data for kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt")):
         return 1
     if image.format == "TIFF" and _ORIENTATION in getattr(image, "tag_v2", {}):
-        return 1  # the size of the header is that of the upright image already
+        return 1  # the size in the header is already that of the rotated image
     return _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 when EXIF is absent or damaged, which is no reason to drop a picture."""
+    """1 to 8; 1 if EXIF is absent or damaged, which is not a reason to drop an image."""
     value: object = 1
     with suppress(Exception):
         value = image.getexif().get(_ORIENTATION, 1)
@@ -235,7 +235,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """The canvas that a WebP header declares; None for other formats and headers cut short."""
+    """The canvas size declared by a WebP header; None for other formats and truncated headers."""
     if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         return None
     kind, body = data[12:16], data[20:30]
@@ -253,7 +253,7 @@ _SILENT = r"PIL\."
 
 
 def _silence() -> None:
-    # `warnings.catch_warnings` is not safe among threads. Looked up each time, since others reset the filters.
+    # `warnings.catch_warnings` is not thread-safe. Checked each time because other code may reset the filters.
     if not any(action == "ignore" and module is not None and getattr(module, "pattern", module) == _SILENT
                for action, _, _, module, _ in warnings.filters):
         warnings.filterwarnings("ignore", module=_SILENT)

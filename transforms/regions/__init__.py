@@ -1,1 +1,1 @@
-"""Regions of images: detected, or read from files that people hold."""
+"""Image regions: detected, or imported from existing files."""

@@ -1,4 +1,4 @@
-"""Regions as rows of the `regions` table."""
+"""Converts regions to rows of the `regions` table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS: dict[pa.DataType, Any] = {pa.float16(): np.float16, pa.float32(): np.flo
 
 
 def named_schema(features: int, classes: int, names: Sequence[str] | None) -> pa.Schema:
-    """`regions_schema` of these widths, whose metadata also tells the names of the soft labels' columns where they are known."""
+    """`regions_schema` of these widths, with the names of the soft labels' columns, if known, in its metadata."""
     schema = regions_schema(features, classes)
     if names is None:
         return schema
@@ -26,10 +26,10 @@ def named_schema(features: int, classes: int, names: Sequence[str] | None) -> pa
 
 
 def regions_batch(schema: pa.Schema, image_ids: Sequence[str], regions: Sequence[Regions]) -> pa.RecordBatch:
-    """One row an image, in this order.
+    """One row per image, in the given order.
 
-    What is None is stored as absent: a null row where the column allows it, else a list of nulls as long as there are boxes.
-    Raises ValueError when a feature or soft label has another width than the schema's, or the lengths of one image differ.
+    None is stored as a null row if the column is nullable, else as a list of nulls, one per box. Raises ValueError if the width of
+    features or soft labels differs from the schema's, or if the lengths of one image differ.
     """
     columns: list[pa.Array] = [
         pa.array(image_ids, pa.string()),
@@ -46,7 +46,7 @@ def regions_batch(schema: pa.Schema, image_ids: Sequence[str], regions: Sequence
 
 
 def _lists(field: pa.Field, counts: list[int], values: Sequence[np.ndarray | None], image_ids: Sequence[str]) -> pa.Array:
-    """A list column; of vectors where the schema says so."""
+    """A list column, of scalars or of fixed-size vectors, as in the schema."""
     inner = field.type.value_type
     width = inner.list_size if pa.types.is_fixed_size_list(inner) else None
     kind = _KINDS[inner.value_type if width else inner]
@@ -61,7 +61,7 @@ def _lists(field: pa.Field, counts: list[int], values: Sequence[np.ndarray | Non
             shape = (0, *shape[1:]) if field.nullable else shape
             parts.append(np.zeros(shape, kind))
         elif one.shape != shape:
-            raise ValueError(f"{image_id}: {field.name} has the shape {one.shape}, not {shape}")
+            raise ValueError(f"{image_id}: {field.name} has shape {one.shape} instead of {shape}")
         else:
             parts.append(one.astype(kind, copy=False))
         holes.append(np.full(shape[0], one is None))

@@ -1,7 +1,7 @@
-"""The stages `regions` and `image_regions`: each image's objects, as boxes, features and soft labels of a detector.
+"""The stages `regions` and `image_regions`: boxes, features and soft labels of each image's objects, from a detector.
 
-Images are taken in windows of rows; within one, those that have one padded size form batches. So which images meet in a batch is told by
-the table and the settings, not by timing. Threads decode the next batches while the model works on one.
+Images are processed in windows of rows; within a window, images of the same padded size form batches. So the batches depend only on the
+table and the settings, not on timing. Threads decode the next batches while the model runs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from transforms.engines.detectors.settings import DetectorSettings
 from transforms.images.probe import ImageError, ImageLimits, open_image
 from transforms.regions.columns import named_schema, regions_batch
 
-_AHEAD = 2  # batches that are decoded or being decoded while the model works on one
+_AHEAD = 2  # batches decoded ahead while the model runs
 _COLUMNS = ("image_id", "uri", "offset", "length", "width", "height")
 
 
 class _Row(NamedTuple):
-    """One image of the table; `place` is its row in the window."""
+    """One image of the table; `position` is its row in the window."""
 
-    place: int
+    position: int
     image_id: str
     uri: str | None
     offset: int | None
@@ -43,23 +43,23 @@ class _Row(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Images of one padded size; `last`: the window ends with it."""
+    """Images of one padded size; `last`: it is the window's last batch."""
 
     rows: list[_Row]
     last: bool
 
 
 class RegionParams(Params):
-    """The settings of region detection, and which images are taken."""
+    """Settings of region detection, and which images are accepted."""
 
     detector: DetectorSettings = Field(default_factory=lambda: DetectorSettings())
     image_limits: ImageLimits = Field(default_factory=ImageLimits)
 
 
 class DetectRegions(Stage[RegionParams]):
-    """Writes `regions` for the `images` of the stage that it augments, in their order. Rows in are images: each is written or rejected.
+    """Writes `regions` for the `images` of the augmented stage, in their order. Rows in are images: each is written or rejected.
 
-    Raises DetectorError when the detector cannot be had: a driver finds out before any work.
+    Raises DetectorError on construction if the detector is unavailable, so the driver fails before any work.
     """
 
     name = "regions"
@@ -73,7 +73,7 @@ class DetectRegions(Stage[RegionParams]):
 
     @cached_property
     def info(self) -> DetectorInfo:
-        """What the detector says of itself; travels with the stage."""
+        """The detector's description; pickled with the stage."""
         return describe(self.params.detector)
 
     @property
@@ -83,18 +83,18 @@ class DetectRegions(Stage[RegionParams]):
 
     @property
     def resources(self) -> Mapping[str, str]:
-        """A GPU where the settings insist on one."""
+        """A GPU if the settings require one."""
         cuda = self.params.detector.device == "cuda"
         return {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"} if cuda else {}
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
-        """Regions, as wide as the detector's features and soft labels."""
+        """`regions` with the widths of the detector's features and soft labels."""
         return {"regions": named_schema(self.info.features, self.info.classes, self.info.names)}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The detector, by its fingerprint, and what makes batches and rejects."""
+        """The detector's fingerprint, and the settings that determine batches and rejects."""
         return {"detector": self.info.fingerprint, "window": self.params.detector.window,
                 "image_limits": self.params.image_limits.model_dump(mode="json")}
 
@@ -110,7 +110,7 @@ class DetectRegions(Stage[RegionParams]):
                     ready = _sound(task, batch, waiting)
                     for (row, _), found in zip(ready, self._detect(task, model, ready), strict=True):
                         if found is not None:
-                            held[row.place] = row.image_id, found
+                            held[row.position] = row.image_id, found
                             _count(task, f"images_on {model.device_kind}", 1)
                     if batch.last:
                         _write(task, schema, held)
@@ -119,7 +119,7 @@ class DetectRegions(Stage[RegionParams]):
                 pool.shutdown(cancel_futures=True)
 
     def _batches(self, task: Task, model: Detector, images: TableFile) -> Iterator[_Batch]:
-        """All images of a partition, window by window, those of one padded size together; every window's last batch is marked."""
+        """All images of a partition, window by window, grouped by padded size; the last batch of each window is marked."""
         size = self.params.detector.window
         for table in images.batches():
             for start in range(0, table.num_rows, size):
@@ -129,8 +129,8 @@ class DetectRegions(Stage[RegionParams]):
 
     def _window(self, task: Task, model: Detector, columns: dict[str, list[Any]]) -> Iterator[_Batch]:
         alike: dict[tuple[int, int], list[_Row]] = {}
-        for place, values in enumerate(zip(*(columns[name] for name in _COLUMNS), strict=True)):
-            row = _Row(place, *values)
+        for position, values in enumerate(zip(*(columns[name] for name in _COLUMNS), strict=True)):
+            row = _Row(position, *values)
             if row.uri is None or row.width is None:
                 task.rejects.add(row.image_id, Reason.IMAGE_MISSING, "the corpus was made without opening images (pixels: false)")
                 continue
@@ -145,7 +145,7 @@ class DetectRegions(Stage[RegionParams]):
 
     def _decoded(self, pool: ThreadPoolExecutor, model: Detector,
                  batches: Iterator[_Batch]) -> Iterator[tuple[_Batch, list[Future[Prepared]]]]:
-        """Each batch with its images on their way, a few batches ahead."""
+        """Each batch with the futures of its images, submitted a few batches ahead."""
         ahead: deque[tuple[_Batch, list[Future[Prepared]]]] = deque()
         for batch in batches:
             ahead.append((batch, [pool.submit(self._prepare, model, row) for row in batch.rows]))
@@ -158,12 +158,12 @@ class DetectRegions(Stage[RegionParams]):
         assert row.uri is not None
         image = open_image(row.uri, row.offset, row.length, self.params.image_limits)
         if image.size != (row.width, row.height):
-            raise ImageError(Reason.IMAGE_UNREADABLE, f"{row.uri}: {image.width} x {image.height} pixels, but it was {row.width} x "
-                             f"{row.height} when it was taken in: the file was replaced")
+            raise ImageError(Reason.IMAGE_UNREADABLE, f"{row.uri}: {image.width} x {image.height} pixels, but {row.width} x "
+                             f"{row.height} at ingestion: the file has been replaced")
         return model.prepare(image)
 
     def _detect(self, task: Task, model: Detector, ready: list[tuple[_Row, Prepared]]) -> list[Regions | None]:
-        """The regions of each image; None, and a reject, for one that does not fit into memory alone."""
+        """The regions of each image; None, and a reject, for one that does not fit into memory by itself."""
         if not ready:
             return []
         try:
@@ -171,7 +171,7 @@ class DetectRegions(Stage[RegionParams]):
                 return list(model.detect([prepared for _, prepared in ready]))
         except OutOfMemory as error:
             if len(ready) == 1:
-                task.rejects.add(ready[0][0].image_id, Reason.ENGINE_FAILED, f"out of memory, alone in its batch: {error}")
+                task.rejects.add(ready[0][0].image_id, Reason.ENGINE_FAILED, f"out of memory in a batch of one: {error}")
                 return [None]
         _count(task, "batches_split", 1)
         half = len(ready) // 2
@@ -179,7 +179,7 @@ class DetectRegions(Stage[RegionParams]):
 
 
 class DetectImageRegions(DetectRegions):
-    """The same for the images of the stage `images`, the collections without captions."""
+    """`DetectRegions` for the images of the stage `images`, the collections without captions."""
 
     name = "image_regions"
     augments = "images"
@@ -197,7 +197,7 @@ def _sound(task: Task, batch: _Batch, waiting: list[Future[Prepared]]) -> list[t
 
 
 def _write(task: Task, schema: pa.Schema, held: dict[int, tuple[str, Regions]]) -> None:
-    rows = [held[place] for place in sorted(held)]
+    rows = [held[position] for position in sorted(held)]
     if not rows:
         return
     found = [regions for _, regions in rows]

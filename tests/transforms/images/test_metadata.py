@@ -94,7 +94,7 @@ def test_what_is_wrong_in_metadata_alone_costs_no_picture(what, decode, tmp_path
 def test_what_is_wrong_with_the_pixels_still_costs_it(data):
     found = probe(data)
     assert isinstance(found, ImageReject) and found.reason == Reason.IMAGE_BROKEN
-    assert "no JPEG, PNG" not in found.detail
+    assert "not an image" not in found.detail
 
 
 def marked(kind: str, orientation: int) -> bytes:
@@ -193,7 +193,7 @@ def test_cases_of_metadata(number, pairs, tmp_path):
     kept = {row["image_id"].rpartition("/")[2] for row in rows(corpus, "pairs", "pairs")}
     assert len(kept - {"pixels.png"}) == pairs
     for row in rows(corpus, "pairs", "rejects"):
-        assert "pixels.png" in row["detail"] and "no JPEG" not in row["detail"]
+        assert "pixels.png" in row["detail"] and "not an image" not in row["detail"]
 
 
 def test_an_image_that_could_not_be_reached_is_asked_for_again(tmp_path, monkeypatch):

@@ -94,12 +94,12 @@ def test_bad_images_have_a_reason(data: bytes, reason: Reason):
 
 
 @pytest.mark.parametrize(("data", "detail"), [
-    (b"<html>404 not found</html>", "no JPEG, PNG, WEBP, GIF, BMP, TIFF image: it starts with b'<html>404 not fo'"),
-    (b"\xff" * 1000, "no JPEG, PNG, WEBP, GIF, BMP, TIFF image: it starts with b'\\xff"),
+    (b"<html>404 not found</html>", "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'<html>404 not fo'"),
+    (b"\xff" * 1000, "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'\\xff"),
     (encoded()[:-200], "truncated"),
     (frames("GIF"), "a GIF of several frames"),
-    (png_header(8_000, 8_000), "8000 x 8000 pixels, 50000000 are allowed"),
-    (encoded("PNG", picture(200, 15)), "200 x 15 pixels, 16 a side are wanted"),
+    (png_header(8_000, 8_000), "8000 x 8000 pixels; the limit is 50000000"),
+    (encoded("PNG", picture(200, 15)), "200 x 15 pixels; each side must be at least 16"),
 ])
 def test_details_say_what_is_wrong(data: bytes, detail: str):
     assert detail in probe(data).detail
@@ -125,7 +125,7 @@ def test_a_wrong_extension_does_not_matter(tmp_path: Path):
 
 def test_formats_can_be_narrowed_and_bytes_limited():
     refused = probe(encoded("PNG"), ImageLimits(formats=("JPEG",)))
-    assert refused.reason == Reason.IMAGE_BROKEN and refused.detail.startswith("no JPEG image: it starts with b'\\x89PNG")
+    assert refused.reason == Reason.IMAGE_BROKEN and refused.detail.startswith("not an image in JPEG format: it starts with b'\\x89PNG")
     assert probe(encoded("PNG"), ImageLimits(max_bytes=100)).reason == Reason.IMAGE_TOO_LARGE
     assert probe(encoded("PNG"), ImageLimits(max_pixels=1199)).reason == Reason.IMAGE_TOO_LARGE
     assert isinstance(probe(encoded("PNG"), ImageLimits(max_pixels=1200, min_side=30)), Probe)

@@ -1,1 +1,1 @@
-"""Region features that people hold already, read without running what they hold, and written so that existing code reads ours."""
+"""Existing files of region features: read safely, without unpickling, and written in a format that existing code reads."""

@@ -1,4 +1,4 @@
-"""What the importers have in common: the imported row, its checks, and the keys by which files are asked."""
+"""Common parts of the importers: an entry as read, its validation, and the keys of images in the files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from transforms.engines.detectors.base import Regions
 MAX_BOXES = 1000
 MAX_BYTES = 64 << 20  # 1000 regions of 2048 numbers in base64 are 11 MB
 _HALF = 65504.0  # the largest finite float16
-_SLACK = 0.02  # of a side: half precision and rounding put boxes a little outside
+_SLACK = 0.02  # share of a side: half precision and rounding put boxes slightly outside the image
 _FIELDS = ("key", "name", "stem", "number")
 
 Dtype = Literal["float16", "float32", "float64"]
 
 
 class RegionFileError(CmclError):
-    """One image's entry that cannot be taken; `reason` and `detail` are those of its reject."""
+    """An invalid entry of one image; `reason` and `detail` are those of its reject."""
 
     def __init__(self, reason: Reason, detail: str):
         super().__init__(f"{reason.value}: {detail}")
@@ -34,7 +34,7 @@ class RegionFileError(CmclError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an entry may hold: bytes (packed and unpacked), boxes; `dtype`: of features and probabilities, None: that of the boxes."""
+    """Limits of an entry: bytes (compressed and decompressed), boxes; `dtype` of features and probabilities, None: the boxes'."""
 
     max_bytes: int = MAX_BYTES
     max_boxes: int = MAX_BOXES
@@ -42,10 +42,10 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """An entry as its file has it; None: the format or the file lacks it.
+class RawRegions:
+    """An entry as read, not validated; None: absent from the format or the file.
 
-    boxes: float [n, 4], xyxy, in pixels of an image of `width` x `height`, or, where these are None, in shares of its sides.
+    boxes: float [n, 4], xyxy, in pixels of an image of `width` x `height`, or normalised to [0, 1] if these are None.
     features float [n, D], confidence float [n], soft_labels float [n, C] and classes int [n] (0 the background), attributes int [n].
     """
 
@@ -60,22 +60,22 @@ class Imported:
 
 
 class RegionStore(Protocol):
-    """Entries by key."""
+    """Looks up entries by key."""
 
     def keys(self) -> Iterator[str]:
-        """Every key, in the order of the files."""
+        """All keys, in file order."""
 
-    def get(self, key: str) -> Imported | None:
-        """The entry of a key, None when there is none. Raises RegionFileError when it is damaged."""
+    def get(self, key: str) -> RawRegions | None:
+        """The entry of a key, or None. Raises RegionFileError if it is damaged."""
 
 
 def check_template(template: str) -> str:
-    """The template, unless it asks for other fields than key, name, stem and number; raises ValueError then."""
+    """The template. Raises ValueError if it uses fields other than key, name, stem and number, or another format."""
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is not None and (name not in _FIELDS or conversion):
-            raise ValueError(f"the key {template!r} may hold {{{'}, {'.join(_FIELDS)}}} and nothing else in braces")
+            raise ValueError(f"the key {template!r} may contain no fields other than {{{'}, {'.join(_FIELDS)}}}")
         if spec and not _is_width(name or "", spec):
-            raise ValueError(f"the key {template!r} may tell {{number}} digits, as {{number:012d}}, up to 99, and no other format")
+            raise ValueError(f"the key {template!r} may only give {{number}} a width of up to 99 digits, e.g. {{number:012d}}")
     return template
 
 
@@ -87,25 +87,25 @@ def key_of(image_id: str, template: str) -> str:
     """The key of an image in a region file, by a template such as `coco_val2014_{number:012d}.npz`.
 
     Fields, for the image `coco/val/0042.jpg` of the collection `coco`: key `val/0042.jpg`, name `0042.jpg`, stem `0042`, number 42
-    (the digits that the stem ends with). Raises RegionFileError when the image has no number and the template wants one.
+    (the stem's trailing digits). Raises RegionFileError if the template uses the number of an image that has none.
     """
     key = image_id.partition("/")[2]
     name = PurePosixPath(key).name
     stem = PurePosixPath(name).stem
     digits = stem[len(stem.rstrip("0123456789")):]
     if "{number" in template and not digits:
-        raise RegionFileError(Reason.IMAGE_MISSING, f"{image_id} does not end with a number, which the key {template!r} asks for")
+        raise RegionFileError(Reason.IMAGE_MISSING, f"{image_id} does not end in a number, which the key {template!r} requires")
     return template.format_map({"key": key, "name": name, "stem": stem, "number": int(digits or 0)})
 
 
-def to_regions(entry: Imported, width: int, height: int, features: int, classes: int) -> Regions:
-    """The entry as regions of an image of `width` x `height` px, checked. No boxes are no regions, whatever the widths say.
+def to_regions(entry: RawRegions, width: int, height: int, features: int, classes: int) -> Regions:
+    """The entry, validated, as regions of an image of `width` x `height` px. Without boxes, widths are not checked.
 
-    Raises RegionFileError (BAD_ROW) for other widths than `features` and `classes`, lengths that differ, numbers that are not finite or
-    do not fit half precision, boxes outside of the image, and an entry made from an image of another size.
+    Raises RegionFileError (BAD_ROW) for widths other than `features` and `classes`, differing lengths, numbers that are not finite or
+    do not fit half precision, boxes outside the image, and an entry made from an image of another size.
     """
     if entry.width is not None and (entry.width, entry.height) != (width, height):
-        raise RegionFileError(Reason.BAD_ROW, f"made from an image of {entry.width} x {entry.height} pixels, this one has "
+        raise RegionFileError(Reason.BAD_ROW, f"made from an image of {entry.width} x {entry.height} pixels, but this one has "
                               f"{width} x {height}")
     if not count_of(entry):
         return _none(entry, width, height, features, classes)
@@ -118,8 +118,8 @@ def to_regions(entry: Imported, width: int, height: int, features: int, classes:
         _check_floats("soft labels", entry.soft_labels, (count, classes))
     sides = np.array([width, height, width, height], np.float64)
     shares = np.asarray(entry.boxes, np.float64) / (sides if entry.width is not None else 1.0)
-    if not are_shares(shares):
-        raise RegionFileError(Reason.BAD_ROW, "a box lies outside of the image, or ends before it begins")
+    if not are_normalised(shares):
+        raise RegionFileError(Reason.BAD_ROW, "a box is outside the image or has a negative side")
     boxes = entry.boxes if entry.width is not None else shares * sides
     return Regions(
         width, height, np.asarray(boxes, np.float32), entry.features.astype(np.float16),
@@ -129,22 +129,22 @@ def to_regions(entry: Imported, width: int, height: int, features: int, classes:
         attributes=None if entry.attributes is None else _numbers("attributes", entry.attributes, count))
 
 
-def count_of(entry: Imported) -> int:
-    """How many regions an entry holds. Raises RegionFileError when boxes and features tell different counts."""
+def count_of(entry: RawRegions) -> int:
+    """The number of regions in an entry. Raises RegionFileError if the shapes of boxes and features are wrong."""
     boxes, features = entry.boxes, entry.features
     if not boxes.size and not features.size and (not boxes.ndim or not len(boxes)) and (not features.ndim or not len(features)):
         return 0
     if boxes.ndim != 2 or features.ndim != 2 or not features.shape[1]:
-        raise RegionFileError(Reason.BAD_ROW, f"boxes have the shape {boxes.shape} and features {features.shape}, not [n, 4] and [n, D]")
+        raise RegionFileError(Reason.BAD_ROW, f"boxes have shape {boxes.shape} and features {features.shape} instead of [n, 4] and [n, D]")
     return len(boxes)
 
 
-def are_shares(boxes: np.ndarray) -> bool:
-    """Whether boxes [n, 4] (xyxy) lie in the unit square, up to rounding, and end where they begin or after."""
+def are_normalised(boxes: np.ndarray) -> bool:
+    """Whether boxes [n, 4] (xyxy) lie within the unit square, up to rounding, and have no negative sides."""
     return bool(((boxes >= -_SLACK) & (boxes <= 1 + _SLACK)).all() and (boxes[:, 2:] >= boxes[:, :2]).all())
 
 
-def _none(entry: Imported, width: int, height: int, features: int, classes: int) -> Regions:
+def _none(entry: RawRegions, width: int, height: int, features: int, classes: int) -> Regions:
     return Regions(
         width, height, np.zeros((0, 4), np.float32), np.zeros((0, features), np.float16),
         confidence=None if entry.confidence is None else np.zeros(0, np.float32),
@@ -155,14 +155,14 @@ def _none(entry: Imported, width: int, height: int, features: int, classes: int)
 
 def _numbers(name: str, values: np.ndarray, count: int) -> np.ndarray:
     if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= 1 << 31:
-        raise RegionFileError(Reason.BAD_ROW, f"{name} are no {count} whole numbers of 0 to 2^31 - 1")
+        raise RegionFileError(Reason.BAD_ROW, f"{name} must be {count} integers from 0 to 2^31 - 1")
     return values.astype(np.int32)
 
 
 def _check_floats(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
     if values.shape != shape:
-        raise RegionFileError(Reason.BAD_ROW, f"{name} have the shape {values.shape}, not {shape}")
+        raise RegionFileError(Reason.BAD_ROW, f"{name} have shape {values.shape} instead of {shape}")
     if values.dtype.kind != "f":
         raise RegionFileError(Reason.BAD_ROW, f"{name} are {values.dtype}, not floating point")
     if not np.isfinite(values).all() or (values.size and np.abs(values).max() > _HALF):
-        raise RegionFileError(Reason.BAD_ROW, f"{name} hold numbers that are not finite or do not fit half precision")
+        raise RegionFileError(Reason.BAD_ROW, f"{name} contain numbers that are not finite or do not fit half precision")

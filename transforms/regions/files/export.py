@@ -1,9 +1,9 @@
-"""Writes the regions of a corpus as UNITER's npz files, one an image, so that code made for those reads ours.
+"""Exports a corpus's regions as UNITER's npz files, one per image, for code that reads those.
 
     python -m transforms.regions.files.export CORPUS FOLDER --name "coco_val2014_{number:012d}.npz"
 
-Beside them stands `nbb_th0.2_max100_min10.json`, the number of boxes by file name, which UNITER's loader asks for. A file holds norm_bb
-[n, 6], features [n, D], conf [n], soft_labels [n, C], all float16; what the corpus lacks is left out.
+It also writes `nbb_th0.2_max100_min10.json`, the number of boxes by file name, which UNITER's loader requires. A file contains norm_bb
+[n, 6], features [n, D], conf [n], soft_labels [n, C], all float16; arrays that the corpus lacks are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transforms.regions.files.base import check_template, key_of
 
 
 def npz_bytes(regions: ImageRegions) -> bytes:
-    """The npz file of one image; the same regions give the same bytes."""
+    """The npz file of one image; deterministic."""
     arrays = {"norm_bb": regions.geometry_7[:, :6].astype(np.float16), "features": regions.features}
     if regions.confidence is not None:
         arrays["conf"] = regions.confidence.astype(np.float16)
@@ -35,7 +35,7 @@ def npz_bytes(regions: ImageRegions) -> bytes:
 
 
 def regions_of(corpus: Corpus, stage: str) -> Iterator[ImageRegions]:
-    """Every image's regions, in the corpus' order."""
+    """Every image's regions, in corpus order."""
     for partition in range(corpus.partitions):
         with RegionFile(corpus.table_url(stage, "regions", partition)) as file:
             for row in range(len(file)):
@@ -43,15 +43,15 @@ def regions_of(corpus: Corpus, stage: str) -> Iterator[ImageRegions]:
 
 
 def export_npz(corpus: Corpus, stage: str, folder: str, name: str = "{stem}.npz", rule: str = "th0.2_max100_min10") -> int:
-    """Writes all images of a stage's `regions`; returns how many.
+    """Exports all images of a stage's `regions`; returns their number.
 
-    Raises CorpusError when two images would come to have one file name, RegionFileError when `name` asks for a number that an image lacks.
+    Raises CorpusError if two images would get the same file name, RegionFileError if `name` uses the number of an image that has none.
     """
     counts: dict[str, int] = {}
     for regions in regions_of(corpus, stage):
         file = key_of(regions.image_id, name)
         if file in counts:
-            raise CorpusError(f"two images are called {file!r} (one is {regions.image_id}): choose another --name, one with {{key}} say")
+            raise CorpusError(f"two images have the file name {file!r} (one is {regions.image_id}): choose another --name, with {{key}}")
         counts[file] = len(regions.boxes)
         with files.atomic_write(files.join(folder, file)) as sink:
             sink.write(npz_bytes(regions))
@@ -65,6 +65,6 @@ if __name__ == "__main__":
     parser.add_argument("corpus")
     parser.add_argument("folder")
     parser.add_argument("--stage", default="regions", help="regions or image_regions")
-    parser.add_argument("--name", default="{stem}.npz", type=check_template, help="of a file: {key}, {name}, {stem}, {number:012d}")
+    parser.add_argument("--name", default="{stem}.npz", type=check_template, help="{key}, {name}, {stem}, {number:012d}, text")
     given = parser.parse_args()
     print(f"{export_npz(open_corpus(given.corpus)[0], given.stage, given.folder, given.name)} files")

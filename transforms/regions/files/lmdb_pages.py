@@ -1,7 +1,7 @@
-"""Reads LMDB files page by page, with every offset checked.
+"""Reads LMDB files page by page, checking every offset.
 
-The library maps the file and trusts it: a file that was cut, or whose pages are damaged, ends the process (SIGBUS, SIGSEGV). Here such a
-file raises. Only what is needed: the main database, read-only, keys in their default order, one value a key. The format is that of
+The library maps the file and trusts it: a truncated file or damaged pages kill the process (SIGBUS, SIGSEGV). Here they raise. Covers
+only the required part of the format: the main database, read-only, keys in default order, one value per key. The format is that of
 liblmdb's mdb.c (version 1, little-endian, 64 bits).
 """
 
@@ -16,56 +16,56 @@ _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = 16
 _META = struct.Struct("<II16x" + "IHHQQQQQ" * 2 + "QQ")  # magic, version, two databases (free pages, main), last page, transaction
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
-_BIG, _SPECIAL = 1, 6  # of a node: its data lie on pages of their own; sub-databases and sorted duplicates
+_BIG, _SPECIAL = 1, 6  # node flags: data on overflow pages; sub-databases and sorted duplicates
 _NO_PAGE = (1 << 64) - 1
 _DEEPEST = 32
 
 
 class LmdbError(ValueError):
-    """A file that is no LMDB, is cut or damaged, or uses what is not read here; the text names the file and what is wrong."""
+    """A file that is not LMDB, truncated, damaged or uses unsupported features; the text names the file and the problem."""
 
 
 def data_file(path: str) -> Path:
-    """The file that holds the data: `path`, or `data.mdb` in it. Raises LmdbError when there is none."""
-    place = Path(path) / "data.mdb" if Path(path).is_dir() else Path(path)
-    if not place.is_file():
-        raise LmdbError(f"there is no LMDB in {path}: a folder with data.mdb is wanted, on this machine")
-    return place
+    """The file with the data: `path`, or `data.mdb` in it. Raises LmdbError if it does not exist."""
+    file = Path(path) / "data.mdb" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise LmdbError(f"no LMDB in {path}: a local folder with data.mdb is required")
+    return file
 
 
 class LmdbFile:
-    """One database file, opened for reading. Several threads may ask: nothing is shared but the descriptor.
+    """A database file, opened for reading. Thread-safe: only the descriptor is shared.
 
-    path: `data.mdb`, or the folder that holds it. Raises LmdbError, OSError.
+    path: `data.mdb` or its folder. Raises LmdbError, OSError.
     """
 
     def __init__(self, path: str):
         self.path = data_file(path)
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - held as long as this is
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         size = os.fstat(self._file.fileno()).st_size
         first = self._meta(0)
         self._page_size = first[2]
         if self._page_size < 256 or self._page_size & (self._page_size - 1) or self._page_size > 1 << 16:
-            raise LmdbError(f"{self.path} is damaged: its pages are said to have {self._page_size} bytes")
+            raise LmdbError(f"{self.path} is damaged: it declares a page size of {self._page_size} bytes")
         second = self._meta(self._page_size)
         meta = max(first, second, key=lambda one: one[-1])
         flags, self._depth, self.entries, self._root, last = meta[11], meta[12], meta[16], meta[17], meta[18]
-        if flags & ~0x08:  # 0x08: integer keys, which compare otherwise
-            raise LmdbError(f"{self.path} keeps several values a key, or keys in another order, which is not read")
+        if flags & ~0x08:  # 0x08: integer keys, which have another order
+            raise LmdbError(f"{self.path} has several values per key, or another key order, which is not supported")
         if flags:
-            raise LmdbError(f"{self.path} has numbers as keys, which is not read")
+            raise LmdbError(f"{self.path} has integer keys, which are not supported")
         if (last + 1) * self._page_size > size:
-            raise LmdbError(f"{self.path} is cut: {size} bytes, but its pages take {(last + 1) * self._page_size}; copy it again")
+            raise LmdbError(f"{self.path} is truncated: {size} bytes, but its pages take {(last + 1) * self._page_size}; copy it again")
         self._last = last
 
     def _meta(self, offset: int) -> tuple[int, ...]:
         data = os.pread(self._file.fileno(), _META.size, offset + _HEADER)
         if len(data) < _META.size or struct.unpack_from("<II", data) != (_MAGIC, _VERSION):
-            raise LmdbError(f"{self.path} is no LMDB file, or one of another version or machine")
+            raise LmdbError(f"{self.path} is not an LMDB file, or has another version or byte order")
         return _META.unpack(data)
 
     def get(self, key: bytes, max_bytes: int) -> bytes | None:
-        """The value of a key, None when there is none. Raises LmdbError for damaged pages and values of more than `max_bytes`."""
+        """The value of a key, or None. Raises LmdbError for damaged pages and values of more than `max_bytes`."""
         if self._root == _NO_PAGE:
             return None
         number = self._root
@@ -89,7 +89,7 @@ class LmdbFile:
             number = waiting.pop()
             seen += 1
             if seen > self._last + 1:
-                raise self._damaged(number, "pages refer to each other in a circle")
+                raise self._damaged(number, "pages form a cycle")
             page, nodes, leaf = self._node_page(number)
             if leaf:
                 yield from (self._key(page, node) for node in nodes)
@@ -102,7 +102,7 @@ class LmdbFile:
 
     def _read(self, number: int, size: int) -> bytes:
         if not 2 <= number <= self._last:
-            raise self._damaged(number, "there is no such page")
+            raise self._damaged(number, "page number out of range")
         data = os.pread(self._file.fileno(), size, number * self._page_size)
         if len(data) != size:
             raise self._damaged(number, "the file ends within it")
@@ -113,14 +113,14 @@ class LmdbFile:
         page = self._read(number, self._page_size)
         own, _, flags, lower, _ = struct.unpack_from("<QHHHH", page)
         if own != number or flags & 0xF not in (_BRANCH, _LEAF) or not _HEADER <= lower <= len(page) or lower & 1:
-            raise self._damaged(number, "its header makes no sense")
+            raise self._damaged(number, "its header is invalid")
         nodes = list(struct.unpack_from(f"<{(lower - _HEADER) // 2}H", page, _HEADER))
         if not nodes:
             raise self._damaged(number, "it is empty")
         return page, nodes, bool(flags & _LEAF)
 
     @staticmethod
-    def _key(page: bytes, node: int) -> bytes:  # of a damaged node less than it should be: slices end where the page does
+    def _key(page: bytes, node: int) -> bytes:  # shorter for a damaged node: slices end where the page does
         return page[node + 8:node + 8 + int.from_bytes(page[node + 6:node + 8], "little")]
 
     @staticmethod
@@ -129,22 +129,22 @@ class LmdbFile:
 
     def _value(self, page: bytes, node: int, max_bytes: int) -> bytes:
         if node + 8 > len(page):
-            raise LmdbError(f"{self.path} is damaged: a node lies outside of its page")
+            raise LmdbError(f"{self.path} is damaged: a node is outside its page")
         low, high, flags, length = struct.unpack_from("<HHHH", page, node)
         size, start = low | high << 16, node + 8 + length
         if flags & _SPECIAL:
-            raise LmdbError(f"{self.path} keeps several values a key, which is not read")
+            raise LmdbError(f"{self.path} has several values per key, which is not supported")
         if size > max_bytes:
-            raise LmdbError(f"a value of {size} bytes, {max_bytes} are allowed (max_entry_bytes)")
+            raise LmdbError(f"a value of {size} bytes; the limit is {max_bytes} (max_entry_bytes)")
         if not flags & _BIG:
             if start + size > len(page):
-                raise LmdbError(f"{self.path} is damaged: a value lies outside of its page")
+                raise LmdbError(f"{self.path} is damaged: a value is outside its page")
             return page[start:start + size]
         number = int.from_bytes(page[start:start + 8], "little")
         data = self._read(number, min(_HEADER + size, max(self._last + 1 - number, 0) * self._page_size))
         own, _, kind, pages = struct.unpack_from("<QHHI", data)
         if own != number or kind & 0xF != _OVERFLOW or len(data) != _HEADER + size or pages * self._page_size < len(data):
-            raise self._damaged(number, "it does not hold the value that a leaf says it holds")
+            raise self._damaged(number, "it does not match the leaf that refers to it")
         return data[_HEADER:]
 
     def _damaged(self, number: int, what: str) -> LmdbError:
@@ -152,7 +152,7 @@ class LmdbFile:
 
 
 def _search(page: bytes, nodes: list[int], key: bytes, low: int) -> int:
-    """The first node from `low` on whose key is `key` or behind it; a branch's first node has no key of its own."""
+    """The first node from `low` whose key is not less than `key`; a branch's first node has no key."""
     high = len(nodes)
     while low < high:
         middle = (low + high) // 2

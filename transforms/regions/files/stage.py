@@ -1,4 +1,4 @@
-"""The stage that fills `regions` from files that people hold: each task asks them for its own images, so no feature is shuffled."""
+"""The stage that imports `regions` from existing files: each task looks up its own images, so no features are shuffled."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from transforms.regions.files.tsv import TsvStore
 from transforms.regions.files.uniter import LmdbStore, NpzStore
 
 Format = Literal["bottom_up", "vinvl", "oscar", "lxmert", "unimo", "uniter_npz", "uniter_lmdb"]
-_TRIED = 1000  # entries that may be damaged or without regions before one tells the widths
+_TRIED = 1000  # entries examined to determine the widths
 
 
 class RegionFileSettings(Params):
-    """Which files hold the regions, and by which key each image stands in them.
+    """The files with the regions, and each image's key in them.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
@@ -66,7 +66,7 @@ class RegionFileSettings(Params):
 
     @property
     def bounds(self) -> Bounds:
-        """What an entry may hold."""
+        """The limits of an entry."""
         return Bounds(self.max_entry_bytes, self.max_boxes, self.dtype)
 
     @field_validator("key")
@@ -76,7 +76,7 @@ class RegionFileSettings(Params):
 
 
 def stamp_of_files(settings: RegionFileSettings) -> list[list[str]]:
-    """Name and stamp (ETag, or size and time) of every file; changes when one does. Raises SourceError when one is missing."""
+    """Name and stamp (ETag, or size and time) of every file. Raises SourceError if one is missing."""
     if settings.format in PARSERS:
         return [[found.url, found.stamp] for found in expand(list(settings.files))]
     if len(settings.files) != 1:
@@ -95,20 +95,20 @@ def _opened(settings: RegionFileSettings, _: str) -> RegionStore:
 
 
 def open_store(settings: RegionFileSettings) -> RegionStore:
-    """The files, opened (TSV: read through) once in a process, and again when they have changed.
+    """The files, opened (TSV: indexed) once per process, and again if they change.
 
-    Raises ValueError when a package is missing or an LMDB is damaged, SourceError when a file or folder is absent or cannot be read.
+    Raises ValueError if a package is missing or an LMDB is damaged, SourceError if a file or folder is missing or unreadable.
     """
     return _opened(settings, json.dumps(stamp_of_files(settings)))
 
 
 def widths(settings: RegionFileSettings) -> tuple[int, int]:
-    """Width of the features and of the soft labels (1: the files have none), by the first sound entry that has regions.
+    """The widths of features and soft labels (1: the files have none), from the first valid entry with regions.
 
-    Raises ValueError without one, saying what is wrong with the first entry.
+    Raises ValueError if there is none, with the problem of the first invalid entry.
     """
     store = open_store(settings)
-    place = ", ".join(settings.files)
+    names = ", ".join(settings.files)
     fault, empty = "", False
     for key in islice(store.keys(), _TRIED):
         try:
@@ -121,17 +121,17 @@ def widths(settings: RegionFileSettings) -> tuple[int, int]:
         except RegionFileError as error:
             fault = fault or error.detail
     if fault:
-        raise ValueError(f"no entry of {place} can be read as {settings.format}: {fault}")
+        raise ValueError(f"no entry of {names} can be read as {settings.format}: {fault}")
     if empty:
-        raise ValueError(f"no entry of {place} has regions, so nothing tells how wide features are")
-    raise ValueError(f"{place} holds no entry: no line has a key and a tab after it" if settings.format in PARSERS else
-                     f"{place} holds no entry")
+        raise ValueError(f"no entry of {names} has regions, so the width of the features is unknown")
+    raise ValueError(f"{names} contains no entries: no line starts with a key and a tab" if settings.format in PARSERS else
+                     f"{names} contains no entries")
 
 
 class ImportRegions(Stage[RegionFileSettings]):
-    """Writes `regions` for the `images` of the stage that it augments out of files. Rows in are images: each is written or rejected.
+    """Writes `regions` for the `images` of the augmented stage, from files. Rows in are images: each is written or rejected.
 
-    What a format lacks (confidence, soft labels, class and attributes of some) is absent in the table. Raises as `open_store` and
+    Fields that a format lacks (confidence, soft labels, class or attributes) are null in the table. Raises as `open_store` and
     `widths` do, before any work.
     """
 
@@ -143,12 +143,12 @@ class ImportRegions(Stage[RegionFileSettings]):
 
     @cached_property
     def stamp(self) -> str:
-        """Of the files, when the stage was made; travels with it."""
+        """The files' stamp when the stage was created; pickled with it."""
         return json.dumps(stamp_of_files(self.params))
 
     @cached_property
     def widths(self) -> tuple[int, int]:
-        """Of the features and of the soft labels; travel with the stage."""
+        """Widths of the features and of the soft labels; pickled with the stage."""
         return widths(self.params)
 
     @property
@@ -158,12 +158,12 @@ class ImportRegions(Stage[RegionFileSettings]):
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
-        """Regions as wide as the files'."""
+        """`regions` with the files' widths."""
         return {"regions": named_schema(*self.widths, None)}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All settings, and the stamps of the files: other files make other regions."""
+        """All settings, and the files' stamps: other files give other regions."""
         return {**super().settings, "stamp": self.stamp, "widths": list(self.widths)}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -186,21 +186,21 @@ class ImportRegions(Stage[RegionFileSettings]):
             key = key_of(image_id, self.params.key)
             entry = store.get(key)
             if entry is None:
-                raise RegionFileError(Reason.REGIONS_MISSING, f"the files hold no {key!r}")
+                raise RegionFileError(Reason.REGIONS_MISSING, f"the files have no entry {key!r}")
             width, height = row["width"] or entry.width, row["height"] or entry.height
             if width is None or height is None:
-                raise RegionFileError(Reason.BAD_ROW, f"neither the corpus nor the entry {key!r} tells the size of the image")
+                raise RegionFileError(Reason.BAD_ROW, f"the size of the image is in neither the corpus nor the entry {key!r}")
             return self._kept(to_regions(entry, width, height, *self.widths))
         except RegionFileError as error:
             task.rejects.add(image_id, error.reason, error.detail)
-        except Exception as error:  # whatever else an entry brings up
+        except Exception as error:  # whatever else an entry raises
             if is_of_machine(error):
                 raise
             task.rejects.add(image_id, Reason.BAD_ROW, f"{type(error).__name__}: {error}")
         return None
 
     def _kept(self, regions: Regions) -> Regions:
-        """The regions by UNITER's rule, when a threshold is set and they have a confidence."""
+        """The regions kept by UNITER's rule, if a threshold is set and they have a confidence."""
         if self.params.threshold is None or regions.confidence is None:
             return regions
         confident = int((regions.confidence > self.params.threshold).sum())
@@ -211,7 +211,7 @@ class ImportRegions(Stage[RegionFileSettings]):
 
 
 class ImportImageRegions(ImportRegions):
-    """The same for the images of the stage `images`, the collections without captions."""
+    """`ImportRegions` for the images of the stage `images`, the collections without captions."""
 
     name = "image_regions"
     augments = "images"
