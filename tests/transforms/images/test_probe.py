@@ -97,7 +97,7 @@ def test_bad_images_have_a_reason(data: bytes, reason: Reason):
     (b"<html>404 not found</html>", "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'<html>404 not fo'"),
     (b"\xff" * 1000, "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'\\xff"),
     (encoded()[:-200], "truncated"),
-    (frames("GIF"), "a GIF of several frames"),
+    (frames("GIF"), "a GIF with several frames"),
     (png_header(8_000, 8_000), "8000 x 8000 pixels; the limit is 50000000"),
     (encoded("PNG", picture(200, 15)), "200 x 15 pixels; each side must be at least 16"),
 ])
