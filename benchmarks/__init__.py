@@ -1,1 +1,1 @@
-"""Side-by-side measurements with peers; each prints one ratio."""
+"""Benchmarks, most of them side by side with a peer; those print one ratio."""

@@ -1,12 +1,12 @@
-"""What the stage's translating costs beside the bare engine: source tokens a second, there and back.
+"""Overhead of the stage's translation over the bare engine, in source tokens per second for the round trip.
 
     python -m benchmarks.back_translation CAPTIONS.json [--captions 4000] [--pivot de] [--rounds 3] [--fairseq FORWARD_FOLDER BACK_FOLDER]
 
-Stage: `back_translate` as the stage calls it, with its windows, deduplication, subword models and lists of candidates. Bare: CTranslate2's
-`translate_batch` on the same sentences, cut into tokens beforehand, with the same settings. What the stage does with the candidates
-(scene graphs, sentence encoder) is no translating; it is timed apart, as "filters". With --fairseq, fairseq generates with the checkpoints
-that the models were converted from, at the same settings; it cuts its tokens within its time, as the stage does. Rounds take turns;
-medians, in CPU seconds of this process, on one thread.
+Stage: `back_translate` as the stage calls it, including windows, deduplication, subword models and candidate lists. Bare: CTranslate2's
+`translate_batch` on the same sentences, tokenised beforehand, with the same settings. The stage's checks of the candidates (scene graphs,
+sentence encoder) are timed separately, as "filters". With --fairseq, fairseq generates with the checkpoints that the models were converted
+from and the same settings; its time includes tokenisation, like the stage's. Rounds alternate; results are medians of CPU seconds of this
+process, on one thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from transforms.engines.translators.load import translator
 
 
 def bare(engine: CTranslate2Translator, rows: list[list[list[str]]], decoding: Decoding) -> None:
-    """CTranslate2 alone, window by window."""
+    """Runs only CTranslate2, window by window."""
     for window in rows:
         engine._translator.translate_batch(
             window, max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
@@ -39,14 +39,14 @@ def bare(engine: CTranslate2Translator, rows: list[list[list[str]]], decoding: D
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of this process."""
+    """CPU seconds that `work` takes in this process."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 def main() -> None:
-    """Prints tokens a second and ratios."""
+    """Prints tokens per second and ratios."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("annotations", type=Path)
     options.add_argument("--captions", type=int, default=4000)
@@ -78,10 +78,10 @@ def main() -> None:
         for name, work in ways.items():
             times[name].append(seconds(work))
     medians = {name: statistics.median(found) for name, found in times.items()}
-    print(f"{len(texts)} captions by way of {arguments.pivot}, {tokens} source tokens there and back")
+    print(f"{len(texts)} captions via {arguments.pivot}, {tokens} source tokens for the round trip")
     for name, median in medians.items():
         print(f"{name:18} {tokens / median:9.0f} tokens/s  ({median:.2f} CPU s)")
-    print(f"stage to bare CTranslate2: {medians['CTranslate2 alone'] / medians['stage']:.3f}")
+    print(f"throughput of the stage / bare CTranslate2: {medians['CTranslate2 alone'] / medians['stage']:.3f}")
     print(f"with the filters: {medians['CTranslate2 alone'] / (medians['stage'] + medians['filters']):.3f}")
     if "fairseq" in medians:
         print(f"stage to fairseq: {medians['fairseq'] / medians['stage']:.2f}")

@@ -1,8 +1,8 @@
-"""What Beam costs: a row-local stage through it against the same function in a plain process pool, on the same partitions.
+"""Beam's overhead: a row-local stage through Beam and the same function in a plain process pool, on the same partitions.
 
     python -m benchmarks.beam_overhead [--captions FILE] [--rounds 3] [--runners local,spark,flink,prism]
 
-Prints the start-up of each (the same with every task standing) and one ratio a runner: Beam to pool, beyond start-up.
+Prints the start-up time of each (a run with every task up to date) and one ratio per runner: Beam to pool, excluding start-up.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from transforms.core.beam import RunContext, RunStage, StageFingerprint, run_tas
 from transforms.core.stage import Stage
 
 WORKERS = 2
-STAGE = "graphs"  # row-local, and as slow as its engine: what Beam adds shows if anything does
-MEASURED = ("pool", "local")  # whose processes are waited for, so that their processor time is known; job servers are ended
+STAGE = "graphs"  # row-local and fast, so any overhead of Beam is visible
+MEASURED = ("pool", "local")  # their processes are waited for, so their CPU time is known; job servers are killed
 
 
 def main() -> None:
-    """Runs it."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--captions", default=os.path.join(os.environ.get("CMCL_DATA", "../shared/data"),
                                                            "coco_val2017/captions_val2017.json"))
@@ -52,21 +52,21 @@ def main() -> None:
             engines[runner] = partial(through_beam, runner, context, stage)
         beyond: dict[str, list[Cost]] = {name: [] for name in engines}
         startups: dict[str, list[float]] = {name: [] for name in engines}
-        for _ in range(args.rounds):  # in turn, so that what else the machine does falls on all alike
+        for _ in range(args.rounds):  # alternating, so that other load on the machine affects all alike
             for name, action in engines.items():
                 forget(corpus)
                 work = cost_of(action)
-                startup = cost_of(action)  # now every task stands
+                startup = cost_of(action)  # now every task is up to date
                 beyond[name].append(Cost(work.wall_s - startup.wall_s, work.cpu_s - startup.cpu_s))
                 startups[name].append(startup.wall_s)
         for name in engines:
             walls, cpus = [cost.wall_s for cost in beyond[name]], [cost.cpu_s for cost in beyond[name]]
-            cpu = f", {_line(cpus)} of processor time" if name in MEASURED else ""
-            print(f"{name}: start-up {_line(startups[name])}; beyond it {_line(walls)}{cpu}")
+            cpu = f", {_line(cpus)} CPU" if name in MEASURED else ""
+            print(f"{name}: start-up {_line(startups[name])}; excluding start-up {_line(walls)}{cpu}")
         for name in engines:
             if name != "pool":
-                cpu = f", {_ratio(beyond, name, 'cpu_s'):.2f} of processor time" if name in MEASURED else ""
-                print(f"ratio {name} to pool, beyond start-up: {_ratio(beyond, name, 'wall_s'):.2f} of wall time{cpu}")
+                cpu = f", {_ratio(beyond, name, 'cpu_s'):.2f} CPU" if name in MEASURED else ""
+                print(f"ratio {name} to pool, excluding start-up: {_ratio(beyond, name, 'wall_s'):.2f} wall{cpu}")
 
 
 def _ratio(beyond: dict[str, list[Cost]], name: str, what: str) -> float:
@@ -75,7 +75,7 @@ def _ratio(beyond: dict[str, list[Cost]], name: str, what: str) -> float:
 
 
 def in_pool(context: RunContext, stage: Stage) -> None:
-    """The stage's tasks in a plain process pool."""
+    """Runs the stage's tasks in a plain process pool."""
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
         pool.starmap(run_task, [(context, stage, p) for p in range(context.corpus.partitions)], chunksize=1)
         pool.close()
@@ -83,7 +83,7 @@ def in_pool(context: RunContext, stage: Stage) -> None:
 
 
 def through_beam(runner: str, context: RunContext, stage: Stage) -> None:
-    """The same tasks as one pipeline."""
+    """Runs the same tasks as one pipeline."""
     from pipelines.runners import open_runner
 
     with open_runner(runner, WORKERS, []) as pipeline:
@@ -92,20 +92,20 @@ def through_beam(runner: str, context: RunContext, stage: Stage) -> None:
 
 
 def forget(corpus: Corpus) -> None:
-    """Removes what the stage made."""
+    """Removes the stage's output."""
     shutil.rmtree(corpus.folder(STAGE), ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the clock, and of processor time of this process and all below it."""
+    """Wall-clock seconds, and CPU seconds of this process and its descendants."""
 
     wall_s: float
     cpu_s: float
 
 
 def cost_of(action: Callable[[], None]) -> Cost:
-    """What an action costs. Processor time tells more where other work goes on."""
+    """The cost of an action. CPU time is more reliable on a busy machine."""
     def used() -> float:
         return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 

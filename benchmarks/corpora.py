@@ -1,4 +1,4 @@
-"""Corpora to measure on: the captions of COCO val2017, and larger ones made of them."""
+"""Corpora for benchmarks: the captions of COCO val2017, and larger ones derived from them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from schemas.ids import image_id, pair_id, partition_of, placements
 
 
 def coco_captions(annotations: Path) -> pa.Table:
-    """The captions of a COCO annotation file: columns image (string, the id there), caption; surrounding spaces taken off.
+    """The captions of a COCO annotation file: columns image (string, COCO's id) and caption, stripped.
 
-    Raises FileNotFoundError when the file is not there.
+    Raises FileNotFoundError if the file does not exist.
     """
     notes = json.loads(annotations.read_text(encoding="utf-8"))["annotations"]
     return pa.table({"image": [str(note["image_id"]) for note in notes], "caption": [note["caption"].strip() for note in notes]})
 
 
 def repeat_and_perturb(captions: pa.Table, rows: int, share: float = 0.25, seed: int = 0) -> pa.Table:
-    """`rows` captions: those of `captions` (image, caption) again and again, the first time as they are.
+    """`rows` captions: those of `captions` (image, caption) repeated, unchanged the first time.
 
     In every repetition each word is replaced, with probability `share`, by a word drawn from the corpus' unigram distribution,
-    and images get new ids, so that repetitions are neither copies nor of the same image. Columns: image_id, caption, pair_id.
+    and images get new ids, so repetitions are neither copies nor captions of the same image. Columns: image_id, caption, pair_id.
     """
     rng = np.random.default_rng(seed)
     words = pc.utf8_split_whitespace(captions["caption"].combine_chunks())
@@ -44,14 +44,14 @@ def repeat_and_perturb(captions: pa.Table, rows: int, share: float = 0.25, seed:
 
 
 def partitions_of(pairs: pa.Table, partitions: int) -> list[pa.Table]:
-    """Pairs (pair_id, image_id, caption) placed and sorted as a corpus keeps them, exact repetitions of a pair left out."""
+    """Pairs (pair_id, image_id, caption) partitioned and sorted as in a corpus, without duplicates."""
     images = pairs["image_id"].combine_chunks().dictionary_encode()
-    place = placements(images.dictionary.to_pylist())[images.indices.to_numpy()]
-    order = [(name, "ascending") for name in ("place", "image_id", "pair_id")]
-    table = pairs.append_column("place", pa.array(place)).sort_by(order)
+    placement = placements(images.dictionary.to_pylist())[images.indices.to_numpy()]
+    order = [(name, "ascending") for name in ("placement", "image_id", "pair_id")]
+    table = pairs.append_column("placement", pa.array(placement)).sort_by(order)
     ids = table["pair_id"].combine_chunks()
     new = np.concatenate([[True], pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)]) if len(ids) else []
     table = table.filter(pa.array(new, pa.bool_()))
-    home = partition_of(table["place"].to_numpy(), partitions)
+    home = partition_of(table["placement"].to_numpy(), partitions)
     cuts = np.searchsorted(home, np.arange(partitions + 1))
-    return [table.slice(low, high - low).drop_columns("place") for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [table.slice(low, high - low).drop_columns("placement") for low, high in zip(cuts, cuts[1:], strict=False)]

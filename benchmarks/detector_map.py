@@ -1,8 +1,8 @@
-"""mAP@0.5 of the embedded detector on scenes of a seed that nothing was trained or chosen on.
+"""mAP@0.5 of the embedded detector on scenes of a seed not used for training or selection.
 
     python -m benchmarks.detector_map --scenes 1000 --seed 977005
 
-Prints one number a kind and, last, the ratio of the mean to what is asked for (0.90).
+Prints one number per kind and, last, the ratio of the mean to the target (0.90).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WANTED = 0.90
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=977_005)

@@ -1,8 +1,8 @@
-"""Rows a second of `cmcl diff` on two corpora against those of `cmcl verify` on both, and peak memory of the diff.
+"""Rows per second of `cmcl diff` on two corpora, compared with `cmcl verify` on both, and peak memory of the diff.
 
     python -m benchmarks.diff A B [--repeats 3]
 
-Each command is a process of its own, started from a cold interpreter; seconds are medians. `anonymous` is what it has allocated.
+Each command runs in a new process; seconds are medians and include the interpreter's start. Memory is anonymous (allocated) memory.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from schemas.corpus import open_corpus
 
 
 def timed(*arguments: str) -> tuple[float, int]:
-    """Seconds and peak anonymous bytes of a `cmcl` command. Raises RuntimeError when it fails."""
+    """Seconds and peak anonymous bytes of a `cmcl` command. Raises RuntimeError if it fails."""
     start, peak = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stdout=subprocess.DEVNULL)
     while process.poll() is None:
         peak = max(peak, memory_of(psutil.Process(process.pid))[0])
         time.sleep(0.02)
     if process.returncode not in (0, 1):
-        raise RuntimeError(f"cmcl {' '.join(arguments)} ended with {process.returncode}")
+        raise RuntimeError(f"cmcl {' '.join(arguments)} exited with status {process.returncode}")
     return time.perf_counter() - start, peak
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     compared = statistics.median(run[0][0] for run in runs)
     verified = statistics.median(run[1][0] + run[2][0] for run in runs)
     equal = statistics.median(timed("diff", args.a, args.a)[0] for _ in range(args.repeats))
-    print(f"{rows:,} rows: diff {compared:.2f} s, verify of both {verified:.2f} s, ratio of rows a second {verified / compared:.2f}")
+    print(f"{rows:,} rows: diff {compared:.2f} s, verify of both {verified:.2f} s, ratio of rows per second {verified / compared:.2f}")
     print(f"peak memory of diff {max(run[0][1] for run in runs) / 1e6:.0f} MB; two equal corpora {equal:.2f} s")
 
 

@@ -1,10 +1,9 @@
-"""How well scene graphs agree with FACTUAL's (Li et al. 2023): our rules against sng-parser's, on the same spaCy model.
+"""Agreement of scene graphs with FACTUAL's (Li et al. 2023): our rules and sng-parser's, on the same spaCy model.
 
     python -m benchmarks.factual_f1 [--model embedded] [--data ../shared/data]
 
-Both sides are normalised alike: marks of FACTUAL ("v:", "pv:") off, words lemmatised by one function, number words as digits.
-(object, attribute) pairs and (subject, relation, object) triples are sets of a caption, counted over all captions (micro
-average).
+Both sides are normalised alike: FACTUAL's marks ("v:", "pv:") are removed, words lemmatised by one function, number words turned into
+digits. (object, attribute) pairs and (subject, relation, object) triples are sets per caption, micro-averaged over all captions.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Score:
         self.counts: Counter[str] = Counter()
 
     def add(self, found: set[Any], wanted: set[Any]) -> None:
-        """Counts one caption."""
+        """Adds one caption."""
         self.counts.update(hit=len(found & wanted), found=len(found), wanted=len(wanted))
 
     @property
@@ -39,14 +38,14 @@ class Score:
 
 
 def without_determiners(pairs: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Pairs without those that sng-parser makes of determiners."""
+    """Pairs without those that sng-parser makes from determiners."""
     return {
         pair for pair in pairs if pair[1] not in ("a", "an", "the", "this", "that", "some", "these", "those", "each", "all", "no")
     }
 
 
 def inverted(triples: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Triples with (part, of, whole) as FACTUAL writes it: (whole, have, part)."""
+    """Triples with (part, of, whole) in FACTUAL's form: (whole, have, part)."""
     return {(t[2], "have", t[0]) if t[1] == "of" else t for t in triples}
 
 
@@ -68,11 +67,11 @@ def main() -> None:
     options.add_argument("--model", default="embedded", help="a parser spec: embedded or spacy:NAME_OR_PATH")
     options.add_argument("--data", type=Path, default=Path(os.environ.get("CMCL_DATA", "../shared/data")))
     options.add_argument("--part", default="dev", choices=("dev", "train"))
-    options.add_argument("--show", type=int, default=0, help="print this many captions that differ")
+    options.add_argument("--show", type=int, default=0, help="print up to this many captions whose graphs differ")
     arguments = options.parse_args()
     path = arguments.data / "factual" / f"{arguments.part}.csv"
     if not path.exists():
-        raise SystemExit(f"{path} is not there: set CMCL_DATA or --data to the folder of the test data")
+        raise SystemExit(f"{path} not found: set CMCL_DATA or --data to the test data folder")
     with path.open(encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
     captions = [record["caption"] for record in records]
@@ -85,7 +84,7 @@ def main() -> None:
     theirs = [(normalise(graph.pairs()), normalise(graph.triples())) for graph in caption_parser(spec).parse(captions)]
     base = report("sng-parser as published", [(t[0], t[1], w[0], w[1]) for t, w in zip(theirs, wanted, strict=True)])
     kind = report(
-        "sng-parser, kindest reading",
+        "sng-parser, most lenient",
         [(without_determiners(p), inverted(r), w[0], w[1]) for (p, r), w in zip(theirs, wanted, strict=True)],
     )
     f1 = report("ours", [(o[0], o[1], w[0], w[1]) for o, w in zip(ours, wanted, strict=True)])
@@ -96,7 +95,7 @@ def main() -> None:
                 f"{caption}\n   only ours {sorted((pairs | triples) - want_pairs - want_triples)}"
                 f"\n   only gold {sorted((want_pairs | want_triples) - pairs - triples)}"
             )
-    print(f"ratio of F1, ours / sng-parser as published: {f1 / base:.2f} (against its kindest reading: {f1 / kind:.2f})")
+    print(f"ratio of F1, ours / sng-parser as published: {f1 / base:.2f} (to its most lenient reading: {f1 / kind:.2f})")
 
 
 if __name__ == "__main__":

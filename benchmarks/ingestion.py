@@ -1,9 +1,9 @@
-"""How fast collections are read: COCO's captions and Flickr8k with its pixels, and the same photos as tar shards.
+"""Ingestion speed: COCO captions and Flickr8k with pixels, and the same photos as tar shards.
 
     python -m benchmarks.ingestion ../shared/data [--against CHECKOUT] [--rounds 5]
 
-Each round makes both corpora (ingestion alone, one worker) with this checkout and, with --against, with another one, in turn, so that both
-meet the same machine. Prints the medians of CPU seconds and their ratio, this one's over the other's.
+Each round makes both corpora (ingestion only, one worker) with this checkout and, with --against, with another one, alternating so that
+both run under the same load. Prints the median CPU seconds and their ratio, this checkout's over the other's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the folder of real data")
+    parser.add_argument("data", type=Path, help="the test data folder")
     parser.add_argument("--against", type=Path, help="another checkout of the project")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -56,7 +56,7 @@ def _collections(data: Path, folder: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _shards(flickr: Path, folder: Path) -> None:
-    """Flickr8k's photos, four times over, as img2dataset writes shards."""
+    """Writes Flickr8k's photos four times over, as shards in img2dataset's format."""
     photos = sorted((flickr / "images").iterdir())
     for shard in range(4):
         with tarfile.open(folder / f"{shard:05d}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
@@ -70,7 +70,7 @@ def _shards(flickr: Path, folder: Path) -> None:
 
 
 def _measured(checkout: Path, pairs: list[dict[str, Any]], folder: str) -> float:
-    """CPU seconds of making one corpus with a checkout."""
+    """CPU seconds that a checkout takes to make one corpus."""
     corpus = Path(folder) / "made" / "corpus"
     shutil.rmtree(corpus.parent, ignore_errors=True)
     corpus.parent.mkdir()

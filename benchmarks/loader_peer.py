@@ -1,9 +1,9 @@
-"""One peer of the loader at work, in an environment of its own; `benchmarks/loader_peers.py` starts it.
+"""Runs one peer of the loader in a separate environment; started by `benchmarks/loader_peers.py`.
 
     python loader_peer.py NAME RAW WORK BATCH
 
-Writes the rows of RAW (arrays that `loader_peers` exports) in the peer's format, in its fastest form (plain bytes, no compression), then
-reads three shuffled epochs of padded batches, and prints the best two rates as JSON.
+Writes the rows of RAW (arrays exported by `loader_peers`) in the fastest form of the peer's format (plain bytes, no compression), then
+reads three shuffled epochs of padded batches and prints the best rates as JSON.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-BUCKET = 4  # images are padded to multiples of it
+BUCKET = 4  # images are padded to a multiple of this
 Row = dict[str, Any]  # features float16 [n, D], boxes float32 [n, 4], ids int32 [t], each as bytes
 
 
 def raw_rows(raw: Path) -> Iterator[Row]:
-    """The exported rows, one after the other."""
+    """The exported rows, one at a time."""
     features, boxes, ids = (np.load(raw / f"{name}.npy", mmap_mode="r") for name in ("features", "boxes", "ids"))
     starts, tokens = (np.concatenate([[0], np.cumsum(np.load(raw / f"{name}.npy"))]) for name in ("counts", "lengths"))
     for row in range(len(starts) - 1):
@@ -33,7 +33,7 @@ def raw_rows(raw: Path) -> Iterator[Row]:
 
 
 def collate(rows: list[Row]) -> dict[str, torch.Tensor]:
-    """Padded tensors of a batch, as the loader of this project makes them."""
+    """The padded tensors of a batch, as in this project's loader."""
     boxes = [np.frombuffer(row["boxes"], np.float32).reshape(-1, 4) for row in rows]
     ids = [np.frombuffer(row["ids"], np.int32) for row in rows]
     width, long = -(-max(map(len, boxes)) // BUCKET) * BUCKET, max(map(len, ids)) + 2
@@ -61,7 +61,7 @@ def batched(rows: Iterable[Row], size: int) -> Iterator[dict[str, torch.Tensor]]
 
 
 def webdataset(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]:
-    """Tar files, those shuffled, and rows in a buffer of 1,000."""
+    """webdataset: shuffled tar files, and a shuffle buffer of 1,000 rows."""
     import webdataset as wds
 
     if not list(work.glob("*.tar")):
@@ -78,7 +78,7 @@ def webdataset(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any
 
 
 def streaming(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]:
-    """MosaicML Streaming: MDS files on the local disk, its default shuffle."""
+    """MosaicML Streaming: local MDS files, default shuffle."""
     from streaming import MDSWriter, StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 
@@ -92,7 +92,7 @@ def streaming(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]
 
 
 def litdata(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]:
-    """LitData: chunks on the local disk, shuffled."""
+    """LitData: local chunks, shuffled."""
     from litdata import StreamingDataset
     from litdata.streaming.writer import BinaryWriter
 
@@ -107,7 +107,7 @@ def litdata(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]:
 
 
 def datasets(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]:
-    """Hugging Face `datasets`: memory-mapped Arrow, an index of shuffled rows, buffers without a copy."""
+    """Hugging Face `datasets`: memory-mapped Arrow, a shuffled row index, zero-copy buffers."""
     import datasets as hf
     import pyarrow as pa
 
@@ -129,7 +129,7 @@ PEERS = {"webdataset": webdataset, "streaming": streaming, "litdata": litdata, "
 
 
 def rates(epoch: Callable[[int], Iterator[Any]], size: int) -> dict[str, float]:
-    """Rows a second and a processor's second, best of three epochs; the first warms up and does not count."""
+    """Rows per wall-clock second and per CPU second, best of three epochs; the first is a warm-up and does not count."""
     found = []
     for number in range(4):
         wall, worked, batches = time.perf_counter(), time.process_time(), 0
@@ -141,7 +141,7 @@ def rates(epoch: Callable[[int], Iterator[Any]], size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Writes, reads, prints."""
+    """Writes, reads and prints the rates."""
     torch.set_num_threads(1)
     name, raw, work, size = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     work.mkdir(parents=True, exist_ok=True)

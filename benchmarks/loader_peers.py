@@ -1,10 +1,10 @@
-"""The loader against webdataset, MosaicML Streaming, LitData and `datasets`: pairs in shuffled order, regions included, one process.
+"""Compares the loader with webdataset, MosaicML Streaming, LitData and `datasets`: shuffled pairs with regions, one process.
 
     python -m benchmarks.loader_peers WORK [--images 3000] [--batch 64]
 
-Every image has 20 to 52 regions of 2,048 numbers (about 150 kB). The peers live in WORK/peers, an environment of their own that this makes
-(Streaming wants numpy < 2.2); one that cannot be installed or fails is skipped, with the reason. Prints rows a second by the clock and a
-second of the processor, which other work on the machine disturbs less, and the ratio to the best peer.
+Every image has 20 to 52 regions of 2,048 numbers (about 150 kB). The peers are installed in a separate environment, WORK/peers (Streaming
+requires numpy < 2.2); one that cannot be installed or fails is skipped, with the reason. Prints rows per wall-clock second and per CPU
+second, which is more reliable on a busy machine, and the ratio to the best peer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schemas.corpus import open_corpus
 from schemas.regions import RegionFile
 
 MOST = 52
-# Streaming has a folder of its own, since it wants transformers 4, and no clients of clouds: pip searches long for versions that agree.
+# Streaming has a separate folder, since it requires transformers 4, and no cloud clients: resolving their versions takes pip too long.
 PACKAGES = {
     "webdataset": ["webdataset"], "litdata": ["litdata"], "datasets": ["datasets>=5,<6"],
     "streaming": ["--no-deps", "mosaicml-streaming", "boto3", "botocore", "s3transfer", "jmespath", "Brotli", "python-snappy", "cramjam",
@@ -38,39 +38,40 @@ PACKAGES = {
 
 
 def install(work: Path) -> dict[str, str]:
-    """Makes the peers' environment; returns why, for each that cannot be installed."""
-    place, failed = work / "peers", {}
-    if not (place / "bin" / "python").exists():
-        venv.create(place, with_pip=True)
-        _pip(place, ["torch", "numpy<2.2", "packaging", "python-dateutil"])
+    """Creates the peers' environment; returns the errors of those that cannot be installed."""
+    environment, failed = work / "peers", {}
+    if not (environment / "bin" / "python").exists():
+        venv.create(environment, with_pip=True)
+        _pip(environment, ["torch", "numpy<2.2", "packaging", "python-dateutil"])
     for name, packages in PACKAGES.items():
-        if (place / f".{name}").exists():
+        if (environment / f".{name}").exists():
             continue
-        reason = _pip(place, ["--target", str(_own(work, name)), *packages] if "--no-deps" in packages else [*packages, "numpy<2.2"])
+        reason = _pip(environment, ["--target", str(_own(work, name)), *packages] if "--no-deps" in packages else [*packages, "numpy<2.2"])
         if reason:
             failed[name] = reason
         else:
-            (place / f".{name}").touch()
+            (environment / f".{name}").touch()
     return failed
 
 
 def _own(work: Path, name: str) -> Path:
-    """The packages that a peer alone sees."""
+    """The folder of packages visible to one peer only."""
     return work / f"packages-{name}"
 
 
-def _pip(place: Path, packages: list[str]) -> str:
-    """Installs; the last line of what pip says when it cannot."""
+def _pip(environment: Path, packages: list[str]) -> str:
+    """Installs packages; returns the last line of pip's output on failure, else ""."""
     try:
-        done = subprocess.run([str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True,
+        python = str(environment / "bin" / "python")
+        done = subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True,
                               timeout=600)
     except subprocess.TimeoutExpired:
-        return "pip found no set of versions in ten minutes"
+        return "pip did not resolve the versions within ten minutes"
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip failed"])[-1]
 
 
 def export(url: str, raw: Path) -> None:
-    """The corpus' rows as plain arrays, for the peers to write in their formats."""
+    """Writes the corpus' rows as plain arrays, which the peers convert to their formats."""
     if (raw / "ids.npy").exists():
         return
     corpus, _ = open_corpus(url)
@@ -88,7 +89,7 @@ def export(url: str, raw: Path) -> None:
 
 
 def ours(url: str, size: int) -> dict[str, float]:
-    """The loader's rates, with the draws that it always makes, but no companions, which the peers do not have."""
+    """The loader's rates, including its usual sampling but without positives, negatives and matches, which the peers lack."""
     settings = DataSettings(corpus=url, mix={"pairs": 1}, batch={"pairs": size}, positives=0, siblings=False, negatives={},
                             max_regions=MOST, region_buckets=tuple(range(BUCKET, MOST, BUCKET)), token_buckets=tuple(range(8, 64, 8)))
     batches = Batches(settings, seed=0)
@@ -100,7 +101,7 @@ def ours(url: str, size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures all and prints a line each, then the ratio."""
+    """Measures all, prints one line each, then the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--images", type=int, default=3000)
@@ -122,12 +123,12 @@ def main() -> None:
                 failed[name] = (done.stderr.strip().splitlines() or ["no message"])[-1]
             else:
                 found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-    for name, told in found.items():
-        print(f"{name:12} {told['rows_per_second']:8.0f} rows/s {told['rows_per_processor_second']:8.0f} rows/s of the processor")
+    for name, measured in found.items():
+        print(f"{name:12} {measured['rows_per_second']:8.0f} rows/s {measured['rows_per_processor_second']:8.0f} rows/CPU s")
     for name, reason in failed.items():
         print(f"{name:12} skipped: {reason}")
     for measure in ("rows_per_second", "rows_per_processor_second"):
-        best = max((told[measure] for name, told in found.items() if name != "this loader"), default=float("nan"))
+        best = max((measured[measure] for name, measured in found.items() if name != "this loader"), default=float("nan"))
         print(f"{measure}: {found['this loader'][measure] / best:.2f} times the best peer")
 
 

@@ -1,10 +1,10 @@
-"""How many TF-IDF hard negatives are in truth captions of the image: known-truth scenes, with the guards and without.
+"""Share of TF-IDF hard negatives that are actually true of the image: synthetic scenes, with and without guards.
 
     python -m benchmarks.negatives_truth [--scenes 2000] [--k 20]
 
 Every negative is a caption of another scene; its parse is judged against the scene that it is a negative for
-(`transforms.scenes`). The guards see captions alone, never the truth. Without guards means: no ceiling, no margin, only captions
-of the image itself are left out.
+(`transforms.scenes`). The guards see only captions, never the ground truth. "Without guards" means no ceiling and no margin: only
+captions of the image itself are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNGUARDED = {"ceiling": 1.0, "margin": 0.0, "margin_floor": 1.0, "near_text": 1.
 
 
 def verdicts(folder: Path, scenes: dict[str, Scene], k: int, guards: dict[str, float]) -> Counter[str]:
-    """How many negatives are true, false or unclear of their image."""
+    """The number of negatives that are true, false or unclear for their image."""
     config = parse_config(
         {
             "corpus": str(folder / f"corpus-{len(guards)}"),
@@ -49,14 +49,14 @@ def verdicts(folder: Path, scenes: dict[str, Scene], k: int, guards: dict[str, f
 
 
 def main() -> None:
-    """Measures both and prints the shares."""
+    """Runs both and prints the shares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--k", type=int, default=20)
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
         make_scenes(folder, args.scenes, 23, pixels=False)
         scenes = {}
         for path in sorted(folder.glob("truth-*.jsonl")):
@@ -71,7 +71,7 @@ def main() -> None:
             print(
                 f"{name}: {total} negatives, {found['true'] / total:.2%} true of the image, {found['unclear'] / total:.2%} unclear"
             )
-        print(f"ratio, with guards to without: {shares['with guards'] / shares['without guards']:.2f}")
+        print(f"ratio of with guards to without guards: {shares['with guards'] / shares['without guards']:.2f}")
 
 
 if __name__ == "__main__":

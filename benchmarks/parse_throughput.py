@@ -1,10 +1,10 @@
-"""What graphs and swaps cost beside bare parsing: captions a second of each, and their ratios.
+"""Cost of graphs and swaps relative to bare parsing: captions per second of each, and their ratios.
 
     python -m benchmarks.parse_throughput [--captions 4000] [--parser embedded] [--per-kind 20]
 
-All on one thread, on COCO captions or, where they are not there, on captions of made scenes. Bare: `nlp.pipe` of the same
-pipeline. The vocabulary is made beforehand, of the same captions, as a corpus-wide stage makes it. CPU time of this process is
-taken, the best of several rounds in turn, so that a busy machine disturbs little.
+All on one thread, on COCO captions or, if they are not found, on captions of synthetic scenes. Bare: `nlp.pipe` of the same
+pipeline. The vocabulary is made beforehand from the same captions, as by the corpus-wide stage. Times are CPU seconds of this
+process, the best of several alternating rounds, to reduce the effect of other load.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from transforms.swaps.stage import rewrite_batch
 
 
 def load(data: Path, count: int) -> tuple[list[str], list[str]]:
-    """Image ids and captions, those of an image together."""
+    """Image ids and captions, grouped by image."""
     path = data / "coco_val2017" / "captions_val2017.json"
     if path.exists():
         notes = sorted(json.loads(path.read_text())["annotations"], key=lambda note: (note["image_id"], note["id"]))[:count]
@@ -43,7 +43,7 @@ def load(data: Path, count: int) -> tuple[list[str], list[str]]:
 
 
 def graphs_of(parser: CaptionParser, texts: list[str]) -> list[Graph]:
-    """One graph a caption, a record batch at a time, as the stage does."""
+    """One graph per caption, a record batch at a time, as in the stage."""
     found: list[Graph] = []
     for start in range(0, len(texts), BATCH_ROWS["graphs"]):
         with gc_paused():
@@ -52,8 +52,8 @@ def graphs_of(parser: CaptionParser, texts: list[str]) -> list[Graph]:
 
 
 def swap(image_ids: list[str], texts: list[str], graphs: list[Graph], index: Index, settings: SwapSettings) -> int:
-    """All negatives as record batches; returns how many."""
-    with gc_paused():  # as the stage does
+    """Makes all negatives as record batches; returns their number."""
+    with gc_paused():  # as in the stage
         return _swap(image_ids, texts, graphs, index, settings)
 
 
@@ -74,7 +74,7 @@ def _swap(image_ids: list[str], texts: list[str], graphs: list[Graph], index: In
 
 
 def main() -> None:
-    """Prints captions a second and ratios."""
+    """Prints captions per second and ratios."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--captions", type=int, default=4000)
     options.add_argument("--parser", default="embedded")
@@ -101,9 +101,9 @@ def main() -> None:
         settings = SwapSettings(per_kind=per_kind)
 
         def whole(settings: SwapSettings = settings, per_kind: int = per_kind) -> None:
-            counted[f"whole, {per_kind} a kind"] = swap(image_ids, texts, graphs_of(parser, texts), index, settings)
+            counted[f"whole, {per_kind} per kind"] = swap(image_ids, texts, graphs_of(parser, texts), index, settings)
 
-        ways[f"whole, {per_kind} a kind"] = whole
+        ways[f"whole, {per_kind} per kind"] = whole
     if published is not None:
         one_by_one = published
         ways["sng-parser, one by one"] = lambda: [one_by_one.published(text) for text in few]
@@ -116,11 +116,11 @@ def main() -> None:
             best[name] = min(best[name], (time.process_time() - start) / size)
     bare = best["bare nlp.pipe"]
     for name, cost in best.items():
-        extra = f", {counted[name] / len(texts):.1f} negatives a caption" if name in counted else ""
+        extra = f", {counted[name] / len(texts):.1f} negatives per caption" if name in counted else ""
         print(f"{name:24} {1 / cost:8.0f} captions/s   {bare / cost:5.2f} of bare{extra}")
     if published is not None:
         ratio = best["sng-parser, one by one"] / best["parse + graph"]
-        print(f"parse + graph against sng-parser one sentence at a time: {ratio:.1f} x")
+        print(f"speed-up of parse + graph over sng-parser one sentence at a time: {ratio:.1f} x")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Peak memory and cost per caption of a whole run, from captions on disk to shards, at growing corpora.
+"""Peak memory and cost per caption of a complete run, from captions on disk to shards, for corpora of increasing size.
 
     python -m benchmarks.peak_memory CAPTIONS.json [--sizes 25000 500000] [--bound 8000 --rescore 700 | --exact] [--workers 1]
 
-The corpora are COCO's captions repeated and perturbed (`benchmarks/corpora.py`). Each run is a process of its own; its memory, and that
-of its workers, is read twenty times a second: `anonymous` is what it has allocated, `resident` counts mapped files too, which the
-system may take back.
+The corpora are COCO captions, repeated and perturbed (`benchmarks/corpora.py`). Each run is a separate process, whose memory, including its
+workers', is sampled twenty times a second: `anonymous` is allocated memory, `resident` includes mapped files, which the system may
+reclaim.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from schemas.corpus import open_corpus
 
 
 def memory_of(process: psutil.Process) -> tuple[int, int]:
-    """Anonymous and resident bytes of a process and its children; what has just ended counts nothing."""
+    """Anonymous and resident bytes of a process and its children, ignoring processes that have just exited."""
     anonymous = resident = 0
     try:
         family = [process, *process.children(recursive=True)]
@@ -43,7 +43,7 @@ def memory_of(process: psutil.Process) -> tuple[int, int]:
 
 
 def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int], workers: int) -> dict[str, float]:
-    """Makes a corpus of `rows` captions; returns its peaks in MB, seconds, and milliseconds of the search a caption."""
+    """Makes a corpus of `rows` captions; returns its peaks in MB, seconds, and milliseconds of search per caption."""
     table = repeat_and_perturb(captions, rows)
     with open(folder / "captions.tsv", "w", encoding="utf-8") as file:
         file.write("caption\timage\n")
@@ -63,7 +63,7 @@ def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int],
         peak = [max(pair) for pair in zip(peak, memory_of(handle), strict=True)]
         time.sleep(0.05)
     if process.returncode:
-        raise RuntimeError(f"the run ended with status {process.returncode}")
+        raise RuntimeError(f"the run exited with status {process.returncode}")
     wall = time.perf_counter() - start
     manifest = open_corpus(str(folder / "corpus"))[0].manifest("tfidf")
     assert manifest is not None
@@ -76,7 +76,7 @@ def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int],
 
 
 def main() -> None:
-    """Measures each size and prints one line a run."""
+    """Runs each size and prints one line per run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captions", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[25_000, 500_000])
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rescore", type=int, default=700)
     parser.add_argument("--exact", action="store_true", help="search without a bound")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--scratch", default=None, help="folder for the corpora (about 25 kB a caption)")
+    parser.add_argument("--scratch", default=None, help="folder for the corpora (about 25 kB per caption)")
     args = parser.parse_args()
     captions = coco_captions(args.captions)
     for rows in args.sizes:

@@ -1,8 +1,8 @@
-"""What back-translation makes of COCO's 25,014 validation captions: how many get positives, how near and how different, what is dropped.
+"""Back-translation of COCO's 25,014 validation captions: captions with positives, their similarity and change, and dropped candidates.
 
     python -m benchmarks.positives_coco CAPTIONS.json [--workers 2] [--examples 30] [--set KEY=VALUE ...]
 
-Runs the stages `pairs` and `back_translation` of an ordinary corpus of captions alone, in a temporary folder.
+Runs the stages `pairs` and `back_translation` on an ordinary caption-only corpus in a temporary folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def rows_of(corpus: Corpus) -> list[tuple[str, dict[str, Any]]]:
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the benchmark."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("annotations", type=Path)
     options.add_argument("--workers", type=int, default=2)
@@ -44,11 +44,11 @@ def main() -> None:
     arguments = options.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
     how = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in arguments.set)}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as root:
         config = parse_config({
-            "corpus": f"{place}/corpus", "partitions": _PARTITIONS, "workers": arguments.workers, "pixels": False, "tfidf": None,
+            "corpus": f"{root}/corpus", "partitions": _PARTITIONS, "workers": arguments.workers, "pixels": False, "tfidf": None,
             "back_translation": how, "pairs": [{"format": "coco", "name": "coco", "captions": str(arguments.annotations.absolute())}],
-        }, place)
+        }, root)
         start = time.perf_counter()
         run(config)
         seconds = time.perf_counter() - start
@@ -58,7 +58,7 @@ def main() -> None:
         rows, counts = rows_of(corpus), manifest.counts
     numbers = counts.numbers
     print(f"{counts.rows_in} captions, {numbers['texts_translated']:.0f} translated, {seconds:.0f} s with {arguments.workers} workers, "
-          f"{counts.engine_ms / 1000:.0f} s in the engines")
+          f"{counts.engine_ms / 1000:.0f} s in engines")
     for many in range(1, config.back_translation.positives + 1 if config.back_translation else 1):
         with_many = numbers.get(f"pairs_with_{many}", 0)
         print(f"at least {many}: {with_many:.0f} captions ({with_many / counts.rows_in:.1%})")

@@ -1,11 +1,11 @@
-"""How many back-translated positives are true of the image: known-truth scenes, as they come back and after the filters.
+"""Share of back-translated positives that are true of the image: synthetic scenes, before and after the filters.
 
     python -m benchmarks.positives_truth_scenes [--scenes 400] [--show 20] [--set min_similarity=0.8 ...]
 
-Every caption is true of its scene. The truth record judges what the translators made of it (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Texts that the scenes' own little grammar cannot read are counted apart, and as not true in the share
-of all, so that the share of true ones among all kept lies between the last figure and the first; --show prints them for a look by eye.
-Candidates are counted once a caption, without those that only repeat it.
+Every caption is true of its scene. Its translations are judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
+unclear (geometry near a threshold). Texts outside the scenes' small grammar are counted separately, and as not true in the share of all, so
+that the actual share of true texts is between the last figure and the first; --show prints them for manual inspection. Candidates are
+counted once per caption, without those that only repeat it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from transforms.scenes.truth import judge
 
 
 def verdict(text: str, scene: Scene) -> str:
-    """true, false, unclear, or unread."""
+    """The verdict on a text: true, false, unclear, or unread."""
     try:
         return judge(parse(text), scene)
     except LanguageError:
@@ -37,36 +37,36 @@ def verdict(text: str, scene: Scene) -> str:
 
 
 def report(name: str, found: Counter[str]) -> None:
-    """Prints the shares of one column."""
+    """Prints the shares of one set of texts."""
     total = sum(found.values())
     read = total - found["unread"]
-    print(f"{name:22} {total:6} texts; of {read} that the grammar reads {found['true'] / max(1, read):.2%} true, "
-          f"{found['unclear'] / max(1, read):.2%} unclear, {found['false'] / max(1, read):.2%} false; {found['unread']} not readable; "
+    print(f"{name:22} {total:6} texts; of {read} parsed {found['true'] / max(1, read):.2%} true, "
+          f"{found['unclear'] / max(1, read):.2%} unclear, {found['false'] / max(1, read):.2%} false; {found['unread']} not parsed; "
           f"true of all {found['true'] / max(1, total):.2%}")
 
 
 def settings_of(pairs: Sequence[str]) -> BackTranslationSettings:
-    """Settings out of KEY=VALUE, values in YAML."""
+    """Settings from KEY=VALUE pairs, with values in YAML."""
     return BackTranslationSettings(**{key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)})
 
 
 def main() -> None:
-    """Measures and prints both shares, and examples of what slipped through."""
+    """Prints both shares, and examples of positives that are not true."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--scenes", type=int, default=400)
     options.add_argument("--seed", type=int, default=11)
-    options.add_argument("--show", type=int, default=0, help="print this many kept positives of each verdict but true")
+    options.add_argument("--show", type=int, default=0, help="print up to this many kept positives per verdict other than true")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of back_translation")
     arguments = options.parse_args()
     how = settings_of(arguments.set)
-    said = [(caption.text, scene) for at in range(arguments.scenes)
+    originals = [(caption.text, scene) for at in range(arguments.scenes)
             for scene in (sample_scene(arguments.seed, at),) for caption in captions(scene, arguments.seed)]
-    found = back_translate(sorted({prepared(text) for text, _ in said}), how, arguments.seed)
+    found = back_translate(sorted({prepared(text) for text, _ in originals}), how, arguments.seed)
     choices = choose({text: own.candidates for text, own in found.items()}, caption_parser(how.parser),
                      sentence_encoder(how.encoder, how.threads), how)
     before, after, reasons, many = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
     shown = Counter[str]()
-    for text, scene in said:
+    for text, scene in originals:
         caption = prepared(text)
         texts = {tuple(words_of(candidate.text)): candidate.text for candidate in found[caption].candidates}
         texts.pop(tuple(words_of(caption)), None)

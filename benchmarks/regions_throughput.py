@@ -1,11 +1,10 @@
-"""Images per second of the whole stage against the bare forward pass of the same model on preloaded tensors, in the same batches.
+"""Images per second of the whole stage relative to the model's bare forward pass on preloaded tensors, in the same batches.
 
     python -m benchmarks.regions_throughput --images ../shared/data/coco_val2017 --count 48
     python -m benchmarks.regions_throughput --model embedded --scenes 512
 
-Weights of `torchvision:` models are made here: speed does not hang on what they are. The two are measured in turns, so that what else the
-machine does falls on both. On a GPU the share of time in which it was busy is printed too. Last comes the ratio (1: all but the forward
-pass is free).
+`torchvision:` models get random weights, which do not affect speed. The two measurements alternate, so that other load affects both. On a
+GPU, its utilisation is printed as well. The last line has the ratio (1: everything except the forward pass is free).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from transforms.regions.detect import DetectRegions, RegionParams
 
 
 class _Noting:
-    """A detector that keeps what it is given, to run the same batches bare."""
+    """A detector that records its batches, to replay them without the stage."""
 
     def __init__(self, engine: FasterRcnnDetector):
         self._engine, self.batches = engine, []
@@ -57,7 +56,7 @@ def images_table(paths: list[str]) -> Any:
 
 
 def run_stage(stage: DetectRegions, corpus: Corpus) -> float:
-    """Seconds that one task of the stage takes, written file included."""
+    """Seconds that one task of the stage takes, including writing its file."""
     start = time.perf_counter()
     Task(corpus, stage, 0, 0).run()
     return time.perf_counter() - start
@@ -76,7 +75,7 @@ def run_bare(engine: FasterRcnnDetector, tensors: list[list[torch.Tensor]], thre
 
 
 def busy_share(stop: threading.Event) -> Iterator[float]:
-    """What the driver says of the GPU, in percent, ten times a second."""
+    """The GPU's utilisation as reported by the driver, in percent, ten times a second."""
     while not stop.wait(0.1):
         yield float(torch.cuda.utilization())
 
@@ -93,7 +92,7 @@ def settings_of(args: argparse.Namespace, folder: str) -> DetectorSettings:
 
 
 def sources(args: argparse.Namespace, folder: str) -> list[str]:
-    """The images: given ones, or scenes drawn for this."""
+    """Paths of the images: the given ones, or newly drawn scenes."""
     if args.images:
         return [str(path) for path in sorted(Path(args.images).rglob("*.jpg"))][:args.count]
     from transforms.scenes import encode, render, sample_scene
@@ -107,7 +106,7 @@ def sources(args: argparse.Namespace, folder: str) -> list[str]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs the benchmark."""
     args = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_of(args, folder)
@@ -139,7 +138,7 @@ def main() -> None:
 
 
 def write_images(corpus: Corpus, table: Any) -> None:
-    """The table where the stage looks for it."""
+    """Writes the table where the stage expects it."""
     from schemas.store import TableWriter
 
     with TableWriter(corpus.table_url("pairs", "images", 0), table.schema) as writer:
@@ -147,7 +146,7 @@ def write_images(corpus: Corpus, table: Any) -> None:
 
 
 def preloaded(engine: Any, batches: list[list[Any]], paths: list[str]) -> list[list[torch.Tensor]]:
-    """The stage's batches as plain image tensors, float32 [3, H, W] in 0..1, on the engine's device, by sizes alone."""
+    """The stage's batches as plain image tensors, float32 [3, H, W] in 0..1, on the engine's device; images are matched by size only."""
     import numpy as np
 
     waiting: dict[tuple[int, int], list[str]] = {}
@@ -165,21 +164,21 @@ def preloaded(engine: Any, batches: list[list[Any]], paths: list[str]) -> list[l
 
 
 def report(args: argparse.Namespace, engine: Any, count: int, whole: list[float], bare: list[float], shares: list[float]) -> None:
-    """Prints medians and the ratio of each turn."""
+    """Prints medians and the ratio of each round."""
     ratios = [without / within for without, within in zip(bare, whole, strict=True)]
     print(f"{args.model} on {engine.device}, {count} images, batches of {args.batch}, {args.threads} threads, {args.readers} readers, "
-          f"{args.precision}, {len(ratios)} turns")
+          f"{args.precision}, {len(ratios)} rounds")
     print(f"bare forward pass {count / statistics.median(bare):.2f} images/s, whole stage {count / statistics.median(whole):.2f} images/s")
     if shares:
         print(f"GPU busy {statistics.mean(shares):.0f} % of the stage's time")
-    print(f"ratio {statistics.median(ratios):.3f} (each turn: {', '.join(f'{ratio:.3f}' for ratio in ratios)})")
+    print(f"ratio {statistics.median(ratios):.3f} (each round: {', '.join(f'{ratio:.3f}' for ratio in ratios)})")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command-line parser."""
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--model", default="fasterrcnn_mobilenet_v3_large_320_fpn", help="embedded, or a Faster R-CNN of torchvision")
-    result.add_argument("--images", help="folder of .jpg files; without it scenes are drawn")
+    result.add_argument("--model", default="fasterrcnn_mobilenet_v3_large_320_fpn", help="embedded, or one of torchvision's detectors")
+    result.add_argument("--images", help="folder of .jpg files (default: newly drawn scenes)")
     result.add_argument("--count", type=int, default=64, help="images taken from the folder")
     result.add_argument("--scenes", type=int, default=256)
     result.add_argument("--batch", type=int, default=8)

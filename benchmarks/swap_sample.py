@@ -1,4 +1,4 @@
-"""Random swap negatives of COCO captions, for reading: so many over all kinds, drawn evenly by kind.
+"""Random swap negatives of COCO captions for manual inspection, sampled evenly over kinds.
 
     python -m benchmarks.swap_sample [--count 50] [--parser embedded] [--seed 0] [--data ../shared/data]
 """
@@ -27,14 +27,14 @@ def main() -> None:
     """Prints kind, level, caption and negative."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--count", type=int, default=50)
-    options.add_argument("--images", type=int, default=400, help="images to draw from, at random")
+    options.add_argument("--images", type=int, default=400, help="number of random images to sample from")
     options.add_argument("--parser", default="embedded")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data", type=Path, default=Path(os.environ.get("CMCL_DATA", "../shared/data")))
     arguments = options.parse_args()
     path = arguments.data / "coco_val2017" / "captions_val2017.json"
     if not path.exists():
-        raise SystemExit(f"{path} is not there: set CMCL_DATA or --data to the folder of the test data")
+        raise SystemExit(f"{path} not found: set CMCL_DATA or --data to the test data folder")
     captions: dict[int, list[str]] = defaultdict(list)
     for note in json.loads(path.read_text())["annotations"]:
         captions[note["image_id"]].append(" ".join(note["caption"].split()))

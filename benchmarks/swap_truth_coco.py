@@ -1,22 +1,20 @@
-"""How often a swap negative is still true of the photo: ours against a uniform random swap of the same kind, on COCO.
+"""Share of swap negatives that are still true of the photo: ours and uniform random swaps of the same kind, on COCO.
 
     python -m benchmarks.swap_truth_coco [--parser embedded] [--images 2000] [--data ../shared/data] [--judge FILE.csv]
 
-The generator sees one caption of an image; the other four captions and the boxes (where the image has any) judge. Vocabulary and
-co-occurrence come from images that are not judged. With `--judge`, the images of a CSV file with the columns image and caption
-(Flickr8k) are judged by their captions alone, and all of COCO gives the vocabulary. The guards were developed on images that
-are judged by default; `--skip 2000` judges others. A negative counts as true when the evidence allows it:
+The generator sees one caption of an image; the other four captions and the boxes (if any) are the evidence. Vocabulary and
+co-occurrence come from images that are not judged. With `--judge`, the images of a CSV file with columns image and caption
+(Flickr8k) are judged by their captions only, and all of COCO provides the vocabulary. The guards were developed on the images that
+are judged by default; `--skip 2000` judges others. A negative counts as true if the evidence supports it:
 
-- object: some held-out caption or box names the new object, or by WordNet a kind of it, wherever it is (this errs towards
-"true");
+- object: a held-out caption or box names the new object or, by WordNet, a kind of it, anywhere (this errs towards "true");
 - attribute: a held-out caption gives that object the new attribute or a synonym;
-- relation: a held-out caption says it of the two; a new phrase: its new object is there;
-- count: a held-out caption says the new number, or the boxes are as many;
-- order: a held-out caption has it the other way round.
+- relation: a held-out caption states it of the two objects; for a new phrase, its new object is there;
+- count: a held-out caption states the new number, or the number of boxes equals it;
+- order: a held-out caption has the reversed relation.
 
-Negations cannot be judged so and are left out. Spans, captions and placement are those of the generator for both; the uniform
-swap draws its replacement uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without
-guards.
+Negations cannot be judged this way and are left out. Both swaps use the generator's spans, captions and positions; the uniform swap
+draws its replacement uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without guards.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from transforms.swaps.settings import SwapSettings
 
 
 class Judge:
-    """Evidence about one photo: captions that the generator did not see, and boxes."""
+    """Evidence about one photo: held-out captions, and boxes."""
 
     def __init__(self, graphs: list[Graph], captions: list[str], boxes: Counter[str] | None):
         self.lexicon = lexicon()
@@ -75,18 +73,17 @@ class Judge:
         return self._held[name]
 
     def true(self, kind: str, level: str, head: str, new: str, ends: tuple[str, str]) -> bool:
-        """Whether a swap is true as far as the evidence goes; `head` is the object that it is about, `ends` those of a
-        relation."""
+        """Whether the evidence supports a swap; `head` is the object concerned, `ends` are the ends of a relation."""
         if kind == "object" or (kind == "relation" and level == "phrase"):
             return self.holds(new)
         if kind == "attribute":
             given = self.attributes.get(head, ())
             return new in given or any(self.lexicon.synonyms(new, other, "a") for other in given)
         if kind == "relation":
-            # A bare preposition contradicts whatever verb stands before it; a verb with its preposition is a claim of its own.
+            # A bare preposition is a claim whatever verb precedes it; a verb with its preposition is a separate claim.
             return any(
-                subject == ends[0] and thing == ends[1] and (said == new or said.endswith(" " + new))
-                for subject, said, thing in self.relations
+                subject == ends[0] and thing == ends[1] and (stated == new or stated.endswith(" " + new))
+                for subject, stated, thing in self.relations
             )
         if kind == "count":
             value = int(new)
@@ -97,7 +94,7 @@ class Judge:
 
 
 def subject_of(negative: Negative, graph: Graph) -> tuple[str, str, tuple[str, str]] | None:
-    """What a negative claims: the head of its object, the new word, the ends of its relation. None for kinds not judged."""
+    """A negative's claim: the head of its object, the new word, the ends of its relation. None for kinds not judged."""
     old, _, new = negative.origin.partition(" > ")
     spans = [(start, end) for start, end, _ in negative.edits]
     if negative.kind == "object":
@@ -121,7 +118,7 @@ def subject_of(negative: Negative, graph: Graph) -> tuple[str, str, tuple[str, s
 
 
 def load(folder: Path) -> tuple[dict[str, list[str]], dict[str, Counter[str]]]:
-    """Captions by image, the images with boxes first, and the labels of boxes by image."""
+    """Captions by image, images with boxes first, and box labels by image."""
     captions: dict[int, list[str]] = defaultdict(list)
     for note in json.loads((folder / "captions_val2017.json").read_text())["annotations"]:
         captions[note["image_id"]].append(" ".join(note["caption"].split()))
@@ -135,7 +132,7 @@ def load(folder: Path) -> tuple[dict[str, list[str]], dict[str, Counter[str]]]:
 
 
 def load_csv(path: Path) -> dict[str, list[str]]:
-    """Captions by image of a CSV file with the columns image and caption."""
+    """Captions by image from a CSV file with columns image and caption."""
     captions: dict[str, list[str]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -147,19 +144,19 @@ def main() -> None:
     """Prints the shares."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--parser", default="embedded")
-    options.add_argument("--images", type=int, default=2000, help="images to judge, those with boxes first")
-    options.add_argument("--skip", type=int, default=0, help="leave out so many images before those that are judged")
+    options.add_argument("--images", type=int, default=2000, help="number of images to judge, those with boxes first")
+    options.add_argument("--skip", type=int, default=0, help="number of images to skip before those judged")
     options.add_argument("--judge", type=Path, help="judge the images of this CSV file instead of COCO's")
     options.add_argument("--per-kind", type=int, default=20)
     options.add_argument("--presence", type=float, default=SwapSettings().presence)
     options.add_argument("--seed", type=int, default=7)
-    options.add_argument("--show", type=int, default=0, help="print this many negatives of ours that count as true")
+    options.add_argument("--show", type=int, default=0, help="print up to this many of our negatives that count as true")
     options.add_argument("--only", default="object,attribute,relation,count,order", help="kinds to show")
     options.add_argument("--data", type=Path, default=Path(os.environ.get("CMCL_DATA", "../shared/data")))
     arguments = options.parse_args()
     folder = arguments.data / "coco_val2017"
     if not folder.exists():
-        raise SystemExit(f"{folder} is not there: set CMCL_DATA or --data to the folder of the test data")
+        raise SystemExit(f"{folder} not found: set CMCL_DATA or --data to the test data folder")
     captions, boxes = load(folder)
     other = load_csv(arguments.judge) if arguments.judge else {}
     judged = list(other or captions)[arguments.skip :][: arguments.images]
@@ -221,7 +218,7 @@ def uniform_true(
     pools: dict[str, list[str]],
     rng: np.random.Generator,
 ) -> bool:
-    """The verdict on a uniform swap in the same place. For a phrase, its object is drawn."""
+    """The verdict on a uniform swap at the same position. For a phrase, its object is drawn."""
     head, new, ends = claim
     pool = pools["object"] if negative.level == "phrase" and negative.kind == "relation" else pools[negative.kind]
     old = negative.origin.partition(" > ")[0]
@@ -232,7 +229,7 @@ def uniform_true(
 
 
 def tally(total: Counter[Any], negative: Negative, verdict: bool) -> None:
-    """Counts a verdict under its kind, and over all kinds that the uniform swap has too."""
+    """Counts a verdict for its kind, and in total over the kinds that the uniform swap also has."""
     for key in (f"{negative.kind}/{negative.level}", *(["all"] if negative.kind != "order" else [])):
         total[key, "n"] += 1
         total[key, "true"] += verdict

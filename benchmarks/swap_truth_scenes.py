@@ -1,11 +1,11 @@
-"""How often a swap negative is still true of a scene whose whole truth is known: without guards, with captions alone, with
-labels.
+"""Share of swap negatives that are still true of a synthetic scene with known ground truth: without guards, with captions only,
+with labels.
 
     python -m benchmarks.swap_truth_scenes [--scenes 1000] [--parser embedded]
 
-The generator sees what a real corpus has: the captions of the image and, in the last line, the names of its objects as a detector
-or an annotator would give them. The truth judges afterwards (`transforms/scenes/truth.py`): true, false, or unclear (geometry
-near a threshold). Negatives that the scenes' own little grammar cannot read (another preposition, say) are counted apart.
+The generator sees what a real corpus has: the captions of the image and, in the last variant, the names of its objects as a detector
+or an annotator would give them. Negatives are then judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
+unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ from transforms.swaps.settings import SwapSettings
 
 
 class Unguarded(Index):
-    """The vocabulary without what guards ask it."""
+    """The vocabulary with the guards' queries disabled."""
 
     def _verdict(self, lemma: str, other: str) -> int:
         return OK
 
-    def mentions(self, place: int) -> float:
-        """So many that no share is usual."""
+    def mentions(self, position: int) -> float:
+        """Infinite, so that no attribute counts as usual."""
         return float("inf")
 
     def related(self, lemma: str) -> frozenset[int]:
-        """The word alone: a swap replaces a word by another."""
+        """Empty: no replacement is blocked as related."""
         return frozenset()
 
 
 def unguarded(index: Index) -> Index:
-    """The same index with its guards off."""
+    """Turns off the co-occurrence guards of an index; returns it."""
     index.both_do, index.both_have = {}, {}
     index.presence = np.zeros_like(index.presence)
     return index
 
 
 def main() -> None:
-    """Prints shares by kind for the three ways."""
+    """Prints shares by kind for the three variants."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--scenes", type=int, default=1000)
     options.add_argument("--parser", default="embedded")
     options.add_argument("--per-kind", type=int, default=20)
     options.add_argument("--seed", type=int, default=11)
-    options.add_argument("--show", type=int, default=0, help="print this many true negatives of the guarded ways")
+    options.add_argument("--show", type=int, default=0, help="print up to this many negatives of the guarded variants that are still true")
     options.add_argument("--only", default="object,attribute,relation,count,order,negation", help="kinds to show")
     arguments = options.parse_args()
     scenes = [sample_scene(arguments.seed, at) for at in range(arguments.scenes)]
@@ -84,11 +84,11 @@ def main() -> None:
         for at, scene in enumerate(scenes):
             labels = Counter(item.kind for item in scene.objects) if labelled else None
             context = ImageContext(index, settings, texts[at], parsed[at], labels, known if labelled else ())
-            for place, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
+            for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))
                 for negative in negatives(
-                    text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{place}")
+                    text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}")
                 ):
                     try:
                         verdict = judge(parse(negative.text), scene)
@@ -103,21 +103,21 @@ def main() -> None:
 
 
 def _blind(context: ImageContext) -> ImageContext:
-    """The context with nothing in it."""
+    """Empties a context of everything that guards check; returns it."""
     context.captions, context.words, context.blocked, context.plurals = set(), set(), set(), set()
     context.attributes, context.relations, context.counts = {}, {}, {}
     return context
 
 
 def report(name: str, total: Counter[Any]) -> None:
-    """Prints one way's shares: true among those that the grammar reads, unclear ones among them, and unread ones of all."""
+    """Prints one variant's shares of true and unclear among parsed negatives, and the number not parsed."""
     print(name)
     for kind in sorted({kind for kind, _ in total}):
         read = sum(total[kind, verdict] for verdict in ("true", "false", "unclear"))
         share = total[kind, "true"] / max(1, read)
         unclear = total[kind, "unclear"] / max(1, read)
         print(f"  {kind:10} still true {total[kind, 'true']:6} / {read:7} = {share:7.3%}   unclear {unclear:6.2%}"
-              f"   not readable {total[kind, 'unread']}")
+              f"   not parsed {total[kind, 'unread']}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""TF-IDF hard negatives without Beam and files: against bare scikit-learn + sparse-dot-topn, and cost against the size of the
-corpus.
+"""TF-IDF hard negatives without Beam and files, compared with bare scikit-learn + sparse-dot-topn; and cost by corpus size.
 
     python -m benchmarks.tfidf_kernels CAPTIONS.json [--sizes 25000 100000 500000] [--queries 8000] [--bound 8000] [--rescore 700]
 
-Times are processor seconds of one thread. Runs that are compared take turns, and medians are quoted.
+Times are CPU seconds on one thread. Compared runs alternate; results are medians.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ PARTITION_ROWS = 6_250
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Processor seconds of `work`, and what it returned."""
+    """CPU seconds of `work`, and its result."""
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
 
 
 def prepared(tables: list[pa.Table], settings: TfidfSettings) -> tuple[Captions, Vocabulary]:
-    """The stages before the search."""
+    """Runs the stages before the search."""
     counts = [count_terms(table, None, settings) for table in tables]
     vocabulary = read_vocabulary(vocabulary_batch(merge_frequencies([frequencies_of(part) for part in counts]), settings))
     return Captions([read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
@@ -60,7 +59,7 @@ def prepared(tables: list[pa.Table], settings: TfidfSettings) -> tuple[Captions,
 
 
 def negatives(corpus: Captions, parts: range, settings: TfidfSettings, search: Search | None = None) -> Stats:
-    """Makes the output of some parts and drops it."""
+    """Makes the output of some parts and discards it."""
     stats = Stats()
     for part in parts:
         for out in hard_negatives(corpus, part, settings, stats, search):
@@ -69,7 +68,7 @@ def negatives(corpus: Captions, parts: range, settings: TfidfSettings, search: S
 
 
 def against_bare(captions: pa.Table, settings: TfidfSettings, repeats: int) -> None:
-    """Prints the throughput of all kernels over that of the bare product, on the same captions."""
+    """Prints the throughput of all kernels relative to the bare product, on the same captions."""
     tables = partitions_of(repeat_and_perturb(captions, captions.num_rows), -(-captions.num_rows // PARTITION_ROWS))
     texts = [text for table in tables for text in table["caption"].to_pylist()]
 
@@ -92,7 +91,7 @@ def against_bare(captions: pa.Table, settings: TfidfSettings, repeats: int) -> N
 
 
 def curve(captions: pa.Table, sizes: list[int], queries: int, bound: int, settings: TfidfSettings) -> None:
-    """Prints the cost per caption of exact and bounded search, and the recall of the bounded one, at each size."""
+    """Prints the cost per caption of exact and bounded search, and the bounded search's recall, for each size."""
     first: dict[str, float] = {}
     for size in sizes:
         parts = max(1, round(size / PARTITION_ROWS))
@@ -109,7 +108,7 @@ def curve(captions: pa.Table, sizes: list[int], queries: int, bound: int, settin
             first.setdefault(name, costs[name])
         recall = sum((recall_of(corpus, part, settings, 0, bounded) for part in range(parts)), Recall())
         print(f"{len(corpus)} captions, {len(vocabulary.terms)} words: "
-              + ", ".join(f"{name} {cost:.0f} us a caption (x{cost / first[name]:.2f})" for name, cost in costs.items())
+              + ", ".join(f"{name} {cost:.0f} us per caption (x{cost / first[name]:.2f})" for name, cost in costs.items())
               + f"; recall@{settings.k} {recall.share:.3f} on {recall.captions}; champions {summaries:.2f} s, "
               f"postings {build:.2f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB", flush=True)
 
@@ -119,8 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captions", type=Path)
     parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, 500_000])
-    parser.add_argument("--queries", type=int, default=8_000, help="captions that the cost is measured on")
-    parser.add_argument("--repeats", type=int, default=5, help="runs against bare; 0: none")
+    parser.add_argument("--queries", type=int, default=8_000, help="number of captions on which the cost is measured")
+    parser.add_argument("--repeats", type=int, default=5, help="number of comparison runs with the bare product; 0: none")
     parser.add_argument("--max-df", type=float, default=0.5)
     parser.add_argument("--bound", type=int, default=8_000)
     parser.add_argument("--rescore", type=int, default=700)

@@ -1,11 +1,11 @@
-"""The whole TF-IDF stage, reading and writing included, against bare scikit-learn + sparse-dot-topn on the same captions.
+"""All TF-IDF stages, including reading and writing, compared with bare scikit-learn + sparse-dot-topn on the same captions.
 
     python -m benchmarks.tfidf_stage CAPTIONS.json [--repeats 5] [--partitions 4]
 
-Bare: `TfidfVectorizer` and `sp_matmul_topn(A, A.T, top_n=k)` on captions already in memory, one thread, result thrown away. Ours: the
-stages tfidf_counts to tfidf through Beam, one worker, from the `pairs` table on disk to `rewrites` and `rejects` on disk, guards and
-manifests included. Both take k = 100 and the same max_df. Runs alternate. Beam's fixed start-up is the same pipeline with every task
-standing. CPU seconds of the process are what the ratio is made of, since other programs may have the cores; wall seconds stand beside.
+Bare: `TfidfVectorizer` and `sp_matmul_topn(A, A.T, top_n=k)` on captions already in memory, one thread, result discarded. Ours: the
+stages tfidf_counts to tfidf through Beam, one worker, from the `pairs` table on disk to `rewrites` and `rejects` on disk, including guards
+and manifests. Both use k = 100 and the same max_df. Runs alternate. Beam's fixed start-up time is that of the same pipeline with every task
+up to date. Ratios are given for CPU seconds of the process, which are more reliable on a busy machine, and for wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def bare(texts: list[str], settings: TfidfSettings) -> None:
-    """What one would write without this project."""
+    """The straightforward solution without this project."""
     matrix = TfidfVectorizer(max_df=settings.max_df).fit_transform(texts)
     sp_matmul_topn(matrix, matrix.T.tocsr(), top_n=settings.k, n_threads=1)
 
 
 def pipeline(config: Config) -> None:
-    """The TF-IDF stages through Beam, whether or not they stand."""
+    """Runs the TF-IDF stages through Beam, whether or not they are up to date."""
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     states = plan(corpus, stages, config.seed)
     context = RunContext(corpus, config.seed, 1.0, {
@@ -93,7 +93,7 @@ def main() -> None:
             print(f"  {name:<9} {cpu:6.2f} s CPU {wall:6.2f} s wall")
         for unit, name in enumerate(("CPU", "wall")):
             ratio = middle["bare"][unit] / (middle["ours"][unit] - middle["start-up"][unit])
-            print(f"ratio of throughputs, ours beyond start-up to bare ({name}): {ratio:.2f}")
+            print(f"ratio of throughputs, ours excluding start-up to bare ({name}): {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A corpus of random numbers in the form that training reads, written without Beam or models: for benchmarks and tests of the loader."""
+"""A corpus of random training data, written without Beam or models, for benchmarks and tests of the loader."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from schemas.tables import regions_schema
 from schemas.tokenizer import Tokenizer
 from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TEXT_TOKENS, TOKENS
 
-_ROWS = 4096  # pairs made at a time
+_ROWS = 4096  # pairs per batch
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the corpus has: captions of each image (a number, or one an image), least and most regions, tokens, companions of a pair."""
+    """The corpus' dimensions. captions: per image (one number, or one per image); regions, tokens: (minimum, maximum); positives,
+    negatives, matches: per pair."""
 
     images: int = 100
     captions: int | Sequence[int] = 5
@@ -37,16 +38,16 @@ class Sizes:
     negatives: int = 6
     matches: int = 0
     soft_labels: bool = True
-    without_regions: int = 0  # images, the first ones, that the detector found nothing in
+    without_regions: int = 0  # this many images, the first ones, have no regions
 
 
 def write_corpus(url: str, sizes: Sizes, seed: int = 0) -> Corpus:
     """Writes the tables of the stages `tokens`, `tokenizer`, `regions` and `image_regions`, with manifests."""
     corpus, rng = Corpus(url, sizes.partitions), np.random.default_rng(seed)
-    paired, alone = (_places(name, number, sizes.partitions) for name, number in (("pair", sizes.images), ("alone", sizes.alone)))
-    texts = _places("text", sizes.texts, sizes.partitions)
+    paired, alone = (_placed(name, number, sizes.partitions) for name, number in (("pair", sizes.images), ("alone", sizes.alone)))
+    texts = _placed("text", sizes.texts, sizes.partitions)
     per_image = np.broadcast_to(np.asarray(sizes.captions, np.int64), sizes.images)
-    matched = np.concatenate([places for _, places, _ in alone]), np.concatenate([places for _, places, _ in texts])
+    matched = np.concatenate([placements for _, placements, _ in alone]), np.concatenate([placements for _, placements, _ in texts])
     records: dict[str, list[TaskRecord]] = {stage: [] for stage in ("regions", "image_regions", "tokens")}
     for part in range(sizes.partitions):
         counts = _write_regions(corpus, "regions", part, paired[part], sizes, rng, records)
@@ -77,13 +78,13 @@ def _commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], co
     return StageEntry(stage, sorted({file.table for file in written}), None, [], stage == "tokenizer")
 
 
-def _places(name: str, number: int, partitions: int) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """By partition: numbers, placements and ids of rows, in the corpus' order."""
+def _placed(name: str, number: int, partitions: int) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
+    """For each partition: numbers, placements and ids of its rows, in corpus order."""
     names = [f"{name}/{row}" for row in range(number)]
-    places = ids.placements(names)
-    order, parts = np.argsort(places), ids.partition_of(places, partitions)
+    placements = ids.placements(names)
+    order, parts = np.argsort(placements), ids.partition_of(placements, partitions)
     chosen = [order[parts[order] == part] for part in range(partitions)]
-    return [(rows, places[rows], [names[row] for row in rows]) for rows in chosen]
+    return [(rows, placements[rows], [names[row] for row in rows]) for rows in chosen]
 
 
 def _write(corpus: Corpus, stage: str, part: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> FileInfo:
@@ -125,7 +126,7 @@ def _regions(schema: pa.Schema, names: list[str], counts: np.ndarray, sizes: Siz
 def _pairs(here: tuple[np.ndarray, np.ndarray, list[str]], counts: np.ndarray, per_image: np.ndarray,
            matched: tuple[np.ndarray, np.ndarray], sizes: Sizes,
            rng: np.random.Generator) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    rows, places, _ = here
+    rows, placements, _ = here
     image = np.repeat(np.arange(len(rows)), per_image[rows])
     for start in range(0, len(image), _ROWS):
         own = image[start:start + _ROWS]
@@ -142,16 +143,16 @@ def _pairs(here: tuple[np.ndarray, np.ndarray, list[str]], counts: np.ndarray, p
         for name, pool in zip(("matched_images", "matched_texts"), matched, strict=True):
             columns[name] = _list(pa.array(rng.choice(pool, number * sizes.matches) if sizes.matches else np.zeros(0, np.int64)),
                                   np.full(number, sizes.matches))
-        index = {**_images(places[own], counts[own], own), "length": caption.value_lengths(), "key": pa.array(_keys(number, rng))}
+        index = {**_images(placements[own], counts[own], own), "length": caption.value_lengths(), "key": pa.array(_keys(number, rng))}
         yield _batch(columns, TOKENS), _batch(index, PAIR_INDEX)
 
 
 def _write_pairs(corpus: Corpus, part: int, batches: Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]) -> tuple[FileInfo, FileInfo]:
     with (TableWriter(corpus.table_url("tokens", "tokens", part), TOKENS) as tokens,
           TableWriter(corpus.table_url("tokens", "pair_index", part), PAIR_INDEX) as index):
-        for rows, told in batches:
+        for rows, indexed in batches:
             tokens.write(rows)
-            index.write(told)
+            index.write(indexed)
     assert tokens.info and index.info
     return tokens.info, index.info
 
@@ -162,9 +163,9 @@ def _texts(here: tuple[np.ndarray, np.ndarray, list[str]], sizes: Sizes, rng: np
     return _batch({"text_id": pa.array(here[2], pa.string()), "tokens": tokens}, TEXT_TOKENS), _batch(index, TEXT_INDEX)
 
 
-def _images(places: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> dict[str, pa.Array]:
-    """What an index says of n images; each has a key of its own."""
-    return {"image": pa.array(places), "image_key": pa.array(places ^ 0x5555), "region_row": pa.array(rows), "regions": pa.array(counts)}
+def _images(hashes: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> dict[str, pa.Array]:
+    """The index columns of n images with distinct keys."""
+    return {"image": pa.array(hashes), "image_key": pa.array(hashes ^ 0x5555), "region_row": pa.array(rows), "regions": pa.array(counts)}
 
 
 def _batch(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
@@ -172,7 +173,7 @@ def _batch(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _tokens(lengths: np.ndarray, sizes: Sizes, rng: np.random.Generator) -> pa.ListArray:
-    """Lists of texts of ordinary tokens."""
+    """Lists of texts of random ordinary tokens."""
     each = rng.integers(sizes.tokens[0], sizes.tokens[1] + 1, int(lengths.sum()))
     return _list(_list(pa.array(rng.integers(5, 1000, int(each.sum()), np.int32)), each), lengths)
 

@@ -94,7 +94,7 @@ def test_checkpoint_averages(tmp_path):
     for name in ("checkpoint_1_900.pt", "checkpoint_2_1000.pt", "checkpoint_3_1100.pt", "checkpoint_best.pt", "checkpoint_last.pt"):
         (tmp_path / name).touch()
     assert [path.name for path in average.last_checkpoints(tmp_path, 2)] == ["checkpoint_2_1000.pt", "checkpoint_3_1100.pt"]
-    with pytest.raises(ValueError, match="nothing was trained"):
+    with pytest.raises(ValueError, match="train first"):
         average.last_checkpoints(tmp_path / "none", 2)
 
 
@@ -114,7 +114,7 @@ def test_mismatched_text_is_refused(tmp_path):
     assert corpus.sentences(tmp_path, "val", "en") == ["A dog.", "A cat."]
     with pytest.raises(ValueError, match="2 lines in en, 1 lines in de"):
         corpus.parallel(tmp_path, "val", ("en", "de"))
-    with pytest.raises(ValueError, match=r"val\.fr is missing"):
+    with pytest.raises(ValueError, match=r"val\.fr not found"):
         corpus.sentences(tmp_path, "val", "fr")
     (tmp_path / "val.fr").touch()
     with pytest.raises(ValueError, match=r"val\.fr is empty"):
