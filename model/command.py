@@ -37,6 +37,7 @@ def run_train(args: argparse.Namespace) -> int:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in progress.losses.items())
         print(f"{settings.output}: step {progress.step}, {progress.samples} samples, "
               f"{f'{progress.flops:.3g} operations, ' if settings.flops else ''}{progress.skipped} updates skipped; {losses}")
+    parallel.stop()
     if progress.share(settings) < 1:
         print("saved; run again to resume", file=sys.stderr)
         return 143

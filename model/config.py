@@ -70,6 +70,8 @@ class TrainSettings(BaseModel):
     def _fits(self) -> TrainSettings:
         if self.steps is None and self.flops is None:
             raise ValueError("steps or flops must be given, else training would not end")
+        if self.flops and self.compile:
+            raise ValueError("flops: operations of compiled layers are not counted; give steps, or compile: false")
         chosen = [name for name in OBJECTIVES if getattr(self.objectives, name) is not None]
         if self.task == "pretrain" and not chosen:
             raise ValueError(f"objectives: at least one of {', '.join(OBJECTIVES)} must be set ({{}} for its defaults)")
@@ -86,7 +88,7 @@ NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_ever
 
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
     """The losses of a training. Raises ConfigError, naming the key, when the data or the network do not fit them."""
-    _check_network(settings, facts)
+    _check_data(settings, facts)
     if settings.task == "retrieval":
         chosen: list[Objective] = [Retrieval(settings.retrieval)]
     else:
@@ -96,7 +98,7 @@ def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
     return chosen
 
 
-def _check_network(settings: TrainSettings, facts: DataFacts) -> None:
+def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
     if facts.max_regions > settings.model.max_regions:
         raise ConfigError(f"model.max_regions: {settings.model.max_regions} is too few: "
                           f"an image of the corpus has {facts.max_regions} regions")
@@ -104,6 +106,11 @@ def _check_network(settings: TrainSettings, facts: DataFacts) -> None:
         raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
     if not any(facts.rows.values()):
         raise ConfigError("corpus: it has no rows to train on")
+    for key in ("positives", "negatives", "matched_images", "matched_texts"):
+        asked = getattr(settings.data, key)
+        number = sum(asked.values()) if isinstance(asked, dict) else asked
+        if key in settings.data.model_fields_set and number and not facts.drawn.get(key):
+            raise ConfigError(f"data.{key}: {asked} a pair are asked for, the corpus has none: set it to 0, or add them to the corpus")
 
 
 def wanted(settings: TrainSettings) -> Wanted:

@@ -187,6 +187,8 @@ def test_empty_streams_are_an_error(tmp_path: Path) -> None:
     ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),
     ({}, {"max_tokens": 17}, "model.positions: 16 is too few: a text of the corpus has 17"),
     ({}, {"rows": {}}, "corpus: it has no rows"),
+    ({"data": {"corpus": "x", "matched_images": 2}}, {"drawn": {"negatives": 1}}, "data.matched_images: 2 a pair are asked for, the corpus has none"),
+    ({"data": {"corpus": "x", "negatives": {"object": 1}}, "objectives": {"mlm": {}}}, {"drawn": {}}, "data.negatives: {'object': 1} a pair"),
     ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval needs at least 2 pairs")])
 def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: Any, data: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -195,7 +197,7 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: A
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"steps": None}, "steps or flops must be given"), ({"objectives": {}}, "at least one of cmcl, mlm"),
+    ({"flops": 1e9, "compile": True}, "flops: operations of compiled layers"), ({"steps": None}, "steps or flops must be given"), ({"objectives": {}}, "at least one of cmcl, mlm"),
     ({"objectives": {"wra": {}}}, "objectives.wra: needs objectives.itm"), ({"task": "retrieval"}, "objectives.cmcl: belongs to task: pretrain")])
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, changes: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
