@@ -1,4 +1,4 @@
-"""Checks `matches` against their queries and against what they say they found."""
+"""Checks `matches` against their queries and the matched rows."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pyarrow.compute as pc
 
 from schemas.corpus import Corpus
 
-# By modality: where the queries stand, and where what is matched.
+# By modality: stage, table and id column of the queries, and of the collection that is searched.
 _QUERIES = {"image": ("pairs", "images", "image_id"), "text": ("pairs", "pairs", "pair_id")}
 _COLLECTIONS = {"image": ("image_regions", "regions", ("image_id",)), "text": ("texts", "texts", ("text_id", "text"))}
 
 
 class MatchChecks:
-    """Looks at the `matches` of one partition after the other. Memory: the ids of the images that are searched."""
+    """Checks the `matches` of one partition after another. Memory: the ids of the searched images."""
 
     def __init__(self, corpus: Corpus):
         self._corpus = corpus
         self._held: dict[tuple[str, int], pa.Table] = {}
 
     def faults(self, stage: str, partition: int) -> Iterator[str]:
-        """What is wrong with a partition of a stage's matches."""
+        """The faults of a partition of a stage's matches."""
         with self._corpus.open(stage, "matches", partition) as file:
             matches = file.read()
         if not matches.num_rows:
             return
         modalities = set(matches["modality"].cast(pa.string()).unique().to_pylist())
         if len(modalities) > 1 or not modalities <= set(_QUERIES):
-            yield f"holds matches of the modalities {sorted(modalities)}, where one of {sorted(_QUERIES)} should be"
+            yield f"contains matches of the modalities {sorted(modalities)}, but must have exactly one of {sorted(_QUERIES)}"
             return
         modality = modalities.pop()
         yield from self._list_faults(matches, modality, partition)
@@ -42,7 +42,7 @@ class MatchChecks:
             known = file.read()[name].combine_chunks()
         rows = pc.index_in(matches["query_id"], value_set=known)
         if rows.null_count:
-            yield f"{rows.null_count} matches are of queries that are not in the partition"
+            yield f"{rows.null_count} matches refer to queries that are not in the partition"
             return
         at, ranks, scores = rows.to_numpy(), matches["rank"].to_numpy(), matches["score"].to_numpy()
         new = np.diff(at, prepend=-1) != 0
@@ -70,7 +70,7 @@ class MatchChecks:
                 same = pc.and_(same, pc.equal(own["text"], there[names[1]]))
             wrong += int((~inside).sum()) + int(pc.sum(pc.invert(pc.fill_null(same, False))).as_py() or 0)
         if wrong:
-            yield f"{wrong} matches are not what stands at the place that they name"
+            yield f"{wrong} matches disagree with the row that they refer to"
 
     def _columns(self, stage: str, table: str, names: tuple[str, ...], partition: int) -> pa.Table:
         if (stage, partition) not in self._held:

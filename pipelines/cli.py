@@ -109,27 +109,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_training(commands: Any) -> None:
-    """The commands of the trainer, which live in `model`."""
-    train = commands.add_parser("train", help="train on a corpus that has tokens and regions, or resume; by torchrun, in several processes")
+    """Adds the trainer's commands, which are implemented in `model`."""
+    train = commands.add_parser("train", help="train on a corpus that has tokens and regions, or resume (with torchrun: in parallel)")
     _config_arguments(train)
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(main=partial(_model, "run_train"))
 
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on a corpus: recall both ways, hard negatives by kind")
-    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its newest")
+    evaluate = commands.add_parser("evaluate", help="evaluate a checkpoint on a corpus: recall in both directions, hard negatives by kind")
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder (its newest checkpoint)")
     evaluate.add_argument("corpus", metavar="CORPUS", help="the corpus")
     evaluate.add_argument("--rerank", type=_rerank, default="32", metavar="N",
-                          help="candidates of each query that the joint head orders (default 32); 0 for none, or all")
-    evaluate.add_argument("--head", choices=("match", "contrast"), help="the joint head (default: the one that the run trained)")
-    evaluate.add_argument("--truth", metavar="FILE", help="JSON: by pair id, pair ids of the images that its caption is true of")
-    evaluate.add_argument("--hidden", action="store_true", help="also tell captions from negatives with the image hidden")
+                          help="number of candidates per query that the joint head reranks (default 32; 0: none), or all")
+    evaluate.add_argument("--head", choices=("match", "contrast"), help="the joint head to use (default: the one that was trained)")
+    evaluate.add_argument("--truth", metavar="FILE", help="JSON file: by pair id, the pair ids of all images that its caption is true of")
+    evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives with the image hidden")
     evaluate.add_argument("--trials", action="append", default=[], metavar="NAME=FILE",
-                          help="also measure a public set (sugarcrepe, aro, winoground, karpathy) on the corpus' images; may be repeated")
-    evaluate.add_argument("--split", default="test", help="of Karpathy's splits (default test)")
-    evaluate.add_argument("--output", metavar="FILE", help="write the report as JSON, too")
+                          help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy) with these images; may be repeated")
+    evaluate.add_argument("--split", default="test", help="split of Karpathy's set (default test)")
+    evaluate.add_argument("--output", metavar="FILE", help="also write the report as JSON")
     evaluate.set_defaults(main=partial(_model, "run_evaluate"))
 
-    ablate = commands.add_parser("ablate", help="train and measure several settings and seeds, skipping finished runs")
+    ablate = commands.add_parser("ablate", help="train and evaluate several settings and seeds, skipping finished runs")
     _config_arguments(ablate)
     ablate.add_argument("--quiet", action="store_true", help="no progress bars")
     ablate.set_defaults(main=partial(_model, "run_ablate"))
@@ -137,15 +137,15 @@ def _add_training(commands: Any) -> None:
 
 def _model(name: str, args: argparse.Namespace) -> int:
     try:
-        command = importlib.import_module("model.command")  # torch, only when it is needed
+        command = importlib.import_module("model.command")  # imports torch
     except ModuleNotFoundError as error:
-        raise ConfigError(f"training needs the package {error.name}: run `pip install 'cmcl[train]'`") from None
+        raise ConfigError(f"training requires the package {error.name}: run `pip install 'cmcl[train]'`") from None
     return int(getattr(command, name)(args))
 
 
 def _rerank(text: str) -> str:
     if text != "all" and not text.isdigit():
-        raise argparse.ArgumentTypeError(f"takes a number or all, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number or all, not {text}")
     return text
 
 

@@ -1,4 +1,4 @@
-"""From a match to what was retrieved, in constant time."""
+"""Constant-time access to retrieved images and texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FILES_HELD = 64
 
 
 class Matched:
-    """What the matches of a corpus' `examples` point at; files are opened when first asked for, and some are kept open.
+    """The images and texts that the matches in a corpus's `examples` refer to; files are opened on first use, and some are kept open.
 
-    A match is an item of `matches_image` or `matches_text`, or a row of `matches`. Raises as `RowFile` does, and CorpusError when another
-    row stands there than the match says.
+    A match is an item of `matches_image` or `matches_text`, or a row of `matches`. Raises as `RowFile` does, and CorpusError when a
+    match refers to a row with another id.
     """
 
     def __init__(self, corpus: Corpus):
@@ -34,7 +34,7 @@ class Matched:
         return found
 
     def text(self, match: Mapping[str, Any]) -> str:
-        """A matched sentence, from the table that it came from."""
+        """A matched sentence, from its table."""
         file = self._texts(match["partition"])
         batch, row = file.locate(match["row"])
         _check(match, file.batch(batch)["text_id"][row].as_py(), file)
@@ -44,4 +44,4 @@ class Matched:
 def _check(match: Mapping[str, Any], found: str, file: RowFile) -> None:
     wanted = match.get("id", match.get("matched_id"))
     if found != wanted:
-        raise CorpusError(f"{file.url}: row {match['row']} is {found!r}, where a match says {wanted!r}: run `cmcl verify` on the corpus")
+        raise CorpusError(f"{file.url}: row {match['row']} is {found!r}, but a match expects {wanted!r}: run `cmcl verify` on the corpus")

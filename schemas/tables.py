@@ -100,7 +100,7 @@ REWRITES = table_schema("rewrites", 1, [
 ])
 
 MATCHES = table_schema("matches", 2, [
-    column("query_id", pa.string()),  # the image of pairs that an image was retrieved for, the pair that a text was
+    column("query_id", pa.string()),  # the query: a pair's image for images, a pair for texts
     column("modality", LABEL),  # image, text
     column("matched_id", pa.string()),
     column("rank", pa.int32()),  # from 0
@@ -108,7 +108,7 @@ MATCHES = table_schema("matches", 2, [
     column("visual", pa.float32(), nullable=True),  # cosines of features and of object counts; null: a text, or not part of the score
     column("objects", pa.float32(), nullable=True),
     column("text", pa.string(), nullable=True),  # null: an image
-    # Where it stands: partition, and row there of the `regions` of the images alone, or of `texts`.
+    # The matched row: partition, and row in that partition of the image-only collections' `regions`, or of `texts`.
     column("partition", pa.int32(), layout=True),
     column("row", pa.int64(), layout=True),
 ])

@@ -42,13 +42,13 @@ TOKENS = _table(
 # A sentence of the text collections, row for row as in `texts`.
 TEXT_TOKENS = _table("text_tokens", ("text_id", pa.string()), ("tokens", _IDS))
 
-# What is read of all rows before the first batch, in files of its own, which are small: of pairs and sentences, row for row as above
-# (tokens of the caption or sentence, its key), and of the images without captions, as in the `regions` of the stage `image_regions`.
+# What the loader reads of all rows before the first batch, in separate, small files: for pairs and sentences, row for row as above (length
+# and key of the caption or sentence), and for images without captions, as in the `regions` of the stage `image_regions`.
 PAIR_INDEX = _table("pair_index", *_IMAGE, ("length", pa.int32()), ("key", pa.int64()))
 TEXT_INDEX = _table("text_index", ("placement", pa.int64()), ("length", pa.int32()), ("key", pa.int64()))
 IMAGE_INDEX = _table("image_index", *_IMAGE)
 
-# The files of the corpus' tokenizer (`schemas/tokenizer.py`): name and bytes.
+# The files of the corpus's tokenizer (`schemas/tokenizer.py`): name and bytes.
 TOKENIZER = _table("tokenizer", ("file", pa.string()), ("data", pa.binary()))
 
 

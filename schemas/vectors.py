@@ -1,7 +1,7 @@
-"""What retrieval keeps between its stages: vectors of length 1, and each query's nearest ones.
+"""The schemas of retrieval's intermediate tables: vectors of length 1, and each query's nearest neighbours.
 
-A vector's position is its row in the partitions' tables one after the other. As rows stand in an order that does not depend on how a
-corpus is cut (`schemas/ids.py`), neither do positions.
+A vector's position is its row number in the concatenated partitions. Since the order of rows does not depend on the partitioning
+(`schemas/ids.py`), neither do positions.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def _vectors(table: str) -> pa.Schema:
     ])
 
 
-# Metadata beside: width (numbers of a vector; 0: there are none), visual (of an image's: how many come of features), object_weight
-# (the w of its score), model (fingerprint of the text encoder).
-VECTORS = _vectors("vectors")  # of what is searched
+# Additional metadata: width (of a vector; 0: there are none), visual (how many of an image's dimensions come from features),
+# object_weight (the w of its score), model (fingerprint of the text encoder).
+VECTORS = _vectors("vectors")  # of the searched collection
 QUERY_VECTORS = _vectors("query_vectors")  # of the pairs' images, or of their captions
 
 # Row for row as in `query_vectors`. Scores: inner products of the stored vectors in millionths, best first; ties by position.
@@ -37,11 +37,11 @@ NEIGHBOURS = table_schema("neighbours", 1, [
     column("id", pa.string()), column("positions", _list(pa.int64())), column("scores", _list(pa.int32())),
 ])
 
-# An approximate index: its factory string, and the trained and empty index as FAISS writes it; no bytes where the search is exact.
+# An approximate index: its factory string, and the trained, empty index in FAISS format; no bytes if the search is exact.
 INDEX = table_schema("index", 1, [column("factory", pa.string()), column("data", pa.large_binary())])
 SHARD = table_schema("shard", 1, [column("data", pa.large_binary())])  # the same, filled with a partition's vectors
 
-# The principal components of visual features, one a row.
+# The principal components of visual features, one per row.
 COMPONENTS = table_schema("components", 1, [
     column("component", _list(pa.float64())),
     column("share", pa.float64()),  # of the sample's sum of squares

@@ -64,7 +64,7 @@ def test_parts_of_files(exclude: dict, tmp_path: Path):
 
 def test_lists_of_several_splits_must_be_chosen_from(tmp_path: Path):
     (tmp_path / "k.json").write_text(json.dumps([{"image": "a.jpg", "split": "test"}, {"image": "b.jpg", "split": "train"}]))
-    with pytest.raises(SourceError, match="splits test, train: say which"):
+    with pytest.raises(SourceError, match="splits test, train; select those"):
         run(config(tmp_path, {"files": ["k.json"]}))
     with pytest.raises(SourceError, match="no split 'dev'"):
         run(config(tmp_path, {"files": [{"file": "k.json", "split": "dev"}]}))

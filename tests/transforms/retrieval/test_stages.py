@@ -79,7 +79,7 @@ def test_examples_hold_their_matches_and_lead_to_what_was_matched(corpus):
             assert find.text(match) == match["text"]
             seen += 1
     assert seen == len(rows(corpus, "text_matches", "matches")) > 5
-    with pytest.raises(CmclError, match="where a match says 'other'"):
+    with pytest.raises(CmclError, match="but a match expects 'other'"):
         find.regions({**rows(corpus, "image_matches", "matches")[0], "matched_id": "other"})
 
 
