@@ -124,7 +124,8 @@ def _add_training(commands: Any) -> None:
     evaluate.add_argument("--truth", metavar="FILE", help="JSON file: by pair id, the pair ids of all images that its caption is true of")
     evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives with the image hidden")
     evaluate.add_argument("--trials", action="append", default=[], metavar="NAME=FILE",
-                          help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy) with these images; may be repeated")
+                          help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy), with the corpus's images; "
+                               "may be repeated")
     evaluate.add_argument("--split", default="test", help="split of Karpathy's set (default test)")
     evaluate.add_argument("--output", metavar="FILE", help="also write the report as JSON")
     evaluate.set_defaults(main=partial(_model, "run_evaluate"))
