@@ -75,14 +75,14 @@ class RewriteCursor:
         inside = pc.is_in(self._held["pair_id"], value_set=wanted).to_numpy()
         count = int(inside.sum())
         if not inside[:count].all():
-            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or contains rewrites of other pairs")
         taken, self._held = self._held.slice(0, count), self._held.slice(count)
         return taken
 
     def finish(self) -> None:
         """Raises ValueError if any rewrite was not taken."""
         if self._next < self._file.num_batches or (self._held is not None and self._held.num_rows):
-            raise ValueError(f"{self._file.url} is not in the order of its pairs, or holds rewrites of other pairs")
+            raise ValueError(f"{self._file.url} is not in the order of its pairs, or contains rewrites of other pairs")
 
 
 class QueryMatches:

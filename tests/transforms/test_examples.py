@@ -114,7 +114,7 @@ def test_rewrites_of_unknown_pairs_are_refused(tmp_path):
     corpus = Corpus(str(tmp_path), 1)
     make(corpus, [(1, 0), (1, 0)])
     write(corpus, "other", {"rewrites": rewrites_table([rewrite("p9999", "x", "negative")])})
-    with pytest.raises(ValueError, match="not in the order of its pairs, or holds rewrites of other pairs"):
+    with pytest.raises(ValueError, match="not in the order of its pairs, or contains rewrites of other pairs"):
         joined(corpus)
 
 

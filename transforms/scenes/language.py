@@ -346,11 +346,11 @@ def _traits(draft: _Draft, actions: list[Fact], spatial: list[Fact]) -> str | No
     for item in chosen:
         words = [rng.pick(sorted(item.attributes))]
         spoken = _spoken(rng, item.kind)[0]
-        said = SIZE_WORDS[words[0]][1] if words[0] in SIZE_WORDS else words[0]
+        word = SIZE_WORDS[words[0]][1] if words[0] in SIZE_WORDS else words[0]
         draft.add(Mention(item.kind, tuple(words)))
         if item.kind in PEOPLE:
-            said = HEIGHT_WORDS[words[0]] if words[0] in HEIGHT_WORDS else f"wearing {article(said)} {said} shirt"
-        parts.append(f"{rng.pick(('the', article(spoken)))} {spoken} is {said}")
+            word = HEIGHT_WORDS[words[0]] if words[0] in HEIGHT_WORDS else f"wearing {article(word)} {word} shirt"
+        parts.append(f"{rng.pick(('the', article(spoken)))} {spoken} is {word}")
     return draft.placed(" and ".join(parts), 0.15)
 
 

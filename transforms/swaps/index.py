@@ -1,4 +1,4 @@
-"""The vocabulary artefact as arrays: what may stand for what, and what is likely to be in the picture anyway."""
+"""The vocabulary as arrays: possible replacements of each object, and what is likely to be in the picture anyway."""
 
 from __future__ import annotations
 
