@@ -25,6 +25,7 @@ def _settings(corpus: str, few: str, folder: Path, **changes: Any) -> dict[str, 
             **changes}
 
 
+@pytest.mark.slow
 def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path))
     rows = ablate(settings)
@@ -48,6 +49,7 @@ def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str,
     assert ablate(settings) == rows and [Path(one).parts[-2:] for one in trained] == [("plain", "seed-1")]
 
 
+@pytest.mark.slow
 def test_an_ablation_that_is_asked_to_stop_begins_no_further_run(corpus: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from model.data.loader import Batches
 
