@@ -174,8 +174,8 @@ def test_foreign_files_in_a_corpus_are_kept(made: Path, strays: list[tuple[str, 
 @pytest.mark.slow
 @given(strays=STRAYS, **SIZES)
 @law(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_foreign_files_in_a_corpus_are_kept_with_many_examples(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int,
-                                                             k: int | None, repair: bool) -> None:
+def test_foreign_files_in_a_corpus_are_kept_with_many_examples(
+        made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool) -> None:
     strewn(made, strays, partitions, k, repair)
 
 
