@@ -20,7 +20,7 @@ from transforms.retrieval.collection import Collection
 from transforms.retrieval.packages import faiss_module
 
 MILLION = 1_000_000
-_RESCORED = 1 << 22  # numbers that rescoring holds at a time
+_RESCORED = 1 << 18  # numbers that rescoring holds at a time: they stay in the cache
 _HELD = 1 << 22  # candidates that a pass holds
 _LENGTH = 1.01  # above the squared length of any unit vector that was rounded to float16
 

@@ -50,6 +50,7 @@ class ListSettings(Params):
 class ImageRetrieval(ListSettings):
     """Images from the collections without captions, by what is seen and by the objects that are shared."""
 
+    floor: Cosine = Field(0.5, description="drop candidates with a lower score")
     object_weight: float = Field(
         0.5, ge=0, le=1, allow_inf_nan=False, description="w in the score (1 - w) visual + w objects; 0 without soft labels")
     pca: int | None = Field(None, ge=1, le=16_384, description="number of principal components that features are reduced to; null: no "
@@ -64,7 +65,7 @@ class ImageRetrieval(ListSettings):
 class TextRetrieval(ListSettings):
     """Sentences from the text collections, by the meaning of the caption."""
 
-    floor: Cosine = Field(0.3, description="drop candidates with a lower score")
+    floor: Cosine = Field(0.4, description="drop candidates with a lower score")
     near_match: float = Field(
         0.95, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
     encoder: str = Field("embedded", description="embedded, or sentence-transformers:PATH")
