@@ -63,7 +63,7 @@ def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
 @pytest.mark.parametrize(("changes", "text"), [
     ({"regions": {}, "pixels": False}, "regions requires pixels: true"),
     ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "mutually exclusive"),
-    ({"regions": {"detector": "yolo"}}, "detector 'yolo' is none of"),
+    ({"regions": {"detector": "yolo"}}, "detector 'yolo' is not one of"),
     ({"swaps": {"kinds": ["object", "colour"]}}, "unknown kinds ['colour']"),
 ])
 def test_wrong_settings_are_named(scene_files, tmp_path, changes, text):

@@ -1,1 +1,1 @@
-"""Models behind one small protocol a kind: parsers, translators, sentence encoders, detectors."""
+"""Models, with one small protocol per kind: parsers, translators, sentence encoders, detectors."""

@@ -1,4 +1,4 @@
-"""Engines work on batches; one bad item must not take the others with it."""
+"""Isolates failures: one bad item must not fail its whole batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Result = TypeVar("Result")
 
 def apply_each(work: Callable[[Sequence[Item]], Sequence[Result]],
                items: Sequence[Item]) -> tuple[list[Result | None], dict[int, str]]:
-    """`work` on all items: n items give n results. A batch that it fails on is halved and tried again, down to single items.
+    """Applies `work`, which returns n results for n items. A failing batch is halved and retried, down to single items.
 
-    Returns the results, None for items that it fails on alone, and why, by place. KeyboardInterrupt and the like pass through.
+    Returns the results, None for items that fail by themselves, and the errors by index. KeyboardInterrupt and the like propagate.
     """
     if not items:
         return [], {}
@@ -28,4 +28,4 @@ def apply_each(work: Callable[[Sequence[Item]], Sequence[Result]],
     half = len(items) // 2
     first, failed = apply_each(work, items[:half])
     second, also = apply_each(work, items[half:])
-    return first + second, failed | {place + half: why for place, why in also.items()}
+    return first + second, failed | {index + half: why for index, why in also.items()}

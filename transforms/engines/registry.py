@@ -1,4 +1,4 @@
-"""What every kind of model shares: loaded once a process, told apart by the bytes of its files, missing packages named with their cure."""
+"""Common to all kinds of models: loading once per process, digests of their files, and errors for missing packages."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from schemas.manifest import fingerprint
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_lock = threading.RLock()  # one for all kinds: a model may load another, and two tasks must never load one twice
+_lock = threading.RLock()  # one for all kinds: a model may load another, and two threads must never load the same one
 _loaded: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}
 
 
 class EngineError(CmclError, ValueError):
-    """A model that cannot be had: the text names what is missing or broken and what supplies it. Each kind has its own subclass."""
+    """An unavailable model: the text names what is missing or broken and what provides it. Each kind has its own subclass."""
 
 
 def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
-    """`load`, run once a process for equal arguments (hashable), however many threads ask at the same time.
+    """Caches `load` per process for equal (hashable) arguments; concurrent threads wait for one load.
 
-    Where it raises, nothing is kept, and the next caller tries again.
+    If it raises, nothing is cached, and the next caller tries again.
     """
     signature = inspect.signature(load)
 
@@ -47,19 +47,19 @@ def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
 
 
 def forget_engines() -> None:
-    """Drops every loaded model, for tests and benchmarks."""
+    """Drops all loaded models, for tests and benchmarks."""
     with _lock:
         _loaded.clear()
 
 
 def require(package: str, wanted_by: str, install: str, error: type[EngineError] = EngineError) -> None:
-    """Raises `error`, naming what wants the package and the command that installs it, where `package` (its import name) is absent."""
+    """Raises `error` if `package` (its import name) is missing, naming what requires it and the command that installs it."""
     if importlib.util.find_spec(package) is None:
         raise error(f"{wanted_by} requires the package {package}: run `{install}`")
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file; read in pieces, once a process while its size and time stay the same."""
+    """The SHA-256 (hex) of a file, cached per process until its size or modification time changes."""
     stat = os.stat(path)
     return _digest(str(path), stat.st_size, stat.st_mtime_ns)
 
@@ -71,5 +71,5 @@ def _digest(path: str, size: int, mtime_ns: int) -> str:
 
 
 def folder_digest(folder: Path, names: Iterable[str]) -> str:
-    """One hash over these files of a folder, their names included."""
+    """One hash of these files of a folder, including their names."""
     return fingerprint({name: file_digest(folder / name) for name in sorted(names)})

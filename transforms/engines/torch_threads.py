@@ -1,4 +1,4 @@
-"""How many threads torch's kernels use: within a block, or while a model works."""
+"""Sets the number of threads of torch's kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def kernel_threads(count: int) -> Iterator[None]:
-    """Kernels of this thread run on `count` threads within the block. OpenMP keeps the number by calling thread, so set it each time."""
+    """Within the block, this thread's kernels use `count` threads. OpenMP stores the number per calling thread, so set it each time."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

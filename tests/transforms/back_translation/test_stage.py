@@ -163,7 +163,7 @@ def test_sampling_is_reproducible(tmp_path, shared_data):
 
 def test_missing_models_are_named_before_any_work():
     way = Pivot(name="xx", forward="ctranslate2:/nowhere", back="ctranslate2:/nowhere")
-    with pytest.raises(ValueError, match="there is no folder /nowhere"):
+    with pytest.raises(ValueError, match="folder not found: /nowhere"):
         BackTranslate(BackTranslationSettings(pivots=(way,)))
     with pytest.raises(ValueError, match="no embedded translator en-xx"):
         BackTranslate(BackTranslationSettings(pivots=("xx",)))

@@ -1,4 +1,4 @@
-"""Model files that are damaged, of wrong types, or made to harm: one named error, nothing is run, nothing grows beyond its file."""
+"""Damaged, wrongly typed and malicious model files: one clear error each, no code executed, no memory beyond the file's size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch", reason="detectors need torch")
 
 
 class Harm:
-    """Pickled, it writes a file when it is read."""
+    """Its pickle writes a file when it is loaded."""
 
     def __init__(self, place: Path):
         self.place = place
@@ -61,7 +61,7 @@ def test_compressed_checkpoints_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x80\x02.", b"(" * 50_000, b"\x80\x04\x95" + b"\xff" * 8, b"<html>", bytes(4096)])
-def test_what_is_no_checkpoint_is_named(data, tmp_path):
+def test_invalid_checkpoints_are_named(data, tmp_path):
     for name in ("w.pth", "w.safetensors"):
         (tmp_path / name).write_bytes(data)
         refused(tmp_path / name)

@@ -1,4 +1,4 @@
-"""`transforms.engines.registry`: every kind of model is loaded once, however many ask at the same time."""
+"""`transforms.engines.registry`: every kind of model is loaded once, even by concurrent threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.engines.translators.load import translator
 def slowly(counted: list[Any], load: Callable[..., Any]) -> Callable[..., Any]:
     def loading(*args: Any, **kwargs: Any) -> Any:
         counted.append(args)
-        time.sleep(0.2)  # a second thread would come in here
+        time.sleep(0.2)  # a second thread would enter here
         return load(*args, **kwargs)
     return loading
 
@@ -115,7 +115,7 @@ def test_digests_follow_the_files(tmp_path: Path):
     assert file_digest(path) != first and folder_digest(tmp_path, ["model.bin"]) != folder
 
 
-def test_what_is_missing_is_named_with_its_cure():
+def test_a_missing_package_is_named_with_its_command():
     require("json", "this test", "never")
     with pytest.raises(EngineError, match="this test requires the package no_such_package: run `pip install it`"):
         require("no_such_package", "this test", "pip install it")

@@ -1,4 +1,4 @@
-"""What is wrong in metadata costs no picture; orientation is applied once; small files cannot cost much time or memory."""
+"""Faulty metadata does not reject an image; orientation is applied once; small files cannot take much time or memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = ALL.model_copy(update={"decode": "header"})
 
 
 def png(*extra: bytes, behind: bytes = b"", image: Image.Image | None = None) -> bytes:
-    """A PNG with chunks before and behind its pixels."""
+    """A PNG with chunks before and after its pixels."""
     data = encoded("PNG", image)
     end = data.rindex(b"IEND") - 4
     return data[:33] + b"".join(extra) + data[33:end] + behind + data[end:]
@@ -46,7 +46,7 @@ def jpeg(*extra: bytes) -> bytes:
 
 
 def webp(kind: bytes, body: bytes) -> bytes:
-    """A WebP with metadata, of which one chunk is put in its place."""
+    """A WebP with metadata, one of whose chunks is replaced."""
     data = encoded("WEBP", icc_profile=b"\0" * 200, exif=Image.Exif().tobytes() + b"\0" * 20, xmp=b"<x/>" * 9)
     at = data.index(kind)
     length = int.from_bytes(data[at + 4:at + 8], "little")
@@ -76,7 +76,7 @@ METADATA = {
 
 @pytest.mark.parametrize("what", METADATA)
 @pytest.mark.parametrize("decode", ["full", "header"])
-def test_what_is_wrong_in_metadata_alone_costs_no_picture(what, decode, tmp_path):
+def test_faulty_metadata_does_not_reject_an_image(what, decode, tmp_path):
     data = METADATA[what]
     found = probe(data, ImageLimits(decode=decode))
     assert isinstance(found, Probe) and (found.width, found.height) == (40, 30), found
@@ -91,14 +91,14 @@ def test_what_is_wrong_in_metadata_alone_costs_no_picture(what, decode, tmp_path
     png().replace(b"IDAT", b"IDAX"), png()[:-300], png(bad(b"tEXt", b"x\0y"))[:-400], encoded("PNG").replace(b"IHDR", b"IHDx"),
     encoded()[:-200], b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff",
 ])
-def test_what_is_wrong_with_the_pixels_still_costs_it(data):
+def test_faulty_pixels_still_reject_it(data):
     found = probe(data)
     assert isinstance(found, ImageReject) and found.reason == Reason.IMAGE_BROKEN
     assert "not an image" not in found.detail
 
 
 def marked(kind: str, orientation: int) -> bytes:
-    """A picture of 40 x 30 whose file says how it is to be turned, in its format's own way."""
+    """An image of 40 x 30 with an orientation, stored in its format's own way."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     if kind == "PNG before":

@@ -1,4 +1,4 @@
-"""`transforms.images.probe` and `transforms.images.fetch`: sound, odd and broken images."""
+"""`transforms.images.probe` and `transforms.images.fetch`: valid, unusual and broken images."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds next to nothing."""
+    """A PNG that declares a size but has hardly any data."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
 def webp_header(width: int, height: int) -> bytes:
-    """An extended WebP that declares a canvas and holds nothing."""
+    """An extended WebP that declares a canvas but has no data."""
     body = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body += b"ANIM" + struct.pack("<I", 6) + bytes(6)
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
@@ -112,7 +112,7 @@ def test_details_say_what_is_wrong(data: bytes, detail: str):
 def test_good_images_are_measured_and_open_as_rgb(kind: str, mode: str, tmp_path: Path):
     data = encoded(kind, picture(mode=mode))
     assert probe(data) == Probe(40, 30, hashlib.sha256(data).digest())
-    file = tmp_path / "image.txt"  # what it is called does not count
+    file = tmp_path / "image.txt"  # its name is irrelevant
     file.write_bytes(data)
     assert open_image(str(file)).mode == "RGB"
     assert open_image(str(file)).size == (40, 30)
@@ -131,7 +131,7 @@ def test_formats_can_be_narrowed_and_bytes_limited():
     assert isinstance(probe(encoded("PNG"), ImageLimits(max_pixels=1200, min_side=30)), Probe)
 
 
-def test_header_alone_does_not_see_a_cut_but_full_does():
+def test_only_full_decoding_detects_truncation():
     cut = encoded()[:-200]
     assert isinstance(probe(cut, ImageLimits(decode="header")), Probe)
     assert isinstance(probe(cut, ImageLimits(decode="full")), ImageReject)
@@ -142,7 +142,7 @@ def test_the_first_frame_can_be_taken(kind: str):
     assert isinstance(probe(frames(kind), ImageLimits(animated="first")), Probe)
 
 
-def test_a_photo_with_a_preview_is_no_animation():
+def test_a_photo_with_a_preview_is_not_an_animation():
     buffer = io.BytesIO()
     picture().save(buffer, "MPO", save_all=True, append_images=[picture(20, 20)])
     assert isinstance(probe(buffer.getvalue()), Probe)
@@ -163,14 +163,14 @@ def test_exif_orientation_turns_size_and_pixels(orientation: int, decode: str, t
     assert np.array_equal(np.asarray(upright), np.asarray(expected))
 
 
-def test_damaged_exif_is_no_reason_to_drop_a_picture():
+def test_damaged_exif_does_not_reject_an_image():
     data = encoded("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(probe(data), Probe)
 
 
-def test_transparent_pixels_lie_on_white(tmp_path: Path):
+def test_transparent_pixels_are_composited_on_white(tmp_path: Path):
     file = tmp_path / "a.png"
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(file)
     assert open_image(str(file)).getpixel((3, 3)) == (255, 255, 255)
@@ -190,7 +190,7 @@ def reason_of(*place, **limits) -> Reason:
     return error.value.reason
 
 
-def test_what_cannot_be_read_has_a_reason(tmp_path: Path):
+def test_unreadable_images_have_a_reason(tmp_path: Path):
     file = tmp_path / "a.bin"
     file.write_bytes(b"0123456789")
     assert reason_of(str(tmp_path / "none.jpg")) == Reason.IMAGE_MISSING
@@ -211,7 +211,7 @@ def test_cells_of_parquet(nested: bool, tmp_path: Path, monkeypatch: pytest.Monk
     file = str(tmp_path / "a#b.parquet")
     pq.write_table(pa.table({"key": [str(i) for i in range(7)], "jpg": column}), file, row_group_size=3)
     name = "jpg.bytes" if nested else "jpg"
-    for limit in (1 << 30, 0):  # row groups that are kept, and row groups too large to keep
+    for limit in (1 << 30, 0):  # row groups that are cached, and row groups too large to cache
         monkeypatch.setattr("transforms.images.fetch._GROUP_BYTES", limit)
         close_files()
         for row in (0, 2, 6, 4, 1):
@@ -226,7 +226,7 @@ def test_names_that_look_like_addresses(tmp_path: Path):
         (tmp_path / name).write_bytes(encoded())
         assert read_bytes(str(tmp_path / name)) == encoded()
         assert read_bytes(str(tmp_path / name), 2, 9) == encoded()[2:11]
-    pq.write_table(pa.table({"jpg": [b"0", b"1"]}), tmp_path / "part::0.pq")  # a table by any other name
+    pq.write_table(pa.table({"jpg": [b"0", b"1"]}), tmp_path / "part::0.pq")  # a table with another extension
     assert read_bytes(f"{tmp_path}/part::0.pq#column=jpg&row=1") == b"1"
 
 
@@ -239,7 +239,7 @@ def test_files_in_memory_and_local_urls(tmp_path: Path):
     assert read_bytes(f"file://{tmp_path}/a.jpg", 0, len(data)) == data
 
 
-def test_a_replaced_file_is_read_anew(tmp_path: Path):
+def test_a_replaced_file_is_reread(tmp_path: Path):
     file = tmp_path / "a.bin"
     file.write_bytes(b"old!")
     assert read_bytes(str(file), 0, 4) == b"old!"
@@ -261,7 +261,7 @@ def test_many_threads_read_more_files_than_stay_open(tmp_path: Path):
     assert len(_HANDLES._open) <= 8
 
 
-def test_what_falls_out_of_the_cache_is_closed(tmp_path: Path):
+def test_evicted_files_are_closed(tmp_path: Path):
     for name in "abc":
         (tmp_path / name).write_bytes(b"x")
     handles = _Handles(2)
@@ -283,7 +283,7 @@ def test_no_damage_raises(kind: str, changes: list[tuple[int, int]], cut: int):
     assert isinstance(found, (Probe, ImageReject))
 
 
-def test_real_photos_are_sound(shared_data: Path):
+def test_real_photos_are_valid(shared_data: Path):
     files = sorted((shared_data / "coco_val2017" / "images").iterdir())[:40]
     found = [probe_at(str(file)) for file in files]
     assert all(isinstance(one, Probe) for one in found)

@@ -1,4 +1,4 @@
-"""What the tests of the readers share."""
+"""Helpers for the tests of the sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text_source(**settings: Any) -> Source:
 
 
 def read_all(source: Source) -> list[dict[str, Any]]:
-    """Every row of a source, once its batches have been held against the schema."""
+    """Every row of a source, after checking its batches against the schema."""
     rows = []
     for split in source.splits():
         for batch in source.read(split):
@@ -51,12 +51,12 @@ def bad(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def reasons(rows: list[dict[str, Any]]) -> list[str]:
-    """The reasons alone, sorted."""
+    """The reasons, sorted."""
     return sorted(reason for reason, _ in bad(rows))
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A picture of noise, the same for the same arguments."""
+    """A noise image, the same for the same arguments."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels).convert(mode)
 

@@ -1,4 +1,4 @@
-"""`transforms.ingest.clean`: captions made clean and bad ones given a reason."""
+"""`transforms.ingest.clean`: captions are cleaned, and bad ones get a reason."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def one(data: bytes | None, **rules) -> tuple[str | None, Reason | None]:
     ("&amp\u037e".encode(), "&"),
     (b"&nosuchthing; stays", "&nosuchthing; stays"),
 ])
-def test_what_cleaning_does(data: bytes, text: str):
+def test_cleaning(data: bytes, text: str):
     assert one(data) == (text, None)
 
 
@@ -65,7 +65,7 @@ def test_what_cleaning_does(data: bytes, text: str):
     (b"word " * 101, Reason.TOO_LONG),
     (b"x" * 2001, Reason.TOO_LONG),
 ])
-def test_what_is_bad(data: bytes, reason: Reason):
+def test_bad_captions(data: bytes, reason: Reason):
     assert one(data) == (None, reason)
 
 

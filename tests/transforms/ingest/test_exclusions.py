@@ -1,4 +1,4 @@
-"""`transforms.ingest.exclusions`: excluded images found."""
+"""`transforms.ingest.exclusions`: matching of excluded images."""
 
 from __future__ import annotations
 
@@ -77,21 +77,21 @@ def test_exclusions_match_by_key_id_url_and_photo():
 def test_lists_are_read_from_files(name: str, content: str, tmp_path: Path):
     (tmp_path / name).write_text(content)
     exclusions = Exclusions.from_rules(ExclusionRules(files=[str(tmp_path / name)]))
-    assert 1 <= len(exclusions) <= 2  # one object or line may tell its image twice
+    assert 1 <= len(exclusions) <= 2  # one object or line may identify its image in two ways
     assert match(exclusions, "139") and match(exclusions, "1", COCO_URL) and not match(exclusions, "nothing")
 
 
 @pytest.mark.parametrize(("name", "content"), [
     ("a.json", b"{}"), ("b.json", b"[{}]"), ("c.json", b"not json"), ("d.txt", b"\xff\xfe"), ("missing.txt", None),
 ])
-def test_lists_that_are_none_are_named(name: str, content: bytes | None, tmp_path: Path):
+def test_invalid_lists_are_named(name: str, content: bytes | None, tmp_path: Path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=name):
         Exclusions.from_rules(ExclusionRules(files=[str(tmp_path / name)]))
 
 
-def test_the_fingerprint_is_that_of_what_is_matched():
+def test_the_fingerprint_follows_what_is_matched():
     a = Exclusions(ids=["1", "2"], urls=[COCO_URL])
     assert a.fingerprint == Exclusions(ids=["2", "01", "1"], urls=["https" + COCO_URL[4:]]).fingerprint
     assert a.fingerprint != Exclusions(ids=["1", "2"]).fingerprint
@@ -101,7 +101,7 @@ def test_the_fingerprint_is_that_of_what_is_matched():
     ("a.csv", 'image_id\n"1\n2\n3\n4\n'), ("b.csv", 'image_id\n"1\n2\n3\n4"\n5\n'), ("c.csv", 'id,note\n1,"6 inch\n2,x\n3,y"\n4,z\n'),
     ("d.csv", 'id\n1\n"2"3\n4\n'), ("e.tsv", 'id\tnote\n1\t"open\n2\tx\n'), ("f.csv", ""), ("g.txt", "# nothing\n\n"), ("h.json", "[]"),
 ])
-def test_a_list_that_would_lose_entries_is_no_list(name: str, content: str, tmp_path: Path):
+def test_a_list_that_would_lose_entries_is_an_error(name: str, content: str, tmp_path: Path):
     (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match=name):
         Exclusions.from_rules(ExclusionRules(files=[str(tmp_path / name)]))
@@ -123,7 +123,7 @@ def test_file_names_match_with_folder_and_without(entry: str, key: str, name: st
 @pytest.mark.parametrize(("entry", "key", "name", "found"), [
     ("1000092795.jpg", "1000092795.jpg", None, True), ("1000092795", "flickr30k-images/1000092795.jpg", None, True),
     ("1000092795.jpg#2", "1000092795", None, True), ("106490881_5a2dd9b7bd.jpg", "106490881_5a2dd9b7bd.jpg", None, True),
-    ("134206.jpg", "134206", "000000134206.jpg", False),  # COCO's number, no photo's
+    ("134206.jpg", "134206", "000000134206.jpg", False),  # a COCO id, not a photo id
     ("134206.jpg", "000000134206.jpg", None, False),
 ])
 def test_flickr_lists_know_names_of_both_sets(entry: str, key: str, name: str | None, found: bool, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""`transforms.ingest.sentences`: paragraphs cut into sentences."""
+"""`transforms.ingest.sentences`: splitting paragraphs into sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from transforms.ingest.sentences import sentences, split_sentences
 ])
 def test_sentences(text: str, expected: list[str]):
     found = sentences(text)
-    if text == ". . .":  # dots alone: only that nothing is lost
+    if text == ". . .":  # only dots: nothing may be lost
         found, expected = [" ".join(found)], [" ".join(expected)]
     assert found == expected
 
@@ -63,7 +63,7 @@ def _boundaries(parts: list[str]) -> set[int]:
 
 
 def test_boundaries_agree_with_a_treebank(shared_data: Path):
-    """English Web Treebank, test: sentences of one paragraph joined and cut again; measured 0.98 precision, 0.78 recall."""
+    """English Web Treebank, test: sentences of a paragraph are joined and split again; measured 0.98 precision, 0.78 recall."""
     paragraphs: list[list[str]] = []
     for line in (shared_data / "ud_ewt" / "en_ewt-ud-test.conllu").read_text(encoding="utf-8").splitlines():
         if line.startswith(("# newpar", "# newdoc")):

@@ -56,7 +56,7 @@ def photo(path, colour="red", size=(40, 30)):
 
 @pytest.fixture
 def csv(tmp_path):
-    """Captions and photos with most of what goes wrong in them."""
+    """Captions and photos with most kinds of faults."""
     for name, colour in (("a.jpg", "red"), ("b.jpg", "blue"), ("copy of a.jpg", "red"), ("tests.jpg", "green")):
         photo(tmp_path / "photos" / name, colour)
     whole = (tmp_path / "photos/b.jpg").read_bytes()
@@ -92,7 +92,7 @@ def test_every_row_is_accounted_for(csv):
     assert balanced(corpus, "pairs", "pairs")
 
 
-def test_images_keep_their_place_and_their_bytes_are_hashed(csv):
+def test_images_keep_their_location_and_their_bytes_are_hashed(csv):
     corpus = ingest(pairs_stage(csv), csv / "c")
     images = {row["image_id"]: row for row in rows(corpus, "pairs", "images")}
     assert images["my/a.jpg"]["sha256"] == images["my/copy of a.jpg"]["sha256"] != images["my/b.jpg"]["sha256"]
@@ -131,7 +131,7 @@ def test_order_of_rows_files_and_partitions_leaves_no_trace(csv):
     assert reasons(one, "pairs") == reasons(other, "pairs")
 
 
-def test_rows_lie_where_their_ids_say(csv):
+def test_rows_are_in_the_partitions_of_their_ids(csv):
     corpus = ingest(pairs_stage(csv), csv / "c", partitions=7)
     for partition in range(7):
         pairs = corpus.open("pairs", "pairs", partition).read().to_pylist()
@@ -174,7 +174,7 @@ def test_urls_on_an_exclusion_list(tmp_path):
     assert (counts.excluded, counts.rejected, counts.reasons) == (2, 0, {"excluded": 2})
     before = stage.settings["exclude"]
     (tmp_path / "urls.txt").write_text("https://x.org/3.jpg\n")
-    assert stage.settings["exclude"] != before  # the lists count by their content
+    assert stage.settings["exclude"] != before  # lists are fingerprinted by content
 
 
 def test_images_without_captions(csv):
@@ -207,7 +207,7 @@ def test_texts_are_split_cleaned_and_merged(tmp_path):
     assert corpus.manifest("texts").counts.merged == 2 and balanced(corpus, "texts", "texts")
 
 
-def test_documents_are_cut_into_paragraphs_before_cleaning(tmp_path):
+def test_documents_are_split_into_paragraphs_before_cleaning(tmp_path):
     book = "\n\n".join(f"Chapter {n}\r\n \t\r\nIn chapter {n} a dog\nruns. " + "It barks. " * 20 for n in range(1000))
     bodies = ["A Heading\n\nA dog runs.", book, "Good one.\n\n" + "x" * 100_001 + "\n\n\u200b\n\nGood two.", "\u200b"]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": body}) + "\n" for body in bodies) + '{"text": 5}\n')
@@ -228,8 +228,8 @@ def test_entities_stay_in_texts_where_the_rules_say_so(tmp_path):
     assert [row["text"] for row in rows(corpus, "texts", "texts")] == ["Fish &amp; chips."]
 
 
-def test_real_collections_whole(shared_data, tmp_path):
-    """The real collections, each with its books balanced."""
+def test_complete_real_collections(shared_data, tmp_path):
+    """The real collections: every row is accounted for."""
     coco = CocoSource(format="coco", name="coco", captions=str(shared_data / "coco_val2017/captions_val2017.json"),
                       images=str(shared_data / "coco_val2017/images"), missing_images="exclude")
     flickr = DelimitedSource(format="csv", name="flickr8k", captions=str(shared_data / "flickr8k/captions.csv"),

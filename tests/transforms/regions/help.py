@@ -1,4 +1,4 @@
-"""What the tests of regions share: images in a folder, and runs through Beam's local runner."""
+"""Helpers for the tests of regions: images in a folder, and runs on Beam's local runner."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SEED = 7
 
 
 def run(folder: Path, partitions: int, *stages: Stage) -> Corpus:
-    """The stages, one behind the other; any share of rows may be rejected."""
+    """Runs the stages one after another; any share of rows may be rejected."""
     return run_stages(folder, stages, partitions, seed=SEED, limit=1.0)
 
 
 def rejects(corpus: Corpus, stage: str) -> dict[str, str]:
-    """Reason by image id."""
+    """Reject reasons by image id."""
     found = {}
     for partition in range(corpus.partitions):
         with corpus.open(stage, "rejects", partition) as file:
@@ -29,7 +29,7 @@ def rejects(corpus: Corpus, stage: str) -> dict[str, str]:
 
 
 def scene_files(folder: Path, count: int, seed: int = 11) -> list[str]:
-    """Scenes of a few sizes as JPEG files."""
+    """Generated scenes of several sizes as JPEG files."""
     from transforms.scenes import encode, render, sample_scene
 
     folder.mkdir(parents=True, exist_ok=True)

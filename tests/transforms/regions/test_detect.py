@@ -1,4 +1,4 @@
-"""The stages that detect: order, batches, rejects, memory, decoding beside the model, bytes that do not hang on workers."""
+"""The detection stages: order, batches, rejects, memory, concurrent decoding, and output independent of the number of workers."""
 
 import io
 import json
@@ -26,7 +26,7 @@ FEATURES, CLASSES = 6, 5
 
 
 class Fake:
-    """A detector whose regions tell which image they come from; it notes its batches and has room for `room` images at once."""
+    """A detector whose regions identify their image; it records its batches and has memory for `room` images at once."""
 
     def __init__(self, room=100):
         self.info = DetectorInfo("fake", FEATURES, CLASSES, ("background", "a", "b", "c", "d"))
@@ -61,7 +61,7 @@ def fake(monkeypatch):
 
 
 def installed(monkeypatch, one):
-    """Puts a made-up detector in place of all others."""
+    """Replaces every detector with a made-up one."""
     monkeypatch.setattr(module, "detector", lambda settings: one)
     monkeypatch.setattr(module, "describe", lambda settings: one.info)
     return one
@@ -89,7 +89,7 @@ def rows(corpus, name="regions"):
     return found
 
 
-def test_rows_stand_in_the_order_of_the_images_and_batches_hold_one_size(fake, tmp_path):
+def test_rows_are_in_image_order_and_batches_have_one_size(fake, tmp_path):
     paths = pictures(tmp_path / "i", 30)
     corpus = run(tmp_path / "c", 2, given_images(paths), stage(batch=4, window=12))
     found = rows(corpus)
@@ -151,8 +151,8 @@ with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
 """
 
 
-def test_a_model_that_really_runs_out_of_memory_goes_on_with_smaller_batches(tmp_path):
-    """The process may not grow by more than 120 MiB while the model works on 64 images, which take more: torch and oneDNN fail for real."""
+def test_a_model_that_really_runs_out_of_memory_continues_with_smaller_batches(tmp_path):
+    """The process may not grow by more than 120 MiB, but the model needs more for 64 images: torch and oneDNN really fail."""
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     pytest.importorskip("resource", reason="limits the memory of a process as Unix does")
     if not Path("/proc/self/statm").exists():
@@ -222,7 +222,7 @@ def tiff(mode):
 
 
 def garbled():
-    """A PNG whose pixels do not unpack."""
+    """A PNG whose pixels cannot be decompressed."""
     data = bytearray(png())
     at = data.index(b"IDAT") + 6
     data[at:at + 8] = b"garbled!"
@@ -237,7 +237,7 @@ def gif(frames):
 
 
 def bomb():
-    """A PNG whose header says 60,000 x 60,000 pixels."""
+    """A PNG whose header declares 60,000 x 60,000 pixels."""
     import struct
     import zlib
 
@@ -252,7 +252,7 @@ def exif(orientation):
     return held
 
 
-# What comes of each: a reason, or the size (px) that the regions' image has.
+# The expected result: a reason, or the image size (px) of the regions.
 CASES = {
     "empty.jpg": (b"", Reason.IMAGE_EMPTY),
     "words.jpg": (b"<html>404 not found</html>", Reason.IMAGE_BROKEN),
@@ -282,7 +282,7 @@ CASES = {
 }
 
 
-def test_malformed_images_are_rejected_with_a_reason_and_odd_ones_decode_right(tmp_path):
+def test_malformed_images_are_rejected_and_unusual_ones_decoded_correctly(tmp_path):
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     paths, sizes = [], []
     for name, (data, expected) in CASES.items():
@@ -310,7 +310,7 @@ def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path):
-    """As people run it, in processes of their own: what else a process has loaded and done may show in the last bits."""
+    """In separate processes, as in practice: the history of a process may affect the last bits."""
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     scene_files(tmp_path / "i", 32)
     found = []
@@ -331,7 +331,7 @@ def test_one_and_four_workers_write_the_same_bytes(tmp_path):
     assert sum(len(content) for content in one.values()) > 32 * row_bytes(10, 256, 33)
 
 
-def test_what_stands_in_the_file_is_as_large_as_the_arithmetic_says(tmp_path):
+def test_file_size_matches_the_arithmetic(tmp_path):
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     paths = tuple(scene_files(tmp_path / "i", 40))
     corpus = run(tmp_path / "c", 1, given_images(paths), DetectRegions(RegionParams(detector=DetectorSettings(min_regions=60))))

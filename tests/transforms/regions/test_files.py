@@ -1,4 +1,4 @@
-"""Region files of others, built here byte for byte as their formats say, and ours written as UNITER's."""
+"""Importing region files, built here byte by byte to their formats, and exporting ours as UNITER's."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ NAMES = ("000000000139.jpg", "000000000285.jpg", "000000000632.jpg")
 
 
 def content(seed, count=12):
-    """boxes float32 [n, 4] (px), features float32 [n, 2048], confidence [n] falling, probabilities float32 [n, 1601]."""
+    """boxes float32 [n, 4] (px), features float32 [n, 2048], confidence [n] descending, probabilities float32 [n, 1601]."""
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 0.5, (count, 2)) * [WIDTH, HEIGHT]
     boxes = np.concatenate([low, low + rng.uniform(0.1, 0.5, (count, 2)) * [WIDTH, HEIGHT]], 1).astype(np.float32)
@@ -81,7 +81,7 @@ def uniter_npz(folder):
 
 
 def msgpack_array(values):
-    """As msgpack-numpy packs it (`test_arrays_are_packed_as_msgpack_numpy_does` holds it to that)."""
+    """Packed like msgpack-numpy (verified by `test_arrays_are_packed_as_msgpack_numpy_does`)."""
     return {b"nd": True, b"type": values.dtype.str, b"kind": b"", b"shape": values.shape, b"data": values.tobytes()}
 
 
@@ -108,7 +108,7 @@ FORMATS = {"bottom_up": bottom_up, "unimo": unimo, "vinvl": vinvl, "uniter_npz":
 
 
 def listed(folder, names=NAMES, size=(WIDTH, HEIGHT), stage="pairs"):
-    """Images as a stage lists them; only their names and sizes matter here."""
+    """An `images` table; only names and sizes matter here."""
     folder.mkdir(exist_ok=True)
     for name in names:
         Image.new("RGB", (20, 20)).save(folder / name)
@@ -124,7 +124,7 @@ def table(corpus, stage="regions"):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_a_file_holds_comes_in_and_what_it_lacks_is_absent(name, tmp_path):
+def test_fields_of_a_file_are_imported_and_missing_ones_are_null(name, tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     settings, (with_confidence, with_labels) = FORMATS[name](folder)
@@ -136,7 +136,7 @@ def test_what_a_file_holds_comes_in_and_what_it_lacks_is_absent(name, tmp_path):
         boxes, features, confidence, probabilities = content(seed)
         row = found[f"c/{image}"]
         assert (row.width, row.height) == (WIDTH, HEIGHT)
-        # Half precision of a share of the side: a third of a pixel.
+        # Half precision of a normalised coordinate: a third of a pixel.
         np.testing.assert_allclose(row.boxes, boxes, atol=0.4 if name.startswith("uniter") else 1e-3)
         np.testing.assert_array_equal(row.features, features.astype(np.float16))
         assert row.classes is None and row.attributes is None
@@ -172,7 +172,7 @@ def test_our_regions_go_out_as_uniters_files_and_come_back(tmp_path):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {path.name: path.read_bytes() for path in again.iterdir()}
 
 
-def test_uniters_files_come_in_and_go_out_as_they_were(tmp_path):
+def test_uniters_files_survive_a_round_trip(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     settings, _ = uniter_npz(folder)
@@ -183,7 +183,7 @@ def test_uniters_files_come_in_and_go_out_as_they_were(tmp_path):
             assert sorted(first.files) == sorted(second.files)
             for name in ("features", "conf", "soft_labels"):
                 np.testing.assert_array_equal(second[name], first[name])
-            # Boxes were pixels in between: width and height are differences anew, of edges that are rounded to half precision.
+            # Boxes were stored in pixels: width and height are recomputed as differences of edges rounded to half precision.
             np.testing.assert_allclose(second["norm_bb"].astype(float), first["norm_bb"].astype(float), atol=2**-10)
 
 
@@ -210,7 +210,7 @@ def test_images_without_captions_and_missing_entries(tmp_path):
 
 
 def damaged(line):
-    """Damaged forms of a UNIMO line, by what is wrong."""
+    """Damaged variants of a UNIMO line, by fault."""
     fields = line.split("\t")
 
     def put(at, value):

@@ -1,4 +1,4 @@
-"""Every published layout of region files, and what goes wrong in them: types of numbers, lines that repeat, break off or are empty."""
+"""Every published layout of region files, and typical faults: types of numbers, duplicate, truncated and empty lines."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_single_numbers_are_never_taken_for_halves(seed, kind, count, width):
     (line("1", WIDTH, HEIGHT, 0, b"", b64(VALUES)), "for 0 regions"), (line("1", WIDTH, HEIGHT, 3, b"", b""), "boxes have 0 bytes"),
     (vinvl(), "format: vinvl"), (line("1"), "contains no entries"), (b"\n\n", "contains no entries"), (b"", "contains no entries"),
 ])
-def test_an_unreadable_file_says_what_is_wrong_with_its_first_entry(data, text, tmp_path):
+def test_an_unreadable_file_reports_the_fault_of_its_first_entry(data, text, tmp_path):
     (tmp_path / "f.tsv").write_bytes(data)
     with pytest.raises(ValueError, match="f.tsv") as caught:
         widths(RegionFileSettings(format="bottom_up", files=(str(tmp_path / "f.tsv"),)))
@@ -142,14 +142,14 @@ def test_an_unreadable_file_says_what_is_wrong_with_its_first_entry(data, text, 
     [bottom_up()[:60] + b"\n"], [line("1", WIDTH, HEIGHT, 0, b"", b"")], [line("1", "", "", "", "", "")], [bottom_up()],
     [b"1\t\n", bottom_up()[:-9] + b"\n", bottom_up()],
 ])
-def test_of_lines_that_repeat_the_sound_one_is_taken(others, tmp_path):
+def test_of_duplicate_lines_the_valid_one_is_used(others, tmp_path):
     for lines in ([*others, bottom_up()], [bottom_up(), *others]):
         np.testing.assert_array_equal(store(tmp_path, "bottom_up", *lines).get("1").features, VALUES)
 
 
 def test_lines_that_contradict_each_other_are_refused(tmp_path):
     assert "but different regions" in fault(store(tmp_path, "bottom_up", bottom_up(), bottom_up(count=2)))
-    assert "none sound" in fault(store(tmp_path, "bottom_up", line("1", 1), line("1", 2)))
+    assert "none valid" in fault(store(tmp_path, "bottom_up", line("1", 1), line("1", 2)))
 
 
 @pytest.mark.parametrize(("layout", "data"), [
@@ -185,7 +185,7 @@ def test_keys_that_would_grow_without_bound_are_refused(template):
         check_template(template)
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path):
+def test_devices_and_pipes_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", "/dev/zero", tmp_path):
         with pytest.raises((ValueError, SourceError, OSError)):

@@ -1,4 +1,4 @@
-"""UNITER's npz files and LMDBs that are damaged, cut or made to harm: each entry is a reject, no process dies, nothing is run."""
+"""Damaged, truncated and malicious npz files and LMDBs of UNITER: each entry is a reject, no process dies, no code is executed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def npz(method: int = zipfile.ZIP_STORED, **members: bytes | np.ndarray) -> byte
 def encrypted() -> bytes:
     data = bytearray(npz(norm_bb=BOX, features=np.ones((1, 4), np.float16)))
     at = data.index(b"PK\x01\x02")
-    while at >= 0:  # the flag that says so, in each entry of the directory and of the local headers
+    while at >= 0:  # set the flag in each entry of the central directory
         data[at + 8] |= 1
         at = data.find(b"PK\x01\x02", at + 4)
     return bytes(data)
@@ -154,7 +154,7 @@ def test_an_lmdb_reads_as_the_library_reads_it(database, tmp_path):
     assert LmdbFile(str(database / "data.mdb")).get(b"__keys__", 9) == b"[]"
 
 
-def test_a_cut_lmdb_is_named_and_kills_nothing(database, tmp_path):
+def test_a_truncated_lmdb_is_an_error_not_a_crash(database, tmp_path):
     whole = (database / "data.mdb").read_bytes()
     for size in (0, 15, 4000, 4096, 8192, 20_000, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
         (tmp_path / "data.mdb").write_bytes(whole[:size])
@@ -162,7 +162,7 @@ def test_a_cut_lmdb_is_named_and_kills_nothing(database, tmp_path):
             widths(RegionFileSettings(format="uniter_lmdb", files=(str(tmp_path),)))
     shutil.copy(database / "data.mdb", tmp_path / "data.mdb")
     store = LmdbStore(str(tmp_path))
-    (tmp_path / "data.mdb").write_bytes(whole[:8192])  # cut while it is open
+    (tmp_path / "data.mdb").write_bytes(whole[:8192])  # truncated while it is open
     with pytest.raises(RegionFileError, match="damaged"):
         store.get("coco_0001.npz")
 
@@ -209,7 +209,7 @@ def test_damaged_npz_files_never_do_more_than_raise(changes, cut, packed):
         assert error.detail
 
 
-def test_a_missing_or_odd_store_is_named(tmp_path):
+def test_a_missing_or_invalid_store_is_named(tmp_path):
     from pipelines.build import stages_of
     from pipelines.config import parse_config
 

@@ -1,1 +1,1 @@
-"""Detectors: engines that find regions in images and give each a feature, soft labels and a class."""
+"""Detectors: find regions in images, each with a feature, soft labels and a class."""

@@ -1,4 +1,4 @@
-"""What a detector is to the stages that use one. Imports no model library, so that it can be read where there is none."""
+"""The detector protocol. Imports no model library, so it can be imported where none is installed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FORMS = "embedded, torchvision:MODEL[@WEIGHTS], detectron2:CONFIG@WEIGHTS"
 
 
 class DetectorError(EngineError):
-    """A detector that cannot be had: the text says what is missing and which command or file supplies it."""
+    """An unavailable detector: the text says what is missing and which command or file provides it."""
 
 
 class OutOfMemory(CmclError):
-    """The model had no room for a batch; a smaller one may fit."""
+    """A batch does not fit into memory; a smaller one may."""
 
 
 class Spec(NamedTuple):
@@ -35,11 +35,11 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorInfo:
-    """What is known of a detector without an image.
+    """A detector's properties.
 
-    fingerprint: the same, the same regions from the same pixels on the same kind of machine. features: width of the pooled feature.
-    classes: number of soft labels, the background (column 0) included. names: of the columns, where they are known. attributes:
-    number of attributes, 0 when the model has no attribute head.
+    fingerprint: equal fingerprints give equal regions for equal pixels on the same kind of machine. features: width of the pooled
+    feature. classes: number of soft labels, including the background (column 0). names: of the columns, if known. attributes: number of
+    attributes, 0 if the model has no attribute head.
     """
 
     fingerprint: str
@@ -50,11 +50,11 @@ class DetectorInfo:
 
 
 class Regions(NamedTuple):
-    """The regions of one image, by falling confidence.
+    """The regions of one image, by descending confidence.
 
-    width, height: of the image upright, px. boxes: float32 [n, 4], xyxy in its pixels. confidence: float32 [n]. features:
+    width, height: of the upright image, px. boxes: float32 [n, 4], xyxy in its pixels. confidence: float32 [n]. features:
     float16 [n, D]. soft_labels: float16 [n, C], column 0 the background. classes: int32 [n], columns of soft_labels.
-    attributes: int32 [n]. What is None is not known.
+    attributes: int32 [n]. None: unknown.
     """
 
     width: int
@@ -68,7 +68,7 @@ class Regions(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An image as its model wants it: `pixels` is the engine's own, `shape` the padded size (height, width) of its batch."""
+    """A preprocessed image: `pixels` in the engine's own format, `shape` the padded size (height, width) of its batch."""
 
     width: int
     height: int
@@ -77,15 +77,15 @@ class Prepared(NamedTuple):
 
 
 class Detector(Protocol):
-    """Images in, regions out. `prepare` may run in any thread; `detect` serialises itself."""
+    """Detects regions in images. `prepare` is thread-safe; `detect` serialises its callers."""
 
     @property
     def info(self) -> DetectorInfo:
-        """What is known of it."""
+        """The detector's properties."""
 
     @property
     def fingerprint(self) -> str:
-        """That of `info`."""
+        """`info.fingerprint`."""
 
     @property
     def device_kind(self) -> str:
@@ -95,27 +95,27 @@ class Detector(Protocol):
         """The padded size (height, width) that an image of this size (px) comes to have: images of one shape share a batch."""
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """An upright RGB image, made ready."""
+        """Preprocesses an upright RGB image."""
 
     def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        """The regions of each image, in order. All have one shape. Raises OutOfMemory when the batch does not fit."""
+        """The regions of each image, in order; all must have the same shape. Raises OutOfMemory if the batch does not fit."""
 
 
 def parse_spec(spec: str) -> Spec:
-    """The parts of a specification. Raises DetectorError for one that has no known form, or names a file that is not there."""
+    """Parses a specification. Raises DetectorError if it has an unknown form or names a file that does not exist."""
     engine, colon, rest = spec.partition(":")
     model, at, weights = rest.partition("@")
     if engine == "embedded" and not colon:
         return Spec(engine, "", None)
     if engine not in ENGINES or engine == "embedded" or not model or (at and not weights):
-        raise DetectorError(f"detector {spec!r} is none of: {_FORMS}")
+        raise DetectorError(f"detector {spec!r} is not one of: {_FORMS}")
     if engine == "detectron2" and not weights:
         raise DetectorError(f"detector {spec!r} names no weights: detectron2:CONFIG@WEIGHTS, WEIGHTS a .pth or .safetensors file")
     if weights and is_file_name(weights) and not Path(weights).is_file():
-        raise DetectorError(f"detector {spec!r}: there is no file {weights!r}")
+        raise DetectorError(f"detector {spec!r}: file not found: {weights!r}")
     return Spec(engine, model, weights or None)
 
 
 def is_file_name(weights: str) -> bool:
-    """Whether WEIGHTS stands for a file, and not for a name of torchvision's."""
+    """Whether WEIGHTS is a file rather than one of torchvision's names."""
     return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors", ".pkl", ".bin"))

@@ -1,7 +1,7 @@
 """The embedded detector's network: a torchvision `FasterRCNN` on a small residual backbone with a feature pyramid.
 
 Residual blocks: He et al., arXiv 1512.03385. Feature pyramid: Lin et al., arXiv 1612.03144. Faster R-CNN: Ren et al., arXiv
-1506.01497, as torchvision implements it. Sizes follow the pictures that it is meant for: objects of 10 to 170 pixels.
+1506.01497, as torchvision implements it. Sizes are chosen for objects of 10 to 170 pixels.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 @dataclass(frozen=True)
 class CompactSize:
-    """The shape of the network. Lengths are pixels of the resized picture.
+    """The network's dimensions. Lengths are pixels of the resized image.
 
     widths: channels at strides 4, 8, 16, 32. blocks: residual blocks at each. pyramid: channels of the feature pyramid, whose levels
-    have strides 8, 16, 32. features: width of the pooled box-head feature. anchors: two sides of square anchors a level.
+    have strides 8, 16, 32. features: width of the pooled box-head feature. anchors: sides of the square anchors of each level.
     """
 
     classes: int
@@ -37,12 +37,12 @@ class CompactSize:
     max_size: int = 384
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with the same fields."""
+        """The fields as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CompactSize:
-        """What `to_json` wrote. Raises TypeError for unknown or missing fields."""
+        """The inverse of `to_json`. Raises TypeError for unknown or missing fields."""
         known = dict(value)
         for name in ("widths", "blocks", "anchors"):
             known[name] = tuple(tuple(part) if isinstance(part, list) else part for part in known[name])
@@ -54,7 +54,7 @@ def _conv(inputs: int, outputs: int, stride: int, size: int = 3) -> nn.Sequentia
 
 
 class _Block(nn.Module):
-    """Two 3 x 3 convolutions beside an identity (or a projection where the shape changes)."""
+    """Two 3 x 3 convolutions with an identity shortcut (or a projection if the shape changes)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -67,7 +67,7 @@ class _Block(nn.Module):
 
 
 class CompactBackbone(nn.Module):
-    """Picture float [B, 3, H, W] -> pyramid of float [B, `pyramid`, H/s, W/s], s = 8, 16, 32."""
+    """Image float [B, 3, H, W] -> pyramid of float [B, `pyramid`, H/s, W/s], s = 8, 16, 32."""
 
     def __init__(self, size: CompactSize):
         super().__init__()
@@ -94,9 +94,9 @@ class CompactBackbone(nn.Module):
 
 
 def compact_detector(size: CompactSize, **settings: Any) -> FasterRCNN:
-    """A `FasterRCNN` of this size with fresh weights; `settings` go to torchvision's constructor.
+    """A `FasterRCNN` of this size with new weights; `settings` are passed to torchvision's constructor.
 
-    Classes are numbered from 1, as torchvision does; 0 is the background.
+    Classes are numbered from 1, as in torchvision; 0 is the background.
     """
     backbone = CompactBackbone(size)
     levels = [str(number) for number in range(len(size.anchors))]

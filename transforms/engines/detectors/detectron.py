@@ -1,8 +1,8 @@
-"""Regions out of a detectron2 Faster R-CNN: an optional engine, imported only when a specification asks for it.
+"""Regions from a detectron2 Faster R-CNN: an optional engine, imported only if configured.
 
-Works with detectron2's `StandardROIHeads` and `Res5ROIHeads`. An attribute head is taken where there is one, in the two forms of the
-Visual Genome detectors for detectron2: `box_predictor(features)` returns attribute scores beside scores and deltas (bottom-up-attention,
-whose last attribute means "none"), or `roi_heads.attribute_predictor(features, classes)` is a module (grid features).
+Works with detectron2's `StandardROIHeads` and `Res5ROIHeads`. An attribute head, if present, may have either form of the Visual Genome
+detectors for detectron2: `box_predictor(features)` returns attribute scores in addition to scores and deltas (bottom-up-attention, whose
+last attribute means "none"), or `roi_heads.attribute_predictor(features, classes)` is a module (grid features).
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from transforms.engines.detectors.weights import read_weights
 from transforms.engines.registry import file_digest
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
-_CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # stored by some versions of detectron2 and not by others
+_CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # stored only by some versions of detectron2
 
 
 def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detector:
-    """The model of a config file and a checkpoint of plain tensors.
+    """Loads a model from a config file and a checkpoint of plain tensors.
 
-    Raises DetectorError when detectron2 is not installed, the config is absent or wrong, or the weights are a pickle or do not fit.
+    Raises DetectorError if detectron2 is not installed, the config is missing or invalid, or the weights are a pickle or do not fit.
     """
     try:
         from detectron2.config import get_cfg
         from detectron2.modeling import build_model
     except ImportError as error:
-        raise DetectorError(f"detector {settings.detector!r} needs detectron2 ({error}): run {INSTALL}") from error
+        raise DetectorError(f"detector {settings.detector!r} requires detectron2 ({error}): run {INSTALL}") from error
     assert spec.weights is not None
     if not Path(spec.model).is_file():
-        raise DetectorError(f"detector {settings.detector!r}: there is no config {spec.model!r}")
+        raise DetectorError(f"detector {settings.detector!r}: config not found: {spec.model!r}")
     if spec.weights.endswith(".pkl"):
-        raise DetectorError(f"{spec.weights} is a pickle, which could run anything when read; save the model's state dictionary with "
+        raise DetectorError(f"{spec.weights} is a pickle, which could run arbitrary code; save the model's state dictionary with "
                             "torch.save(model.state_dict(), FILE.pth) or as safetensors")
     config = _config_of(get_cfg(), spec.model)
-    # With the files that it is based on, and before the device is set, which is no part of what the model is.
+    # Includes its base configs; taken before the device is set, which is not part of the model's identity.
     identity = ["detectron2", _version(), config.dump(), file_digest(spec.weights)]
     config.MODEL.DEVICE = device_of(settings.device)
     model = build_model(config)
@@ -57,39 +57,39 @@ def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detecto
 
 
 def _config_of(config: Any, path: str) -> Any:
-    """detectron2's defaults with a file's settings. Raises DetectorError when the file is no plain YAML of them."""
-    config.set_new_allowed(True)  # attribute heads bring keys of their own
+    """detectron2's defaults updated from a file. Raises DetectorError if the file is not plain YAML with detectron2's settings."""
+    config.set_new_allowed(True)  # attribute heads have additional keys
     try:
-        config.merge_from_file(path, allow_unsafe=False)  # by its default detectron2 would run what a YAML file says
+        config.merge_from_file(path, allow_unsafe=False)  # the default would execute code in the YAML
     except (yaml.YAMLError, LookupError, ValueError, TypeError, AssertionError) as error:
-        raise DetectorError(f"{path} is no config of detectron2: {type(error).__name__}: {str(error)[:400]}") from error
+        raise DetectorError(f"{path} is not a detectron2 config: {type(error).__name__}: {str(error)[:400]}") from error
     return config
 
 
 def _fill(model: Any, state: dict[str, Tensor], spec: Spec) -> None:
-    """Puts the weights into the model. Raises DetectorError unless each has its place, but for constants, which come from the config."""
+    """Loads the weights into the model. Raises DetectorError unless they match exactly, apart from constants set by the config."""
     try:
         missing, unknown = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # other shapes
         raise DetectorError(f"{spec.weights} does not fit {spec.model}: {str(error)[:400]}") from error
     wrong = [name for name in (*missing, *unknown) if not any(part in name for part in _CONSTANTS)]
     if wrong:
-        raise DetectorError(f"{spec.weights} does not fit {spec.model}: missing or unknown are {', '.join(wrong)[:400]}")
+        raise DetectorError(f"{spec.weights} does not fit {spec.model}: missing or unknown: {', '.join(wrong)[:400]}")
 
 
 def attributes_of(config: Any) -> int:
-    """How many attributes the model of a config names, 0 when it has no attribute head."""
-    beside = config.MODEL.ROI_BOX_HEAD
-    if getattr(beside, "ATTR", False):
-        return int(beside.NUM_ATTRS)
+    """The number of attributes of a config's model, 0 without an attribute head."""
+    box_head = config.MODEL.ROI_BOX_HEAD
+    if getattr(box_head, "ATTR", False):
+        return int(box_head.NUM_ATTRS)
     return int(getattr(getattr(config.MODEL, "ROI_ATTRIBUTE_HEAD", None), "NUM_CLASSES", 0))
 
 
 class Detectron2Detector(Engine):
-    """One loaded detectron2 model.
+    """A loaded detectron2 model.
 
-    Its soft labels are stored with the background first; detectron2 itself has it last. Raises DetectorError when the model has other
-    widths than `info` says.
+    Soft labels are returned with the background first; detectron2 has it last. Raises DetectorError if the model's widths differ from
+    those in `info`.
     """
 
     def __init__(self, model: Any, config: Any, info: DetectorInfo, settings: DetectorSettings):
@@ -104,12 +104,12 @@ class Detectron2Detector(Engine):
         self._nms = float(config.MODEL.ROI_HEADS.NMS_THRESH_TEST)
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """The padded size (height, width) that an image of this size comes to have. Raises ImageError when nothing of it would be left."""
+        """The padded size (height, width) of an image of this size. Raises ImageError if resizing would leave nothing of it."""
         change = self._resize.get_transform(np.broadcast_to(np.zeros((), np.uint8), (height, width, 3)))
         return self._padded(width, height, change.new_w, change.new_h)
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Resizes as detectron2's predictor does; the model normalises."""
+        """Resizes like detectron2's predictor; the model normalises."""
         pixels = np.asarray(image)
         pixels = pixels[:, :, ::-1] if self._format == "BGR" else pixels
         resized = self._resize.get_transform(pixels).apply_image(pixels)
@@ -123,21 +123,21 @@ class Detectron2Detector(Engine):
             features = model.backbone(images.tensor)
             proposals, _ = model.proposal_generator(images, features, None)
             pooled = self._pooled(features, [found.proposal_boxes for found in proposals]).flatten(1)
-            logits, deltas, extra = self._told_apart(heads.box_predictor(pooled))
+            logits, deltas, extra = self._split_outputs(heads.box_predictor(pooled))
         counts = [len(found) for found in proposals]
-        labels = torch.softmax(logits.float(), -1).roll(1, -1)  # the background goes from last to first
+        labels = torch.softmax(logits.float(), -1).roll(1, -1)  # move the background from last to first
         corners = torch.cat([found.proposal_boxes.tensor for found in proposals])
-        coder = getattr(heads.box_predictor, "box2box_transform", None) or heads.box2box_transform  # there before detectron2 0.2
+        coder = getattr(heads.box_predictor, "box2box_transform", None) or heads.box2box_transform  # its location before detectron2 0.2
         boxes = coder.apply_deltas(deltas.float(), corners).reshape(len(corners), -1, 4)
         if boxes.shape[1] == 1:  # one refinement for all classes
             boxes = boxes.expand(-1, labels.shape[1] - 1, -1)
-        boxes = torch.cat([boxes[:, :1], boxes], 1)  # a column for the background, which `select` passes over
+        boxes = torch.cat([boxes[:, :1], boxes], 1)  # a column for the background, which `select` skips
         parts = zip(batch, images.image_sizes, boxes.split(counts), labels.split(counts), pooled.split(counts),
                     extra.split(counts) if extra is not None else [None] * len(counts), strict=True)
         return [self._one(*part) for part in parts]
 
-    def _told_apart(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Scores, deltas, and attribute scores or None: scores come first, and deltas are as wide as the layer that makes them."""
+    def _split_outputs(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scores, deltas, and attribute scores or None: scores come first, and deltas are identified by their layer's width."""
         scores, *others = predicted
         if len(others) == 1:
             return scores, others[0], None

@@ -1,4 +1,4 @@
-"""What the detectors on torch share: one caller at a time, the set number of threads, devices, and running out of memory."""
+"""Base of the torch detectors: serialised calls, thread count, devices, and out-of-memory handling."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from transforms.engines.torch_threads import kernel_threads
 from transforms.images.fetch import ImageError
 
 _HALF = 65504.0  # the largest finite float16
-# What torch's allocators say, the C++ library, and oneDNN, which does not tell why it could not.
+# Messages of torch's allocators, the C++ library, and oneDNN, which gives no reason.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator", "bad_alloc",
               "could not create a primitive", "could not create a memory", "could not execute a primitive")
 
 
 class Engine(ABC):
-    """One loaded model; see `base.Detector`. `prepare` may run in any thread; `detect` takes one caller at a time."""
+    """A loaded model; see `base.Detector`. `prepare` is thread-safe; `detect` serialises its callers."""
 
     def __init__(self, settings: DetectorSettings, info: DetectorInfo):
         self.settings = settings
@@ -36,7 +36,7 @@ class Engine(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """That of `info`."""
+        """`info.fingerprint`."""
         return self.info.fingerprint
 
     @property
@@ -47,7 +47,7 @@ class Engine(ABC):
         return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
     def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        """The regions of images of one shape. Raises OutOfMemory when they do not fit into memory at once."""
+        """The regions of images of one shape. Raises OutOfMemory if they do not fit into memory at once."""
         with self._lock, kernel_threads(self.settings.threads):
             try:
                 with torch.inference_mode():
@@ -62,45 +62,45 @@ class Engine(ABC):
 
     @abstractmethod
     def _detect(self, batch: Sequence[Prepared]) -> list[Regions]:
-        """The same; errors are torch's own."""
+        """`detect` without error handling."""
 
     def _autocast(self) -> torch.autocast:
-        """The model's products in the set precision."""
+        """Autocast to the configured precision."""
         precision = getattr(torch, self.settings.precision)
         return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
 
     def _padded(self, width: int, height: int, wide: int, tall: int) -> tuple[int, int]:
         """The padded size (height, width) of an image of `width` x `height` pixels that is resized to `wide` x `tall`.
 
-        Raises ImageError when the image is so narrow that nothing of it is left.
+        Raises ImageError if the image is so narrow that nothing of it is left.
         """
         if min(tall, wide) < 1:
-            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels: too narrow, resized to {wide} x {tall} nothing is left")
+            raise ImageError(Reason.IMAGE_TOO_SMALL, f"{width} x {height} pixels: too narrow, it would be resized to {wide} x {tall}")
         step = self.settings.bucket
         return -(-tall // step) * step, -(-wide // step) * step
 
 
 def check_widths(info: DetectorInfo, features: int, classes: int, where: str) -> None:
-    """Raises DetectorError when a model has other widths than were told of it before it was loaded."""
+    """Raises DetectorError if a model's widths differ from those in `info`, determined before it was loaded."""
     if (info.features, info.classes) != (features, classes):
         raise DetectorError(f"{where} gives features of width {features} and {classes} soft labels, but {info.features} and "
-                            f"{info.classes} were told of it")
+                            f"{info.classes} were expected")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch says that there was no room, on a GPU or a CPU."""
+    """Whether an exception of torch means out of memory, on a GPU or a CPU."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def as_array(values: Tensor, kind: Any) -> np.ndarray:
-    """The values as a contiguous numpy array of this dtype."""
+    """The values as a contiguous numpy array of dtype `kind`."""
     if values.is_floating_point():
         values = values.float().clamp(-_HALF, _HALF) if kind == np.float16 else values.float()
     return np.ascontiguousarray(values.cpu().numpy().astype(kind))
 
 
 def device_of(wanted: str) -> str:
-    """Gives "cuda" or "cpu". Raises DetectorError when a GPU is wanted and there is none."""
+    """Resolves a device setting to "cuda" or "cpu". Raises DetectorError if a GPU is required but not available."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise DetectorError("device cuda: torch sees no GPU here (nvidia-smi tells whether there is one); take auto or cpu")
+        raise DetectorError("device cuda: torch finds no GPU (check with nvidia-smi); use auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

@@ -1,4 +1,4 @@
-"""Regions out of any torchvision `FasterRCNN`: the model's own steps, one by one, so that the pooled features can be kept."""
+"""Regions from any torchvision `FasterRCNN`: runs the model's steps one by one to keep the pooled features."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _WHOLE = 4 << 20  # pixels; 50 MB of floats
 
 
 class FasterRcnnDetector(Engine):
-    """One loaded model, in evaluation mode.
+    """A loaded model in evaluation mode.
 
-    Boxes are the refined boxes of the model's second stage; the feature and the soft labels are those of the proposal that a box was
-    refined from, which is what the classifier saw. Raises DetectorError when the model has other widths than `info` says.
+    Boxes are refined by the model's second stage; the feature and the soft labels are those of the proposal before refinement, which is
+    the classifier's input. Raises DetectorError if the model's widths differ from those in `info`.
     """
 
     def __init__(self, model: FasterRCNN, info: DetectorInfo, settings: DetectorSettings):
         super().__init__(settings, info)
         check_widths(info, *classifier_shape(model), settings.detector)
         self.model = model.eval().requires_grad_(False).to(self.device)
-        # On CPUs the usual layout, whose kernels are those that a plain call of the model runs.
+        # On CPUs the default layout, so the kernels are the same as in a plain call of the model.
         self._layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.model = self.model.to(memory_format=self._layout)
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """The padded size (height, width) of an image of this size, by the arithmetic of torchvision's resize.
+        """The padded size (height, width) of an image of this size, computed like torchvision's resize.
 
-        Raises ImageError when the image is so narrow that nothing of it would be left.
+        Raises ImageError if the image is so narrow that nothing of it would be left.
         """
         transform = self.model.transform
         scale = min(transform.min_size[-1] / min(width, height), transform.max_size / max(width, height))
@@ -51,10 +51,10 @@ class FasterRcnnDetector(Engine):
         return self._padded(width, height, wide, tall)
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Normalises and resizes with the model's own transform; of a huge picture one channel at a time is held as floats."""
+        """Normalises and resizes with the model's own transform; huge images are converted to floats one channel at a time."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         transform = self.model.transform
-        # Where an interpolation is cut between threads, its last bits change: decoding threads keep to the setting too.
+        # The last bits of an interpolation depend on the number of threads: decoding threads use the setting too.
         with torch.inference_mode(), kernel_threads(self.settings.threads):
             if image.width * image.height <= _WHOLE:
                 shares = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
@@ -64,7 +64,7 @@ class FasterRcnnDetector(Engine):
         return Prepared(image.width, image.height, self._padded(*image.size, *resized.shape[:-3:-1]), resized)
 
     def _channel(self, pixels: Tensor, channel: int) -> Tensor:
-        """What the transform makes of one channel, uint8 [H, W]: float32 [1, h, w]."""
+        """Transforms one channel, uint8 [H, W], to float32 [1, h, w]."""
         transform = self.model.transform
         plane = pixels[None].to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         plane.sub_(transform.image_mean[channel]).div_(transform.image_std[channel])
@@ -81,7 +81,7 @@ class FasterRcnnDetector(Engine):
         return self._regions(batch, sizes, proposals, pooled, logits.float(), deltas.float())
 
     def _forward(self, images: ImageList) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Proposals of each image, float32 [N_i, 4]; for all of them pooled features [N, D], logits [N, C] and deltas [N, 4 C]."""
+        """Each image's proposals, float32 [N_i, 4]; pooled features [N, D], logits [N, C] and deltas [N, 4 C] of all of them."""
         model = self.model
         features = model.backbone(images.tensors)
         if isinstance(features, Tensor):
@@ -113,6 +113,6 @@ class FasterRcnnDetector(Engine):
 
 
 def classifier_shape(model: FasterRCNN) -> tuple[int, int]:
-    """Width of the feature that feeds the classifier, and number of its classes with the background."""
+    """The width of the classifier's input and its number of classes, including the background."""
     last = model.roi_heads.box_predictor.cls_score
     return last.in_features, last.out_features

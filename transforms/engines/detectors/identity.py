@@ -1,4 +1,4 @@
-"""What a detector's fingerprint is made of. Imports no model library: a plan needs the fingerprint, and torch takes seconds to import."""
+"""Fingerprints of detectors. Imports no model library: planning requires the fingerprint, and torch takes seconds to import."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from transforms.engines.detectors.settings import DetectorSettings
 
 PACKAGES = ("torch", "torchvision")
 INSTALL = 'pip install "torch>=2.15,<2.16" "torchvision==0.29.2" safetensors'
-# What the regions do not depend on: how many threads decode; the specification (its files are hashed); the window (the stage names it).
-_APART = {"readers", "detector", "window"}
+# Not fingerprinted: the number of decoding threads; the specification (its files are hashed); the window (part of the stage's settings).
+_NOT_FINGERPRINTED = {"readers", "detector", "window"}
 
 
 def identify(identity: Any, settings: DetectorSettings) -> str:
-    """The fingerprint of a detector: hash of what tells its weights and form apart (JSON-able), its settings and the packages' versions.
+    """The fingerprint of a detector: a hash of its weights and architecture (as JSON types), settings and package versions.
 
-    Raises DetectorError when torch or torchvision is not installed.
+    Raises DetectorError if torch or torchvision is not installed.
     """
-    return fingerprint([identity, settings.model_dump(mode="json", exclude=_APART), versions(settings.detector)])
+    return fingerprint([identity, settings.model_dump(mode="json", exclude=_NOT_FINGERPRINTED), versions(settings.detector)])
 
 
 def versions(spec: str, packages: Sequence[str] = PACKAGES) -> list[str]:
-    """The installed versions of the packages. Raises DetectorError, naming the specification that needs it, when one is missing."""
+    """The installed versions of the packages. Raises DetectorError, naming the specification that requires it, if one is missing."""
     try:
         return [version(name) for name in packages]
     except PackageNotFoundError as error:
-        raise needs(spec, error) from error
+        raise missing_packages(spec, error) from error
 
 
-def needs(spec: str, error: ImportError) -> DetectorError:
-    """That a specification needs a package which is not there, and the command that brings it."""
-    return DetectorError(f"detector {spec!r} needs {' and '.join(PACKAGES)} ({error}): run `{INSTALL}`")
+def missing_packages(spec: str, error: ImportError) -> DetectorError:
+    """The error for missing packages, with the command that installs them."""
+    return DetectorError(f"detector {spec!r} requires {' and '.join(PACKAGES)} ({error}): run `{INSTALL}`")

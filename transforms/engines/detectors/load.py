@@ -1,4 +1,4 @@
-"""Detectors by specification, loaded once in a process."""
+"""Loads detectors by specification, once per process."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from urllib.error import URLError
 from urllib.parse import urlparse
 
 from transforms.engines.detectors.base import Detector, DetectorError, DetectorInfo, Spec, is_file_name, parse_spec
-from transforms.engines.detectors.identity import identify, needs, versions
+from transforms.engines.detectors.identity import identify, missing_packages, versions
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.registry import file_digest, loaded_once
 
 EMBEDDED = Path(__file__).parent / "embedded"
-# torchvision's COCO_V1 weights of fasterrcnn_resnet50_fpn, which it runs without an epsilon in the normalisation.
+# Digest of torchvision's COCO_V1 weights of fasterrcnn_resnet50_fpn, which it runs without an epsilon in the normalisation.
 _NO_EPSILON = "258fb6c6"
 
 
 @loaded_once
 def detector(settings: DetectorSettings) -> Detector:
-    """The detector of these settings; the same object for the same settings throughout a process.
+    """The detector for these settings; the same object for equal settings throughout a process.
 
-    Raises DetectorError, naming what is missing and how to get it, when it cannot be had.
+    Raises DetectorError, naming what is missing and how to get it, if it is unavailable.
     """
     spec = parse_spec(settings.detector)
     try:
         import torch  # noqa: F401
         import torchvision  # noqa: F401
     except ImportError as error:
-        raise needs(settings.detector, error) from error
+        raise missing_packages(settings.detector, error) from error
     if spec.engine == "embedded":
         return load_embedded(settings)
     if spec.engine == "torchvision":
@@ -40,10 +40,10 @@ def detector(settings: DetectorSettings) -> Detector:
 
 
 def describe(settings: DetectorSettings) -> DetectorInfo:
-    """What is known of the detector of these settings. Raises as `detector` does.
+    """The properties of the detector for these settings. Raises as `detector` does.
 
-    Nothing is loaded, nor torch imported, for the embedded one, whose files cannot be of another model; but it is where a GPU is asked
-    for, to see whether there is one, and for every other, to see that weights and model fit before there is work to be lost.
+    The embedded detector, whose files cannot belong to another model, is not loaded, nor torch imported, unless a GPU is required, which
+    must be checked. Any other is loaded, to check that weights and model fit before any work is done.
     """
     if parse_spec(settings.detector).engine == "embedded" and settings.device != "cuda":
         return embedded_info(settings)
@@ -51,28 +51,28 @@ def describe(settings: DetectorSettings) -> DetectorInfo:
 
 
 def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> DetectorInfo:
-    """What the compact detector's files tell of it. Raises DetectorError when they or the packages that run them are missing."""
+    """The compact detector's properties, from its files. Raises DetectorError if they or the required packages are missing."""
     described, weights = folder / "detector.json", folder / "detector.safetensors"
     if not (described.is_file() and weights.is_file()):
-        raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or make it with "
+        raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or create it with "
                             "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`")
-    said = _described(described)
+    description = _described(described)
     versions(settings.detector, ["safetensors"])
     mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
-    return DetectorInfo(mark, said["size"]["features"], len(said["classes"]), tuple(said["classes"]))
+    return DetectorInfo(mark, description["size"]["features"], len(description["classes"]), tuple(description["classes"]))
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What detector.json says. Raises DetectorError when it is not what `transforms.training.detector.export` writes."""
+    """The content of detector.json. Raises DetectorError if `transforms.training.detector.export` could not have written it."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        sound = (type(said["size"]["features"]) is int and isinstance(said["settings"], dict) and isinstance(said["classes"], list)
-                 and all(isinstance(name, str) for name in said["classes"]))
+        held = json.loads(path.read_text(encoding="utf-8"))
+        valid = (type(held["size"]["features"]) is int and isinstance(held["settings"], dict) and isinstance(held["classes"], list)
+                 and all(isinstance(name, str) for name in held["classes"]))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise DetectorError(f"{path} does not describe a detector (size, settings, classes): reinstall the package")
-    found: dict[str, Any] = said
+    found: dict[str, Any] = held
     return found
 
 
@@ -83,10 +83,10 @@ def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
     from transforms.engines.detectors.weights import read_weights
 
-    said = _described(folder / "detector.json")
+    description = _described(folder / "detector.json")
     state, _ = read_weights(folder / "detector.safetensors")
     try:
-        model = compact_detector(CompactSize.from_json(said["size"]), **said["settings"])
+        model = compact_detector(CompactSize.from_json(description["size"]), **description["settings"])
         model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     except Exception as error:
         raise DetectorError(f"{folder}: detector.json and detector.safetensors do not fit each other ({str(error)[:300]}): "
@@ -109,10 +109,10 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
         path = spec.weights
     else:
         path, names = _named_weights(spec, settings.detector)
-    state, said = read_weights(path)
+    state, metadata = read_weights(path)
     last = state.get("roi_heads.box_predictor.cls_score.weight")
     if last is None:
-        raise DetectorError(f"{path} holds no Faster R-CNN of torchvision: it has no roi_heads.box_predictor.cls_score.weight")
+        raise DetectorError(f"{path} is not a torchvision Faster R-CNN: it has no roi_heads.box_predictor.cls_score.weight")
     model = get_model_builder(spec.model)(weights=None, weights_backbone=None, num_classes=len(last))
     try:
         model.load_state_dict(state)
@@ -124,26 +124,27 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
             if hasattr(module, "eps") and hasattr(module, "running_mean"):
                 module.eps = 0.0
     mark = identify(["torchvision", spec.model, digest], settings)
-    return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names or class_names(said, len(last), path)), settings)
+    names = names or class_names(metadata, len(last), path)
+    return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names), settings)
 
 
 def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
-    """The file of one of torchvision's own weights, downloaded into torch's cache when it is not there, and its class names."""
+    """The file of one of torchvision's own weights, downloaded into torch's cache if necessary, and its class names."""
     import torch
     from torchvision.models import get_model_weights
 
     enum: Any = get_model_weights(spec.model)
     name = (spec.weights or "DEFAULT").rpartition(".")[2]
     if name not in enum.__members__:
-        raise DetectorError(f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision names {', '.join(enum.__members__)}, "
-                            "or give a file (.pth, .safetensors)")
+        raise DetectorError(f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision has {', '.join(enum.__members__)}, "
+                            "or name a file (.pth, .safetensors)")
     weights = enum[name]
-    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
-    if not place.is_file():
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    if not path.is_file():
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, str(place), hash_prefix=place.stem.rpartition("-")[2], progress=False)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
         except (URLError, OSError, RuntimeError) as error:
-            raise DetectorError(f"detector {text!r}: its weights could not be downloaded ({error}). Fetch {weights.url} where that host "
-                                f"can be reached and put it at {place}, or name the file: torchvision:{spec.model}@FILE") from error
-    return str(place), tuple(weights.meta["categories"])
+            raise DetectorError(f"detector {text!r}: its weights could not be downloaded ({error}). Download {weights.url} elsewhere "
+                                f"and copy it to {path}, or name the file: torchvision:{spec.model}@FILE") from error
+    return str(path), tuple(weights.meta["categories"])

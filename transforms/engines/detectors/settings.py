@@ -11,7 +11,7 @@ from transforms.engines.detectors.base import parse_spec
 
 
 class DetectorSettings(Params):
-    """What the stages `regions` and `image_regions` are told.
+    """Settings of the stages `regions` and `image_regions`.
 
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
@@ -19,7 +19,7 @@ class DetectorSettings(Params):
     detector: str = Field(
         default="embedded", description="embedded, torchvision:MODEL[@WEIGHTS] or detectron2:CONFIG@WEIGHTS; WEIGHTS is a file "
                                         "(.safetensors, .pth) or a torchvision name")
-    # The rule by which UNITER's region files are made: 0.2, 10, 100.
+    # The rule of UNITER's region files: 0.2, 10, 100.
     threshold: float = Field(default=0.2, ge=0, le=1, description="keep regions with a confidence above this")
     min_regions: int = Field(default=10, ge=0, le=1000, description="keep at least this many of the most confident regions, whatever the "
                                                                     "threshold")
@@ -48,9 +48,9 @@ class DetectorSettings(Params):
     @model_validator(mode="after")
     def _consistent(self) -> DetectorSettings:
         if self.min_regions > self.max_regions:
-            raise ValueError(f"min_regions ({self.min_regions}) must not pass max_regions ({self.max_regions})")
+            raise ValueError(f"min_regions ({self.min_regions}) must not exceed max_regions ({self.max_regions})")
         if self.bucket % 32:
             raise ValueError(f"bucket must be a multiple of 32, not {self.bucket}")
         if self.precision == "float16" and self.device == "cpu":
-            raise ValueError("precision float16 needs a GPU; on a CPU take float32 or bfloat16")
+            raise ValueError("precision float16 requires a GPU; on a CPU use float32 or bfloat16")
         return self

@@ -1,4 +1,4 @@
-"""Weights from files, read without running anything that a file holds."""
+"""Reads weights without executing anything in the files."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from transforms.engines.detectors.base import DetectorError
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A state by name, and what the file says of it (safetensors metadata, else empty).
+    """The state dictionary, and the file's metadata (safetensors only, else empty).
 
-    Raises DetectorError when the file is neither safetensors nor a checkpoint of plain tensors; pickled objects are refused, not run.
+    Raises DetectorError if the file is neither safetensors nor a checkpoint of plain tensors; pickled objects are refused, not executed.
     """
     if str(path).endswith(".safetensors"):
         return _read_safetensors(path)
     _check_stored(path)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here: pickle, zip and runtime errors among them
-        raise DetectorError(f"{path} holds more than tensors, or is no checkpoint ({type(error).__name__}: {str(error)[:200]}); "
-                            "save it anew with torch.save(model.state_dict(), FILE) or as safetensors") from error
+    except Exception as error:  # torch raises many types here, e.g. pickle, zip and runtime errors
+        raise DetectorError(f"{path} contains more than tensors, or is not a checkpoint ({type(error).__name__}: {str(error)[:200]}); "
+                            "save it again with torch.save(model.state_dict(), FILE) or as safetensors") from error
     for key in ("model", "state_dict"):
         if isinstance(held, dict) and isinstance(held.get(key), dict):
             held = held[key]
     if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
-        raise DetectorError(f"{path} holds no state dictionary (names and tensors)")
+        raise DetectorError(f"{path} is not a state dictionary (names and tensors)")
     for name, value in held.items():
-        if not isinstance(name, str) or value.layout != torch.strided or value.is_meta or _spread(value):
-            raise DetectorError(f"{path}: {str(name)[:100]} is no plain tensor: of shape {tuple(value.shape)}, it is sparse, without data, "
-                                "or says more numbers than it holds; save value.clone() of each tensor")
+        if not isinstance(name, str) or value.layout != torch.strided or value.is_meta or _exceeds_storage(value):
+            raise DetectorError(f"{path}: {str(name)[:100]} is not a plain tensor: with shape {tuple(value.shape)}, it is sparse, "
+                                "without data or larger than its storage; save value.clone() of each tensor")
     return {name.removeprefix("module."): value for name, value in held.items()}, {}
 
 
 def _check_stored(path: str | Path) -> None:
-    """Raises DetectorError for an archive whose members are compressed: torch stores them as they are, so they unpack to what they are."""
+    """Raises DetectorError for an archive with compressed members: torch never compresses, so it could only be a decompression bomb."""
     try:
         with zipfile.ZipFile(path) as archive:
             packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # torch's older format, or none of its own: torch.load says so
+        return  # torch's older format, or not a checkpoint: torch.load reports it
     if packed:
-        raise DetectorError(f"{path} is a compressed archive, which torch.save never makes; save it anew")
+        raise DetectorError(f"{path} is a compressed archive, which torch.save never writes; save it again")
 
 
-def _spread(value: Tensor) -> bool:
-    """Whether a tensor says more numbers than its storage holds (strides of 0): copied, it would take what its file does not have."""
+def _exceeds_storage(value: Tensor) -> bool:
+    """Whether a tensor is larger than its storage (strides of 0): a copy would take more memory than its file has bytes."""
     return value.numel() * value.element_size() > value.untyped_storage().nbytes()
 
 
@@ -58,24 +58,24 @@ def _read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, An
     try:
         from safetensors import safe_open
     except ImportError as error:
-        raise DetectorError(f"{path} needs the package safetensors: pip install safetensors") from error
+        raise DetectorError(f"{path} requires the package safetensors: pip install safetensors") from error
     try:
         with safe_open(str(path), "pt") as file:
-            said = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a mapping
     except Exception as error:
-        raise DetectorError(f"{path} is no whole safetensors file: {error}") from error
+        raise DetectorError(f"{path} is not a complete safetensors file: {error}") from error
 
 
-def class_names(said: dict[str, Any], classes: int, where: str | Path) -> tuple[str, ...] | None:
-    """The names in a safetensors file's metadata (`classes`: a JSON list, background first), None when there are none.
+def class_names(metadata: dict[str, Any], classes: int, where: str | Path) -> tuple[str, ...] | None:
+    """The class names in a safetensors file's metadata (`classes`: a JSON list, background first), or None.
 
-    Raises DetectorError when there are not as many as the model has classes.
+    Raises DetectorError if their number differs from the model's classes.
     """
-    if "classes" not in said:
+    if "classes" not in metadata:
         return None
     try:
-        names = json.loads(said["classes"])
+        names = json.loads(metadata["classes"])
     except (ValueError, TypeError, RecursionError):
         names = None
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):

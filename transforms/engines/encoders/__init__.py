@@ -1,1 +1,1 @@
-"""Sentence encoders: texts in, unit vectors out (`sentence.SentenceEncoder`)."""
+"""Sentence encoders: map texts to unit vectors (`sentence.SentenceEncoder`)."""

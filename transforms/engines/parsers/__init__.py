@@ -1,1 +1,1 @@
-"""Caption parsers: a batch of captions in, scene graphs out."""
+"""Caption parsers: turn captions into scene graphs."""

@@ -1,8 +1,8 @@
-"""Caption parsers: a batch of captions in, spaCy documents or scene graphs out.
+"""Caption parsers: turn captions into spaCy documents or scene graphs.
 
-`embedded`            the model of this package (`docs/model_cards/parser.md`), our rules
-`spacy:NAME_OR_PATH`  any spaCy pipeline with tags, lemmas and ClearNLP-style dependencies, our rules
-`sng:NAME_OR_PATH`    the same pipeline ("embedded" allowed), the rules of sng-parser 0.1.0
+`embedded`            this package's model (`docs/model_cards/parser.md`) and rules
+`spacy:NAME_OR_PATH`  any spaCy pipeline with tags, lemmas and ClearNLP-style dependencies, this package's rules
+`sng:NAME_OR_PATH`    the same pipelines (also "embedded"), the rules of sng-parser 0.1.0
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from transforms.scene_graph import extract as rules
 from transforms.scene_graph.nodes import Graph
 
 EMBEDDED = Path(__file__).parent / "embedded"
-BATCH = 256  # captions that the network sees at once
+BATCH = 256  # captions per batch of the network
 _LABELS = frozenset({"dobj", "pobj", "prep", "nsubj"})
 _COMMAND = "pip install SceneGraphParser==0.1.0"
 
 
 class ParserError(EngineError):
-    """A parser that cannot be had: the text says what is missing and what supplies it."""
+    """An unavailable parser: the text says what is missing and which command provides it."""
 
 
 class CaptionParser(Protocol):
-    """What the graph stage wants of a parser."""
+    """The protocol of caption parsers."""
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the model and the rules: the same, the same graphs."""
+        """A hash of the model and the rules: equal hashes give equal graphs."""
 
     def documents(self, captions: Sequence[str]) -> Iterable[Doc]:
-        """One spaCy document a caption, in order."""
+        """One spaCy document per caption, in order."""
 
     def parse(self, captions: Sequence[str]) -> list[Graph]:
-        """One scene graph a caption, in order; empty captions give empty graphs."""
+        """One scene graph per caption, in order; empty captions give empty graphs."""
 
 
 def _model_path(name: str) -> str:
@@ -53,9 +53,9 @@ def _model_path(name: str) -> str:
 
 
 def load_pipeline(name: str) -> Language:
-    """The spaCy pipeline of a package name, a folder, or "embedded".
+    """Loads the spaCy pipeline from a package name, a folder, or "embedded".
 
-    Raises ParserError when it is absent (with the command that supplies it) or its labels are not ClearNLP's.
+    Raises ParserError if it is missing (with the command that provides it) or its labels are not ClearNLP's.
     """
     path = _model_path(name)
     try:
@@ -63,33 +63,33 @@ def load_pipeline(name: str) -> Language:
     except OSError as error:
         if name == "embedded":
             raise ParserError(
-                f"the embedded parser is missing ({EMBEDDED}): reinstall the package, or make it with "
+                f"the embedded parser is missing ({EMBEDDED}): reinstall the package, or create it with "
                 "`python -m transforms.training.parser.make`"
             ) from error
         raise ParserError(
-            f"there is no spaCy pipeline {name!r}: give a folder, or run `python -m spacy download {name}` "
-            "where that host can be reached, or use the parser `embedded`"
+            f"spaCy pipeline {name!r} not found: name a folder, run `python -m spacy download {name}`, "
+            "or use the parser `embedded`"
         ) from error
-    except Exception as error:  # settings, weights and tables are read by many hands, each with errors of its own
+    except Exception as error:  # the files are read by many libraries, each with its own exceptions
         text = " ".join(str(error).split())[:300]
-        raise ParserError(f"the spaCy pipeline {path!r} is damaged, or of another version: {type(error).__name__}: {text}; "
-                          "install or make it again") from error
+        raise ParserError(f"the spaCy pipeline {path!r} is damaged or has another version: {type(error).__name__}: {text}; "
+                          "install or create it again") from error
     if "parser" not in nlp.pipe_names:
         raise ParserError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
     missing = _LABELS - set(nlp.get_pipe("parser").labels)
     if missing:
         raise ParserError(
             f"the spaCy pipeline {name!r} has no labels {sorted(missing)}: it must be trained with ClearNLP-style "
-            "labels, as en_core_web_sm is; labels of Universal Dependencies do not do"
+            "labels, like en_core_web_sm; Universal Dependencies are not supported"
         )
     return nlp
 
 
 class SpacyParser:
-    """spaCy's trees, our rules. The only state is the loaded pipeline."""
+    """spaCy's trees, this package's rules. The only state is the loaded pipeline."""
 
     rules = "cmcl"
-    revision = 2  # of the rules; raise it when they come to give other graphs
+    revision = 2  # of the rules; increase it when they give different graphs
 
     def __init__(self, name: str):
         self.name = name
@@ -97,23 +97,23 @@ class SpacyParser:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the pipeline's weights and settings, spaCy's version and the rules' revision."""
+        """A hash of the pipeline's weights and settings, spaCy's version and the rules' revision."""
         return _fingerprint(self.rules, self.name)
 
     def documents(self, captions: Sequence[str]) -> Iterator[Doc]:
-        """One document a caption, parsed in batches."""
+        """One document per caption, parsed in batches."""
         return self.nlp.pipe(captions, batch_size=BATCH)
 
     def parse(self, captions: Sequence[str]) -> list[Graph]:
-        """One graph a caption."""
+        """One graph per caption."""
         extract = rules.extract
         return [extract(doc) for doc in self.documents(captions)]
 
 
 class SngParser(SpacyParser):
-    """spaCy's trees in batches, the rules of sng-parser as published. Its relations and attributes get the spans of their words.
+    """spaCy's trees, the rules of sng-parser as published; relations and attributes get the spans of their words.
 
-    Raises ParserError when SceneGraphParser is not installed.
+    Raises ParserError if SceneGraphParser is not installed.
     """
 
     rules = "sng-0.1.0"
@@ -130,15 +130,15 @@ class SngParser(SpacyParser):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the pipeline, spaCy's version and sng-parser's."""
+        """A hash of the pipeline and of the versions of spaCy and sng-parser."""
         return _fingerprint(self.rules, self.name)
 
     def published(self, caption: str) -> dict[str, Any]:
-        """What sng-parser itself answers to one sentence, parsed alone."""
+        """sng-parser's own output for one sentence, parsed by itself."""
         return dict(self._published.parse(self.nlp(caption)))
 
     def parse(self, captions: Sequence[str]) -> list[Graph]:
-        """One graph a caption."""
+        """One graph per caption."""
         from transforms.scene_graph.sng import to_graph
 
         return [to_graph(doc, self._published.parse(doc)) for doc in self.documents(captions)]
@@ -150,7 +150,7 @@ def _fingerprint(engine: str, name: str) -> str:
 
 
 def spec_fingerprint(spec: str) -> str:
-    """The fingerprint of the parser of a spec, without loading it. Raises ParserError as `check_spec` does."""
+    """The fingerprint of a spec's parser, without loading it. Raises ParserError as `check_spec` does."""
     check_spec(spec)
     engine, _, name = spec.partition(":")
     return _fingerprint(SngParser.rules if engine == "sng" else SpacyParser.rules, name or spec)
@@ -169,9 +169,9 @@ def model_digest(name: str) -> str:
 
 @loaded_once
 def caption_parser(spec: str) -> SpacyParser:
-    """The parser of a spec, loaded once in a process.
+    """The parser of a spec, loaded once per process.
 
-    Raises ParserError for a spec that is none, and when a model or package is missing.
+    Raises ParserError if the spec is invalid, or a model or package is missing.
     """
     engine, _, name = spec.partition(":")
     if spec == "embedded":
@@ -180,20 +180,20 @@ def caption_parser(spec: str) -> SpacyParser:
         return SpacyParser(name)
     if engine == "sng" and name:
         return SngParser(name)
-    raise ParserError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+    raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
 
 
 def check_spec(spec: str) -> None:
-    """Raises ParserError when `spec` names no parser that can be had here, without loading it."""
+    """Raises ParserError if `spec` is invalid or its parser unavailable, without loading it."""
     engine, _, name = spec.partition(":")
     if spec != "embedded" and (engine not in ("spacy", "sng") or not name):
-        raise ParserError(f"parser {spec!r} is none of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+        raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
     if engine == "sng":
         require("sng_parser", f"the parser {spec}", _COMMAND, ParserError)
     path = _model_path(name or spec)
     installed = path.isidentifier() and importlib.util.find_spec(path) is not None
     if not installed and not (Path(path) / "meta.json").exists():
         raise ParserError(
-            f"parser {spec!r}: there is no spaCy pipeline {path!r}; give a folder, run "
-            f"`python -m spacy download {path}` where that host can be reached, or use the parser `embedded`"
+            f"parser {spec!r}: spaCy pipeline {path!r} not found; name a folder, run "
+            f"`python -m spacy download {path}`, or use the parser `embedded`"
         )

@@ -1,1 +1,1 @@
-"""Translators: a batch of texts in, n-best translations with scores out (`base.Translator`), by specification (`load.translator`)."""
+"""Translators: n-best translations with scores (`base.Translator`), loaded by specification (`load.translator`)."""

@@ -1,6 +1,6 @@
-"""What the stages want of a translator, and how one is named.
+"""The translator protocol, and specifications of translators.
 
-`embedded:SRC-TGT`                 the small caption translators of this package (`docs/model_cards/translators.md`)
+`embedded:SRC-TGT`                 this package's small caption translators (`docs/model_cards/translators.md`)
 `ctranslate2:PATH[#SRC:TGT]`       a CTranslate2 model folder with its SentencePiece files; languages for multilingual ones
 `fairseq:PATH[#SRC:TGT]`           a folder with a fairseq checkpoint, its dictionaries and its subword model
 """
@@ -18,11 +18,11 @@ ENGINES = ("embedded", "ctranslate2", "fairseq")
 
 
 class TranslatorError(EngineError):
-    """A translator that cannot be had, with what is missing and the command that supplies it; or one that fails on a text."""
+    """An unavailable translator: the text says what is missing and which command provides it; or a failure on a text."""
 
 
 class Hypothesis(NamedTuple):
-    """One translation; `score` is its log probability, divided by its length where the engine normalises (higher is better)."""
+    """One translation; `score` is its log probability, divided by its length if the engine normalises (higher is better)."""
 
     text: str
     score: float
@@ -30,11 +30,11 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How translations are searched for.
+    """Decoding parameters.
 
-    beam: width of the search, 1 is greedy. n_best: hypotheses a text, at most `beam` unless sampled. top_k: 0 searches; k > 0 samples
-    among the k likeliest tokens at `temperature`. max_length: tokens of an output, and of an input. batch_tokens: tokens of a batch,
-    padding included; it bounds memory.
+    beam: beam size, 1 is greedy. n_best: hypotheses per text, at most `beam` unless sampled. top_k: 0: beam search; k > 0: sampling from
+    the k likeliest tokens at `temperature`. max_length: maximum tokens of an output and of an input. batch_tokens: maximum tokens in a
+    batch, including padding; bounds memory.
     """
 
     beam: int = 2
@@ -46,19 +46,19 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if not self.top_k and self.n_best > self.beam:
-            raise ValueError(f"n_best {self.n_best} is above beam {self.beam}: a search keeps no more hypotheses than its beam")
+            raise ValueError(f"n_best {self.n_best} exceeds beam {self.beam}: beam search gives at most `beam` hypotheses")
 
 
 class Translator(Protocol):
-    """One direction of one model. Loaded once in a process; takes one caller at a time."""
+    """One direction of a model. Loaded once per process; calls are serialised."""
 
     @property
     def name(self) -> str:
-        """What rewrites name as their origin: engine and model, without the place where it lies."""
+        """The name stored as the origin of rewrites: engine and model, without its location."""
 
     @property
     def fingerprint(self) -> str:
-        """A hash of weights, vocabulary, engine and versions: the same, the same translations."""
+        """A hash of weights, vocabulary, engine and versions: equal hashes give equal translations."""
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:
         """Up to `n_best` translations of each text, best first; n texts give n lists.
@@ -69,7 +69,7 @@ class Translator(Protocol):
 
 
 class Spec(NamedTuple):
-    """A specification taken apart; `source` and `target` are "" where it names no languages."""
+    """A parsed specification; `source` and `target` are "" if it names no languages."""
 
     engine: str
     path: str
@@ -78,17 +78,17 @@ class Spec(NamedTuple):
 
 
 def parse_spec(spec: str) -> Spec:
-    """Takes a specification apart. Raises TranslatorError, naming what is allowed, when it is none."""
+    """Parses a specification. Raises TranslatorError, with the valid forms, if it is invalid."""
     engine, colon, rest = spec.partition(":")
-    place, mark, pair = rest.rpartition("#") if "#" in rest else (rest, "", "")
-    if engine not in ENGINES or not colon or not place:
-        raise TranslatorError(f"translator {spec!r} is none of: embedded:SRC-TGT, ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT]")
+    path, mark, pair = rest.rpartition("#") if "#" in rest else (rest, "", "")
+    if engine not in ENGINES or not colon or not path:
+        raise TranslatorError(f"translator {spec!r} is not one of: embedded:SRC-TGT, ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT]")
     if engine == "embedded":
-        if mark or not re.fullmatch("[a-z]{2,3}-[a-z]{2,3}", place):  # no path: one would name folders outside the package
-            raise TranslatorError(f"translator {spec!r}: an embedded one is named by its languages, as embedded:en-de")
-        source, _, target = place.partition("-")
-        return Spec(engine, place, source, target)
+        if mark or not re.fullmatch("[a-z]{2,3}-[a-z]{2,3}", path):  # a real path could point outside the package
+            raise TranslatorError(f"translator {spec!r}: embedded ones are named by their languages, e.g. embedded:en-de")
+        source, _, target = path.partition("-")
+        return Spec(engine, path, source, target)
     source, _, target = pair.partition(":")
     if mark and not (source and target):
-        raise TranslatorError(f"translator {spec!r}: languages are named as #SRC:TGT, such as #eng_Latn:deu_Latn")
-    return Spec(engine, place, source, target)
+        raise TranslatorError(f"translator {spec!r}: languages are given as #SRC:TGT, e.g. #eng_Latn:deu_Latn")
+    return Spec(engine, path, source, target)

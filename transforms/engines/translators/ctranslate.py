@@ -1,6 +1,6 @@
-"""CTranslate2: OPUS-MT and other Marian models, NLLB and M2M-100, and whatever fairseq trained, once converted.
+"""CTranslate2: OPUS-MT and other Marian models, NLLB and M2M-100, and fairseq models, once converted.
 
-https://opennmt.net/CTranslate2 says how each kind wants its tokens; which kind it is, is read off the vocabulary.
+https://opennmt.net/CTranslate2 documents the tokens that each kind requires; the kind is inferred from the vocabulary.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from transforms.engines.translators.subwords import SIDECAR, check_subwords, rea
 INSTALL = "pip install 'cmcl[translate]'"
 _CONVERT = "`python -m transforms.engines.translators.convert fairseq|marian SRC OUT`"
 _EOS = "</s>"
-_SAMPLING = threading.Lock()  # CTranslate2's seed is one for the process: a second sampler would draw from the first one's
+_SAMPLING = threading.Lock()  # CTranslate2's seed is global to the process: a second sampler would draw from the first one's
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
-    """Names of the files that make up a model. Raises TranslatorError naming one that is missing, and what supplies it."""
+    """The names of a model's files. Raises TranslatorError naming a missing one, and what provides it."""
     if not (folder / "model.bin").is_file():
-        raise TranslatorError(f"{folder} holds no CTranslate2 model (no model.bin): convert a checkpoint with {_CONVERT}")
+        raise TranslatorError(f"{folder} is not a CTranslate2 model (no model.bin): convert a checkpoint with {_CONVERT}")
     vocabularies = [name for side in ("shared", "source", "target") for name in (f"{side}_vocabulary.json", f"{side}_vocabulary.txt")
                     if (folder / name).is_file()]
     if not vocabularies:
-        raise TranslatorError(f"{folder} has no shared_vocabulary.json, nor source_vocabulary.json: convert the checkpoint again with "
+        raise TranslatorError(f"{folder} has neither shared_vocabulary.json nor source_vocabulary.json: convert the checkpoint again with "
                               f"{_CONVERT}")
     others = [name for name in ("config.json", SIDECAR) if (folder / name).is_file()]
     return ("model.bin", *vocabularies, *others, *subword_files(folder))
 
 
 class Marks(NamedTuple):
-    """Tokens that a model wants around a text: `before` and `after` the source, `prefix` at the start of the target."""
+    """Tokens that a model requires around a text: `before` and `after` the source, `prefix` at the start of the target."""
 
     before: list[str]
     after: list[str]
@@ -46,9 +46,9 @@ class Marks(NamedTuple):
 
 
 def check_folder(folder: Path, source: str = "", target: str = "") -> Marks:
-    """What surrounds the tokens of a text. Loads no weights.
+    """The special tokens around a text. Loads no weights.
 
-    Raises TranslatorError when the engine or a file is missing or broken, or the model has not these languages, or wants some.
+    Raises TranslatorError if the engine or a file is missing or broken, or languages are not supported or not given.
     """
     if importlib.util.find_spec("ctranslate2") is None:
         raise TranslatorError(f"{folder}: CTranslate2 is not installed: run `{INSTALL}`")
@@ -64,7 +64,7 @@ def check_folder(folder: Path, source: str = "", target: str = "") -> Marks:
 
 
 def _vocabulary(folder: Path) -> frozenset[str]:
-    """The tokens that the source may have."""
+    """The source vocabulary."""
     for name in ("source_vocabulary", "shared_vocabulary"):
         if (folder / f"{name}.json").is_file():
             return frozenset(read_texts(folder / f"{name}.json"))
@@ -74,18 +74,18 @@ def _vocabulary(folder: Path) -> frozenset[str]:
 
 
 def _language_tokens(folder: Path, vocabulary: frozenset[str], source: str, target: str) -> tuple[list[str], list[str]]:
-    """Tokens before the source, and the first ones of the target."""
+    """The language tokens before the source and at the start of the target."""
     wrapped = _like(r"__[a-z]{2,3}(_[A-Za-z]+)?__", vocabulary)  # M2M-100
     prompts = _like(r">>[A-Za-z]{2,3}([_+-][A-Za-z0-9]+)*<<", vocabulary)  # OPUS-MT
     scripts = _like(r"[a-z]{3}_[A-Z][a-z]{3}", vocabulary)  # NLLB
-    wrapped, scripts = (found if len(found) > 1 else [] for found in (wrapped, scripts))  # one alone may be any model's word
+    wrapped, scripts = (found if len(found) > 1 else [] for found in (wrapped, scripts))  # a single match may be an ordinary token
     if not (wrapped or prompts or scripts):
         _one_pair(folder, source, target)
         return [], []
     if not target:
         some = ", ".join((wrapped or prompts or scripts)[:4])
-        raise TranslatorError(f"{folder} is a multilingual model ({some}, ...): name the languages behind its path, "
-                              "as #eng_Latn:deu_Latn or #en:de")
+        raise TranslatorError(f"{folder} is a multilingual model ({some}, ...): append the languages to its path, "
+                              "e.g. #eng_Latn:deu_Latn or #en:de")
     if prompts and not wrapped:
         return [_known(folder, vocabulary, f">>{target}<<")], []
     marks = [f"__{code}__" if wrapped else code for code in (source, target)]
@@ -103,15 +103,15 @@ def _known(folder: Path, vocabulary: frozenset[str], token: str) -> str:
 
 
 def _one_pair(folder: Path, source: str, target: str) -> None:
-    """Raises TranslatorError when languages are named that a model of one pair is known not to have: they would change nothing."""
+    """Raises TranslatorError if languages are given that a single-pair model does not have: they would have no effect."""
     own = tuple(sidecar(folder).get(side, "") for side in ("source", "target"))
     if target and any(own) and own != (source, target):
         raise TranslatorError(f"{folder} translates one pair, {own[0]}:{own[1]} (its {SIDECAR}; no languages in its vocabulary): it cannot "
-                              f"do #{source}:{target}")
+                              f"translate #{source}:{target}")
 
 
 def folder_fingerprint(folder: Path, source: str, target: str, compute_type: str) -> str:
-    """The fingerprint of the translator of a folder, without loading it."""
+    """The fingerprint of a folder's translator, without loading it."""
     return fingerprint(["ctranslate2", version("ctranslate2"), folder_digest(folder, model_files(folder)), source, target, compute_type])
 
 
@@ -124,14 +124,14 @@ def _load(folder: Path, compute_type: str, threads: int) -> Any:
         raise TranslatorError(f"{folder}: CTranslate2 cannot load it (compute_type {compute_type!r}): {error}") from error
 
 
-_shared = loaded_once(_load)  # one network for all the directions that a multilingual model serves
+_shared = loaded_once(_load)  # one network for all directions of a multilingual model
 
 
 class CTranslate2Translator:
     """One direction of a CTranslate2 model.
 
-    Where the vocabulary holds tokens for languages (NLLB: eng_Latn, M2M-100: __en__, OPUS-MT to several languages: >>fra<<), the
-    languages must be named. Raises TranslatorError as `check_folder` does, and when CTranslate2 cannot load the model.
+    If the vocabulary has language tokens (NLLB: eng_Latn, M2M-100: __en__, OPUS-MT to several languages: >>fra<<), the languages are
+    required. Raises TranslatorError as `check_folder` does, and if CTranslate2 cannot load the model.
     """
 
     def __init__(self, folder: Path, name: str, source: str = "", target: str = "", compute_type: str = "default", threads: int = 1):
@@ -145,7 +145,7 @@ class CTranslate2Translator:
         self._lock = threading.Lock()
 
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
-        """What the network is given for each text."""
+        """The network's input for each text."""
         return [[*self._marks.before, *pieces, *self._marks.after] for pieces in self._subwords.encode(texts)]
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:

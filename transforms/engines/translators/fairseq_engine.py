@@ -1,10 +1,10 @@
-"""fairseq itself: a folder with a checkpoint, `dict.SRC.txt`, `dict.TGT.txt`, and the subword model, as published (transformer.wmt19).
+"""The fairseq engine: a folder with a checkpoint, `dict.SRC.txt`, `dict.TGT.txt` and the subword model, as published (transformer.wmt19).
 
-fairseq 0.12.2 does not import on Python 3.11; the fork fairseq-fixed does, under the same name. Checkpoints are pickles. They are read
-with torch's `weights_only` reader, which builds tensors and plain values and, since fairseq keeps its settings in one,
-`argparse.Namespace`; whatever else a file names is refused and never run. That is not enough: fairseq evaluates strings of some settings
-(all layers of `fconv`, but a Transformer's `adaptive_softmax_cutoff` and `xformers_att_config` too) as Python. So fairseq and CTranslate2
-never see a checkpoint's own settings: `read_checkpoint` makes new ones, of numbers and of words from closed lists.
+fairseq 0.12.2 cannot be imported on Python 3.11; the fork fairseq-fixed can, under the same name. Checkpoints are pickles. They are read
+with torch's `weights_only` reader, which builds only tensors, plain values and, since fairseq stores its settings in one,
+`argparse.Namespace`; anything else in a file is refused, never executed. That is not enough: fairseq evaluates the strings of some
+settings (all layers of `fconv`, but also a Transformer's `adaptive_softmax_cutoff` and `xformers_att_config`) as Python. So fairseq and
+CTranslate2 never see a checkpoint's own settings: `read_checkpoint` builds new ones, from numbers and words of closed lists.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from transforms.engines.translators.subwords import subword_files, subwords_of
 
 INSTALL = "pip install 'cmcl[fairseq]' && pip install --no-deps fairseq-fixed==0.12.3.1"
 TASK = "translation"
-# Of fairseq's registry those that are a plain Transformer, by what each is built as; the last is our training's, the same network.
+# The plain Transformers in fairseq's registry, and the architecture each is built as; the last is that of our own training.
 ARCHITECTURES = {**{name: name for name in (
     "transformer", "transformer_tiny", "transformer_iwslt_de_en", "transformer_wmt_en_de", "transformer_vaswani_wmt_en_de_big",
     "transformer_vaswani_wmt_en_fr_big", "transformer_wmt_en_de_big", "transformer_wmt_en_de_big_t2t", "transformer_align",
     "transformer_wmt_en_de_big_align")}, "caption_transformer": "transformer"}
 _WORDS = {"activation_fn": "[a-z_]+", "left_pad_source": "True|False", "left_pad_target": "True|False",
           "encoder_layers_to_keep": "[0-9]+(,[0-9]+)*", "decoder_layers_to_keep": "[0-9]+(,[0-9]+)*"}
-# Settings that shape the network; where one is neither a number nor a word above, leaving it out would build another network.
+# Settings that shape the network: one that is neither a number nor a word above cannot be left out without changing the network.
 _SHAPES = re.compile(r"encoder|decoder|quant_noise|(encoder|decoder|quant_noise)_(?!embed_path$).*|.*xformers_att_config|"
                      r"adaptive_softmax_cutoff|activation_fn|left_pad_(source|target)")
-_SAMPLING = threading.Lock()  # torch's generator is one for the process: of two samplers, one would go on from the other's seed
+_SAMPLING = threading.Lock()  # torch's generator is global to the process: a second sampler would continue from the first one's seed
 _CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "model1.pt", "checkpoint_last.pt")
 
 
-def needs_fairseq(what: str) -> None:
-    """Raises TranslatorError, with the command that installs it, when fairseq is not there."""
+def require_fairseq(what: str) -> None:
+    """Raises TranslatorError, with the command that installs it, if fairseq is missing."""
     if importlib.util.find_spec("fairseq") is None:
-        raise TranslatorError(f"{what} needs fairseq; on Python 3.11 that is the fork fairseq-fixed, without the pins of its own: run "
-                              f"`{INSTALL}`")
+        raise TranslatorError(f"{what} requires fairseq; on Python 3.11 that is the fork fairseq-fixed, installed without its pinned "
+                              f"dependencies: run `{INSTALL}`")
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -57,22 +57,22 @@ def checkpoint_of(folder: Path) -> Path:
     return found[0]
 
 
-def _languages_in(folder: Path, source: str, target: str, told: Mapping[str, Any]) -> tuple[str, str]:
-    """Source and target: as given, else as the checkpoint's settings tell them.
+def _languages_in(folder: Path, source: str, target: str, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Source and target: as given, else from the checkpoint's settings.
 
-    Raises TranslatorError when a dictionary is missing, or nothing tells which language is the source.
+    Raises TranslatorError if a dictionary is missing, or the languages are unknown.
     """
     have = sorted(path.name[5:-4] for path in folder.glob("dict.*.txt"))
     if source and target:
         missing = [name for name in (source, target) if name not in have]
         if missing:
-            raise TranslatorError(f"{folder} has no dict.{missing[0]}.txt; dictionaries are there for {', '.join(have) or 'nothing'}")
+            raise TranslatorError(f"{folder} has no dict.{missing[0]}.txt; it has dictionaries for {', '.join(have) or 'no language'}")
         return source, target
     if not have:
         raise TranslatorError(f"{folder} has no dict.SRC.txt and dict.TGT.txt: copy them there from fairseq's data-bin")
-    pair = tuple(str(told.get(name) or "") for name in ("source_lang", "target_lang"))
+    pair = tuple(str(settings.get(name) or "") for name in ("source_lang", "target_lang"))
     if not all(name in have for name in pair):
-        raise TranslatorError(f"{folder}: its checkpoint does not tell the languages; name them as #SRC:TGT, of {', '.join(have)}")
+        raise TranslatorError(f"{folder}: its checkpoint does not name the languages; give them as #SRC:TGT, from {', '.join(have)}")
     return pair[0], pair[1]
 
 
@@ -83,53 +83,53 @@ def _state(folder: Path) -> dict[str, Any]:
 
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-            raise TranslatorError(f"{path} is no checkpoint of fairseq's: it holds no weights under the name model")
+            raise TranslatorError(f"{path} is not a fairseq checkpoint: it has no weights under the key `model`")
         return state
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    """Settings as fairseq keeps them: a Namespace, or a mapping (omegaconf's too)."""
+    """Settings as stored by fairseq: a Namespace or a mapping (including omegaconf's)."""
     found = vars(settings) if isinstance(settings, Namespace) else settings
     if not isinstance(found, Mapping):
-        raise TypeError(f"its settings are of the type {type(settings).__name__}")
+        raise TypeError(f"its settings have type {type(settings).__name__}")
     return {str(key): value for key, value in found.items()}
 
 
 def _settings(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's settings, flat, its task and architecture among those allowed. Raises TranslatorError when they are not."""
+    """A checkpoint's settings, flattened. Raises TranslatorError unless its task and architecture are supported."""
     try:
         if state.get("args") is not None:
             model = _plain(state["args"])
             task = {"task": model.get("task", TASK)}
         else:
-            told = _plain(state.get("cfg"))
-            model, task = _plain(told.get("model")), _plain(told.get("task"))
+            config = _plain(state.get("cfg"))
+            model, task = _plain(config.get("model")), _plain(config.get("task"))
     except TypeError as error:
-        raise TranslatorError(f"{folder}: its checkpoint has no settings that fairseq could read: {error}") from error
+        raise TranslatorError(f"{folder}: its checkpoint has no settings that fairseq can read: {error}") from error
     tasks = [found[name] for found, name in ((task, "task"), (task, "_name"), (model, "task")) if found.get(name) is not None]
     if not tasks or not all(isinstance(name, str) and name == TASK for name in tasks):
-        raise TranslatorError(f"{folder}: its checkpoint is of the task {_named(tasks)}; only {TASK} is taken")
+        raise TranslatorError(f"{folder}: its checkpoint has the task {_named(tasks)}; only {TASK} is supported")
     names = [model[name] for name in ("arch", "_name") if model.get(name) is not None]
     if not names or not all(isinstance(name, str) and name in ARCHITECTURES for name in names):
-        raise TranslatorError(f"{folder}: its checkpoint is of the architecture {_named(names)}, whose settings fairseq may run as code; "
-                              f"taken are {', '.join(ARCHITECTURES)}")
+        raise TranslatorError(f"{folder}: its checkpoint has the architecture {_named(names)}, whose settings fairseq may execute as code; "
+                              f"supported are {', '.join(ARCHITECTURES)}")
     return {**task, **model, "arch": ARCHITECTURES[names[0]]}
 
 
 def _named(names: Sequence[object]) -> str:
-    return " and ".join(sorted({repr(name)[:60] for name in names})) or "that it does not name"
+    return " and ".join(sorted({repr(name)[:60] for name in names})) or "None"
 
 
 def read_checkpoint(folder: Path, source: str = "", target: str = "") -> dict[str, Any]:
-    """A checkpoint's weights ("model") and settings ("args", with languages and folder), in which nothing is left to be run.
+    """A checkpoint's weights ("model") and settings ("args", with languages and folder), free of anything executable.
 
-    Raises TranslatorError for a file that holds more than data, another task or architecture, a setting that shapes the network and is no
-    number, or languages that are not there. What else the settings say (of training, of files) is left out.
+    Raises TranslatorError for a file that contains more than data, another task or architecture, a non-numeric setting that shapes the
+    network, or missing languages. Other settings (of training, files) are dropped.
     """
     state = _state(folder)
-    told = _settings(folder, state)
+    settings = _settings(folder, state)
     kept: dict[str, Any] = {}
-    for key, value in told.items():
+    for key, value in settings.items():
         if key.isidentifier() and not key.startswith("_") and (value is None or isinstance(value, bool | int | float)):
             kept[key] = value
         elif key in _WORDS and isinstance(value, str) and re.fullmatch(_WORDS[key], value):
@@ -137,20 +137,20 @@ def read_checkpoint(folder: Path, source: str = "", target: str = "") -> dict[st
         elif key == "adaptive_softmax_cutoff" and isinstance(value, list) and all(type(at) is int for at in value):
             kept[key] = value
         elif _SHAPES.fullmatch(key):
-            raise TranslatorError(f"{folder}: its checkpoint's setting {key} is {str(value)[:60]!r}, which fairseq may run as code; only "
-                                  "numbers are taken there")
-    if kept.get("max_positions"):  # before fairseq told sides apart
+            raise TranslatorError(f"{folder}: its checkpoint's setting {key} is {str(value)[:60]!r}, which fairseq may execute as code; "
+                                  "only numbers are accepted")
+    if kept.get("max_positions"):  # from before fairseq distinguished the two sides
         kept = {"max_source_positions": kept["max_positions"], "max_target_positions": kept["max_positions"], **kept}
-    pair = _languages_in(folder, source, target, told)
-    # Validation by BLEU is training's: it would load a tokenizer that the settings name.
-    args = Namespace(**{**kept, "arch": told["arch"], "task": TASK, "data": str(folder), "source_lang": pair[0], "target_lang": pair[1],
+    pair = _languages_in(folder, source, target, settings)
+    # Validation by BLEU belongs to training: it would load a tokenizer named in the settings.
+    args = Namespace(**{**kept, "arch": settings["arch"], "task": TASK, "data": str(folder), "source_lang": pair[0], "target_lang": pair[1],
                         "eval_bleu": False})
     return {"args": args, "model": state["model"]}
 
 
 def check_checkpoint(folder: Path, source: str, target: str) -> None:
-    """Raises TranslatorError when fairseq or a file is missing. Loads nothing."""
-    needs_fairseq(f"fairseq:{folder}")
+    """Raises TranslatorError if fairseq or a file is missing. Loads nothing."""
+    require_fairseq(f"fairseq:{folder}")
     checkpoint_of(folder)
     subword_files(folder)
     if source:
@@ -158,7 +158,7 @@ def check_checkpoint(folder: Path, source: str, target: str) -> None:
 
 
 def checkpoint_fingerprint(folder: Path, source: str, target: str) -> str:
-    """The fingerprint of the translator of a folder, without loading it."""
+    """The fingerprint of a folder's translator, without loading it."""
     names = (checkpoint_of(folder).name, *(path.name for path in sorted(folder.glob("dict.*.txt"))), *subword_files(folder))
     try:
         release = version("fairseq-fixed")
@@ -169,7 +169,7 @@ def checkpoint_fingerprint(folder: Path, source: str, target: str) -> str:
 
 @contextmanager
 def safely(folder: Path) -> Iterator[None]:
-    """Within the block, torch reads fairseq's checkpoints as data. Raises TranslatorError for one that names more, and for other faults."""
+    """Within the block, torch reads fairseq's checkpoints as data. Raises TranslatorError for those with more, and for any other error."""
     import torch
 
     try:
@@ -178,14 +178,14 @@ def safely(folder: Path) -> Iterator[None]:
     except TranslatorError:
         raise
     except UnpicklingError as error:
-        raise TranslatorError(f"{folder}: its checkpoint holds more than tensors and settings, and is not loaded: "
+        raise TranslatorError(f"{folder}: its checkpoint contains more than tensors and settings, and was not loaded: "
                               f"{str(error).splitlines()[0]}") from error
     except Exception as error:
         raise TranslatorError(f"{folder}: its checkpoint cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 class FairseqTranslator:
-    """A fairseq Transformer on the CPU, of the task `translation`. Raises TranslatorError when something is missing or not allowed."""
+    """A fairseq Transformer for the task `translation`, on the CPU. Raises TranslatorError if something is missing or not supported."""
 
     def __init__(self, folder: Path, name: str, source: str = "", target: str = "", threads: int = 1):
         check_checkpoint(folder, source, target)
@@ -200,7 +200,7 @@ class FairseqTranslator:
             self._model = models[0].eval()
 
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
-        """What the network is given for each text, without the end-of-sentence token that fairseq adds."""
+        """The network's input for each text, without the end-of-sentence token that fairseq adds."""
         return self._subwords.encode(texts)
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:
@@ -210,7 +210,7 @@ class FairseqTranslator:
         return [[Hypothesis(next(flat), score) for _, score in found] for found in rows]
 
     def hypotheses(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[tuple[list[str], float]]]:
-        """The target tokens, and the score, of each translation."""
+        """The target tokens and the score of each translation."""
         import torch
 
         from transforms.engines.torch_threads import kernel_threads
@@ -219,7 +219,7 @@ class FairseqTranslator:
         ids = [[dictionary.index(piece) for piece in pieces[:decoding.max_length - 1]] + [dictionary.eos()]
                for pieces in self.tokens(texts)]
         found: list[list[tuple[list[str], float]]] = [[] for _ in texts]
-        alone = _drawing(seed) if decoding.top_k else nullcontext()  # a search draws nothing: it need not wait for others
+        alone = _drawing(seed) if decoding.top_k else nullcontext()  # beam search is deterministic and need not wait for samplers
         with self._lock, alone, torch.inference_mode(), kernel_threads(self._threads):
             generator = self._generator(decoding)
             for rows in _batches(ids, decoding.batch_tokens):
@@ -251,7 +251,7 @@ class FairseqTranslator:
 
 @contextmanager
 def _drawing(seed: int) -> Iterator[None]:
-    """Within the block, torch draws from `seed` on, for this sampler alone; its generator goes on afterwards as if nothing had been."""
+    """Within the block, torch's generator is seeded with `seed` for this sampler only; its state is restored afterwards."""
     import torch
 
     with _SAMPLING, torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Translators by specification, loaded once in a process."""
+"""Loads translators by specification, once per process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 
 def embedded_pairs() -> list[str]:
-    """The directions that come with the package, such as en-de."""
+    """The directions included in the package, e.g. en-de."""
     return sorted(path.parent.name for path in EMBEDDED.glob("*/model.bin"))
 
 
@@ -21,12 +21,12 @@ def _folder(spec: Spec) -> Path:
     if spec.engine != "embedded":
         folder = Path(spec.path)
         if not folder.is_dir():
-            raise TranslatorError(f"translator {spec.engine}:{spec.path}: there is no folder {spec.path}")
+            raise TranslatorError(f"translator {spec.engine}:{spec.path}: folder not found: {spec.path}")
         return folder
     folder = EMBEDDED / spec.path
     if not (folder / "model.bin").is_file():
-        raise TranslatorError(f"no embedded translator {spec.path}; there are {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}); "
-                              "name one of your own as ctranslate2:PATH")
+        raise TranslatorError(f"no embedded translator {spec.path}; available: {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}); "
+                              "use ctranslate2:PATH for your own")
     return folder
 
 
@@ -35,7 +35,7 @@ def _languages(spec: Spec) -> tuple[str, str]:
 
 
 def check_spec(text: str) -> None:
-    """Raises TranslatorError when the specification names no translator that can be had here. Loads nothing."""
+    """Raises TranslatorError if the specification is invalid or its translator unavailable. Loads nothing."""
     spec = parse_spec(text)
     folder = _folder(spec)
     if spec.engine == "fairseq":
@@ -47,7 +47,7 @@ def check_spec(text: str) -> None:
 
 
 def spec_fingerprint(text: str, compute_type: str) -> str:
-    """The fingerprint of the translator of a specification, without loading it. Raises as `check_spec` does."""
+    """The fingerprint of a specification's translator, without loading it. Raises as `check_spec` does."""
     check_spec(text)
     spec = parse_spec(text)
     if spec.engine == "fairseq":
@@ -58,7 +58,7 @@ def spec_fingerprint(text: str, compute_type: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """What a specification is called in origins: without the folders above the model's own."""
+    """The name of a specification in origins: without the parents of the model's folder."""
     spec = parse_spec(text)
     pair = f"#{spec.source}:{spec.target}" if spec.engine != "embedded" and spec.target else ""
     return f"{spec.engine}:{Path(spec.path).name}{pair}"
@@ -66,9 +66,9 @@ def name_of(text: str) -> str:
 
 @loaded_once
 def translator(text: str, compute_type: str = "default", threads: int = 1) -> Translator:
-    """The translator of a specification; the same object for the same arguments throughout a process.
+    """The translator of a specification; the same object for equal arguments throughout a process.
 
-    Raises TranslatorError, naming what is missing and how to get it, when it cannot be had.
+    Raises TranslatorError, naming what is missing and how to get it, if it is unavailable.
     """
     spec = parse_spec(text)
     folder = _folder(spec)

@@ -138,7 +138,7 @@ class CaptionSource(Source):
         return self._listed.index
 
     def extra_inputs(self) -> list[str]:
-        """The stamp of the images in the folder, listed anew.
+        """The stamp of the images in the folder, listed again.
 
         Covers only files with an image extension, none in a corpus below the folder: files that a run writes there (a log, its
         report) must not make that run stale.

@@ -1,4 +1,4 @@
-"""Specifications, settings, the choice of regions, weights that are read and weights that are refused."""
+"""Detectors: specifications, settings, selection of regions, accepted and refused weights."""
 
 import builtins
 import json
@@ -99,11 +99,11 @@ def test_weights_of_another_model_and_unknown_names_are_refused(tmp_path):
     with pytest.raises(DetectorError, match="does not fit"):
         detector(DetectorSettings(detector=f"torchvision:fasterrcnn_mobilenet_v3_large_320_fpn@{path}"))
     torch.save({"weight": torch.zeros(5)}, path)
-    with pytest.raises(DetectorError, match="no Faster R-CNN"):
+    with pytest.raises(DetectorError, match="not a torchvision Faster R-CNN"):
         detector(DetectorSettings(detector=f"torchvision:fasterrcnn_mobilenet_v3_large_320_fpn@{path}"))
     with pytest.raises(DetectorError, match="fasterrcnn_resnet50_fpn_v2"):
         detector(DetectorSettings(detector=f"torchvision:maskrcnn_resnet50_fpn@{path}"))
-    with pytest.raises(DetectorError, match="torchvision names COCO_V1"):
+    with pytest.raises(DetectorError, match="torchvision has COCO_V1"):
         detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn@COCO_V9"))
 
 
@@ -115,12 +115,12 @@ def test_weights_that_cannot_be_downloaded_name_where_they_go(tmp_path, monkeypa
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(DetectorError, match=r"Fetch https://.*fasterrcnn_resnet50_fpn_v2_coco.*put it at"):
+    with pytest.raises(DetectorError, match=r"Download https://.*fasterrcnn_resnet50_fpn_v2_coco.*copy it to"):
         detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn_v2"))
 
 
 def naive(boxes, scores, size, nms, rule):
-    """All candidates, one after another: the greedy suppression as its definition says."""
+    """Greedy suppression straight from its definition, over all candidates one by one."""
     height, width = size
     candidates = sorted((-scores[p, c], p, c) for p in range(len(scores)) for c in range(1, scores.shape[1]))
     kept, owners = [], set()
@@ -167,8 +167,8 @@ def test_selection_equals_the_definition(unique, sharp, threshold):
             np.testing.assert_allclose(found.numpy(), np.stack([box for *_, box in expected]))
 
 
-def test_suppression_keeps_classes_apart_whatever_their_number():
-    """Boxes whose overlap stands at the limit: shifted by thousands of pixels in single precision it would be rounded to either side."""
+def test_suppression_is_per_class_whatever_their_number():
+    """Boxes whose overlap equals the limit: shifted by thousands of pixels in single precision, it would be rounded to either side."""
     torch = pytest.importorskip("torch", reason="engines need torch")
     from torchvision.ops import nms
 
@@ -188,7 +188,7 @@ def test_suppression_keeps_classes_apart_whatever_their_number():
         alone[nms(boxes[rows], scores[rows], 0.5)] = True
         assert torch.equal(kept[rows], alone)
         assert torch.equal(class_wise_nms(boxes[rows], scores[rows], labels[rows], 0.5), alone)
-    assert 90 < int(kept.sum()) < 180  # both sides occur, so that a rounding would have shown
+    assert 90 < int(kept.sum()) < 180  # both sides occur, so rounding would be detected
 
 
 def test_selection_of_nothing():
@@ -199,18 +199,18 @@ def test_selection_of_nothing():
     assert len(rows) == len(labels) == len(boxes) == 0
 
 
-def test_average_precision_by_hand():
+def test_average_precision_against_manual_results():
     from transforms.training.detector.average_precision import Found, Truth, average_precisions
 
     truth = [Truth(np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]]), np.array([1, 1])), Truth(np.array([[0, 0, 10, 10.0]]), np.array([2]))]
     found = [Found(np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]), np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])),
              Found(np.array([[0, 0, 10, 4.0]]), np.array([2]), np.array([0.9]))]
     values = average_precisions(found, truth)
-    # One of two objects found, first in line: precision 1 up to recall 0.5, 51 of 101 points. The other's IoU is below one half.
+    # One of two objects is found, at rank 1: precision 1 up to recall 0.5, 51 of 101 points. The other's IoU is below 0.5.
     assert values == {1: pytest.approx(51 / 101), 2: 0.0}
 
 
-def test_the_embedded_files_are_small_and_say_what_they_are():
+def test_the_embedded_files_are_small_and_documented():
     assert (EMBEDDED / "detector.safetensors").stat().st_size <= 8 * 2**20
     said = json.loads((EMBEDDED / "detector.json").read_text())
     assert said["size"]["features"] == 256 and len(said["classes"]) == 33
@@ -233,7 +233,7 @@ def test_the_embedded_detector_on_a_thousand_scenes():
     assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90
 
 
-def test_a_plan_needs_no_torch_and_what_it_says_is_what_the_engine_is():
+def test_planning_works_without_torch_and_matches_the_engine():
     pytest.importorskip("torch", reason="engines need torch")
     code = ("import sys; from transforms.engines.detectors.load import describe; from transforms.engines.detectors.settings import DetectorSettings; "
             "print(describe(DetectorSettings()).fingerprint, 'torch' in sys.modules)")

@@ -1,4 +1,4 @@
-"""The detectron2 engine against a stand-in for the package, whose parts are called as detectron2's are: it is on no package index.
+"""The detectron2 engine against a stand-in with the package's interface: detectron2 is not on the package index.
 
 What is computed with is the stand-in's; what is tested is which part is called with what, and what becomes of its answers.
 """
@@ -24,7 +24,7 @@ from transforms.images.fetch import ImageError  # noqa: E402
 
 FEATURES, CLASSES, ATTRIBUTES = 6, 5, 6
 CORNERS = torch.tensor([[0, 0, 20, 20], [10, 10, 60, 40], [30, 5, 70, 50.0]])
-# How attribute scores come: not at all; after the deltas; before them (bottom-up-attention); from a module (grid features).
+# Where attribute scores are: nowhere; after the deltas; before them (bottom-up-attention); in a module (grid features).
 FORMS = ("none", "after", "before", "module")
 
 
@@ -37,7 +37,7 @@ def drawn():
 
 
 class Halve:
-    """`ResizeShortestEdge`, as far as the engine asks."""
+    """`ResizeShortestEdge`, as far as the engine uses it."""
 
     def __init__(self, *sizes):
         pass
@@ -61,7 +61,7 @@ class Predictor(torch.nn.Module):
 
 
 class Heads(torch.nn.Module):
-    """`StandardROIHeads`; before detectron2 0.2 the boxes' coder was here, not at the predictor."""
+    """`StandardROIHeads`; before detectron2 0.2 it had the box coder, later the predictor does."""
 
     def __init__(self, form, old):
         super().__init__()
@@ -99,7 +99,7 @@ class Model(torch.nn.Module):
 
 
 class Config(SimpleNamespace):
-    """`CfgNode`, as far as the engine asks. Like detectron2's, it runs what a YAML file says unless told not to."""
+    """`CfgNode`, as far as the engine uses it. Like detectron2's, it executes code in a YAML file unless `allow_unsafe` is false."""
 
     def set_new_allowed(self, allowed):
         pass
@@ -143,7 +143,7 @@ def engine_of(form="none", old=False, features=FEATURES):
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_regions_come_with_the_background_first_and_attributes_where_there_are_any(package, form, old):
+def test_regions_have_the_background_first_and_attributes_if_any(package, form, old):
     engine = engine_of(form, old)
     assert engine.info.attributes == (0 if form == "none" else ATTRIBUTES)
     found = engine.detect([engine.prepare(Image.new("RGB", (160, 100), (9, 8, 7)))])[0]
@@ -173,13 +173,13 @@ def test_an_image_of_which_nothing_would_be_left_is_refused(package):
     assert caught.value.reason == Reason.IMAGE_TOO_SMALL
 
 
-def test_other_widths_than_were_told_are_refused(package):
+def test_unexpected_widths_are_refused(package):
     with pytest.raises(DetectorError, match="width 6 and 5"):
         engine_of(features=7)
 
 
 def files(folder, text="MODEL: {}", **more):
-    """A config and a checkpoint of the stand-in's weights; what is None is left out."""
+    """A config and a checkpoint of the stand-in's weights; None leaves one out."""
     state = {**Model().state_dict(), **more}
     (folder / "config.yaml").write_text(text)
     torch.save({"model": {name: value for name, value in state.items() if value is not None}}, folder / "weights.pth")
@@ -210,6 +210,6 @@ def test_constants_may_be_stored_or_not_but_every_weight_must_be(package, tmp_pa
 def test_a_config_is_read_and_not_run(package, tmp_path, capsys):
     for text in ("!!python/object/apply:builtins.print ['a config ran code']", "a: [", "- !!python/name:os.system"):
         forget_engines()
-        with pytest.raises(DetectorError, match="no config"):
+        with pytest.raises(DetectorError, match="not a detectron2 config"):
             detector(files(tmp_path, text=text))
     assert "ran code" not in capsys.readouterr().out

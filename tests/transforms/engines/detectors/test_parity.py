@@ -1,4 +1,4 @@
-"""What the engine gives against torchvision's own model, called step by step, and against hooks on its box head."""
+"""The engine's output against torchvision's own model, called step by step, and against hooks on its box head."""
 
 import os
 from pathlib import Path
@@ -20,12 +20,12 @@ from transforms.images.probe import open_image  # noqa: E402
 
 CLASSES = 12
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
-MODELS = {SMALL: 1024, "fasterrcnn_resnet50_fpn_v2": 1024}  # by name, the width of the feature
+MODELS = {SMALL: 1024, "fasterrcnn_resnet50_fpn_v2": 1024}  # width of the feature, by name
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The number of threads that `load` gives the engine: kernels add up in another order on more."""
+    """The number of threads that `load` gives the engine: with more, kernels sum in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Weights of each architecture, drawn from a seed, with normalisation that fits them and a classifier that is sure of itself."""
+    """Random weights for each architecture, from a seed, with matching normalisation and a confident classifier."""
     folder = tmp_path_factory.mktemp("weights")
 
     def make(name: str) -> Path:
@@ -56,7 +56,7 @@ def made(tmp_path_factory):
                 hook = model.roi_heads.box_predictor.register_forward_hook(lambda _, __, output: logits.append(output[0]))
                 model(list(smooth))
                 hook.remove()
-                # Sure of itself, but not so sure that scores come to be equal: their order would be anybody's.
+                # Confident, but not enough for equal scores, whose order would be undefined.
                 model.roi_heads.box_predictor.cls_score.weight.mul_(0.15 / logits[0].std())
                 assert all(torch.isfinite(value).all() for value in features.values())
             torch.save(model.state_dict(), path)
@@ -71,7 +71,7 @@ def load(made, name, **settings):
 
 
 def reference(model, images, threshold=0.2, lowest=10, most=100):
-    """Regions of a batch by torchvision's own parts, one call after another; the choice among them by its plainest reading.
+    """Regions of a batch from torchvision's own parts, called one by one, and a naive implementation of the selection.
 
     That is: what torchvision's suppression leaves of all classes of all proposals, by falling score, of each proposal the first, cut by
     the rule. torchvision sorts its survivors unstably, so in which order it gives equal scores is left open; here, as in the engine,
@@ -115,7 +115,7 @@ def reference(model, images, threshold=0.2, lowest=10, most=100):
 
 
 def unlike(found, expected) -> tuple[int, int]:
-    """How many regions differ from those at their places by more than 1e-3 (relative, or of one unit), and how many in any bit."""
+    """How many regions differ from their counterparts by more than 1e-3 (relative, or absolute below 1), and how many in any bit."""
     ours = (found.boxes, found.features, found.soft_labels, found.confidence, found.classes)
     most = max(len(found.boxes), len(expected[0]))
     if len(found.boxes) != len(expected[0]):
@@ -165,7 +165,7 @@ def test_a_sample_of_photos(made, shared_data, batch):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("batch", [8, 1])
 def test_every_photo(made, shared_data, batch):
-    """Every eighth by default; `CMCL_PARITY_STEP=1` takes all of them."""
+    """Every eighth photo by default; `CMCL_PARITY_STEP=1` tests all of them."""
     paths = photos(shared_data)[::int(os.environ.get("CMCL_PARITY_STEP", "8"))]
     counts = np.zeros(3, int)
     for start in range(0, len(paths), 64):
@@ -228,7 +228,7 @@ def test_boxes_are_in_pixels_of_the_upright_image(made, tmp_path):
     rng = np.random.default_rng(4)
     upright = Image.fromarray(rng.integers(0, 255, (40, 30, 3), np.uint8)).resize((240, 320), Image.Resampling.BICUBIC)
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # displayed rotated by 90 degrees clockwise
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     assert ImageOps.exif_transpose(Image.open(tmp_path / "turned.png")).size == (240, 320)
     turned, plain = (engine.detect([engine.prepare(image)])[0] for image in (open_image(str(tmp_path / "turned.png")), upright))

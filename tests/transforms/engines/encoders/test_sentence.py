@@ -1,4 +1,4 @@
-"""The sentence encoder: unit vectors that do not depend on company, and clear refusals."""
+"""The sentence encoder: unit vectors that do not depend on the rest of the batch, and clear errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_vectors_are_those_of_sentence_transformers():
     assert np.abs(ours - theirs).max() < 1e-5
 
 
-def test_a_vector_is_the_same_to_the_last_bit_in_any_company():
+def test_a_vector_is_the_same_to_the_last_bit_in_any_batch():
     encoder, texts = sentence_encoder("embedded"), [*scene_captions(80), "dog", "a " * 300]
     whole = encoder.encode(texts)
     order = random.Random(1).sample(range(len(texts)), len(texts))
@@ -71,7 +71,7 @@ def test_nearer_in_meaning_is_nearer():
     assert one @ same > 0.8 > 0.3 > one @ other
 
 
-def test_a_folder_of_ones_own_is_known_by_its_content(tmp_path):
+def test_a_local_folder_is_identified_by_its_content(tmp_path):
     folder = Path(shutil.copytree(model_folder("embedded"), tmp_path / "mine"))
     assert spec_fingerprint(f"sentence-transformers:{folder}") == spec_fingerprint("embedded")
     assert sentence_encoder("embedded").fingerprint == spec_fingerprint("embedded")
@@ -81,6 +81,6 @@ def test_a_folder_of_ones_own_is_known_by_its_content(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["", "minilm", "sentence-transformers:", "sentence-transformers:/nowhere"])
-def test_what_is_no_encoder_is_refused(spec):
+def test_invalid_encoders_are_refused(spec):
     with pytest.raises(EncoderError, match="encoder"):
         model_folder(spec)

@@ -1,4 +1,4 @@
-"""Tiny translation models out of nothing but a seed: real engines, random weights."""
+"""Tiny translation models made from a seed: real engines, random weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from transforms.scenes.layout import sample_scene
 
 
 def scene_captions(count: int, seed: int = 5) -> list[str]:
-    """Captions of made scenes."""
+    """Captions of generated scenes."""
     return [caption.text for at in range(-(-count // 5)) for caption in captions(sample_scene(seed, at), seed)][:count]
 
 
 def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What the calls return, each in a thread of its own. Raises TimeoutError when one hangs."""
+    """The results of the calls, each made in its own thread. Raises TimeoutError if one hangs."""
     pool = ThreadPoolExecutor(len(calls))
     try:
         return [found.result(timeout=60) for found in [pool.submit(call) for call in calls]]
@@ -27,7 +27,7 @@ def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def sentence_pieces(prefix: Path, texts: Sequence[str], pieces: int = 200) -> Path:
-    """A SentencePiece model of these texts at `prefix`.model."""
+    """Trains a SentencePiece model on these texts, written to `prefix`.model."""
     import sentencepiece
 
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=pieces, model_type="bpe",
@@ -36,7 +36,7 @@ def sentence_pieces(prefix: Path, texts: Sequence[str], pieces: int = 200) -> Pa
 
 
 def marian_folder(folder: Path, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Path:
-    """A Marian model as transformers keeps it, one layer, random weights; `languages` become tokens such as >>fra<<."""
+    """A Marian model as saved by transformers, one layer, random weights; `languages` become tokens like >>fra<<."""
     import torch
     from transformers import MarianConfig, MarianMTModel
 
@@ -63,7 +63,7 @@ def marian_folder(folder: Path, texts: Sequence[str], seed: int = 0, languages: 
 
 
 def fairseq_folder(folder: Path, texts: Sequence[str], seed: int = 0, steps: int = 150) -> Path:
-    """A fairseq checkpoint folder as training leaves it: a small transformer that has begun to learn to repeat these texts."""
+    """A fairseq checkpoint folder as written by training: a small transformer that has started to learn to copy these texts."""
     import torch
     from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -86,7 +86,7 @@ def fairseq_folder(folder: Path, texts: Sequence[str], seed: int = 0, steps: int
     task = tasks.setup_task(config.task)
     torch.manual_seed(seed)
     model = task.build_model(config.model)
-    with kernel_threads(1):  # on a busy machine the threads of so small a network wait for each other
+    with kernel_threads(1):  # on a busy machine the threads of such a small network spend their time waiting
         _teach(model, task, sentence_rows(folder / "sentencepiece.bpe.model", task.source_dictionary, texts), steps)
     history = {"num_updates": 0, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}}
     torch.save({"args": None, "cfg": OmegaConf.to_container(config, resolve=True, enum_to_str=True), "model": model.state_dict(),
@@ -95,7 +95,7 @@ def fairseq_folder(folder: Path, texts: Sequence[str], seed: int = 0, steps: int
 
 
 def sentence_rows(pieces: Path, dictionary, texts: Sequence[str]) -> list[list[int]]:
-    """Texts as rows of ids, without the end."""
+    """Texts as rows of ids, without the end-of-sentence token."""
     import sentencepiece
 
     model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
@@ -103,7 +103,7 @@ def sentence_rows(pieces: Path, dictionary, texts: Sequence[str]) -> list[list[i
 
 
 def _teach(model, task, rows: list[list[int]], steps: int) -> None:
-    """A few steps of training: weights as they are drawn say one word for ever."""
+    """A few training steps: untrained weights repeat one word forever."""
     import torch
 
     dictionary, optimiser = task.source_dictionary, torch.optim.Adam(model.parameters(), lr=2e-3, foreach=True)

@@ -1,4 +1,4 @@
-"""Conversion to CTranslate2: what it writes over and what it does not, and that its faults have names."""
+"""Conversion to CTranslate2: what it overwrites and what it does not, and clear errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
 
 
-def test_what_is_missing_is_said(tmp_path, capsys):
+def test_missing_files_are_named(tmp_path, capsys):
     source = tmp_path / "source"
     source.mkdir()
     (source / "source.spm").write_bytes(b"")
@@ -58,17 +58,17 @@ def test_other_folders_and_files_are_left_alone(source, tmp_path):
     (tmp_path / "file").write_text("this too")
     before = contents(tmp_path)
     for name in ("home", "file"):
-        with pytest.raises(TranslatorError, match=f"{name} is there already and is no converted model"):
+        with pytest.raises(TranslatorError, match=f"{name} already exists and is not just a converted model"):
             convert.convert_marian(source, tmp_path / name)
     assert contents(tmp_path) == before
 
 
-def test_the_source_is_not_written_over(source, tmp_path):
+def test_the_source_is_not_overwritten(source, tmp_path):
     folder = Path(shutil.copytree(source, tmp_path / "a" / "m"))
     (tmp_path / "link").symlink_to(folder)
     before = contents(folder)
     for out in (folder, folder / "out", folder.parent, folder / ".." / "m", tmp_path / "link"):
-        with pytest.raises(TranslatorError, match="must be a folder apart"):
+        with pytest.raises(TranslatorError, match="must be a separate folder"):
             convert.convert_marian(folder, out)
     assert contents(folder) == before
 

@@ -1,4 +1,4 @@
-"""The translators that come with the package: they load, are small, and give a caption as a caption, the same each time."""
+"""The embedded translators: they load, are small, and turn captions into captions, deterministically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CAPTIONS = {"en": ["A man in a red shirt is riding a bicycle.", "Two dogs are pl
 WORDS = {"de": ["Mann", "Hunde", "Frau"], "en": ["man", "dogs", "woman"], "fr": ["homme", "chiens", "femme"]}
 
 
-def test_all_directions_are_there_and_small():
+def test_all_directions_exist_and_are_small():
     assert embedded_pairs() == PAIRS
     assert sum(path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()) < 16 << 20
 
@@ -34,7 +34,7 @@ def test_captions_keep_their_meaning_case_and_full_stop(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_translations_do_not_hang_on_order_or_company(pair):
+def test_translations_do_not_depend_on_order_or_batch(pair):
     engine, texts, decoding = translator(f"embedded:{pair}"), CAPTIONS[pair[:2]], Decoding(beam=4, n_best=4)
     whole = engine.translate(texts, decoding)
     assert whole == engine.translate(texts, decoding)

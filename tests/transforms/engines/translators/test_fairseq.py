@@ -1,4 +1,4 @@
-"""The fairseq engine, and that CTranslate2 says the same with the same weights. Needs fairseq: see `fairseq_engine.INSTALL`."""
+"""The fairseq engine, and CTranslate2's agreement on the same weights. Requires fairseq: see `fairseq_engine.INSTALL`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.transforms.engines.translators.help import at_once, fairseq_folder, scene_captions
 from transforms.engines.translators.base import Decoding, TranslatorError
-from transforms.engines.translators.fairseq_engine import ARCHITECTURES, INSTALL, checkpoint_of, needs_fairseq, read_checkpoint
+from transforms.engines.translators.fairseq_engine import ARCHITECTURES, INSTALL, checkpoint_of, read_checkpoint, require_fairseq
 
 try:
     import fairseq  # noqa: F401
@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.mark.skipif(HERE, reason="fairseq is installed")
 def test_without_fairseq_the_command_is_named():
     with pytest.raises(TranslatorError, match="pip install --no-deps fairseq-fixed"):
-        needs_fairseq("this")
+        require_fairseq("this")
 
 
 def test_which_checkpoint_is_meant_must_be_clear(tmp_path):
@@ -51,7 +51,7 @@ RUNS = "__import__('os').mkdir({!r})"
 
 
 def kept(folder: Path, **state) -> Path:
-    """A folder with dictionaries and a checkpoint of these settings and no weights."""
+    """A folder with dictionaries and a checkpoint with these settings but no weights."""
     import torch
 
     folder.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ def kept(folder: Path, **state) -> Path:
 
 
 def _container(**changed):
-    """Settings as fairseq has kept them since 2020."""
+    """Settings as stored by fairseq since 2020."""
     model = {**SETTINGS, **changed}
     return {"model": {**model, "_name": model["arch"]}, "task": {"_name": model["task"], "source_lang": "en", "target_lang": "de"}}
 
@@ -72,7 +72,7 @@ def _container(**changed):
     {"args": Namespace(**SETTINGS)}, {"args": None, "cfg": _container()}, {"cfg": {**_container(), "model": Namespace(**SETTINGS)}},
     {"args": Namespace(**{name: value for name, value in SETTINGS.items() if name != "task"}), "cfg": None},
 ])
-def test_settings_are_made_anew_of_numbers(tmp_path, state):
+def test_settings_are_rebuilt_from_numbers(tmp_path, state):
     pytest.importorskip("torch")
     made = vars(read_checkpoint(kept(tmp_path / "m", **state))["args"])
     assert made == {"arch": "transformer_wmt_en_de_big", "task": "translation", "source_lang": "en", "target_lang": "de", "encoder_layers": 6,
@@ -88,7 +88,7 @@ def test_our_trainings_network_is_read_as_a_transformer(tmp_path):
 
 @pytest.mark.parametrize(("changed", "text"), [
     ({"arch": "fconv"}, "architecture 'fconv', whose settings"), ({"arch": "transformer_lm"}, "architecture 'transformer_lm'"),
-    ({"arch": None}, "that it does not name"), ({"arch": ["transformer"]}, "architecture "), ({"arch": "${common.x}"}, "architecture "),
+    ({"arch": None}, "architecture None"), ({"arch": ["transformer"]}, "architecture "), ({"arch": "${common.x}"}, "architecture "),
     ({"task": "multilingual_masked_lm"}, "task 'multilingual_masked_lm'"), ({"task": ["translation"]}, "task "),
     ({"adaptive_softmax_cutoff": "print()"}, "setting adaptive_softmax_cutoff is 'print"),
     ({"adaptive_softmax_cutoff": ["print()"]}, "setting adaptive_softmax_cutoff is"),
@@ -121,7 +121,7 @@ def test_broken_checkpoints_are_named(tmp_path):
         (folder / "model.pt").write_bytes(content)
         with pytest.raises(TranslatorError, match="its checkpoint"):
             read_checkpoint(folder)
-    for state, text in (({"model": 1}, "no checkpoint of fairseq's"), ({"args": None}, "no settings"), ({"cfg": {"model": 3}}, "no settings"),
+    for state, text in (({"model": 1}, "not a fairseq checkpoint"), ({"args": None}, "no settings"), ({"cfg": {"model": 3}}, "no settings"),
                         ({"args": {"arch": 1}}, "architecture 1"), ({"args": [1]}, "no settings")):
         with pytest.raises(TranslatorError, match=text):
             read_checkpoint(kept(folder, **state))
@@ -145,7 +145,7 @@ def test_the_architectures_are_fairseqs_and_unknown_to_run_settings():
     {"arch": "transformer_tiny", "encoder_xformers_att_config": "RUNS"},
 ])
 def test_a_checkpoint_whose_settings_would_run_code_is_refused(tmp_path, changed):
-    """By engine and converter; fairseq itself runs the code of each."""
+    """By engine and converter; fairseq itself would execute the code in each."""
     from fairseq import checkpoint_utils
 
     from transforms.engines.translators import convert
@@ -158,7 +158,7 @@ def test_a_checkpoint_whose_settings_would_run_code_is_refused(tmp_path, changed
     folder = kept(tmp_path / "m", args=args, cfg=None, extra_state={}, task_state={}, optimizer_history=[
         {"num_updates": 1, "criterion_name": "x", "optimizer_name": "x", "lr_scheduler_state": {}}], last_optimizer_state=None)
     for refused in (lambda: FairseqTranslator(folder, "m", "en", "de"), lambda: convert.convert_fairseq(folder, tmp_path / "out")):
-        with pytest.raises(TranslatorError, match="fairseq may run as code"):
+        with pytest.raises(TranslatorError, match="fairseq may execute as code"):
             refused()
         assert not made.exists() and not (tmp_path / "out").exists()
     with pytest.raises(TranslatorError), safely(folder):  # no weights
@@ -194,7 +194,7 @@ def test_samples_of_two_translators_at_once_are_those_of_their_seeds(checkpoint,
     captions, decoding = scene_captions(8), Decoding(n_best=2, top_k=5, max_length=10)
     state = torch.get_rng_state()
     alone = [engine.translate(captions, decoding, seed) for seed, engine in enumerate(engines)]
-    assert torch.equal(torch.get_rng_state(), state)  # what others draw is not changed
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator is unaffected
     setting = torch.manual_seed
     monkeypatch.setattr(torch, "manual_seed", lambda seed: (setting(seed), time.sleep(0.2)))
     together = at_once([lambda engine=engine, seed=seed: engine.translate(captions, decoding, seed) for seed, engine in enumerate(engines)])
@@ -206,7 +206,7 @@ def test_samples_of_two_translators_at_once_are_those_of_their_seeds(checkpoint,
 @wanted
 @pytest.mark.slow
 def test_fairseq_and_ctranslate2_agree_token_for_token(checkpoint, tmp_path, shared_data):
-    """Greedy search over 200 captions of COCO, in 32-bit floats on both sides."""
+    """Greedy search on 200 COCO captions, in float32 in both engines."""
     from transforms.engines.translators import convert
     from transforms.engines.translators.ctranslate import CTranslate2Translator
     from transforms.engines.translators.fairseq_engine import FairseqTranslator
@@ -218,7 +218,7 @@ def test_fairseq_and_ctranslate2_agree_token_for_token(checkpoint, tmp_path, sha
     assert theirs.tokens(captions) == ours.tokens(captions)  # both add the end of the sentence themselves
     greedy = Decoding(beam=1, max_length=120)
     expected = [found[0][0] for found in theirs.hypotheses(captions, greedy)]
-    assert sum(len(set(tokens)) for tokens in expected) > 1000  # no one word for ever
+    assert sum(len(set(tokens)) for tokens in expected) > 1000  # not a single repeated word
     result = ours._translator.translate_batch(ours.tokens(captions), beam_size=1, max_input_length=0, max_decoding_length=120,
                                               disable_unk=True)
     assert [one.hypotheses[0] for one in result] == expected
@@ -253,13 +253,13 @@ def test_a_checkpoint_that_would_run_code_is_refused(checkpoint, tmp_path):
 
     folder = Path(shutil.copytree(checkpoint, tmp_path / "hostile"))
     torch.save({"args": None, "cfg": _Trap(tmp_path / "ran"), "model": {}}, folder / "checkpoint_best.pt")
-    with pytest.raises(TranslatorError, match="holds more than tensors and settings"):
+    with pytest.raises(TranslatorError, match="contains more than tensors and settings"):
         FairseqTranslator(folder, "hostile", "en", "de")
     assert not (tmp_path / "ran").exists()
 
 
 class _Trap:
-    """A pickle that makes a folder when it is loaded."""
+    """Its pickle creates a folder when it is loaded."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -276,7 +276,7 @@ def test_missing_dictionaries_are_named(checkpoint, tmp_path):
     from transforms.engines.translators.load import check_spec
 
     folder = Path(shutil.copytree(checkpoint, tmp_path / "half"))
-    with pytest.raises(TranslatorError, match=r"has no dict\.fr\.txt; dictionaries are there for de, en"):
+    with pytest.raises(TranslatorError, match=r"has no dict\.fr\.txt; it has dictionaries for de, en"):
         check_spec(f"fairseq:{folder}#en:fr")
     (folder / "sentencepiece.bpe.model").unlink()
     with pytest.raises(TranslatorError, match="nor any of sentencepiece.bpe.model"):

@@ -1,4 +1,4 @@
-"""Translators by specification: what is refused, and the CTranslate2 engine on tiny models made from a seed."""
+"""Translators by specification: invalid ones, and the CTranslate2 engine on tiny models made from a seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model(checkpoint, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("spec", ["", "embedded", "embedded:en", "embedded:en-de#en:de", "ctranslate2", "ctranslate2:", "opus:/m", "fairseq:",
                                   "embedded:/tmp/en-de", "embedded:../en-de", "embedded:en-de/../fr-en", "embedded:EN-DE"])
-def test_what_is_no_specification_is_refused_by_name(spec):
+def test_invalid_specifications_are_refused(spec):
     with pytest.raises(TranslatorError, match="embedded:"):
         parse_spec(spec)
 
@@ -52,10 +52,10 @@ def test_specifications_are_taken_apart():
 
 
 @pytest.mark.parametrize(("missing", "text"), [
-    ("model.bin", "no model.bin.*translators.convert"), ("shared_vocabulary.json", "no shared_vocabulary.json"),
+    ("model.bin", "no model.bin.*translators.convert"), ("shared_vocabulary.json", "neither shared_vocabulary.json"),
     ("target.spm", "has no target.spm"), ("both", "has no source.spm and target.spm, nor any of sentencepiece.bpe.model"),
 ])
-def test_a_missing_file_is_named_with_what_supplies_it(model, tmp_path, missing, text):
+def test_a_missing_file_is_named_with_its_source(model, tmp_path, missing, text):
     folder = Path(shutil.copytree(model, tmp_path / "m"))
     for name in ("source.spm", "target.spm") if missing == "both" else (missing,):
         (folder / name).unlink()
@@ -64,9 +64,9 @@ def test_a_missing_file_is_named_with_what_supplies_it(model, tmp_path, missing,
 
 
 def test_absent_folders_languages_and_engines_are_named(tmp_path):
-    with pytest.raises(TranslatorError, match="there is no folder /nowhere"):
+    with pytest.raises(TranslatorError, match="folder not found: /nowhere"):
         check_spec("ctranslate2:/nowhere")
-    with pytest.raises(TranslatorError, match="no embedded translator en-xx; there are"):
+    with pytest.raises(TranslatorError, match="no embedded translator en-xx; available"):
         check_spec("embedded:en-xx")
 
 
@@ -76,10 +76,10 @@ def test_broken_models_are_named(model, tmp_path):
     with pytest.raises(TranslatorError, match="CTranslate2 cannot load it"):
         translator(f"ctranslate2:{folder}")
     (folder / "source.spm").write_bytes(b"nothing")
-    with pytest.raises(TranslatorError, match="no SentencePiece model"):
+    with pytest.raises(TranslatorError, match="not a SentencePiece model"):
         translator(f"ctranslate2:{folder}", "int8")
     (folder / "shared_vocabulary.json").write_text("[")
-    with pytest.raises(TranslatorError, match="shared_vocabulary.json is no JSON"):
+    with pytest.raises(TranslatorError, match="shared_vocabulary.json is not valid JSON"):
         check_spec(f"ctranslate2:{folder}")
 
 
@@ -93,7 +93,7 @@ def test_n_best_lists_are_ordered_and_as_long_as_asked(model):
     assert translator(f"ctranslate2:{model}").translate([], Decoding()) == []
 
 
-def test_translations_do_not_depend_on_company(model):
+def test_translations_do_not_depend_on_the_batch(model):
     """To the last token for this small network; larger ones in int8 differ in a few texts of a thousand (docs/design.md)."""
     engine, decoding = translator(f"ctranslate2:{model}"), Decoding(beam=4, n_best=2, max_length=12)
     together = [[one.text for one in found] for found in engine.translate(CAPTIONS, decoding)]
@@ -116,7 +116,7 @@ def test_samples_of_two_translators_at_once_are_those_of_their_seeds(model, monk
     engines, decoding = [CTranslate2Translator(model, name) for name in ("one", "two")], Decoding(n_best=3, top_k=8, max_length=12)
     alone = [engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)]
     setting = ctranslate2.set_random_seed
-    monkeypatch.setattr(ctranslate2, "set_random_seed", lambda seed: (setting(seed), time.sleep(0.2)))  # each sets its own, then both draw
+    monkeypatch.setattr(ctranslate2, "set_random_seed", lambda seed: (setting(seed), time.sleep(0.2)))  # each sets its own, then both sample
     together = at_once([lambda engine=engine, seed=seed: engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)])
     assert together == alone
 
@@ -156,7 +156,7 @@ def test_multilingual_models_want_their_languages(tmp_path):
 
 
 def with_words(model: Path, folder: Path, *words: str) -> Path:
-    """A copy of the model, some of whose vocabulary is called otherwise."""
+    """A copy of the model with some tokens of the vocabulary renamed."""
     shutil.copytree(model, folder)
     vocabulary = json.loads((folder / "shared_vocabulary.json").read_text())
     vocabulary[-1 - len(words):-1] = words
@@ -184,12 +184,12 @@ def test_tokens_of_m2m_are_known(model, tmp_path):
 
 def test_languages_that_a_model_of_one_pair_has_not_are_refused(model, tmp_path):
     folder = Path(shutil.copytree(model, tmp_path / "m"))
-    check_spec(f"ctranslate2:{folder}#en:fr")  # nothing here tells its languages
+    check_spec(f"ctranslate2:{folder}#en:fr")  # its languages are unknown
     (folder / "translator.json").write_text('{"source": "en", "target": "de"}')
     check_spec(f"ctranslate2:{folder}")
     check_spec(f"ctranslate2:{folder}#en:de")
     for other in ("en:fr", "de:en"):
-        with pytest.raises(TranslatorError, match=f"translates one pair, en:de .*cannot do #{other}"):
+        with pytest.raises(TranslatorError, match=f"translates one pair, en:de .*cannot translate #{other}"):
             check_spec(f"ctranslate2:{folder}#{other}")
 
 
@@ -199,13 +199,13 @@ def test_bpe_without_languages_is_refused_at_planning(model, tmp_path):
     for name in ("source.spm", "target.spm"):
         (folder / name).unlink()
     (folder / "bpecodes").write_text("l o 9\n")
-    with pytest.raises(TranslatorError, match="Moses tokenisation wants the languages"):
+    with pytest.raises(TranslatorError, match="Moses tokenisation requires the languages"):
         check_spec(f"ctranslate2:{folder}")
     check_spec(f"ctranslate2:{folder}#en:de")
 
 
 def test_target_language_tokens_open_the_output_and_are_cut_off(model, tmp_path):
-    """As NLLB wants it: the language before the source and before the target."""
+    """NLLB's format: a language token before the source and before the target."""
     folder = with_words(model, tmp_path / "nllb", "eng_Latn", "deu_Latn")
     engine = translator(f"ctranslate2:{folder}#eng_Latn:deu_Latn")
     assert engine.tokens(["A dog."])[0][0] == "eng_Latn"

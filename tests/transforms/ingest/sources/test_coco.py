@@ -1,4 +1,4 @@
-"""`format: coco`, `format: folder`, and what all sources share."""
+"""`format: coco`, `format: folder`, and the parts common to all sources."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_undecodable_bytes_stay_in_their_caption(tmp_path: Path):
     (b'{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}', "contains no captions"),
     (b"\x89PNG\r\n", "is not valid JSON"),
 ])
-def test_what_is_no_coco_file_is_named(content: bytes, message: str, tmp_path: Path):
+def test_files_that_are_not_coco_are_named(content: bytes, message: str, tmp_path: Path):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(SourceError, match=message) as error:
         read_all(pair_source(format="coco", captions=str(tmp_path / "x.json")))
@@ -109,7 +109,7 @@ def test_what_is_no_coco_file_is_named(content: bytes, message: str, tmp_path: P
 
 
 @pytest.mark.parametrize(("missing", "reason"), [("reject", "image_missing"), ("exclude", "image_not_held")])
-def test_images_that_are_not_there(missing: str, reason: str, tmp_path: Path):
+def test_missing_images(missing: str, reason: str, tmp_path: Path):
     folder = photos(tmp_path, "1.jpg")
     rows = read(tmp_path, [image(1), image(2), image(3)], [note(1, 1), note(2, 2)], images=folder, missing_images=missing,
                 keep_uncaptioned=True)
@@ -202,7 +202,7 @@ def test_stamps_follow_the_files(tmp_path: Path):
     assert Split(**json.loads(json.dumps(split.to_json()))) == split
 
 
-def test_what_a_run_writes_among_the_images_does_not_change_their_stamp(tmp_path: Path):
+def test_files_written_by_a_run_do_not_change_the_stamp_of_images(tmp_path: Path):
     folder = photos(tmp_path, "a/1.jpg", "corpus.d/2.jpg")
     source = pair_source(format="coco", captions=write(tmp_path, [image(1)], [note(1, 1)]), images=folder)
     before = source.extra_inputs()
@@ -245,7 +245,7 @@ def test_a_folder_of_images(tmp_path: Path):
     os.symlink(folder, f"{folder}/loop")
     source = pair_source(format="folder", images=folder)
     rows = read_all(source)
-    assert [bad for bad in reasons(rows)] == ["image_missing"]  # the link to nothing
+    assert [bad for bad in reasons(rows)] == ["image_missing"]  # the dangling link
     rows = good(rows)
     assert [row["key"] for row in rows] == ["1.JPG", "1.png", "a/1.jpg", "link.png"]
     assert [row["uri"] for row in rows] == [f"{folder}/{row['key']}" for row in rows]
@@ -277,7 +277,7 @@ def test_lines_of_any_length(tmp_path: Path):
     file.write_bytes(b"\xef\xbb\xbfone\r\n" + b"x" * 3_000_000 + b"\n\ntwo")
     with open(file, "rb") as handle:
         assert list(read_lines(handle, limit=1000)) == [(1, b"one"), (2, None), (3, b""), (4, b"two")]
-    with open("/dev/zero", "rb") as zeros:  # a line without an end does not fill the memory
+    with open("/dev/zero", "rb") as zeros:  # an endless line does not fill the memory
 
         class Endless:
             left = 40
@@ -296,7 +296,7 @@ def test_lines_of_any_length(tmp_path: Path):
         list(read_lines(handle))
 
 
-def test_text_sources_are_told_apart_by_format():
+def test_text_sources_are_selected_by_format():
     assert type(text_source(format="parquet", files="a")).__name__ == "ParquetTextSource"
     assert type(pair_source(format="parquet", files="a")).__name__ == "ParquetSource"
 

@@ -68,7 +68,7 @@ def test_quotes_over_lines_and_quotes_left_open(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("opened", "closed", "rejected"), [
-    ('b.jpg,"six inch pizza', 'd.jpg,a 6" pizza', 1),  # found where the quote seems to close
+    ('b.jpg,"six inch pizza', 'd.jpg,a 6" pizza', 1),  # detected where the quote seems to close
     ('b.jpg,"six inch pizza', 'd.jpg,6",a pizza', 2),  # closes well, but with a field too many
     ('b.jpg,"six inch pizza', "d.jpg,a pizza", 1),  # never closes
     ('b.jpg,"six inch pizza', "d.jpg," + "x" * 5_000_000, 2),  # runs into a line that is too long

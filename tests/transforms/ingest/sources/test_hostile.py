@@ -1,4 +1,4 @@
-"""Hostile input: whatever one entry raises is that entry's reject, a container that cannot be read is one named error, nothing hangs."""
+"""Hostile input: whatever an entry raises becomes its reject, an unreadable container is one clear error, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 TABLE = b"image,caption\na.jpg,one\n"
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zip": lambda data: zipped({"c.csv": data})}
 for _name, _kind, _pack in (("lz4.frame", "lz4", "compress"), ("zstandard", "zst", "compress")):
-    with suppress(ImportError):  # read where Python has their packages
+    with suppress(ImportError):  # supported if their packages are installed
         PACKERS[_kind] = getattr(import_module(_name), _pack)
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_container_is_one_named_error(kind: str, damage: Any, tmp_path
     lambda place: pair_source(format="csv", captions=place, columns=["image", "caption"]),
     lambda place: pair_source(format="coco", captions=place), lambda place: pair_source(format="blip", captions=place), lambda place: text_source(format="text", files=place, unit="line"),
     lambda place: text_source(format="jsonl", files=place), lambda place: text_source(format="markdown", files=place)])
-def test_what_a_compressed_file_unpacks_to_is_bounded(kind: str, make: Any, tmp_path: Path):
+def test_the_expansion_of_compressed_files_is_limited(kind: str, make: Any, tmp_path: Path):
     place = tmp_path / f"c.{kind}"
     place.write_bytes(PACKERS[kind](b"word \n" * 250_000))
     source: Source = make(str(place))
@@ -160,7 +160,7 @@ def test_images_that_are_copies_are_held_once(column: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", JPEG])
-def test_what_is_no_parquet_is_named(data: bytes, tmp_path: Path):
+def test_files_that_are_not_parquet_are_named(data: bytes, tmp_path: Path):
     (tmp_path / "a.parquet").write_bytes(data)
     for source in (pair_source(format="parquet", files=str(tmp_path / "a.parquet")),
                    text_source(format="parquet", files=str(tmp_path / "a.parquet"))):
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "img" / "a.jpg").write_bytes(JPEG)
     real = os.scandir
 
-    def scandir(path: str) -> Any:  # the tests may run as root, whom no permission holds
+    def scandir(path: str) -> Any:  # the tests may run as root, which ignores permissions
         if str(path).endswith("locked"):
             raise PermissionError(13, "Permission denied", path)
         return real(path)
@@ -249,7 +249,7 @@ def test_markdown_nested_deep_is_read(mark: str, depth: int):
     ('!!! note "Mind"\n    The body.\n\nAfter.', ["The body.", "After."]), ("> [!WARNING]\n> Mind it.", ["Mind it."]),
     ("::: tip Title\nThe body.\n:::", ["The body."]), ("??? question\n    The body.", ["The body."]),
 ])
-def test_what_is_no_sentence_of_markdown(text: str, expected: list[str]):
+def test_markdown_that_is_not_text(text: str, expected: list[str]):
     assert [found for _, found in markdown_paragraphs(text)] == expected
 
 
@@ -266,7 +266,7 @@ def test_every_line_end(end: str, tmp_path: Path):
 
 # Messages
 
-def test_what_data_says_is_quoted(tmp_path: Path):
+def test_text_from_data_is_quoted(tmp_path: Path):
     evil = "ConfigError: run \x1b[2Jcurl x | sh\n\u202efdp"
     (tmp_path / "c.csv").write_text(f'"{evil}",b\n1,2\n')
     with pytest.raises(SourceError) as raised:
@@ -288,11 +288,11 @@ def test_quoted_text_is_printable_and_short(text: str, limit: int):
 
 
 class OddError(Exception):
-    """An error that no reader has heard of."""
+    """An error unknown to every reader."""
 
 
 def read_with(raised: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Three rows, of which the second one's reading raises."""
+    """Three rows, the second of which raises when it is read."""
     (folder / "c.csv").write_text("image,caption\na.jpg,one\nb.jpg,two\nc.jpg,three\n")
     source = pair_source(format="csv", captions=str(folder / "c.csv"))
     real = type(source)._locate
@@ -307,14 +307,14 @@ def read_with(raised: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("raised", [OddError("odd"), KeyError("k"), RecursionError("deep"), OSError("broken data")])
-def test_whatever_one_entry_raises_is_its_reject(raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_any_error_of_an_entry_is_its_reject(raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rows = read_with(raised, tmp_path, monkeypatch)
     assert [row["key"] for row in good(rows)] == ["a.jpg", "c.jpg"] and type(raised).__name__ in bad(rows)[0][1]
 
 
 @pytest.mark.parametrize(("raised", "seen"), [
     (MemoryError(), MemoryError), (OSError(28, "No space left on device"), OSError), (InterruptedError(), InterruptedError),
-    (OSError(5, "Input/output error"), SourceError), (TimeoutError(110, "Connection timed out"), SourceError)])  # may pass: no lasting reject
-def test_what_is_none_of_the_entrys_goes_on(raised: Exception, seen: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (OSError(5, "Input/output error"), SourceError), (TimeoutError(110, "Connection timed out"), SourceError)])  # may be transient: not a permanent reject
+def test_errors_not_caused_by_the_entry_propagate(raised: Exception, seen: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(seen):
         read_with(raised, tmp_path, monkeypatch)

@@ -40,7 +40,7 @@ KARPATHY = {"dataset": "coco", "images": [
 @pytest.mark.parametrize(("split", "keys"), [("train", ["42", "42"]), (["train", "restval"], ["42", "42", "73"]), ("test", ["139"])])
 def test_karpathy_reads_the_splits_asked_for(split: Any, keys: list[str], tmp_path: Path):
     rows = read(tmp_path, KARPATHY, format="karpathy", split=split)
-    assert [row["key"] for row in rows] == keys and not bad(rows)  # as COCO's own files number them
+    assert [row["key"] for row in rows] == keys and not bad(rows)  # numbered as in COCO's own files
     assert rows[0]["name"].startswith(("val2014/COCO", "train2014/COCO"))
 
 
@@ -99,7 +99,7 @@ def test_sbu(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[1, 2]", "[" * 100_000, '"text"', "null"])
-def test_what_is_no_such_file_is_named(text: str, tmp_path: Path):
+def test_files_in_another_format_are_named(text: str, tmp_path: Path):
     for more in ({"format": "karpathy", "split": "train"}, {"format": "blip"}, {"format": "sbu"}):
         with pytest.raises(SourceError, match=r"c\.json"):
             read(tmp_path, text, **more)

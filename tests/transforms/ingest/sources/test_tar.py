@@ -1,4 +1,4 @@
-"""Hostile tars: one reject for what cannot be followed or told, the rest as it is, and an end to every walk; captions in .txt members."""
+"""Hostile tars: one reject for unreadable parts, the rest unaffected, every walk terminates; captions in .txt members."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, form: int = 
 
 
 def with_size(whole: bytes, size: bytes) -> bytes:
-    """A header whose size field holds these bytes, its checksum mended."""
+    """A header with these bytes as its size field and a corrected checksum."""
     block = bytearray(whole)
     block[124:136] = size.ljust(12, b"\0")[:12]
     block[148:156] = b" " * 8
@@ -72,7 +72,7 @@ def tar_rows(folder: Path, data: bytes, limits: Limits | None = None, **settings
 @pytest.mark.parametrize("odd", [
     with_size(header("x.jpg"), b"\xff" * 10 + b"\xfe\x00"),  # -512 in base 256
     with_size(header("x.jpg"), b"\xff" * 12),  # -1
-    with_size(header("x.jpg"), b"\x80" + b"\xff" * 11),  # more than there is in the world
+    with_size(header("x.jpg"), b"\x80" + b"\xff" * 11),  # more than exists in the world
     with_size(header("x.jpg"), b"nonsense"),
     pax(record("size", "-512")) + header("x.jpg"),
     pax(record("size", "9" * 30)) + header("x.jpg"),
@@ -114,7 +114,7 @@ def test_long_names_and_pax_within_bounds_are_read(tmp_path: Path):
     assert [row["key"] for row in good(tar_rows(tmp_path, data.getvalue()))] == [name]
 
 
-def test_what_is_sparse_is_no_text_and_no_image(tmp_path: Path):
+def test_sparse_members_are_neither_text_nor_image(tmp_path: Path):
     old = bytearray(header("2.txt", 512, tarfile.GNUTYPE_SPARSE))
     sparse = with_size(bytes(old), b"00000001000\0") + bytes(512)
     rows = tar_rows(tmp_path, SOUND + member("2.jpg", JPEG) + sparse + NEXT + END)
@@ -125,12 +125,12 @@ def test_what_is_sparse_is_no_text_and_no_image(tmp_path: Path):
 
 
 @pytest.mark.parametrize("between", [END, bytes(512), bytes(10_240), bytes(3 << 20)])
-def test_tars_one_after_another_are_read_whole(between: bytes, tmp_path: Path):
+def test_concatenated_tars_are_read_completely(between: bytes, tmp_path: Path):
     rows = tar_rows(tmp_path, SOUND + between + NEXT + END)
     assert [row["key"] for row in good(rows)] == ["1", "9"] and not bad(rows)
 
 
-def test_what_stands_behind_an_end_mark_and_is_no_tar_is_told(tmp_path: Path):
+def test_garbage_after_an_end_of_archive_marker_is_reported(tmp_path: Path):
     rows = tar_rows(tmp_path, SOUND + END + b"remarks of a careless tool" * 40)
     assert [row["key"] for row in good(rows)] == ["1"] and reasons(rows) == ["archive_broken"]
 
@@ -150,7 +150,7 @@ def test_no_bytes_in_a_tar_raise_or_hang(data: bytes, at: int, skip: int):
 
 @pytest.mark.parametrize(("text", "json_caption", "captions"), [
     (b"one\ntwo\r\nthree\rfour\n\n", None, [b"one", b"two", b"three", b"four"]),
-    (b"a caption that\nwas wrapped", "a caption that\nwas wrapped", [b"a caption that\nwas wrapped"]),  # as img2dataset writes it
+    (b"a caption that\nwas wrapped", "a caption that\nwas wrapped", [b"a caption that\nwas wrapped"]),  # as written by img2dataset
     (b"only one\n", None, [b"only one\n"]), (b" \n \nnow\n", None, [b" \n \nnow\n"]),
 ])
 def test_lines_of_a_txt_are_captions(text: bytes, json_caption: str | None, captions: list[bytes], tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The text sources: plain text, Markdown, JSON Lines, Parquet; and what makes plain text of Markdown and of tokens."""
+"""The text sources: plain text, Markdown, JSON Lines, Parquet; and the conversion of Markdown and tokenised text."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_parquet_texts(kind: pa.DataType, tmp_path: Path):
     pq.write_table(pa.table({"body": column}), tmp_path / "a.parquet")
     source = text_source(format="parquet", files=str(tmp_path / "a.parquet"), column="body")
     rows = read_all(source)
-    assert texts(rows) == [b"one", b"two"] and not bad(rows)  # blank rows are no rows
+    assert texts(rows) == [b"one", b"two"] and not bad(rows)  # blank rows are skipped
     with pytest.raises(SourceError, match=r"exactly one column 'text'; it has \['body'\]"):
         read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))
 
@@ -154,7 +154,7 @@ def test_unknown_words_can_be_removed():
     assert detokenise("Robert <unk> is an <unk> .", "remove") == "Robert is an."
 
 
-def test_what_detokenising_leaves_out_is_counted(tmp_path: Path):
+def test_texts_left_out_by_detokenising_are_counted(tmp_path: Path):
     content = " = Head = \n\n<unk>\n <unk> <unk> \nA dog .\n"
     rows = read(tmp_path, content, unit="line", detokenise=True, unknown="remove")
     assert texts(rows) == [b"A dog."] and lines(rows) == [1, 3, 4, 5]

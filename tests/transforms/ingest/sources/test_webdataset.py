@@ -29,7 +29,7 @@ JPEG = encoded()
 
 
 def tar(file: Path, members: list[tuple[str, bytes] | tarfile.TarInfo], **options: Any) -> str:
-    """A tar of plain members and of ready-made headers, in their order."""
+    """A tar of plain members and prepared headers, in the given order."""
     with tarfile.open(file, options.pop("mode", "w"), **options) as archive:
         for member in members:
             if isinstance(member, tarfile.TarInfo):
@@ -70,7 +70,7 @@ def test_rows_point_into_the_tar(tar_format: int, tmp_path: Path):
         assert row["uri"] == file and row["stamp"].startswith(f"{os.stat(file).st_size}:")
 
 
-def test_what_webdataset_writes(tmp_path: Path):
+def test_shards_written_by_webdataset(tmp_path: Path):
     with webdataset.ShardWriter(str(tmp_path / "s-%03d.tar"), maxcount=4, verbose=0) as sink:
         for number in range(10):
             sink.write({"__key__": f"{number:06d}", "png": picture(seed=number), "txt": f"caption {number}",
@@ -136,11 +136,11 @@ def test_choices_of_image_and_keys(tmp_path: Path):
 
 
 @pytest.mark.parametrize("cut", [100, 512, 812, 1536, 2648, -700, -100])
-def test_a_tar_that_breaks_off_keeps_what_came_before(cut: int, tmp_path: Path):
+def test_a_truncated_tar_keeps_the_samples_before(cut: int, tmp_path: Path):
     file = Path(tar(tmp_path / "a.tar", [*pair("1"), *pair("2"), *pair("3")]))
     whole = read_all(pair_source(format="webdataset", shards=str(file)))
     data = file.read_bytes().rstrip(b"\0")
-    data += bytes(-len(data) % 512)  # the last member is padded to 512 bytes; the end mark is gone
+    data += bytes(-len(data) % 512)  # the last member is padded to 512 bytes; the end-of-archive marker is missing
     file.write_bytes(data[:cut])
     rows = read_all(pair_source(format="webdataset", shards=str(file)))
     assert reasons(rows).count("archive_broken") == 1
@@ -151,7 +151,7 @@ def test_a_tar_that_breaks_off_keeps_what_came_before(cut: int, tmp_path: Path):
         assert read_bytes(row["uri"], row["offset"], row["length"]) == JPEG
 
 
-def test_an_image_that_is_cut_is_not_kept(tmp_path: Path):
+def test_a_truncated_image_is_not_kept(tmp_path: Path):
     file = Path(tar(tmp_path / "a.tar", [("1.txt", b"A dog ."), ("1.jpg", JPEG)]))
     data = file.read_bytes()
     file.write_bytes(data[:data.index(JPEG) + 600])
@@ -167,7 +167,7 @@ def test_no_end_mark_keeps_every_sample(tmp_path: Path):
     assert len(good(rows)) == 2 and reasons(rows) == ["archive_broken"]
 
 
-def test_garbage_in_the_middle_of_a_tar_is_told(tmp_path: Path):
+def test_garbage_in_the_middle_of_a_tar_is_reported(tmp_path: Path):
     file = Path(tar(tmp_path / "a.tar", [*pair("1"), *pair("2")]))
     data = bytearray(file.read_bytes())
     place = data.index(b"2.jpg")
@@ -192,13 +192,13 @@ def test_compressed_tars_are_refused_with_the_cure(mode: str, command: str, tmp_
         pair_source(format="webdataset", shards=str(tmp_path / "a.tar.gz")).splits()
 
 
-def test_what_is_no_tar_is_named(tmp_path: Path):
+def test_files_that_are_not_tars_are_named(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(b"not a tar " * 200)
     with pytest.raises(SourceError, match="a.tar is not a tar archive"):
         read_all(pair_source(format="webdataset", shards=str(tmp_path / "a.tar")))
 
 
-# The columns that img2dataset 1.x writes.
+# The columns written by img2dataset 1.x.
 IMG2DATASET = pa.schema([("caption", pa.string()), ("url", pa.string()), ("key", pa.string()), ("status", pa.string()),
                          ("error_message", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
                          ("original_width", pa.int32()), ("original_height", pa.int32()), ("exif", pa.string()),
@@ -213,7 +213,7 @@ def facts(number: int, status: str = "success") -> dict[str, Any]:
 
 
 def img2dataset_folder(folder: Path, kind: str) -> str:
-    """What img2dataset writes for three images, the last of which failed: tars with metadata beside them, or Parquet."""
+    """img2dataset's output for three images, the last of which failed: tars with separate metadata, or Parquet."""
     rows = [facts(0), facts(1), facts(2, "failed_to_download")]
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist([{**row, "jpg": JPEG if row["width"] else None} for row in rows],
@@ -248,7 +248,7 @@ def test_files_in_the_form_of_img2dataset(kind: str, tmp_path: Path):
     check_img2dataset(img2dataset_folder(tmp_path, kind), kind, ["000000", "000001"], ["caption 0", "caption 1"], 1)
 
 
-def test_metadata_beside_tars_is_no_collection(tmp_path: Path):
+def test_metadata_next_to_tars_is_not_a_collection(tmp_path: Path):
     folder = img2dataset_folder(tmp_path, "webdataset")
     with pytest.raises(SourceError, match="format: webdataset"):
         read_all(pair_source(format="parquet", files=f"{folder}/*.parquet"))
@@ -258,7 +258,7 @@ def test_metadata_beside_tars_is_no_collection(tmp_path: Path):
 
 @pytest.fixture
 def web_server(tmp_path: Path) -> Iterator[str]:
-    """The address of a folder of six images and one file that is none."""
+    """The URL of a folder with six images and one other file."""
     folder = tmp_path / "www"
     folder.mkdir()
     for number in range(6):
@@ -333,7 +333,7 @@ def test_missing_parquet_columns_are_named(settings: dict[str, Any], message: st
         read_all(pair_source(format="parquet", files=f"{folder}/00000.parquet", **settings))
 
 
-def test_what_is_no_parquet_is_named(tmp_path: Path):
+def test_files_that_are_not_parquet_are_named(tmp_path: Path):
     for content in (b"", b"PAR1 but not really PAR1"):
         (tmp_path / "a.parquet").write_bytes(content)
         with pytest.raises(SourceError, match="a.parquet is not a readable Parquet file"):
