@@ -6,6 +6,7 @@ import itertools
 import shutil
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 pytest.importorskip("faiss", reason="retrieval needs its extra: pip install 'cmcl[retrieval]'")
@@ -18,6 +19,7 @@ from pipelines.verify import corpus_hash, verify
 from schemas.corpus import open_corpus
 from schemas.errors import CmclError, ConfigError
 from schemas.matches import Matched
+from tests.forge import forge_table
 from tests.transforms.retrieval.help import CAPTIONS, KINDS, WIDTH, made, rows, settings, write_inputs, write_regions
 
 RNG = np.random.default_rng(3)
@@ -273,3 +275,29 @@ def test_a_flipped_byte_is_named_and_made_again(corpus, inputs, tmp_path, stage,
     forget(open_corpus(str(place))[0], findings)
     again = made(inputs, place)
     assert verify(*open_corpus(str(place))) == [] and hash_of(again) == hash_of(corpus)
+
+
+def _with(name, change):
+    """A table with one column changed."""
+    def changed(table):
+        at = table.schema.get_field_index(name)
+        return table.set_column(at, table.schema.field(at), change(table[name]).cast(table.schema.field(at).type))
+    return changed
+
+
+@pytest.mark.parametrize(("stage", "change", "text"), [
+    ("image_matches", _with("row", lambda rows: pc.add(rows, 1)), "matches disagree with the row that they refer to"),
+    ("image_matches", _with("partition", lambda partitions: pc.add(partitions, 99)), "matches disagree with the row that they refer to"),
+    ("text_matches", _with("text", lambda texts: pc.utf8_upper(texts)), "matches disagree with the row that they refer to"),
+    ("image_matches", _with("rank", lambda ranks: pc.add(ranks, 1)), "its ranks do not count from 0"),
+    ("image_matches", _with("score", lambda scores: pc.negate(scores)), "not in the order of their scores"),
+    ("text_matches", _with("query_id", lambda ids: pc.utf8_reverse(ids)), "matches refer to queries that are not in the partition"),
+])
+def test_forged_matches_are_found(corpus, tmp_path, stage, change, text):
+    place = shutil.copytree(corpus.url, tmp_path / "c")
+    copy = open_corpus(str(place))[0]
+    partition = max(range(copy.partitions), key=lambda one: copy.open(stage, "matches", one).read().num_rows)
+    forge_table(copy, stage, "matches", partition, change)
+    found = [finding.text for finding in verify(*open_corpus(str(place)))]
+    assert any(text in one for one in found), found
+    assert "rank" in text or any("not the join of" in one for one in found)
