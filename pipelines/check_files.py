@@ -8,7 +8,21 @@ from functools import partial
 
 from schemas import files
 from schemas.checked import holds
-from schemas.corpus import INDEX, LOCK, MANIFEST, WHOLE, Corpus, Index, StageEntry, holds_stage, is_own_file, is_own_name
+from schemas.corpus import (
+    CARD,
+    INDEX,
+    LOCK,
+    MANIFEST,
+    ROOT_FILES,
+    WHOLE,
+    Corpus,
+    Index,
+    StageEntry,
+    holds_stage,
+    is_card,
+    is_own_file,
+    is_own_name,
+)
 from schemas.errors import CmclError, CorpusError
 from schemas.manifest import Counts, StageManifest, TaskRecord, load_manifest, load_record, table_contents
 from schemas.store import FileInfo
@@ -44,8 +58,10 @@ def _root_faults(corpus: Corpus, index: Index) -> Iterator[Finding]:
         elif entry.kind == "folder" and entry.name not in stages:
             if not holds_stage(corpus.folder(entry.name)):  # else a stage that is no longer in the configuration
                 yield Finding("", None, f"{entry.name}: not a folder of the corpus", foreign=True)
+        elif entry.name == CARD and entry.kind == "file" and is_card(files.join(corpus.url, CARD)):
+            continue
         elif entry.kind != "folder" and entry.name not in (INDEX, LOCK):
-            own = entry.kind == "file" and files.is_temporary(entry.name, INDEX.__eq__)
+            own = entry.kind == "file" and files.is_temporary(entry.name, ROOT_FILES.__contains__)
             yield Finding("", None, f"{entry.name}: not a file of the corpus", foreign=not own)
 
 

@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     hashes.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
     hashes.set_defaults(main=_hash)
 
+    card = commands.add_parser("card", help="write the dataset card of a corpus, README.md in its folder; your own sections are kept")
+    card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is heeded, or the corpus (path or URL)")
+    card.set_defaults(main=_card)
+
     compare = commands.add_parser("diff", help="compare two corpora: settings, inputs, versions, rejects, and the rows of every table",
                                   epilog="Exit status: 0 when they have the same corpus hash, 1 when they differ, 2 on errors.")
     compare.add_argument("a", metavar="A", help="a corpus (path or URL), or its configuration file")
@@ -224,6 +228,21 @@ def _diff(args: argparse.Namespace) -> int:
     found = diff(corpus_of(args.a), corpus_of(args.b), args.examples, args.seed)
     print((as_json if args.json else as_text)(found))
     return found.status
+
+
+def _card(args: argparse.Namespace) -> int:
+    from pipelines.card import write_card
+    from pipelines.card_settings import CardSettings
+    from pipelines.config import load_config
+    from pipelines.run import corpus_of
+
+    told = load_config(args.corpus).card if args.corpus.endswith((".yaml", ".yml")) else CardSettings()
+    corpus, index = corpus_of(args.corpus)
+    troubles = write_card(corpus, index, told)
+    for text in troubles:
+        print(f"cmcl: missing from the card: {quoted(text, 1000)}", file=sys.stderr)
+    print(f"{corpus.url}/README.md")
+    return 1 if troubles else 0
 
 
 def _hash(args: argparse.Namespace) -> int:

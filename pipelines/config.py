@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
+from pipelines.card_settings import CardSettings
 from pipelines.stages import STAGES
 from schemas.corpus import MAX_PARTITIONS
 from schemas.errors import ConfigError
@@ -55,6 +56,7 @@ class Config(_StageKeys):
     sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are accepted")
     limits: Limits = Field(default_factory=Limits, description="limits on the size of a single input")
+    card: CardSettings = Field(default_factory=CardSettings, description="what the dataset card says that only you know (`cmcl card`)")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets")
 
@@ -75,6 +77,9 @@ class Config(_StageKeys):
             duplicated = sorted({name for name in names if names.count(name) > 1})
             if duplicated:
                 raise ValueError(f"{kind}: two collections are named {duplicated[0]!r}; names are part of ids, so they must be unique")
+        collections = {source.name for kind in ("pairs", "images", "texts") for source in getattr(self, kind)}
+        if unknown := sorted(set(self.card.sources) - collections):
+            raise ValueError(f"card.sources: there is no collection {unknown[0]!r}; there are {', '.join(sorted(collections))}")
         for entry in STAGES:
             if entry.pixels and getattr(self, entry.key) and not self.pixels:
                 raise ValueError(f"{entry.key} requires pixels: true, because it opens the images")

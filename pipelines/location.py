@@ -16,7 +16,7 @@ from fsspec.utils import glob_translate
 
 from pipelines.config import KEYS_WITH_PATHS, PATH_KEYS, Config
 from schemas import files
-from schemas.corpus import INDEX, LOCK, Corpus, holds_stage, is_own_name, read_index
+from schemas.corpus import CARD, INDEX, LOCK, ROOT_FILES, Corpus, holds_stage, is_card, is_own_name, read_index
 from schemas.errors import CmclError, ConfigError, CorpusError
 from schemas.own_folder import check_apart_from_corpora
 from schemas.retries import is_local_filesystem, is_web
@@ -24,7 +24,7 @@ from transforms.core.stage import Stage
 
 _CURE = "a corpus needs a folder that does not exist, is empty, or is already its own: name another folder"
 # Names of files that any corpus has, to test whether an input's pattern would match them.
-_LIKELY = (INDEX, LOCK, "pairs", "pairs/manifest.json", "pairs/task-00000.json", "pairs/pairs-00000-of-00016.arrow",
+_LIKELY = (INDEX, LOCK, CARD, "pairs", "pairs/manifest.json", "pairs/task-00000.json", "pairs/pairs-00000-of-00016.arrow",
            "pairs/images-00000-of-00016.arrow", "pairs/rejects-00000-of-00016.arrow", "examples/examples-00000-of-00016.arrow")
 _OURS_TO_LOCK = re.compile(rb"cmcl \d+\n")
 _LEASE = re.compile(rb'\s*\{.*"run"\s*:.*\}\s*', re.DOTALL)
@@ -130,7 +130,9 @@ def _is_own(url: str, entry: files.Entry, stages: set[str]) -> bool:
     if entry.kind == "file":
         if entry.name == LOCK:
             return _is_own_lock(files.join(url, LOCK))
-        return files.is_temporary(entry.name, INDEX.__eq__) or (entry.name == INDEX and bool(stages))
+        if entry.name == CARD:
+            return bool(stages) and is_card(files.join(url, CARD))
+        return files.is_temporary(entry.name, ROOT_FILES.__contains__) or (entry.name == INDEX and bool(stages))
     return entry.name in stages or (entry.kind == "folder" and bool(stages) and not files.entries(files.join(url, entry.name)))
 
 

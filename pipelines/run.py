@@ -16,7 +16,7 @@ from pipelines.location import check_location, check_stages
 from pipelines.lock import corpus_lock
 from pipelines.plan import StageState, plan
 from schemas import files
-from schemas.corpus import INDEX, MANIFEST, Corpus, Index, is_own_name, open_corpus, read_index, write_index
+from schemas.corpus import MANIFEST, ROOT_FILES, Corpus, Index, is_own_name, open_corpus, read_index, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
 from transforms.core.stage import Stage, index_entry
@@ -157,7 +157,7 @@ def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
     def sweep() -> None:
         for stage in stages:
             files.sweep_temporaries(corpus.folder(stage.name), partial(is_own_name, tables=list(stage.writes)))
-        files.sweep_temporaries(corpus.url, INDEX.__eq__)
+        files.sweep_temporaries(corpus.url, ROOT_FILES.__contains__)
 
     sweep()
     try:

@@ -6,7 +6,7 @@ from pipelines.check_files import Finding, file_faults
 from pipelines.check_tables import table_faults
 from pipelines.location import check_links
 from schemas import files
-from schemas.corpus import INDEX, Corpus, Index
+from schemas.corpus import ROOT_FILES, Corpus, Index
 from schemas.corpus_hash import hash_table
 from schemas.errors import CorpusError
 from schemas.manifest import fingerprint, load_manifest
@@ -33,7 +33,7 @@ def forget(corpus: Corpus, findings: list[Finding]) -> int:
     gone = sum(_removed(corpus.record_url(stage, partition)) for stage, partition in sorted(tasks))
     for stage in {finding.stage for finding in findings if finding.stage and not finding.foreign}:
         _removed(corpus.manifest_url(stage))
-    files.sweep_temporaries(corpus.url, INDEX.__eq__)
+    files.sweep_temporaries(corpus.url, ROOT_FILES.__contains__)
     return gone
 
 

@@ -8,6 +8,7 @@
       <stage>/task-00003.json                        the record that commits a task's files
       <stage>/manifest.json                          the record that commits the stage
       .lock                                          the run that is working on the corpus
+      README.md                                      the dataset card, once `cmcl card` wrote it; the user's sections in it are kept
 
 Nothing else in that folder belongs to the corpus, and nothing else is ever changed or removed.
 """
@@ -32,7 +33,9 @@ from schemas.store import FileInfo, TableFile, table_of
 
 FORMAT = 2  # 1: without seals
 WHOLE = -1  # the partition number of a corpus-wide task
-INDEX, LOCK, MANIFEST = "corpus.json", ".lock", "manifest.json"
+INDEX, LOCK, MANIFEST, CARD = "corpus.json", ".lock", "manifest.json", "README.md"
+ROOT_FILES = frozenset({INDEX, CARD})  # written atomically, so through temporary files
+CARD_BEGIN, CARD_END = "<!-- written by cmcl card -->", "<!-- end of cmcl card -->"  # lines around what `cmcl card` rewrites
 MAX_PARTITIONS = 2**20
 _RECORD_NAME = re.compile(r"task(-\d{5,})?\.json")
 _TABLE_NAME = re.compile(r"([a-z][a-z0-9_]*?)(-\d{5,}-of-\d{5,})?\.arrow")
@@ -147,6 +150,17 @@ def is_own_name(name: str, tables: Iterable[str]) -> bool:
         return True
     found = _TABLE_NAME.fullmatch(name)
     return found is not None and found[1] in {"rejects", *tables}
+
+
+def is_card(url: str) -> bool:
+    """Whether a file is a dataset card that `cmcl card` wrote: UTF-8, and its two markers stand in it once, as lines, in order."""
+    with files.open_read(url) as file:
+        try:
+            lines = file.read(4 << 20).decode().split("\n")
+        except UnicodeDecodeError:
+            return False
+    at = [[number for number, line in enumerate(lines) if line == mark] for mark in (CARD_BEGIN, CARD_END)]
+    return [len(found) for found in at] == [1, 1] and 0 < at[0][0] < at[1][0]
 
 
 def remove_stale(corpus: Corpus, stage: str, tables: Iterable[str], kept: set[str]) -> None:
