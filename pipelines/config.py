@@ -47,6 +47,8 @@ class Config(_StageKeys):
     max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected; above it, the run "
                                 "fails after writing its report")
     pixels: bool = Field(True, description="open and check the images; false: use captions only")
+    portable: bool = Field(True, description="restrict the engines to x86-64-v3 instructions (AVX2, FMA), so that all such CPUs build the "
+                           "same corpus; false: use the widest that each CPU supports")
     compression: typing.Literal["lz4", "zstd"] | None = Field(
         None, description="compression of record batches; null allows zero-copy local reads")
     pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs, at least one")

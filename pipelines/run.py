@@ -19,6 +19,7 @@ from schemas import files
 from schemas.corpus import MANIFEST, ROOT_FILES, Corpus, Index, is_own_name, open_corpus, read_index, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
+from transforms.core.instructions import hold
 from transforms.core.stage import Stage, index_entry
 
 
@@ -40,6 +41,7 @@ def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
 
 
 def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
+    hold(config.portable)
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     check_stages(corpus, stages)
     index = read_index(config.corpus)
@@ -124,7 +126,7 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
     context = RunContext(
         corpus, config.seed, config.max_rejected,
         {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states},
-        _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {})
+        _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {}, config.portable)
     todo = [state.stage for state in states if state.must_run]
     with progress_bars(corpus, todo, progress), interruptible(end_workers), open_runner(*engine) as pipeline:
         done: dict[str, Any] = {}

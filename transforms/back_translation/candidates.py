@@ -82,6 +82,13 @@ def back_translate(captions: Sequence[str], settings: BackTranslationSettings, s
     return found
 
 
+def unmoved(settings: BackTranslationSettings) -> bool:
+    """Whether what comes back for a text is the same, bit for bit, whatever texts are translated beside it. Loads the translators."""
+    used = [(translator(spec, settings.compute_type, settings.threads), decoding) for way in settings.ways()
+            for spec, decoding in ((way.forward, settings.forward), (way.back, settings.backward))]
+    return all(hasattr(engine, "alone") and engine.alone(decoding) for engine, decoding in used)  # one that does not say hangs on them
+
+
 def fingerprints(settings: BackTranslationSettings) -> list[tuple[str, str, str]]:
     """(name, forward fingerprint, back fingerprint) of each pivot, without loading. Raises TranslatorError if one is unavailable."""
     return [(way.name, spec_fingerprint(way.forward, settings.compute_type), spec_fingerprint(way.back, settings.compute_type))

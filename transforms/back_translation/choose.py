@@ -162,8 +162,13 @@ def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
             if broken is not None:
                 choices[caption].failures.append(f"encoder: {why[broken]}: {broken}")
             else:
-                found[caption, one.text] = float(np.dot(known[caption], known[one.text]))  # type: ignore[arg-type]
+                found[caption, one.text] = _cosine(known[caption], known[one.text])  # type: ignore[arg-type]
     return found
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of two vectors of length 1. Not `np.dot`: BLAS adds in an order of its own on each kind of CPU."""
+    return float(np.add.reduce(first.astype(np.float64) * second))
 
 
 def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice) -> None:

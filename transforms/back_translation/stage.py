@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,12 @@ import pyarrow as pa
 
 from schemas.rejects import Reason
 from schemas.tables import REWRITES
-from transforms.back_translation.candidates import back_translate, fingerprints, origin_of
+from transforms.back_translation.candidates import back_translate, fingerprints, origin_of, unmoved
 from transforms.back_translation.choose import Choice, choose
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import prepared, restored, why_not_caption
 from transforms.core.gc_pause import gc_paused
+from transforms.core.instructions import in_force
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder
@@ -26,13 +26,6 @@ WINDOW = 4096  # distinct captions held at a time with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # counted without rows: another candidate's row already has the text
 
 
-def _instructions() -> str:
-    """The vector instruction set that CTranslate2 is restricted to, else the widest that this CPU supports."""
-    import torch  # not required for planning
-
-    return os.environ.get("CT2_FORCE_CPU_ISA") or str(torch.backends.cpu.get_cpu_capability())
-
-
 class BackTranslate(Stage[BackTranslationSettings]):
     """Writes `rewrites`: sentence-level positives of every caption, in the order of the pairs.
 
@@ -42,7 +35,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
     """
 
     name = "back_translation"
-    revision = 6
+    revision = 7
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
     reads = (Input("pairs", "pairs"),)
@@ -78,7 +71,9 @@ class BackTranslate(Stage[BackTranslationSettings]):
         choices = self._choices(task, texts)
         task.counts.numbers["texts_translated"] = len(texts)
         if texts:  # to trace differences between machines
-            task.counts.numbers[f"texts_on cpu {_instructions()}"] = len(texts)
+            task.counts.numbers[f"texts_on cpu {in_force()}"] = len(texts)
+            if not unmoved(self.params):
+                task.counts.numbers["texts_that_hang_on_their_batch"] = len(texts)
         origins = [origin_of(way, self.params) for way in self.params.ways()]
         rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
                 for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)]

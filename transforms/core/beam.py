@@ -21,6 +21,7 @@ from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
 from schemas.seals import write_sealed
+from transforms.core.instructions import hold
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
 
@@ -59,6 +60,7 @@ class RunContext:
     fingerprints: Mapping[str, StageFingerprint]  # by stage
     # Beam resource hints by stage. Empty unless the runner honours them: each set of hints requires separate workers.
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    portable: bool = True  # engines are held to the instructions of x86-64-v3
 
     def hinted(self, stage: Stage, transform: beam.PTransform) -> beam.PTransform:
         """The transform with the resource hints of `stage`, whose tasks it runs."""
@@ -67,6 +69,7 @@ class RunContext:
 
 def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None, payload_digest: str = "") -> TaskResult:
     """Executes a task, unless its record can be reused."""
+    hold(context.portable)
     corpus = context.corpus
     key = stage.key(corpus, partition, context.seed, payload_digest)
     reusable = stage.reusable_record(corpus, partition, key)
@@ -139,6 +142,7 @@ class _Summarise(beam.DoFn):
 
     def process(self, partition: int) -> Iterator[Any]:
         context, stage = self._context, self._stage
+        hold(context.portable)
         with carried():
             key = stage.key(context.corpus, WHOLE, context.seed)
             if stage.reusable_record(context.corpus, WHOLE, key):

@@ -19,6 +19,7 @@ from schemas.corpus import WHOLE, Corpus, StageEntry
 from schemas.manifest import Counts, TaskRecord, fingerprint
 from schemas.rejects import TRANSIENT
 from schemas.tables import name_of, version_of
+from transforms.core.instructions import held
 from transforms.core.params import fingerprinted
 from transforms.core.task import Task
 
@@ -39,6 +40,7 @@ class Input:
     optional: bool = False
 
 
+_FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results hang on the CPU's instructions, unless they are held
 EVERY = "*"
 P = TypeVar("P", bound=BaseModel)
 
@@ -154,7 +156,8 @@ class Stage(ABC, Generic[P]):
     @property
     def identity(self) -> dict[str, Any]:
         """The part that the fingerprint and the tasks' keys have in common."""
-        return {
+        native = {} if held() or not _FLOATS.intersection(self.packages) else {"portable": False}
+        return native | {
             "stage": self.name, "revision": self.revision, "settings": dict(self.settings), "compression": self.compression,
             "reads": [f"{source.stage}/{source.table}" for source in self.inputs],
             "schemas": {table: version_of(schema) for table, schema in self.writes.items()},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from itertools import groupby
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -29,3 +30,10 @@ def apply_each(work: Callable[[Sequence[Item]], Sequence[Result]],
     first, failed = apply_each(work, items[:half])
     second, also = apply_each(work, items[half:])
     return first + second, failed | {index + half: why for index, why in also.items()}
+
+
+def equally_long(items: Sequence[Sized]) -> Iterator[list[int]]:
+    """Indices of the items by length, short ones first; those of equal length in their order."""
+    order = sorted(range(len(items)), key=lambda index: len(items[index]))
+    for _, group in groupby(order, key=lambda index: len(items[index])):
+        yield list(group)

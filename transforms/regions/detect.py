@@ -63,7 +63,7 @@ class DetectRegions(Stage[RegionParams]):
     """
 
     name = "regions"
-    revision = 3
+    revision = 4
     main_table = "regions"
     packages = ("torch", "torchvision", "safetensors", "pillow")
     extra = "regions"
@@ -112,6 +112,8 @@ class DetectRegions(Stage[RegionParams]):
                         if found is not None:
                             held[row.position] = row.image_id, found
                             _count(task, f"images_on {model.device_kind}", 1)
+                            if not getattr(model, "alone", True):
+                                _count(task, "images_that_hang_on_their_batch", 1)
                     if batch.last:
                         _write(task, schema, held)
                         held = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from schemas.rejects import Reason
@@ -31,7 +33,7 @@ def _scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.nda
         # An adjective that the corpus never uses for this object reads oddly, unless it is a plain colour.
         if seen or (common and word in _PLAIN_COLOURS):
             words.append(word)
-            scores.append(np.log1p(seen) + 0.3 * np.log1p(common))
+            scores.append(math.log1p(seen) + 0.3 * math.log1p(common))
     return words, np.array(scores, dtype=np.float32)
 
 

@@ -118,8 +118,7 @@ class Draft:
 
     def gumbel(self, size: int) -> np.ndarray:
         """Gumbel noise for sampling without replacement, float64 [size], scaled by the temperature."""
-        uniform = self.rng.random(size)
-        return -np.log(-np.log(uniform + 1e-12) + 1e-12) * self.settings.temperature
+        return self.rng.gumbel(0.0, self.settings.temperature, size)  # by the C library: numpy's own logarithms differ between CPUs
 
     def words(self, start: int, end: int, words: str) -> Edit:
         """An edit that puts `words` in a span, capitalised like the text it replaces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from transforms.core.logarithms import log, log1p
 from transforms.english.morphology import plural
 from transforms.english.people import generic, incompatible
 from transforms.english.wordnet import Lexicon
@@ -51,7 +53,7 @@ class Index:
         self.names = [lemma for _, lemma in ranked]
         self.position = {lemma: position for position, lemma in enumerate(self.names)}
         self.size = len(self.names)
-        self.log_count = np.log(np.array([-count for count, _ in ranked] or [1], dtype=np.float32))
+        self.log_count = log(np.array([-count for count, _ in ranked] or [1])).astype(np.float32)
         self.presence = self._presence(by_kind)
         self._count_forms(by_kind)
         # "does" and "suffers" are stored kinds: (subject, relation) and (relation, object) counts, see `vocabulary`.
@@ -257,7 +259,7 @@ class Index:
 
     def mentions(self, position: int) -> float:
         """How often the corpus mentions an object; 0 for position -1."""
-        return float(np.exp(self.log_count[position])) if position >= 0 else 0.0
+        return math.exp(self.log_count[position]) if position >= 0 else 0.0
 
     def form(self, position: int, number: str) -> str:
         """The singular or plural form of an object."""
@@ -289,7 +291,7 @@ class Rows(dict[str, dict[int, int]]):
             if row is None:
                 return None
             found = np.zeros(self._size, dtype=np.float32)
-            found[list(row)] = np.log1p(np.array(list(row.values()), dtype=np.float32))
+            found[list(row)] = log1p(np.array(list(row.values())))
             if len(self._dense) < _KEPT_ROWS:
                 self._dense[word] = found
         return found

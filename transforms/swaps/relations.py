@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 
 from schemas.rejects import Reason
+from transforms.core.logarithms import log1p
 from transforms.english.morphology import article, inflect, inflections
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
 from transforms.swaps.contrasts import PREPOSITIONS, WEAK, exclusive_for
@@ -45,7 +47,7 @@ def prepositions_for(draft: Draft, relation: RelationNode, preposition: str) -> 
         row = index.object_of.get(other, {})
         count = row.get(position, 0) + row.get(head, 0)
         if count >= 2 or other == "far from":
-            found.append((other, float(np.log1p(count))))
+            found.append((other, math.log1p(count)))
     noise = draft.gumbel(len(found)).tolist()
     return [pair for _, pair in sorted(zip(noise, found, strict=True), key=lambda item: -(item[0] + item[1][1]))]
 
@@ -138,7 +140,7 @@ def verbs_for(index: Index, verb: str, rest: str, subject: ObjectNode, thing: Ob
         for other, with_object in index.frames.get((position, rest), ()):
             with_subject = index.subject_of.get(other, {}).get(agent, 0)
             if with_subject and exclusive_for(broad, verb, other.partition(" ")[0]):
-                found.append((other, float(np.log1p(with_object) + 0.5 * np.log1p(with_subject))))
+                found.append((other, math.log1p(with_object) + 0.5 * math.log1p(with_subject)))
         return found
 
     return index.remembered("verbs", (verb, rest, agent, position), make)
@@ -209,7 +211,7 @@ def _phrase(draft: Draft, relation: RelationNode) -> None:
     ]
     if not found:
         return
-    scores = np.log1p(np.array([count for _, _, count in found], dtype=np.float32))
+    scores = log1p(np.array([count for _, _, count in found]))
     order = np.argsort(-(scores + draft.gumbel(len(found))), kind="stable").tolist()
     for at in order[:_TRIES]:
         if not draft.wants("relation"):

@@ -84,7 +84,7 @@ class SwapNegatives(Stage[SwapSettings]):
     """
 
     name = "swaps"
-    revision = 4
+    revision = 5
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in CountVocabulary.depends_on)
     reads = (Input("pairs", "pairs"), Input("graphs", "graphs"), Input("vocabulary", "vocabulary", "corpus"),
              Input("regions", "regions", optional=True))

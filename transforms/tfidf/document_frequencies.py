@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tfidf import TFIDF_TERMS, documents_of, vocabulary_schema
+from transforms.core.logarithms import log
 from transforms.tfidf.counts import TermCounts
 from transforms.tfidf.settings import TfidfSettings
 
@@ -71,7 +72,7 @@ def vocabulary_batch(frequencies: Frequencies, settings: TfidfSettings) -> pa.Re
     """
     df = frequencies.terms["df"].to_numpy()
     kept = (df >= _captions(settings.min_df, frequencies.documents)) & (df <= _captions(settings.max_df, frequencies.documents))
-    idf = np.log((1 + frequencies.documents) / (1 + df)) + 1.0
+    idf = log((1 + frequencies.documents) / (1 + df)) + 1.0
     return pa.RecordBatch.from_arrays([frequencies.terms["term"], frequencies.terms["df"], pa.array(kept), pa.array(idf)],
                                       schema=vocabulary_schema(frequencies.documents))
 

@@ -66,6 +66,7 @@ class TfidfVocabulary(SummaryStage[TfidfSettings]):
     """Combines document frequencies and selects the words of the vocabulary."""
 
     name = "tfidf_vocabulary"
+    revision = 2
     internal = True
     depends_on = ("min_df", "max_df")
     reads = (Input("tfidf_counts", "tfidf_counts", "corpus"), Input("tfidf_counts", "tfidf_terms", "corpus"))
@@ -91,6 +92,7 @@ class TfidfVectors(Stage[TfidfSettings]):
     """Turns counts into unit vectors."""
 
     name = "tfidf_vectors"
+    revision = 2
     main_table = "tfidf_vectors"
     internal = True
     depends_on = ("sublinear_tf",)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from schemas.tfidf import TFIDF_VECTORS
+from transforms.core.logarithms import log
 from transforms.tfidf.document_frequencies import Vocabulary, kept_columns
 from transforms.tfidf.settings import TfidfSettings
 
@@ -50,7 +51,7 @@ def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, 
     kept = kept[np.argsort(owners[kept] * max(len(vocabulary.terms), 1) + columns[kept])]
     columns, owners, weights = columns[kept], owners[kept], counts[kept].astype(np.float64)
     if settings.sublinear_tf:
-        weights = np.log(weights) + 1.0
+        weights = log(weights) + 1.0
     weights *= vocabulary.idf[columns]
     # bincount adds in row order: the bits do not depend on which captions share a partition.
     length = np.sqrt(np.bincount(owners, weights=weights * weights, minlength=rows.num_rows))

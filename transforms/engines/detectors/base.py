@@ -91,6 +91,10 @@ class Detector(Protocol):
     def device_kind(self) -> str:
         """The kind of machine that it runs on, in words: between kinds, the last bits of features differ."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether an image's regions are, bit for bit, the same whatever images are given with it."""
+
     def shape(self, width: int, height: int) -> tuple[int, int]:
         """The padded size (height, width) that an image of this size (px) comes to have: images of one shape share a batch."""
 

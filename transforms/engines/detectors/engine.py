@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from schemas.rejects import Reason
+from transforms.core.instructions import in_force
 from transforms.engines.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions
 from transforms.engines.detectors.select import Selection
 from transforms.engines.detectors.settings import DetectorSettings
@@ -41,17 +42,19 @@ class Engine(ABC):
 
     @property
     def device_kind(self) -> str:
-        """The kind of machine whose kernels run: the GPU's name, or "cpu" and its widest vector instructions."""
+        """The kind of machine whose kernels run: the GPU's name, or "cpu" and the vector instructions in force."""
         if self.device.type == "cuda":
             return str(torch.cuda.get_device_name(self.device))
-        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+        return f"cpu {in_force()}"
 
     def detect(self, batch: Sequence[Prepared]) -> list[Regions]:
         """The regions of images of one shape. Raises OutOfMemory if they do not fit into memory at once."""
         with self._lock, kernel_threads(self.settings.threads):
             try:
                 with torch.inference_mode():
-                    return self._detect(batch)
+                    if self.device.type == "cuda":
+                        return self._detect(batch)
+                    return [found for one in batch for found in self._detect([one])]  # bits hang on the size of a batch
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -59,6 +62,11 @@ class Engine(ABC):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         raise OutOfMemory(reason)
+
+    @property
+    def alone(self) -> bool:
+        """On a CPU an image's regions are the same whatever images are given with it: each has a batch of its own."""
+        return self.device.type == "cpu"
 
     @abstractmethod
     def _detect(self, batch: Sequence[Prepared]) -> list[Regions]:

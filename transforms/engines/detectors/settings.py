@@ -32,7 +32,7 @@ class DetectorSettings(Params):
     precision: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="precision of the model's matrix products "
                                                                                                 "(mixed precision)")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the first GPU, if there is one")
-    batch: int = Field(default=8, ge=1, le=1024, description="images per batch")
+    batch: int = Field(default=8, ge=1, le=1024, description="images per batch on a GPU; a CPU processes them singly")
     bucket: int = Field(
         default=32, ge=32, le=1024, description="resized images are padded to a multiple of this (itself a multiple of 32), and images of "
                                                 "the same padded size share batches")

@@ -88,6 +88,8 @@ class TransformerEncoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
+        from transforms.engines.linear import by_onednn
+
         logging.disable_progress_bar()
         self.fingerprint = spec_fingerprint(spec, threads)
         self._threads, self._lock = threads, threading.Lock()
@@ -97,7 +99,7 @@ class TransformerEncoder:
         except Exception as error:  # the files are read by many libraries, each with its own exceptions
             text = " ".join(str(error).split())[:400]
             raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {text}") from error
-        self._model.eval()
+        by_onednn(self._model.eval())
         self.width = int(len(self.encode(["a"])[0]))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:

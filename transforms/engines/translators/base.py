@@ -67,6 +67,9 @@ class Translator(Protocol):
         Raises any exception where the engine fails; the caller may try a smaller batch.
         """
 
+    def alone(self, decoding: Decoding) -> bool:
+        """Whether a text's translations and their scores are, bit for bit, the same whatever texts are translated beside it."""
+
 
 class Spec(NamedTuple):
     """A parsed specification; `source` and `target` are "" if it names no languages."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.manifest import fingerprint
+from transforms.engines.batches import equally_long
 from transforms.engines.registry import folder_digest, loaded_once
 from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError
 from transforms.engines.translators.subwords import SIDECAR, check_subwords, read_json, read_texts, sidecar, subword_files, subwords_of
@@ -149,18 +150,26 @@ class CTranslate2Translator:
         return [[*self._marks.before, *pieces, *self._marks.after] for pieces in self._subwords.encode(texts)]
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:
-        """Up to `n_best` translations of each text. Texts of like length share a batch, whatever their order here."""
+        """Up to `n_best` translations of each text. Only texts of the same length share a batch: padding would change bits."""
         rows, prefix = self.tokens(texts), self._marks.prefix
+        found: list[Any] = [None] * len(rows)
         with _SAMPLING if decoding.top_k else self._lock:  # a search draws nothing: it need not wait for samplers
-            results = self._sampler(decoding, seed).translate_batch(
-                rows, target_prefix=[prefix] * len(rows) if prefix else None,
-                max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
-                beam_size=1 if decoding.top_k else decoding.beam, num_hypotheses=decoding.n_best,
-                sampling_topk=decoding.top_k or 1, sampling_temperature=decoding.temperature,
-                max_input_length=decoding.max_length, max_decoding_length=decoding.max_length)
-        flat = [tokens[len(prefix):] for result in results for tokens in result.hypotheses]
-        joined = iter(self._subwords.decode(flat))
-        return [[Hypothesis(next(joined), score) for score in result.scores] for result in results]
+            network = self._sampler(decoding, seed)
+            for places in equally_long(rows):
+                results = network.translate_batch(
+                    [rows[place] for place in places], target_prefix=[prefix] * len(places) if prefix else None,
+                    max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
+                    beam_size=1 if decoding.top_k else decoding.beam, num_hypotheses=decoding.n_best,
+                    sampling_topk=decoding.top_k or 1, sampling_temperature=decoding.temperature,
+                    max_input_length=decoding.max_length, max_decoding_length=decoding.max_length)
+                for place, result in zip(places, results, strict=True):
+                    found[place] = result
+        joined = iter(self._subwords.decode([tokens[len(prefix):] for result in found for tokens in result.hypotheses]))
+        return [[Hypothesis(next(joined), score) for score in result.scores] for result in found]
+
+    def alone(self, decoding: Decoding) -> bool:
+        """Searches in int8: its products are whole numbers, exact in any batch."""
+        return not decoding.top_k and self._translator.compute_type.startswith("int8")
 
     def _sampler(self, decoding: Decoding, seed: int) -> Any:
         """The network; for sampling a copy of its own, since a thread of CTranslate2 takes its seed once, when it starts to draw.

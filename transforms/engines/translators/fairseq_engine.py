@@ -204,10 +204,14 @@ class FairseqTranslator:
         return self._subwords.encode(texts)
 
     def translate(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[Hypothesis]]:
-        """Up to `n_best` translations of each text. Texts of like length share a batch."""
+        """Up to `n_best` translations of each text. Only texts of the same length share a batch."""
         rows = self.hypotheses(texts, decoding, seed)
         flat = iter(self._subwords.decode([tokens for found in rows for tokens, _ in found]))
         return [[Hypothesis(next(flat), score) for _, score in found] for found in rows]
+
+    def alone(self, decoding: Decoding) -> bool:
+        """Never: its float products hang on how many rows they have."""
+        return False
 
     def hypotheses(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[tuple[list[str], float]]]:
         """The target tokens and the score of each translation."""
@@ -260,10 +264,10 @@ def _drawing(seed: int) -> Iterator[None]:
 
 
 def _batches(ids: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:
-    """Places of rows, long ones first, at most `batch_tokens` a batch with its padding."""
+    """Places of rows, long ones first, of one length and at most `batch_tokens` a batch."""
     batch: list[int] = []
     for row in sorted(range(len(ids)), key=lambda at: (-len(ids[at]), at)):
-        if batch and len(ids[batch[0]]) * (len(batch) + 1) > batch_tokens:
+        if batch and (len(ids[row]) != len(ids[batch[0]]) or len(ids[row]) * (len(batch) + 1) > batch_tokens):
             yield batch
             batch = []
         batch.append(row)
