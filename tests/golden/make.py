@@ -23,7 +23,7 @@ from pipelines.verify import corpus_hash
 
 HASHES = Path(__file__).with_name("hashes.json")
 PACKAGES = ("numpy", "scipy", "sparse-dot-topn", "pillow", "torch", "torchvision", "spacy", "thinc", "lemminflect", "py3langid",
-            "ctranslate2", "sentencepiece", "sentence-transformers", "transformers", "sentencex", "rapidfuzz")
+            "ctranslate2", "faiss-cpu", "sentencepiece", "sentence-transformers", "transformers", "sentencex", "rapidfuzz")
 SCENES, SEED = 6, 7
 
 
