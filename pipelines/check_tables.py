@@ -18,7 +18,7 @@ from schemas.rejects import Outcome, Reason, RejectLog
 from transforms.core.params import NoParams
 from transforms.core.stage import Input
 from transforms.core.task import Task
-from transforms.examples import Join
+from transforms.examples.join import Join
 
 
 def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) -> Iterator[Finding]:

@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field
 
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.engines.detectors.settings import DetectorSettings
+from transforms.examples.tokens.settings import TokenSettings
 from transforms.regions.files.stage import RegionFileSettings
 from transforms.retrieval.settings import RetrievalSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
-from transforms.tokens.settings import TokenSettings
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ STAGES = (
                         *(f"transforms.retrieval.stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Neighbours", "Matches"))),
           RetrievalSettings, "images and texts retrieved for each pair by FAISS; {} for the defaults, null disables them"),
     # The stages above write the inputs of `examples`, those below read it.
-    Entry("", ("transforms.examples:Join",)),
-    Entry("tokens", ("transforms.tokens.stages:MakeTokenizer", "transforms.tokens.stages:Tokenise"), TokenSettings,
+    Entry("", ("transforms.examples.join:Join",)),
+    Entry("tokens", ("transforms.examples.tokens.stages:MakeTokenizer", "transforms.examples.tokens.stages:Tokenise"), TokenSettings,
           "token ids of all texts, for training; {} trains SentencePiece, null disables them"),
 )

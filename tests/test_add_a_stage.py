@@ -47,8 +47,8 @@ def follow_the_page(copy):
     (_, entry), = [block for block in blocks() if block[1].startswith("    Entry(")]
     table = copy / "pipelines/stages.py"
     text = table.read_text(encoding="utf-8")
-    last = text.rindex("from transforms.tokens")
-    text = text[:last] + imported + text[last:]
+    end = text.index("\n\n\n@dataclass") + 1  # of the imports
+    text = text[:end] + imported + text[end:]
     end = text.index('    Entry("",')
     table.write_text(text[:end] + entry + text[end:], encoding="utf-8")
 

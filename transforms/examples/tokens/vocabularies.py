@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from schemas import files
 from schemas.tokenizer import SPECIAL
-from transforms.tokens.settings import TokenSettings
+from transforms.examples.tokens.settings import TokenSettings
 
 _FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the dictionary's lines, and <mask> after them
 _LONGEST = 1 << 16  # maximum bytes per text that SentencePiece accepts

@@ -16,8 +16,8 @@ from schemas.errors import ConfigError
 from schemas.tokenizer import Tokenizer
 from schemas.tokens import NEGATIVE_KINDS, content_key, text_key
 from tests.pipelines.conftest import hash_of, make_config, scene_files  # noqa: F401 - a fixture
-from transforms.tokens.settings import TokenSettings
-from transforms.tokens.stages import MakeTokenizer
+from transforms.examples.tokens.settings import TokenSettings
+from transforms.examples.tokens.stages import MakeTokenizer
 
 TOKENS = {"tokens": {"size": 300, "sample": 150}, "swaps": {"per_kind": 2, "min_count": 2}}
 

@@ -9,8 +9,8 @@ import pytest
 
 from schemas.errors import CorpusError
 from schemas.tokenizer import Tokenizer
-from transforms.tokens.settings import TokenSettings
-from transforms.tokens.vocabularies import read_vocabulary, train_sentencepiece
+from transforms.examples.tokens.settings import TokenSettings
+from transforms.examples.tokens.vocabularies import read_vocabulary, train_sentencepiece
 
 TEXTS = ["A dog's leash (2 m) lies on the café's floor!", "[MASK] <mask> </s> <s>", "  spaces\tand\nlines ", "日本語 🐕", "", "naïve ﬁgure"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "##s", "run", "##ning", "cafe", "café", "!", "'", "s"]

@@ -20,9 +20,9 @@ from schemas.tokenizer import Tokenizer
 from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TEXT_TOKENS, TOKENIZER, TOKENS
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
-from transforms.tokens.rows import ImageRows, pair_rows, text_rows
-from transforms.tokens.settings import TokenSettings
-from transforms.tokens.vocabularies import read_vocabulary, train_sentencepiece
+from transforms.examples.tokens.rows import ImageRows, pair_rows, text_rows
+from transforms.examples.tokens.settings import TokenSettings
+from transforms.examples.tokens.vocabularies import read_vocabulary, train_sentencepiece
 
 _SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("text", pa.string())])
 

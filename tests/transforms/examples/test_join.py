@@ -15,7 +15,7 @@ from transforms.core.beam import RunContext, run_task
 from transforms.core.params import NoParams
 from transforms.core.stage import Input
 from transforms.core.task import Task
-from transforms.examples import Join, RewriteCursor
+from transforms.examples.join import Join, RewriteCursor
 
 
 def label(values):
