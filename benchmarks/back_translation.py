@@ -33,9 +33,16 @@ def bare(engine: CTranslate2Translator, rows: list[list[list[str]]], decoding: D
     """Runs only CTranslate2, window by window."""
     for window in rows:
         engine._translator.translate_batch(
-            window, max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
-            beam_size=decoding.beam, num_hypotheses=decoding.n_best, max_input_length=decoding.max_length,
-            max_decoding_length=decoding.max_length)
+            window,
+            max_batch_size=decoding.batch_tokens,
+            batch_type="tokens",
+            return_scores=True,
+            disable_unk=True,
+            beam_size=decoding.beam,
+            num_hypotheses=decoding.n_best,
+            max_input_length=decoding.max_length,
+            max_decoding_length=decoding.max_length,
+        )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -56,7 +63,7 @@ def main() -> None:
     arguments = options.parse_args()
     how = BackTranslationSettings(pivots=(arguments.pivot,))
     captions = coco_captions(arguments.annotations)["caption"].to_pylist()
-    texts = sorted({prepared(text) for text in captions[:arguments.captions] if not why_not_caption(text, how.max_words)})
+    texts = sorted({prepared(text) for text in captions[: arguments.captions] if not why_not_caption(text, how.max_words)})
     way = how.ways()[0]
     there, back = (translator(spec) for spec in (way.forward, way.back))
     assert isinstance(there, CTranslate2Translator) and isinstance(back, CTranslate2Translator)

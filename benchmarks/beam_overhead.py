@@ -33,16 +33,25 @@ MEASURED = ("pool", "local")  # their processes are waited for, so their CPU tim
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--captions", default=os.path.join(os.environ.get("CMCL_DATA", "../shared/data"),
-                                                           "coco_val2017/captions_val2017.json"))
+    parser.add_argument(
+        "--captions", default=os.path.join(os.environ.get("CMCL_DATA", "../shared/data"), "coco_val2017/captions_val2017.json")
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runners", default="local")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(prefix="cmcl-overhead-") as folder:
-        config = parse_config({"corpus": folder, "pixels": False, "partitions": 16, "tfidf": None,
-                               "swaps": {"per_kind": 1},
-                               "pairs": [{"format": "coco", "name": "coco", "captions": os.path.abspath(args.captions)}]}, "/")
+        config = parse_config(
+            {
+                "corpus": folder,
+                "pixels": False,
+                "partitions": 16,
+                "tfidf": None,
+                "swaps": {"per_kind": 1},
+                "pairs": [{"format": "coco", "name": "coco", "captions": os.path.abspath(args.captions)}],
+            },
+            "/",
+        )
         run(config, workers=WORKERS)
         corpus, states = plan_of(config)
         stage = next(state.stage for state in states if state.stage.name == STAGE)
@@ -71,7 +80,8 @@ def main() -> None:
 
 def _ratio(beyond: dict[str, list[Cost]], name: str, what: str) -> float:
     return statistics.median(getattr(cost, what) for cost in beyond[name]) / statistics.median(
-        getattr(cost, what) for cost in beyond["pool"])
+        getattr(cost, what) for cost in beyond["pool"]
+    )
 
 
 def in_pool(context: RunContext, stage: Stage) -> None:
@@ -106,6 +116,7 @@ class Cost:
 
 def cost_of(action: Callable[[], None]) -> Cost:
     """The cost of an action. CPU time is more reliable on a busy machine."""
+
     def used() -> float:
         return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 

@@ -39,9 +39,7 @@ class Score:
 
 def without_determiners(pairs: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
     """Pairs without those that sng-parser makes from determiners."""
-    return {
-        pair for pair in pairs if pair[1] not in ("a", "an", "the", "this", "that", "some", "these", "those", "each", "all", "no")
-    }
+    return {pair for pair in pairs if pair[1] not in ("a", "an", "the", "this", "that", "some", "these", "those", "each", "all", "no")}
 
 
 def inverted(triples: set[tuple[str, ...]]) -> set[tuple[str, ...]]:

@@ -48,11 +48,17 @@ def main() -> None:
 def _collections(data: Path, folder: str) -> dict[str, list[dict[str, Any]]]:
     return {
         "COCO captions + Flickr8k with pixels": [
-            {"format": "coco", "name": "coco", "captions": str(data / "coco_val2017/captions_val2017.json"), "missing_images": "exclude",
-             "images": str(data / "coco_val2017/images")},
-            {"format": "csv", "name": "flickr8k", "captions": str(data / "flickr8k/captions.csv"),
-             "images": str(data / "flickr8k/images")}],
-        "tar shards": [{"format": "webdataset", "name": "shards", "shards": f"{folder}/*.tar"}]}
+            {
+                "format": "coco",
+                "name": "coco",
+                "captions": str(data / "coco_val2017/captions_val2017.json"),
+                "missing_images": "exclude",
+                "images": str(data / "coco_val2017/images"),
+            },
+            {"format": "csv", "name": "flickr8k", "captions": str(data / "flickr8k/captions.csv"), "images": str(data / "flickr8k/images")},
+        ],
+        "tar shards": [{"format": "webdataset", "name": "shards", "shards": f"{folder}/*.tar"}],
+    }
 
 
 def _shards(flickr: Path, folder: Path) -> None:
@@ -77,8 +83,13 @@ def _measured(checkout: Path, pairs: list[dict[str, Any]], folder: str) -> float
     config = Path(folder) / "config.json"  # JSON is YAML
     config.write_text(json.dumps({"corpus": str(corpus), "pairs": pairs, "tfidf": None, "partitions": 4}))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], check=True, cwd=checkout,
-                   env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"],
+        check=True,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -38,15 +38,18 @@ def collate(rows: list[Row]) -> dict[str, torch.Tensor]:
     ids = [np.frombuffer(row["ids"], np.int32) for row in rows]
     width, long = -(-max(map(len, boxes)) // BUCKET) * BUCKET, max(map(len, ids)) + 2
     dim = len(rows[0]["features"]) // 2 // len(boxes[0])
-    batch = {"features": torch.empty((len(rows), width, dim), dtype=torch.float16), "boxes": torch.zeros((len(rows), width, 4)),
-             "ids": torch.zeros((len(rows), long), dtype=torch.int64)}
+    batch = {
+        "features": torch.empty((len(rows), width, dim), dtype=torch.float16),
+        "boxes": torch.zeros((len(rows), width, 4)),
+        "ids": torch.zeros((len(rows), long), dtype=torch.int64),
+    }
     views = {name: tensor.numpy() for name, tensor in batch.items()}
     for at, row in enumerate(rows):
         count = len(boxes[at])
         views["features"][at, :count] = np.frombuffer(row["features"], np.float16).reshape(count, dim)
         views["features"][at, count:] = 0
         views["boxes"][at, :count] = boxes[at]
-        views["ids"][at, 1:len(ids[at]) + 1] = ids[at]
+        views["ids"][at, 1 : len(ids[at]) + 1] = ids[at]
     return batch
 
 
@@ -121,8 +124,10 @@ def datasets(raw: Path, work: Path, size: int) -> Callable[[int], Iterator[Any]]
     def rows_of(table: pa.Table) -> list[Row]:
         return [{name: table[name][row].as_buffer() for name in table.column_names} for row in range(table.num_rows)]
 
-    return lambda number: (collate([{name: memoryview(data) for name, data in row.items()} for row in rows_of(table)])
-                           for table in held.shuffle(seed=number).iter(size, drop_last_batch=True))
+    return lambda number: (
+        collate([{name: memoryview(data) for name, data in row.items()} for row in rows_of(table)])
+        for table in held.shuffle(seed=number).iter(size, drop_last_batch=True)
+    )
 
 
 PEERS = {"webdataset": webdataset, "streaming": streaming, "litdata": litdata, "datasets": datasets}

@@ -34,7 +34,7 @@ PACKAGES = {
     "webdataset": ["webdataset"], "litdata": ["litdata"], "datasets": ["datasets>=5,<6"],
     "streaming": ["--no-deps", "mosaicml-streaming", "boto3", "botocore", "s3transfer", "jmespath", "Brotli", "python-snappy", "cramjam",
                   "xxhash", "zstd", "catalogue", "transformers<5", "tokenizers<0.23", "huggingface_hub<1", "safetensors", "regex"],
-}
+}  # fmt: skip
 
 
 def install(work: Path) -> dict[str, str]:
@@ -63,8 +63,7 @@ def _pip(environment: Path, packages: list[str]) -> str:
     """Installs packages; returns the last line of pip's output on failure, else ""."""
     try:
         python = str(environment / "bin" / "python")
-        done = subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True,
-                              timeout=600)
+        done = subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True, timeout=600)
     except subprocess.TimeoutExpired:
         return "pip did not resolve the versions within ten minutes"
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -90,8 +89,17 @@ def export(url: str, raw: Path) -> None:
 
 def ours(url: str, size: int) -> dict[str, float]:
     """The loader's rates, including its usual sampling but without positives, negatives and matches, which the peers lack."""
-    settings = DataSettings(corpus=url, mix={"pairs": 1}, batch={"pairs": size}, positives=0, siblings=False, negatives={},
-                            max_regions=MOST, region_buckets=tuple(range(BUCKET, MOST, BUCKET)), token_buckets=tuple(range(8, 64, 8)))
+    settings = DataSettings(
+        corpus=url,
+        mix={"pairs": 1},
+        batch={"pairs": size},
+        positives=0,
+        siblings=False,
+        negatives={},
+        max_regions=MOST,
+        region_buckets=tuple(range(BUCKET, MOST, BUCKET)),
+        token_buckets=tuple(range(8, 64, 8)),
+    )
     batches = Batches(settings, seed=0)
 
     def epoch(number: int) -> Iterator[Any]:
@@ -110,14 +118,22 @@ def main() -> None:
     torch.set_num_threads(1)
     corpus, raw = str(given.work / f"corpus-{given.images}"), given.work / f"raw-{given.images}"
     if not (Path(corpus) / "corpus.json").exists():
-        write_corpus(corpus, Sizes(given.images, 1, alone=0, texts=0, partitions=4, features=2048, classes=32, regions=(20, MOST),
-                                   positives=0, negatives=0))
+        write_corpus(
+            corpus,
+            Sizes(given.images, 1, alone=0, texts=0, partitions=4, features=2048, classes=32, regions=(20, MOST), positives=0, negatives=0),
+        )
     export(corpus, raw)
     failed, found = install(given.work), {"this loader": ours(corpus, given.batch)}
     for name in PEERS:
         if name not in failed:
-            command = [str(given.work / "peers" / "bin" / "python"), str(Path(__file__).with_name("loader_peer.py")), name, str(raw),
-                       str(given.work / f"{name}-{given.images}"), str(given.batch)]
+            command = [
+                str(given.work / "peers" / "bin" / "python"),
+                str(Path(__file__).with_name("loader_peer.py")),
+                name,
+                str(raw),
+                str(given.work / f"{name}-{given.images}"),
+                str(given.batch),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(_own(given.work, name))})
             if done.returncode:
                 failed[name] = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -68,9 +68,7 @@ def main() -> None:
             found = verdicts(folder, scenes, args.k, guards)
             total = sum(found.values())
             shares[name] = found["true"] / total
-            print(
-                f"{name}: {total} negatives, {found['true'] / total:.2%} true of the image, {found['unclear'] / total:.2%} unclear"
-            )
+            print(f"{name}: {total} negatives, {found['true'] / total:.2%} true of the image, {found['unclear'] / total:.2%} unclear")
         print(f"ratio of with guards to without guards: {shares['with guards'] / shares['without guards']:.2f}")
 
 

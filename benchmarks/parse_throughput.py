@@ -47,7 +47,7 @@ def graphs_of(parser: CaptionParser, texts: list[str]) -> list[Graph]:
     found: list[Graph] = []
     for start in range(0, len(texts), BATCH_ROWS["graphs"]):
         with gc_paused():
-            found += parser.parse(texts[start:start + BATCH_ROWS["graphs"]])
+            found += parser.parse(texts[start : start + BATCH_ROWS["graphs"]])
     return found
 
 

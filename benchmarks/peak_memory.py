@@ -47,13 +47,23 @@ def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int],
     table = repeat_and_perturb(captions, rows)
     with open(folder / "captions.tsv", "w", encoding="utf-8") as file:
         file.write("caption\timage\n")
-        file.writelines(f"{' '.join(caption.split())}\t{image}\n" for caption, image in
-                        zip(table["caption"].to_pylist(), table["image_id"].to_pylist(), strict=True))
+        file.writelines(
+            f"{' '.join(caption.split())}\t{image}\n"
+            for caption, image in zip(table["caption"].to_pylist(), table["image_id"].to_pylist(), strict=True)
+        )
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({
-        "corpus": str(folder / "corpus"), "partitions": max(4, rows // 8192), "pixels": False, "workers": workers,
-        "pairs": [{"format": "tsv", "name": "big", "captions": str(folder / "captions.tsv"), "image": "image"}],
-        "tfidf": search}))
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "corpus": str(folder / "corpus"),
+                "partitions": max(4, rows // 8192),
+                "pixels": False,
+                "workers": workers,
+                "pairs": [{"format": "tsv", "name": "big", "captions": str(folder / "captions.tsv"), "image": "image"}],
+                "tfidf": search,
+            }
+        )
+    )
     del table
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], stdout=subprocess.DEVNULL)
@@ -68,8 +78,13 @@ def measure(folder: Path, captions: pa.Table, rows: int, search: dict[str, int],
     manifest = open_corpus(str(folder / "corpus"))[0].manifest("tfidf")
     assert manifest is not None
     numbers = manifest.counts.numbers
-    result = {"captions": manifest.counts.rows_in, "anonymous_mb": peak[0] / 1e6, "resident_mb": peak[1] / 1e6, "seconds": wall,
-              "search_ms_a_caption": 1000 * manifest.wall_s / manifest.counts.rows_in}
+    result = {
+        "captions": manifest.counts.rows_in,
+        "anonymous_mb": peak[0] / 1e6,
+        "resident_mb": peak[1] / 1e6,
+        "seconds": wall,
+        "search_ms_a_caption": 1000 * manifest.wall_s / manifest.counts.rows_in,
+    }
     if numbers.get("recall_wanted"):
         result["recall"] = numbers["recall_found"] / numbers["recall_wanted"]
     return result

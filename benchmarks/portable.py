@@ -21,7 +21,7 @@ from typing import Any
 from transforms.core.instructions import hold
 
 _WORDS = ("a man", "two women", "a boy in a red shirt", "three children", "rides a horse", "holds a big umbrella", "sits on a bench",
-          "eats pizza", "on the beach", "in a park", "next to a parked car", "under a tree", "near the old brick house")
+          "eats pizza", "on the beach", "in a park", "next to a parked car", "under a tree", "near the old brick house")  # fmt: skip
 
 
 def texts_of(count: int) -> list[str]:
@@ -69,7 +69,7 @@ def detected(count: int) -> dict[str, float]:
     torch.set_num_threads(1)
     with torch.inference_mode():
         model._detect(ready[:8])
-        together = seconds(lambda: [model._detect(ready[start:start + 8]) for start in range(0, count, 8)])
+        together = seconds(lambda: [model._detect(ready[start : start + 8]) for start in range(0, count, 8)])
     return {"detector together": together, "detector apart": apart}
 
 
@@ -99,8 +99,12 @@ def main() -> None:
     found: dict[str, dict[str, list[float]]] = {"native": {}, "portable": {}}
     for _ in range(args.rounds):
         for how, times in found.items():
-            done = subprocess.run([sys.executable, "-m", "benchmarks.portable", "--one", how, "--texts", str(args.texts), "--pictures",
-                                   str(args.pictures)], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.portable", "--one", how, "--texts", str(args.texts), "--pictures", str(args.pictures)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             for name, value in json.loads(done.stdout.splitlines()[-1]).items():
                 times.setdefault(name, []).append(value)
     print(f"{'CPU seconds, medians':24s} {'native':>8s} {'portable':>8s} {'ratio':>6s}")

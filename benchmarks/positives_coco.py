@@ -45,10 +45,18 @@ def main() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     how = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in arguments.set)}
     with tempfile.TemporaryDirectory() as root:
-        config = parse_config({
-            "corpus": f"{root}/corpus", "partitions": _PARTITIONS, "workers": arguments.workers, "pixels": False, "tfidf": None,
-            "back_translation": how, "pairs": [{"format": "coco", "name": "coco", "captions": str(arguments.annotations.absolute())}],
-        }, root)
+        config = parse_config(
+            {
+                "corpus": f"{root}/corpus",
+                "partitions": _PARTITIONS,
+                "workers": arguments.workers,
+                "pixels": False,
+                "tfidf": None,
+                "back_translation": how,
+                "pairs": [{"format": "coco", "name": "coco", "captions": str(arguments.annotations.absolute())}],
+            },
+            root,
+        )
         start = time.perf_counter()
         run(config)
         seconds = time.perf_counter() - start
@@ -57,8 +65,10 @@ def main() -> None:
         assert manifest
         rows, counts = rows_of(corpus), manifest.counts
     numbers = counts.numbers
-    print(f"{counts.rows_in} captions, {numbers['texts_translated']:.0f} translated, {seconds:.0f} s with {arguments.workers} workers, "
-          f"{counts.engine_ms / 1000:.0f} s in engines")
+    print(
+        f"{counts.rows_in} captions, {numbers['texts_translated']:.0f} translated, {seconds:.0f} s with {arguments.workers} workers, "
+        f"{counts.engine_ms / 1000:.0f} s in engines"
+    )
     for many in range(1, config.back_translation.positives + 1 if config.back_translation else 1):
         with_many = numbers.get(f"pairs_with_{many}", 0)
         print(f"at least {many}: {with_many:.0f} captions ({with_many / counts.rows_in:.1%})")

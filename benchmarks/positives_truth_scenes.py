@@ -40,9 +40,11 @@ def report(name: str, found: Counter[str]) -> None:
     """Prints the shares of one set of texts."""
     total = sum(found.values())
     read = total - found["unread"]
-    print(f"{name:22} {total:6} texts; of {read} parsed {found['true'] / max(1, read):.2%} true, "
-          f"{found['unclear'] / max(1, read):.2%} unclear, {found['false'] / max(1, read):.2%} false; {found['unread']} not parsed; "
-          f"true of all {found['true'] / max(1, total):.2%}")
+    print(
+        f"{name:22} {total:6} texts; of {read} parsed {found['true'] / max(1, read):.2%} true, "
+        f"{found['unclear'] / max(1, read):.2%} unclear, {found['false'] / max(1, read):.2%} false; {found['unread']} not parsed; "
+        f"true of all {found['true'] / max(1, total):.2%}"
+    )
 
 
 def settings_of(pairs: Sequence[str]) -> BackTranslationSettings:
@@ -59,11 +61,16 @@ def main() -> None:
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of back_translation")
     arguments = options.parse_args()
     how = settings_of(arguments.set)
-    originals = [(caption.text, scene) for at in range(arguments.scenes)
-            for scene in (sample_scene(arguments.seed, at),) for caption in captions(scene, arguments.seed)]
+    originals = [
+        (caption.text, scene)
+        for at in range(arguments.scenes)
+        for scene in (sample_scene(arguments.seed, at),)
+        for caption in captions(scene, arguments.seed)
+    ]
     found = back_translate(sorted({prepared(text) for text, _ in originals}), how, arguments.seed)
-    choices = choose({text: own.candidates for text, own in found.items()}, caption_parser(how.parser),
-                     sentence_encoder(how.encoder, how.threads), how)
+    choices = choose(
+        {text: own.candidates for text, own in found.items()}, caption_parser(how.parser), sentence_encoder(how.encoder, how.threads), how
+    )
     before, after, reasons, many = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
     shown = Counter[str]()
     for text, scene in originals:

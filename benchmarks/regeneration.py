@@ -23,22 +23,29 @@ SHARE = 0.01
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--captions", default=os.path.join(os.environ.get("CMCL_DATA", "../shared/data"),
-                                                           "coco_val2017/captions_val2017.json"))
+    parser.add_argument(
+        "--captions", default=os.path.join(os.environ.get("CMCL_DATA", "../shared/data"), "coco_val2017/captions_val2017.json")
+    )
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     captions = json.loads(Path(args.captions).read_text())
     images = captions["images"]
-    new = {image["id"] for image in images[-round(len(images) * SHARE):]}
+    new = {image["id"] for image in images[-round(len(images) * SHARE) :]}
     with tempfile.TemporaryDirectory(prefix="cmcl-regeneration-") as folder:
         for name, wanted in (("old", False), ("new", True)):
-            part = {**captions, "images": [image for image in images if (image["id"] in new) == wanted],
-                    "annotations": [one for one in captions["annotations"] if (one["image_id"] in new) == wanted]}
+            part = {
+                **captions,
+                "images": [image for image in images if (image["id"] in new) == wanted],
+                "annotations": [one for one in captions["annotations"] if (one["image_id"] in new) == wanted],
+            }
             Path(folder, f"{name}.json").write_text(json.dumps(part))
         for tfidf in (None, {}):
-            print(f"\nrow-local stages only, {args.partitions} partitions" if tfidf is None
-                  else "\nwith TF-IDF negatives, whose document frequencies depend on every caption")
+            print(
+                f"\nrow-local stages only, {args.partitions} partitions"
+                if tfidf is None
+                else "\nwith TF-IDF negatives, whose document frequencies depend on every caption"
+            )
             compare(Path(folder), args, tfidf, len(new))
 
 
@@ -47,9 +54,20 @@ def compare(folder: Path, args: argparse.Namespace, tfidf: dict[str, Any] | None
     touched = 1 - (1 - 1 / args.partitions) ** new
 
     def made(corpus: str, files: list[str], **changes: Any) -> RunReport:
-        report = run(parse_config({"corpus": str(folder / corpus), "partitions": args.partitions, "pixels": False, "tfidf": tfidf,
-                                   "pairs": [{"format": "coco", "name": "coco", "captions": [str(folder / name) for name in files]}],
-                                   **changes}, "/"), workers=args.workers)
+        report = run(
+            parse_config(
+                {
+                    "corpus": str(folder / corpus),
+                    "partitions": args.partitions,
+                    "pixels": False,
+                    "tfidf": tfidf,
+                    "pairs": [{"format": "coco", "name": "coco", "captions": [str(folder / name) for name in files]}],
+                    **changes,
+                },
+                "/",
+            ),
+            workers=args.workers,
+        )
         stages = ", ".join(f"{manifest.stage} {manifest.ran}" for manifest in report.ran)
         print(f"    {report.wall_s:6.1f} s  tasks run: {stages or 'none'}; stages up to date: {', '.join(report.skipped) or 'none'}")
         return report

@@ -94,7 +94,7 @@ def settings_of(args: argparse.Namespace, folder: str) -> DetectorSettings:
 def sources(args: argparse.Namespace, folder: str) -> list[str]:
     """Paths of the images: the given ones, or newly drawn scenes."""
     if args.images:
-        return [str(path) for path in sorted(Path(args.images).rglob("*.jpg"))][:args.count]
+        return [str(path) for path in sorted(Path(args.images).rglob("*.jpg"))][: args.count]
     from transforms.scenes import encode, render, sample_scene
 
     paths = []
@@ -166,8 +166,10 @@ def preloaded(engine: Any, batches: list[list[Any]], paths: list[str]) -> list[l
 def report(args: argparse.Namespace, engine: Any, count: int, whole: list[float], bare: list[float], shares: list[float]) -> None:
     """Prints medians and the ratio of each round."""
     ratios = [without / within for without, within in zip(bare, whole, strict=True)]
-    print(f"{args.model} on {engine.device}, {count} images, batches of {args.batch}, {args.threads} threads, {args.readers} readers, "
-          f"{args.precision}, {len(ratios)} rounds")
+    print(
+        f"{args.model} on {engine.device}, {count} images, batches of {args.batch}, {args.threads} threads, {args.readers} readers, "
+        f"{args.precision}, {len(ratios)} rounds"
+    )
     print(f"bare forward pass {count / statistics.median(bare):.2f} images/s, whole stage {count / statistics.median(whole):.2f} images/s")
     if shares:
         print(f"GPU busy {statistics.mean(shares):.0f} % of the stage's time")

@@ -33,13 +33,25 @@ def made(folder: Path, scenes: int, seed: int) -> Corpus:
     """The corpus of the vectors of both collections, every score half visual, half objects."""
     make_scenes(str(folder / "scenes"), scenes, seed)
     make_scenes(str(folder / "photos"), scenes, seed + 1, captions=False)
-    config = parse_config({
-        "corpus": str(folder / "corpus"), "partitions": PARTITIONS, "tfidf": None, "regions": {},
-        "retrieval": {"texts": None, "images": {"object_weight": 0.5, "near_copy_bits": None}},
-        "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "scenes/captions-*.json"),
-                   "images": str(folder / "scenes/images")}],
-        "images": [{"format": "folder", "name": "photos", "images": str(folder / "photos/images")}],
-    }, "/")
+    config = parse_config(
+        {
+            "corpus": str(folder / "corpus"),
+            "partitions": PARTITIONS,
+            "tfidf": None,
+            "regions": {},
+            "retrieval": {"texts": None, "images": {"object_weight": 0.5, "near_copy_bits": None}},
+            "pairs": [
+                {
+                    "format": "coco",
+                    "name": "scenes",
+                    "captions": str(folder / "scenes/captions-*.json"),
+                    "images": str(folder / "scenes/images"),
+                }
+            ],
+            "images": [{"format": "folder", "name": "photos", "images": str(folder / "photos/images")}],
+        },
+        "/",
+    )
     run(config)
     return Corpus(config.corpus, PARTITIONS)
 
@@ -75,9 +87,11 @@ def main() -> None:
     print(f"{len(ids)} images against {len(held)}; chance {relevant.mean():.3f}")
     for weight in WEIGHTS:
         scores = (1 - weight) * visual @ held_visual.T + weight * objects @ held_objects.T
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :args.k]
-        print(f"w {weight:.1f}  precision@{args.k} {np.take_along_axis(relevant, best, 1).mean():.3f}  "
-              f"score of the last {np.median(np.take_along_axis(scores, best, 1)[:, -1]):.3f}")
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : args.k]
+        print(
+            f"w {weight:.1f}  precision@{args.k} {np.take_along_axis(relevant, best, 1).mean():.3f}  "
+            f"score of the last {np.median(np.take_along_axis(scores, best, 1)[:, -1]):.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def main() -> None:
     faiss = faiss_module()
     real = collection_of(open_corpus(args.corpus)[0], "text_vectors")
     sentences = real.take(np.arange(len(real)))
-    vectors, queries = perturbed(sentences, args.count), perturbed(sentences, args.count + args.queries)[-args.queries:]
+    vectors, queries = perturbed(sentences, args.count), perturbed(sentences, args.count + args.queries)[-args.queries :]
     collection = Collection([table(piece) for piece in np.array_split(vectors, 8)])
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors.astype(np.float32))
@@ -64,10 +64,12 @@ def main() -> None:
             ours = search(collection, queries, args.depth)
             end = time.perf_counter()
     same = np.mean([len(np.intersect1d(one, other)) / args.depth for one, other in zip(ours.positions, theirs, strict=True)])
-    print(f"{args.count} vectors of {vectors.shape[1]}, {args.queries} queries, {args.depth} deep, {args.threads} threads: bare FAISS "
-          f"{args.queries / (middle - start):.0f} queries a second, exact and ordered {args.queries / (end - middle):.0f}, "
-          f"ratio {(middle - start) / (end - middle):.2f}; lists agree to {same:.4f}; "
-          f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
+    print(
+        f"{args.count} vectors of {vectors.shape[1]}, {args.queries} queries, {args.depth} deep, {args.threads} threads: bare FAISS "
+        f"{args.queries / (middle - start):.0f} queries a second, exact and ordered {args.queries / (end - middle):.0f}, "
+        f"ratio {(middle - start) / (end - middle):.2f}; lists agree to {same:.4f}; "
+        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Random swap negatives of COCO captions for manual inspection, sampled evenly over kinds.
 
-    python -m benchmarks.swap_sample [--count 50] [--parser embedded] [--seed 0] [--data ../shared/data]
+python -m benchmarks.swap_sample [--count 50] [--parser embedded] [--seed 0] [--data ../shared/data]
 """
 
 from __future__ import annotations

@@ -191,9 +191,7 @@ def main() -> None:
             judge = Judge([parsed[image][at] for at in others], [captions[image][at] for at in others], boxes.get(image))
             context = ImageContext(index, settings, [caption], [graph])
             rng = counter_rng(arguments.seed, "uniform", f"{image}-{given}")
-            for negative in negatives(
-                caption, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{image}-{given}")
-            ):
+            for negative in negatives(caption, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{image}-{given}")):
                 claim = subject_of(negative, graph) if negative.kind != "negation" else None
                 if claim is None:
                     continue
@@ -245,9 +243,7 @@ def report(totals: dict[str, Counter[Any]], images: int, boxed: int) -> None:
                 line += f"  {name} {total[key, 'true']:6} / {total[key, 'n']:7} = {total[key, 'true'] / total[key, 'n']:7.3%}"
         print(line)
     shares = {name: total["all", "true"] / max(1, total["all", "n"]) for name, total in totals.items()}
-    print(
-        f"still true: ours {shares['ours']:.3%}, uniform {shares['uniform']:.3%}; ratio {shares['ours'] / shares['uniform']:.3f}"
-    )
+    print(f"still true: ours {shares['ours']:.3%}, uniform {shares['uniform']:.3%}; ratio {shares['ours'] / shares['uniform']:.3f}")
 
 
 if __name__ == "__main__":

@@ -68,9 +68,7 @@ def main() -> None:
     graphs = iter(caption_parser(arguments.parser).parse([text for own in texts for text in own]))
     parsed = [[next(graphs) for _ in own] for own in texts]
     flat_ids = [str(at) for at, own in enumerate(texts) for _ in own]
-    counts = prune(
-        summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000
-    )
+    counts = prune(summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000)
     settings = SwapSettings(per_kind=arguments.per_kind)
     known = tuple(KINDS)
     ways: list[tuple[str, Index, bool]] = [
@@ -87,9 +85,7 @@ def main() -> None:
             for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))
-                for negative in negatives(
-                    text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}")
-                ):
+                for negative in negatives(text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}")):
                     try:
                         verdict = judge(parse(negative.text), scene)
                     except LanguageError:
@@ -116,8 +112,10 @@ def report(name: str, total: Counter[Any]) -> None:
         read = sum(total[kind, verdict] for verdict in ("true", "false", "unclear"))
         share = total[kind, "true"] / max(1, read)
         unclear = total[kind, "unclear"] / max(1, read)
-        print(f"  {kind:10} still true {total[kind, 'true']:6} / {read:7} = {share:7.3%}   unclear {unclear:6.2%}"
-              f"   not parsed {total[kind, 'unread']}")
+        print(
+            f"  {kind:10} still true {total[kind, 'true']:6} / {read:7} = {share:7.3%}   unclear {unclear:6.2%}"
+            f"   not parsed {total[kind, 'unread']}"
+        )
 
 
 if __name__ == "__main__":

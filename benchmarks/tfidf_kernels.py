@@ -54,8 +54,9 @@ def prepared(tables: list[pa.Table], settings: TfidfSettings) -> tuple[Captions,
     """Runs the stages before the search."""
     counts = [count_terms(table, None, settings) for table in tables]
     vocabulary = read_vocabulary(vocabulary_batch(merge_frequencies([frequencies_of(part) for part in counts]), settings))
-    return Captions([read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
-                   for part in counts]), vocabulary
+    return Captions(
+        [read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms)) for part in counts]
+    ), vocabulary
 
 
 def negatives(corpus: Captions, parts: range, settings: TfidfSettings, search: Search | None = None) -> Stats:
@@ -96,8 +97,9 @@ def curve(captions: pa.Table, sizes: list[int], queries: int, bound: int, settin
     for size in sizes:
         parts = max(1, round(size / PARTITION_ROWS))
         corpus, vocabulary = prepared(partitions_of(repeat_and_perturb(captions, size), parts), settings)
-        summaries, champions = timed(lambda c=corpus, v=vocabulary: merge_champions(
-            [champions_of(part, v, bound) for part in c.parts], bound))
+        summaries, champions = timed(
+            lambda c=corpus, v=vocabulary: merge_champions([champions_of(part, v, bound) for part in c.parts], bound)
+        )
         bounded = BoundedSearch(corpus, cuts_of(champions, bound), settings.rescore)
         build, _ = timed(lambda b=bounded: list(b.partial.corpus.inverted(1)))
         asked = range(max(1, min(parts, round(queries / size * parts))))
@@ -107,10 +109,13 @@ def curve(captions: pa.Table, sizes: list[int], queries: int, bound: int, settin
             costs[name] = seconds / stats.captions * 1e6
             first.setdefault(name, costs[name])
         recall = sum((recall_of(corpus, part, settings, 0, bounded) for part in range(parts)), Recall())
-        print(f"{len(corpus)} captions, {len(vocabulary.terms)} words: "
-              + ", ".join(f"{name} {cost:.0f} us per caption (x{cost / first[name]:.2f})" for name, cost in costs.items())
-              + f"; recall@{settings.k} {recall.share:.3f} on {recall.captions}; champions {summaries:.2f} s, "
-              f"postings {build:.2f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB", flush=True)
+        print(
+            f"{len(corpus)} captions, {len(vocabulary.terms)} words: "
+            + ", ".join(f"{name} {cost:.0f} us per caption (x{cost / first[name]:.2f})" for name, cost in costs.items())
+            + f"; recall@{settings.k} {recall.share:.3f} on {recall.captions}; champions {summaries:.2f} s, "
+            f"postings {build:.2f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -51,8 +51,9 @@ def pipeline(config: Config) -> None:
     """Runs the TF-IDF stages through Beam, whether or not they are up to date."""
     corpus, stages = Corpus(config.corpus, config.partitions), stages_of(config)
     states = plan(corpus, stages, config.seed)
-    context = RunContext(corpus, config.seed, 1.0, {
-        state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states})
+    context = RunContext(
+        corpus, config.seed, 1.0, {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states}
+    )
     with open_runner("local", 1, []) as beam_pipeline:
         done: dict[str, object] = {}
         for stage in stages:
@@ -71,9 +72,15 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        config = parse_config({
-            "corpus": f"{folder}/corpus", "partitions": args.partitions, "pixels": False,
-            "pairs": [{"format": "coco", "name": "coco", "captions": str(args.captions.absolute())}]}, folder)
+        config = parse_config(
+            {
+                "corpus": f"{folder}/corpus",
+                "partitions": args.partitions,
+                "pixels": False,
+                "pairs": [{"format": "coco", "name": "coco", "captions": str(args.captions.absolute())}],
+            },
+            folder,
+        )
         run(config)
         corpus = Corpus(config.corpus, config.partitions)
         texts = [text for p in range(args.partitions) for text in corpus.open("pairs", "pairs", p).read()["caption"].to_pylist()]
@@ -86,8 +93,10 @@ def main() -> None:
                 shutil.rmtree(corpus.folder(stage))
             times["ours"].append(timed(lambda: pipeline(config)))
             times["start-up"].append(timed(lambda: pipeline(config)))
-        print(f"{len(texts)} captions, k {settings.k}, max_df {settings.max_df}, {args.partitions} partitions, "
-              f"medians of {args.repeats} alternating runs")
+        print(
+            f"{len(texts)} captions, k {settings.k}, max_df {settings.max_df}, {args.partitions} partitions, "
+            f"medians of {args.repeats} alternating runs"
+        )
         middle = {name: [statistics.median(one[unit] for one in runs) for unit in (0, 1)] for name, runs in times.items()}
         for name, (cpu, wall) in middle.items():
             print(f"  {name:<9} {cpu:6.2f} s CPU {wall:6.2f} s wall")

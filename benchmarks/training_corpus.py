@@ -55,15 +55,24 @@ def write_corpus(url: str, sizes: Sizes, seed: int = 0) -> Corpus:
         written = [
             *_write_pairs(corpus, part, _pairs(paired[part], counts, per_image, matched, sizes, rng)),
             *(_write(corpus, "tokens", part, batch.schema, [batch]) for batch in _texts(texts[part], sizes, rng)),
-            _write(corpus, "tokens", part, IMAGE_INDEX, [_batch(_images(alone[part][1], more, np.arange(len(more))), IMAGE_INDEX)])]
+            _write(corpus, "tokens", part, IMAGE_INDEX, [_batch(_images(alone[part][1], more, np.arange(len(more))), IMAGE_INDEX)]),
+        ]
         records["tokens"].append(TaskRecord("tokens", part, "", written, Counts(), 0))
-    tokenizer = Tokenizer({"vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(995))]).encode(),
-                           "tokenizer.json": b'{"lowercase": true}'})
+    tokenizer = Tokenizer(
+        {
+            "vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(995))]).encode(),
+            "tokenizer.json": b'{"lowercase": true}',
+        }
+    )
     held = _write(corpus, "tokenizer", WHOLE, tokenizer.table().schema, tokenizer.table().to_batches())
     records["tokenizer"] = [TaskRecord("tokenizer", WHOLE, "", [held], Counts(), 0)]
     pairs = int(per_image.sum())
-    numbers = {"positives": pairs * sizes.positives, "negatives": pairs * sizes.negatives, "matched_images": pairs * sizes.matches,
-               "matched_texts": pairs * sizes.matches}
+    numbers = {
+        "positives": pairs * sizes.positives,
+        "negatives": pairs * sizes.negatives,
+        "matched_images": pairs * sizes.matches,
+        "matched_texts": pairs * sizes.matches,
+    }
     entries = [_commit(corpus, seed, stage, done, Counts(numbers=numbers if stage == "tokens" else {})) for stage, done in records.items()]
     write_index(corpus, seed, entries)
     return corpus
@@ -72,8 +81,20 @@ def write_corpus(url: str, sizes: Sizes, seed: int = 0) -> Corpus:
 def _commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], counts: Counts) -> StageEntry:
     written = [file for record in records for file in record.files]
     manifest = StageManifest(
-        stage=stage, fingerprint="", ingredients={}, partitions=corpus.partitions, seed=seed, counts=counts, files=written,
-        contents=table_contents(records), records={}, versions={}, wall_s=0.0, ran=len(records), finished="")
+        stage=stage,
+        fingerprint="",
+        ingredients={},
+        partitions=corpus.partitions,
+        seed=seed,
+        counts=counts,
+        files=written,
+        contents=table_contents(records),
+        records={},
+        versions={},
+        wall_s=0.0,
+        ran=len(records),
+        finished="",
+    )
     write_sealed(corpus.manifest_url(stage), manifest.to_json())
     return StageEntry(stage, sorted({file.table for file in written}), None, [], stage == "tokenizer")
 
@@ -96,14 +117,21 @@ def _write(corpus: Corpus, stage: str, part: int, schema: pa.Schema, batches: It
     return writer.info
 
 
-def _write_regions(corpus: Corpus, stage: str, part: int, here: tuple[np.ndarray, np.ndarray, list[str]], sizes: Sizes,
-                   rng: np.random.Generator, records: dict[str, list[TaskRecord]]) -> np.ndarray:
+def _write_regions(
+    corpus: Corpus,
+    stage: str,
+    part: int,
+    here: tuple[np.ndarray, np.ndarray, list[str]],
+    sizes: Sizes,
+    rng: np.random.Generator,
+    records: dict[str, list[TaskRecord]],
+) -> np.ndarray:
     rows, _, names = here
     counts = rng.integers(sizes.regions[0], sizes.regions[1] + 1, len(rows)).astype(np.int32)
     if stage == "regions":
         counts[rows < sizes.without_regions] = 0
     schema = regions_schema(sizes.features, sizes.classes)
-    batches = (_regions(schema, names[start:start + 512], counts[start:start + 512], sizes, rng) for start in range(0, len(rows), 512))
+    batches = (_regions(schema, names[start : start + 512], counts[start : start + 512], sizes, rng) for start in range(0, len(rows), 512))
     records[stage].append(TaskRecord(stage, part, "", [_write(corpus, stage, part, schema, batches)], Counts(), 0))
     return counts
 
@@ -112,24 +140,37 @@ def _regions(schema: pa.Schema, names: list[str], counts: np.ndarray, sizes: Siz
     total, number = int(counts.sum()), len(names)
     corners = rng.random((total, 4), np.float32) * 50 + np.array([0, 0, 50, 50], np.float32)
     labels = rng.random((total, sizes.classes), np.float32)
-    flat = {"boxes": _fixed(corners), "features": _fixed(rng.random((total, sizes.features), np.float32).astype(np.float16)),
-            "soft_labels": _fixed((labels / labels.sum(1, keepdims=True)).astype(np.float16)),
-            "confidence": pa.array(np.sort(rng.random(total, np.float32))[::-1]), "class": pa.array(np.zeros(total, np.int32))}
-    columns = {"image_id": pa.array(names), "width": pa.array(np.full(number, 100, np.int32)),
-               "height": pa.array(np.full(number, 100, np.int32)), "attributes": pa.nulls(number, schema.field("attributes").type),
-               **{name: _list(values, counts) for name, values in flat.items()}}
+    flat = {
+        "boxes": _fixed(corners),
+        "features": _fixed(rng.random((total, sizes.features), np.float32).astype(np.float16)),
+        "soft_labels": _fixed((labels / labels.sum(1, keepdims=True)).astype(np.float16)),
+        "confidence": pa.array(np.sort(rng.random(total, np.float32))[::-1]),
+        "class": pa.array(np.zeros(total, np.int32)),
+    }
+    columns = {
+        "image_id": pa.array(names),
+        "width": pa.array(np.full(number, 100, np.int32)),
+        "height": pa.array(np.full(number, 100, np.int32)),
+        "attributes": pa.nulls(number, schema.field("attributes").type),
+        **{name: _list(values, counts) for name, values in flat.items()},
+    }
     if not sizes.soft_labels:
         columns["soft_labels"] = pa.nulls(number, schema.field("soft_labels").type)
     return pa.RecordBatch.from_arrays([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
 
-def _pairs(here: tuple[np.ndarray, np.ndarray, list[str]], counts: np.ndarray, per_image: np.ndarray,
-           matched: tuple[np.ndarray, np.ndarray], sizes: Sizes,
-           rng: np.random.Generator) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def _pairs(
+    here: tuple[np.ndarray, np.ndarray, list[str]],
+    counts: np.ndarray,
+    per_image: np.ndarray,
+    matched: tuple[np.ndarray, np.ndarray],
+    sizes: Sizes,
+    rng: np.random.Generator,
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     rows, placements, _ = here
     image = np.repeat(np.arange(len(rows)), per_image[rows])
     for start in range(0, len(image), _ROWS):
-        own = image[start:start + _ROWS]
+        own = image[start : start + _ROWS]
         number = len(own)
         caption = _tokens(np.ones(number, np.int64), sizes, rng).values
         columns = {"pair_id": pa.array([f"{row:020x}" for row in rng.integers(2**62, size=number)]), "caption": caption}
@@ -141,15 +182,19 @@ def _pairs(here: tuple[np.ndarray, np.ndarray, list[str]], counts: np.ndarray, p
         columns["negative_kinds"] = _list(pa.array((np.arange(number * sizes.negatives) % 4).astype(np.int8)), bad)
         columns["negative_scores"] = _list(pa.array(rng.random(number * sizes.negatives, np.float32)), bad)
         for name, pool in zip(("matched_images", "matched_texts"), matched, strict=True):
-            columns[name] = _list(pa.array(rng.choice(pool, number * sizes.matches) if sizes.matches else np.zeros(0, np.int64)),
-                                  np.full(number, sizes.matches))
+            columns[name] = _list(
+                pa.array(rng.choice(pool, number * sizes.matches) if sizes.matches else np.zeros(0, np.int64)),
+                np.full(number, sizes.matches),
+            )
         index = {**_images(placements[own], counts[own], own), "length": caption.value_lengths(), "key": pa.array(_keys(number, rng))}
         yield _batch(columns, TOKENS), _batch(index, PAIR_INDEX)
 
 
 def _write_pairs(corpus: Corpus, part: int, batches: Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]) -> tuple[FileInfo, FileInfo]:
-    with (TableWriter(corpus.table_url("tokens", "tokens", part), TOKENS) as tokens,
-          TableWriter(corpus.table_url("tokens", "pair_index", part), PAIR_INDEX) as index):
+    with (
+        TableWriter(corpus.table_url("tokens", "tokens", part), TOKENS) as tokens,
+        TableWriter(corpus.table_url("tokens", "pair_index", part), PAIR_INDEX) as index,
+    ):
         for rows, indexed in batches:
             tokens.write(rows)
             index.write(indexed)
@@ -179,7 +224,7 @@ def _tokens(lengths: np.ndarray, sizes: Sizes, rng: np.random.Generator) -> pa.L
 
 
 def _keys(number: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(-2**63, 2**63 - 1, number, np.int64)
+    return rng.integers(-(2**63), 2**63 - 1, number, np.int64)
 
 
 def _list(values: pa.Array, lengths: np.ndarray) -> pa.ListArray:

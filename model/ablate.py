@@ -119,9 +119,16 @@ def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None 
     report, arrays = evaluate(run.output, settings.corpus, settings.rerank, truth=read_truth(settings.truth), hidden=True)
     with files.atomic_write(files.join(run.output, "ranks.safetensors")) as sink:
         sink.write(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-    files.write_json(files.join(run.output, "result.json"), {
-        "identity": _identity(settings, run), "report": report, "flops": progress.flops, "steps": progress.step,
-        "samples": progress.samples})
+    files.write_json(
+        files.join(run.output, "result.json"),
+        {
+            "identity": _identity(settings, run),
+            "report": report,
+            "flops": progress.flops,
+            "steps": progress.step,
+            "samples": progress.samples,
+        },
+    )
     return True
 
 
@@ -164,8 +171,15 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
         for metric in seeds[0]:
             values, others = [one[metric] for one in seeds], [one[metric] for one in by_arm[settings.against] if metric in one]
             mean, low, high = interval(values)
-            row = {"arm": arm, "metric": metric, "mean": mean, "low": low, "high": high, "seeds": len(seeds),
-                   **{key: float(np.mean([one[key] for one in results[arm]])) for key in ("steps", "flops")}}
+            row = {
+                "arm": arm,
+                "metric": metric,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "seeds": len(seeds),
+                **{key: float(np.mean([one[key] for one in results[arm]])) for key in ("steps", "flops")},
+            }
             if arm != settings.against and len(others) == len(by_arm[settings.against]):
                 row |= dict(zip(("difference", "difference_low", "difference_high"), interval(values, others), strict=True))
             rows.append(row)
@@ -225,6 +239,10 @@ def _plot(path: str, rows: list[dict[str, Any]]) -> None:
     bars = base.mark_rule().encode(x=altair.X("difference_low:Q", title="difference, points"), x2="difference_high:Q")
     dots = base.mark_point(filled=True).encode(x="difference:Q")
     zero = altair.Chart(altair.Data(values=[{}])).mark_rule(strokeDash=[4, 4]).encode(x=altair.datum(0))
-    charts = [altair.layer(zero, *(part.transform_filter(altair.datum.metric == metric) for part in (bars, dots))).properties(
-        title=metric, width=320) for metric in dict.fromkeys(row["metric"] for row in rows)]
+    charts = [
+        altair.layer(zero, *(part.transform_filter(altair.datum.metric == metric) for part in (bars, dots))).properties(
+            title=metric, width=320
+        )
+        for metric in dict.fromkeys(row["metric"] for row in rows)
+    ]
     altair.vconcat(*charts).save(path)

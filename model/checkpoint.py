@@ -97,8 +97,9 @@ def load(url: str, only: str | None = None) -> Checkpoint:
 
 def _steps(folder: str) -> list[str]:
     """Names of the checkpoints below a folder that have a state, oldest first."""
-    return [name for name in files.folders(folder)
-            if name.startswith("step-") and files.read_json(files.join(folder, name, STATE)) is not None]
+    return [
+        name for name in files.folders(folder) if name.startswith("step-") and files.read_json(files.join(folder, name, STATE)) is not None
+    ]
 
 
 def is_checkpoint(url: str) -> bool:

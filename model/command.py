@@ -30,13 +30,23 @@ def run_train(args: argparse.Namespace) -> int:
     value, base = read_settings(args.config, args.overrides)
     settings = validated(TrainSettings, placed(value, base), args.config)
     parallel.start(settings.device)
-    loader = ShardLoader(Batches(settings.data, seed=settings.seed, masking=settings.masking, wanted=wanted(settings), rank=parallel.rank(),
-                                 world=parallel.world()))
+    loader = ShardLoader(
+        Batches(
+            settings.data,
+            seed=settings.seed,
+            masking=settings.masking,
+            wanted=wanted(settings),
+            rank=parallel.rank(),
+            world=parallel.world(),
+        )
+    )
     _, progress = train(settings, loader, bar=not args.quiet and sys.stderr.isatty() and parallel.rank() == 0)
     if parallel.rank() == 0:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in progress.losses.items())
-        print(f"{settings.output}: step {progress.step}, {progress.samples} samples, "
-              f"{f'{progress.flops:.3g} operations, ' if settings.flops else ''}{progress.skipped} updates skipped; {losses}")
+        print(
+            f"{settings.output}: step {progress.step}, {progress.samples} samples, "
+            f"{f'{progress.flops:.3g} operations, ' if settings.flops else ''}{progress.skipped} updates skipped; {losses}"
+        )
     parallel.stop()
     if progress.share(settings) < 1:
         print("saved; run again to resume", file=sys.stderr)
@@ -51,8 +61,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden)
     if trials:
         network, held = load_network(args.checkpoint)
-        report["trials"] = measure(Scorer(network, held, args.corpus), pa.concat_tables(trials), args.corpus,
-                                   args.head or trained_head(held), rerank)
+        report["trials"] = measure(
+            Scorer(network, held, args.corpus), pa.concat_tables(trials), args.corpus, args.head or trained_head(held), rerank
+        )
     if args.output:
         files.write_json(args.output, report)
     print("\n".join(lines(report)))
@@ -96,19 +107,25 @@ def _trial(given: str) -> tuple[str, str]:
 
 def lines(report: dict[str, Any]) -> list[str]:
     """A report for people."""
-    made = [f"{report['checkpoint']} (step {report['step']}) on {report['corpus']}: "
-            f"{report['images']} images, {report['captions']} captions"]
+    made = [
+        f"{report['checkpoint']} (step {report['step']}) on {report['corpus']}: {report['images']} images, {report['captions']} captions"
+    ]
     made += [f"  left out: {count} captions, {reason}" for reason, count in report["skipped"].items() if count]
-    for title, part in (("recall", report["recall"]), ("recall, every true caption", report.get("recall_of_all_true", {})),
-                        ("ceiling of recall", {"": report["ceiling"]} if "ceiling" in report else {})):
+    for title, part in (
+        ("recall", report["recall"]),
+        ("recall, every true caption", report.get("recall_of_all_true", {})),
+        ("ceiling of recall", {"": report["ceiling"]} if "ceiling" in report else {}),
+    ):
         for how, sides in part.items():
             for side, values in sides.items():
                 cells = "  ".join(f"{name} {100 * value:5.1f}" for name, value in values.items())
                 made.append(f"{' '.join(filter(None, (title, how, side.replace('_', ' ')))):55} {cells}")
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
-            made.append(f"{part.replace('_', ' ')} {kind:14} {found['negatives']:7}  separate {100 * found['separate']:5.1f}  "
-                        f"joint {100 * found['joint']:5.1f}")
+            made.append(
+                f"{part.replace('_', ' ')} {kind:14} {found['negatives']:7}  separate {100 * found['separate']:5.1f}  "
+                f"joint {100 * found['joint']:5.1f}"
+            )
     for name, kinds in report.get("trials", {}).items():
         for kind, found in kinds.items() if name != "skipped" else ():
             made += [f"{name} {kind} {how}: {json.dumps(values)} of {found['trials']}" for how, values in found.items() if how != "trials"]

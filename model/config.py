@@ -47,7 +47,8 @@ class TrainSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of weights, dropout and every draw")
     model: ModelSettings = Field(default_factory=ModelSettings, description="the network")
     start: str | None = Field(
-        None, description="weights to start from: a run's folder or checkpoint, or a RoBERTa, BERT (safetensors) or UNITER file")
+        None, description="weights to start from: a run's folder or checkpoint, or a RoBERTa, BERT (safetensors) or UNITER file"
+    )
     masking: Masking = Field(default_factory=Masking, description="what masking hides and matching mixes up")
     task: Literal["pretrain", "retrieval"] = Field("pretrain", description="the objectives, or fine-tuning for retrieval")
     objectives: ObjectiveChoice = Field(default_factory=ObjectiveChoice, description="pretraining: the losses")
@@ -55,7 +56,8 @@ class TrainSettings(BaseModel):
     mixing: Literal["sum", "one"] = Field("sum", description="the weighted sum of all losses (UNIMO), or one task a batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
     flops: float | None = Field(
-        None, gt=0, description="budget of operations, then counted at every update; the first of steps and flops ends the training")
+        None, gt=0, description="budget of operations, then counted at every update; the first of steps and flops ends the training"
+    )
     accumulate: int = Field(1, ge=1, description="batches an update")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes; weights stay float32")
@@ -100,8 +102,9 @@ def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
 
 def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
     if facts.max_regions > settings.model.max_regions:
-        raise ConfigError(f"model.max_regions: {settings.model.max_regions} is too few: "
-                          f"an image of the corpus has {facts.max_regions} regions")
+        raise ConfigError(
+            f"model.max_regions: {settings.model.max_regions} is too few: an image of the corpus has {facts.max_regions} regions"
+        )
     if facts.max_tokens > settings.model.positions:
         raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
     if not any(facts.rows.values()):
@@ -118,6 +121,11 @@ def wanted(settings: TrainSettings) -> Wanted:
     chosen = settings.objectives
     masked = bool(chosen.cmcl and chosen.cmcl.masked)
     regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]
-    return Wanted(tokens=masked or bool(chosen.mlm) or any(one.joint for one in regions),
-                  regions=masked or bool(regions) or bool(chosen.mlm and chosen.mlm.joint), soft_labels=bool(chosen.mrc or chosen.mrc_kl),
-                  mismatch=bool(chosen.itm), fragments=bool(chosen.seq2seq), companions=masked)
+    return Wanted(
+        tokens=masked or bool(chosen.mlm) or any(one.joint for one in regions),
+        regions=masked or bool(regions) or bool(chosen.mlm and chosen.mlm.joint),
+        soft_labels=bool(chosen.mrc or chosen.mrc_kl),
+        mismatch=bool(chosen.itm),
+        fragments=bool(chosen.seq2seq),
+        companions=masked,
+    )

@@ -85,12 +85,24 @@ def told_from_negatives(pairs: CorpusPairs, head: Head, hidden: bool = False) ->
             np.add.at(counts, kinds, 1)
             for number, scores in enumerate((apart, together)):
                 np.add.at(right[number], kinds, scores[0] > scores[1:])
-    return {KINDS[kind]: {"negatives": int(counts[kind]), "separate": float(right[0, kind] / counts[kind]),
-                          "joint": float(right[1, kind] / counts[kind])} for kind in np.flatnonzero(counts).tolist()}
+    return {
+        KINDS[kind]: {
+            "negatives": int(counts[kind]),
+            "separate": float(right[0, kind] / counts[kind]),
+            "joint": float(right[1, kind] / counts[kind]),
+        }
+        for kind in np.flatnonzero(counts).tolist()
+    }
 
 
-def evaluate(checkpoint_url: str, corpus: str, rerank: int | None = 32, head: Head | None = None,
-             truth: dict[str, set[str]] | None = None, hidden: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def evaluate(
+    checkpoint_url: str,
+    corpus: str,
+    rerank: int | None = 32,
+    head: Head | None = None,
+    truth: dict[str, set[str]] | None = None,
+    hidden: bool = False,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Everything that is measured of a checkpoint on a corpus.
 
     Args:
@@ -110,9 +122,16 @@ def evaluate(checkpoint_url: str, corpus: str, rerank: int | None = 32, head: He
     if rerank != 0:
         found["reranked"] = retrieve(gallery, scores, own, chosen, scores.size if rerank is None else rerank)
     report: dict[str, Any] = {
-        "checkpoint": held.url, "step": held.state["step"], "corpus": corpus, "images": len(gallery), "captions": len(gallery.owners),
-        "head": chosen, "skipped": pairs.skipped, "recall": {name: one.recall() for name, one in found.items()},
-        "negatives": told_from_negatives(pairs, chosen)}
+        "checkpoint": held.url,
+        "step": held.state["step"],
+        "corpus": corpus,
+        "images": len(gallery),
+        "captions": len(gallery.owners),
+        "head": chosen,
+        "skipped": pairs.skipped,
+        "recall": {name: one.recall() for name, one in found.items()},
+        "negatives": told_from_negatives(pairs, chosen),
+    }
     if truth is not None:
         true = own | _true_of(pairs, truth)
         report["ceiling"] = {"text_to_image": metrics.ceilings(own.T, true.T), "image_to_text": metrics.ceilings(own, true)}

@@ -19,7 +19,7 @@ from schemas.errors import ConfigError
 
 # Peak operations a second in bfloat16, dense, as the makers state them (H100 and H200 SXM).
 PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
-         "RTX 4090": 165e12}
+         "RTX 4090": 165e12}  # fmt: skip
 
 
 class Log:
@@ -73,8 +73,10 @@ def real_share(batches: Sequence[Batch]) -> float:
     """Share of the cells of images and texts that are not padding."""
     real = cells = 0
     for batch in batches:
-        for lengths, size in ((batch.images.counts, batch.images.boxes.shape[1]) if batch.images else (None, 0),
-                              (batch.texts.lengths, batch.texts.ids.shape[1]) if batch.texts else (None, 0)):
+        for lengths, size in (
+            (batch.images.counts, batch.images.boxes.shape[1]) if batch.images else (None, 0),
+            (batch.texts.lengths, batch.texts.ids.shape[1]) if batch.texts else (None, 0),
+        ):
             if lengths is not None:
                 real, cells = real + int(lengths.sum()), cells + len(lengths) * size
     return real / max(1, cells)
@@ -113,8 +115,11 @@ class Window:
     def close(self, flops: float) -> dict[str, float]:
         """The line's figures; `flops`: of the last update, over all processes, padding included."""
         now = time.perf_counter()
-        values = {"samples_per_second": self._samples / (now - self._start), "wait": self._wait / (now - self._start),
-                  "padding": 1 - sum(self._real) / len(self._real)}
+        values = {
+            "samples_per_second": self._samples / (now - self._start),
+            "wait": self._wait / (now - self._start),
+            "padding": 1 - sum(self._real) / len(self._real),
+        }
         if self._peak:
             values["mfu"] = flops * self._real[-1] / (now - self._last) / (self._peak * parallel.world())
         self._start, self._wait, self._samples, self._real = now, 0.0, 0, []

@@ -27,8 +27,9 @@ class Masking(BaseModel):
     hard: bool = Field(False, description="ITM: mismatch with a pair's own hard negatives, where it has some, instead of random ones")
 
 
-def mask_tokens(ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary,
-                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def mask_tokens(
+    ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """BERT's law on T texts: of the chosen tokens 80 % become `[MASK]`, 10 % a random token, 10 % stay (a span shares one fate).
 
     `[CLS]` and `[SEP]` are never chosen; a text with any token gets at least one chosen, unless `how.tokens` is 0.
@@ -106,8 +107,9 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def cut_fragments(ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary,
-                  rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def cut_fragments(
+    ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Cuts fragments of geometric length out of N texts, up to the share `how.fragments`, and lays them behind what is left.
 
     Args:
@@ -117,7 +119,7 @@ def cut_fragments(ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary
     """
     laid, labels, sources = np.full_like(ids, vocabulary.pad), np.full_like(ids, IGNORED), np.zeros_like(lengths)
     for row, length in enumerate(lengths):
-        tokens = ids[row, 1:length - 1]
+        tokens = ids[row, 1 : length - 1]
         budget = max(1, int(how.fragments * len(tokens))) if len(tokens) > 1 else 0
         cut = np.zeros(len(tokens), bool)
         law = how.model_copy(update={"tokens": budget / max(1, len(tokens)), "spans": True})
@@ -127,12 +129,18 @@ def cut_fragments(ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary
         sources[row] = len(source)
         laid[row, :length] = np.concatenate([source, target])
         if len(target):
-            labels[row, len(source) - 1:length] = np.concatenate([target, [vocabulary.sep]])
+            labels[row, len(source) - 1 : length] = np.concatenate([target, [vocabulary.sep]])
     return laid, lengths.copy(), sources, labels
 
 
-def draw_mismatches(image_keys: np.ndarray, text_keys: np.ndarray, known: set[tuple[int, int]], negatives: tuple[np.ndarray, np.ndarray],
-                    how: Masking, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_mismatches(
+    image_keys: np.ndarray,
+    text_keys: np.ndarray,
+    known: set[tuple[int, int]],
+    negatives: tuple[np.ndarray, np.ndarray],
+    how: Masking,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One ITM decision a pair: the pair itself, or its image with another text, or its text with another image of the batch.
 
     A pair for which the batch has nothing that surely does not belong to it stays matched.

@@ -46,8 +46,9 @@ def ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, float]:
     return {f"R@{cut}": float(np.mean([1 - comb(n - m, cut) / comb(n, cut) if n > cut else 1.0 for n, m in counts])) for cut in CUTS}
 
 
-def interval(values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None, draws: int = 2000,
-             seed: int = 0) -> tuple[float, float, float]:
+def interval(
+    values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
     """A mean and its 95 % interval by a bootstrap over seeds and images at once; with `against`, of the paired difference.
 
     values, against: one array [I] of a value an image for each seed. The same images, and where there are as many the same seeds, are drawn

@@ -29,8 +29,10 @@ class OptimizerSettings(BaseModel):
 def optimizer_of(network: Network, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW over the network's parameters in a fixed order."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [{"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-              {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.epsilon, fused=parameters[0].is_cuda)
 
 
@@ -55,8 +57,11 @@ def gradient_norm(network: nn.Module) -> torch.Tensor:
 
 def state_tensors(network: Network, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
     """AdamW's moments and step counts by the names of their parameters."""
-    return {f"{name}.{key}": value for name, parameter in network.named_parameters()
-            for key, value in optimizer.state.get(parameter, {}).items()}
+    return {
+        f"{name}.{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
 
 
 def load_state_tensors(network: Network, optimizer: torch.optim.AdamW, tensors: dict[str, torch.Tensor]) -> None:
@@ -64,5 +69,6 @@ def load_state_tensors(network: Network, optimizer: torch.optim.AdamW, tensors: 
     for name, parameter in network.named_parameters():
         held = {key: tensors[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors}
         if held:  # step counts stay on the CPU unless AdamW is fused
-            optimizer.state[parameter] = {key: value.to(parameter.device if parameter.is_cuda or key != "step" else "cpu").clone()
-                                          for key, value in held.items()}
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device if parameter.is_cuda or key != "step" else "cpu").clone() for key, value in held.items()
+            }

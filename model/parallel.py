@@ -51,7 +51,7 @@ def gather(rows: Tensor) -> tuple[Tensor, int]:
     sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world())]
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     counts = [int(size) for size in sizes]
-    return _Gather.apply(rows, counts), sum(counts[:rank()])
+    return _Gather.apply(rows, counts), sum(counts[: rank()])
 
 
 class _Gather(torch.autograd.Function):
@@ -61,7 +61,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         ctx.counts = counts
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
-        padded[:len(rows)] = rows
+        padded[: len(rows)] = rows
         everyone = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(everyone, padded)
         return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
@@ -70,8 +70,8 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
-        start = sum(ctx.counts[:rank()])
-        return total[start:start + ctx.counts[rank()]], None
+        start = sum(ctx.counts[: rank()])
+        return total[start : start + ctx.counts[rank()]], None
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -20,14 +20,14 @@ from model.heads import Network
 from schemas import files
 
 _LAYER = {"out": "attention.output.dense", "attention_norm": "attention.output.LayerNorm", "up": "intermediate.dense",
-          "down": "output.dense", "norm": "output.LayerNorm"}
+          "down": "output.dense", "norm": "output.LayerNorm"}  # fmt: skip
 _UNITER = {"body.image.feature": "img_linear", "body.image.feature_norm": "img_layer_norm", "body.image.location": "pos_linear",
-           "body.image.location_norm": "pos_layer_norm", "body.image.norm": "LayerNorm"}
+           "body.image.location_norm": "pos_layer_norm", "body.image.norm": "LayerNorm"}  # fmt: skip
 _HEADS = {"tokens.dense": ("cls.predictions.transform.dense", "lm_head.dense"),
           "tokens.norm": ("cls.predictions.transform.LayerNorm", "lm_head.layer_norm"),
           "features.dense": ("feat_regress.net.0",), "features.norm": ("feat_regress.net.2",),
           "classes.dense": ("region_classifier.net.0",), "classes.norm": ("region_classifier.net.2",),
-          "classes.out": ("region_classifier.net.3",)}
+          "classes.out": ("region_classifier.net.3",)}  # fmt: skip
 _BIASES = {"tokens.bias": ("cls.predictions.bias", "lm_head.bias"), "features.bias": ("feat_regress.bias",)}
 
 
@@ -54,9 +54,11 @@ def start_from(network: Network, url: str) -> list[str]:
     new = {**_body(network, prefix, take), **(_images(own, held, take) if prefix == "uniter." else {}), **_heads(own, held, prefix, take)}
     for name, tensor in new.items():
         if tensor.shape != own[name].shape:
-            raise CheckpointError(f"{url} does not fit: {name} is {list(tensor.shape)} there and {list(own[name].shape)} in this network "
-                                  f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
-                                  f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})")
+            raise CheckpointError(
+                f"{url} does not fit: {name} is {list(tensor.shape)} there and {list(own[name].shape)} in this network "
+                f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
+                f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})"
+            )
     layers = len({match[1] for name in held if (match := re.match(rf"{prefix}encoder\.layer\.(\d+)\.", name))})
     if layers != len(network.body.layers):
         raise CheckpointError(f"{url} has {layers} layers, model.size: {network.settings.size} has {len(network.body.layers)}")
@@ -71,9 +73,11 @@ def _body(network: Network, prefix: str, take: Callable[[str], Tensor]) -> dict[
     if len(positions) < wanted:
         raise CheckpointError(f"the checkpoint has {len(positions)} positions, fewer than model.positions: {wanted}")
     segment = take(f"{prefix}embeddings.token_type_embeddings.weight")[0]
-    new = {"body.text.word.weight": take(f"{prefix}embeddings.word_embeddings.weight"),
-           "body.text.position.weight": positions[:wanted] + segment,
-           **dict(_linear("body.text.norm", f"{prefix}embeddings.LayerNorm", take))}
+    new = {
+        "body.text.word.weight": take(f"{prefix}embeddings.word_embeddings.weight"),
+        "body.text.position.weight": positions[:wanted] + segment,
+        **dict(_linear("body.text.norm", f"{prefix}embeddings.LayerNorm", take)),
+    }
     for number in range(len(network.body.layers)):
         theirs, ours = f"{prefix}encoder.layer.{number}.", f"body.layers.{number}."
         for kind in ("weight", "bias"):

@@ -37,12 +37,14 @@ class Progress:
         return max(self.step / settings.steps if settings.steps else 0.0, self.flops / settings.flops if settings.flops else 0.0)
 
 
-def restored(settings: TrainSettings, facts: DataFacts, held: Checkpoint | None,
-              device: torch.device) -> tuple[Network, torch.optim.AdamW, Progress]:
+def restored(
+    settings: TrainSettings, facts: DataFacts, held: Checkpoint | None, device: torch.device
+) -> tuple[Network, torch.optim.AdamW, Progress]:
     """The network, its optimizer and the progress: new, started from other weights, or as a checkpoint has them."""
     torch.manual_seed(settings.seed)
-    network = Network(settings.model, Shape(vocabulary=facts.vocabulary.size, features=facts.features, geometry=facts.geometry,
-                                            classes=facts.classes))
+    network = Network(
+        settings.model, Shape(vocabulary=facts.vocabulary.size, features=facts.features, geometry=facts.geometry, classes=facts.classes)
+    )
     if held is None and settings.start:
         if checkpoint.is_checkpoint(settings.start):
             _load_weights(network, checkpoint.load(settings.start, only="model"), facts)
@@ -76,26 +78,39 @@ def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint
     before, now = held.state["settings"], settings.model_dump(mode="json")
     for key in now.keys() - NOT_RESUMED:
         if before.get(key) != now[key]:
-            raise ConfigError(f"{key}: {now[key]!r} differs from {before.get(key)!r}, which {held.url} was trained with: restore it, "
-                              "or give another output")
+            raise ConfigError(
+                f"{key}: {now[key]!r} differs from {before.get(key)!r}, which {held.url} was trained with: restore it, "
+                "or give another output"
+            )
     if held.state["facts"]["corpus"] != facts.corpus:
-        raise ConfigError(f"corpus: this one ({facts.corpus[:12]}) is not the one that {held.url} was trained on "
-                          f"({held.state['facts']['corpus'][:12]}): give another output")
+        raise ConfigError(
+            f"corpus: this one ({facts.corpus[:12]}) is not the one that {held.url} was trained on "
+            f"({held.state['facts']['corpus'][:12]}): give another output"
+        )
     if held.state["world"] != parallel.world():
         raise ConfigError(f"torchrun: {parallel.world()} processes, {held.url} was made by {held.state['world']}")
 
 
-def save(settings: TrainSettings, facts: DataFacts, network: Network, optimizer: torch.optim.AdamW, loader: Loader,
-          progress: Progress) -> int:
+def save(
+    settings: TrainSettings, facts: DataFacts, network: Network, optimizer: torch.optim.AdamW, loader: Loader, progress: Progress
+) -> int:
     """Saves a checkpoint, from the first process; every process adds the state of its generators."""
     device = network.contrast.bias.device
     states = [parallel.gather(state[None].to(device))[0].cpu() for state in random_state(device)]
     if parallel.rank() == 0:
         random = {f"{rank}.{number}": state[rank].clone() for number, state in enumerate(states) for rank in range(parallel.world())}
         checkpoint.save(
-            settings.output, progress.step,
+            settings.output,
+            progress.step,
             {"model": dict(network.state_dict()), "optimizer": state_tensors(network, optimizer), "random": random},
-            {"settings": settings.model_dump(mode="json"), "facts": dataclasses.asdict(facts), "loader": loader.state(),
-             "progress": dataclasses.asdict(progress), "world": parallel.world()}, settings.keep)
+            {
+                "settings": settings.model_dump(mode="json"),
+                "facts": dataclasses.asdict(facts),
+                "loader": loader.state(),
+                "progress": dataclasses.asdict(progress),
+                "world": parallel.world(),
+            },
+            settings.keep,
+        )
     parallel.wait()
     return progress.step

@@ -29,8 +29,10 @@ def load_network(url: str, device: str = "cpu") -> tuple[Network, Checkpoint]:
     """The network of a checkpoint, in evaluation mode, and the checkpoint. Raises CheckpointError when it is absent or damaged."""
     held = checkpoint.load(url, only="model")
     facts = held.state["facts"]
-    network = Network(ModelSettings.model_validate(held.state["settings"]["model"]), Shape(
-        vocabulary=facts["vocabulary"]["size"], features=facts["features"], geometry=facts["geometry"], classes=facts["classes"]))
+    network = Network(
+        ModelSettings.model_validate(held.state["settings"]["model"]),
+        Shape(vocabulary=facts["vocabulary"]["size"], features=facts["features"], geometry=facts["geometry"], classes=facts["classes"]),
+    )
     checkpoint.fill(network, held)
     return network.to(device).eval(), held
 
@@ -53,17 +55,21 @@ class Scorer:
     def __init__(self, network: Network, held: Checkpoint, corpus: str):
         self.network, self.device = network, network.contrast.bias.device
         given, facts = held.state["settings"]["data"], held.state["facts"]
-        self._settings = DataSettings.model_validate({**given, "corpus": corpus, "max_regions": network.settings.max_regions,
-                                                      "max_tokens": network.settings.positions})
+        self._settings = DataSettings.model_validate(
+            {**given, "corpus": corpus, "max_regions": network.settings.max_regions, "max_tokens": network.settings.positions}
+        )
         self._vocabulary = Vocabulary(**facts["vocabulary"])
         self.shards = Shards(corpus)
         self.tokenizer = self.shards.tokenizer
         if self.tokenizer.sha256 != self._vocabulary.sha256:
-            raise ConfigError(f"corpus: the tokenizer of {corpus} ({self.tokenizer.sha256[:12]}) is not the one that {held.url} was "
-                              f"trained with ({self._vocabulary.sha256[:12]})")
+            raise ConfigError(
+                f"corpus: the tokenizer of {corpus} ({self.tokenizer.sha256[:12]}) is not the one that {held.url} was "
+                f"trained with ({self._vocabulary.sha256[:12]})"
+            )
         if self.shards.widths[0] != network.shape.features:
-            raise ConfigError(f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, those that {held.url} takes "
-                              f"{network.shape.features}")
+            raise ConfigError(
+                f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, those that {held.url} takes {network.shape.features}"
+            )
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:
         """Which numbers of tokens, without `[CLS]` and `[SEP]`, the network takes, bool."""
@@ -93,8 +99,9 @@ class Scorer:
         return self.network.contrast.of_texts(cls)
 
     @torch.inference_mode()
-    def joint(self, regions: Sequence[ImageRegions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head,
-              hidden: bool = False) -> np.ndarray:
+    def joint(
+        self, regions: Sequence[ImageRegions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head, hidden: bool = False
+    ) -> np.ndarray:
         """Scores of joint sequences, float32 [n]; pairs: int64 [n, 2], (image, text)."""
         batch = Batch("pairs", (), self._images(regions, hidden), self._texts(tokens)).to(self.device)
         rows, body, contrast = torch.from_numpy(pairs).to(self.device), self.network.body, self.network.contrast
@@ -144,8 +151,12 @@ class Gallery:
         for some in _chunks(len(pairs)):
             chosen = order[some]
             (images, image_at), (texts, text_at) = (np.unique(pairs[chosen, side], return_inverse=True) for side in (0, 1))
-            found[chosen] = self.scorer.joint([self.regions(one) for one in images.tolist()], [self.tokens(one) for one in texts.tolist()],
-                                              np.stack([image_at, text_at], 1), head)
+            found[chosen] = self.scorer.joint(
+                [self.regions(one) for one in images.tolist()],
+                [self.tokens(one) for one in texts.tolist()],
+                np.stack([image_at, text_at], 1),
+                head,
+            )
         return found
 
 

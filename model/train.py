@@ -49,14 +49,34 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
     if settings.compile:
         for layer in network.body.layers:
             layer.compile()
-    columns = ["step", "lr", "loss", *(f"loss/{one.name}" for one in objectives), "gradient_norm", "samples_per_second", "padding", "wait",
-               "flops", "mfu", "temperature", "skipped"]
+    columns = [
+        "step",
+        "lr",
+        "loss",
+        *(f"loss/{one.name}" for one in objectives),
+        "gradient_norm",
+        "samples_per_second",
+        "padding",
+        "wait",
+        "flops",
+        "mfu",
+        "temperature",
+        "skipped",
+    ]
     log = Log(settings.output, columns, progress.step, settings.tensorboard) if parallel.rank() == 0 else None
     saved = held.state["step"] if held else -1
     batches = iter(loader)
     window = Window(settings, device)
-    with _signals() as stopped, tqdm(total=1.0, initial=progress.share(settings), disable=not bar, unit="run",
-                                     bar_format="{percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}") as shown:
+    with (
+        _signals() as stopped,
+        tqdm(
+            total=1.0,
+            initial=progress.share(settings),
+            disable=not bar,
+            unit="run",
+            bar_format="{percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        ) as shown,
+    ):
         while progress.share(settings) < 1:
             with window.waiting():
                 given = [_next(batches, settings) for _ in range(settings.accumulate)]
@@ -66,9 +86,19 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
             shown.n = min(1.0, progress.share(settings))
             shown.set_postfix({"step": progress.step, **{name: f"{loss:.3f}" for name, loss in progress.losses.items()}})
             if log and progress.step % settings.log_every == 0:
-                log.write(progress.step, {**window.close(update.flops), "lr": update.lr, "loss": update.total, "flops": update.flops,
-                                          "gradient_norm": update.norm, "temperature": float(network.contrast.temperature.detach()),
-                                          "skipped": progress.skipped, **{f"loss/{name}": loss for name, loss in progress.losses.items()}})
+                log.write(
+                    progress.step,
+                    {
+                        **window.close(update.flops),
+                        "lr": update.lr,
+                        "loss": update.total,
+                        "flops": update.flops,
+                        "gradient_norm": update.norm,
+                        "temperature": float(network.contrast.temperature.detach()),
+                        "skipped": progress.skipped,
+                        **{f"loss/{name}": loss for name, loss in progress.losses.items()},
+                    },
+                )
             if progress.step % settings.checkpoint_every == 0 or update.stop:
                 saved = save(settings, facts, network, optimizer, loader, progress)
             if update.stop:
@@ -91,8 +121,16 @@ class Update:
     stop: bool
 
 
-def _update(network: Network, optimizer: torch.optim.AdamW, objectives: list[Objective], batches: list[Batch], settings: TrainSettings,
-            progress: Progress, counted: bool, stopped: list[int]) -> Update:
+def _update(
+    network: Network,
+    optimizer: torch.optim.AdamW,
+    objectives: list[Objective],
+    batches: list[Batch],
+    settings: TrainSettings,
+    progress: Progress,
+    counted: bool,
+    stopped: list[int],
+) -> Update:
     """One update: losses and gradients of some batches on every process, one reduction, one step of AdamW."""
     lr = rate(settings.optimizer, progress.share(settings))
     network.train()
@@ -145,8 +183,9 @@ def _drawn(objectives: list[Objective], batch: Batch, settings: TrainSettings, p
     return [one for one in fitting if one is drawn or (one.name == "wra" and drawn.name == "itm")]
 
 
-def _backward(network: Network, batch: Batch, chosen: list[tuple[int, Objective]], counts: Tensor,
-              settings: TrainSettings) -> list[tuple[Batch, int, Tensor]]:
+def _backward(
+    network: Network, batch: Batch, chosen: list[tuple[int, Objective]], counts: Tensor, settings: TrainSettings
+) -> list[tuple[Batch, int, Tensor]]:
     """Adds the gradient of a batch's weighted losses, each divided by its count over everything; returns the sums."""
     views, direct, losses = Views(network, batch), [], []
     for number, objective in chosen:

@@ -27,16 +27,19 @@ class ModelSettings(BaseModel):
 
     size: Literal["tiny", "small", "base", "large"] = Field("base", description="layers x width: 4 x 192, 6 x 384, 12 x 768, 24 x 1024")
     embedding: Literal["unimo", "uniter"] = Field(
-        "unimo", description="regions: LN(FC(feature) + FC(location)), or UNITER's LN(LN(FC(feature)) + LN(FC(location)))")
+        "unimo", description="regions: LN(FC(feature) + FC(location)), or UNITER's LN(LN(FC(feature)) + LN(FC(location)))"
+    )
     region_mask: Literal["zero", "learned"] = Field("zero", description="what stands for the feature of a hidden region")
     positions: int = Field(512, ge=2, description="longest text, in tokens with [CLS] and [SEP]")
     max_regions: int = Field(100, ge=1, description="most regions of an image")
     dropout: float = Field(0.1, ge=0, lt=1, description="of embeddings and of what each sublayer adds")
     epsilon: float = Field(1e-5, gt=0, description="of layer normalisation: 1e-5 for RoBERTa, 1e-12 for BERT and UNITER")
     contrast: Literal["dot", "head"] = Field(
-        "dot", description="score of an image and a text: normalised dot product (UNIMO-2) or UNIMO's matching head")
+        "dot", description="score of an image and a text: normalised dot product (UNIMO-2) or UNIMO's matching head"
+    )
     attention: Literal["auto", "dense", "packed"] = Field(
-        "auto", description="auto: packed where something is padded, on CUDA in half precision; else dense")
+        "auto", description="auto: packed where something is padded, on CUDA in half precision; else dense"
+    )
 
 
 class Shape(BaseModel):
@@ -125,7 +128,7 @@ class TextEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [T, L] to [T, L, H]."""
-        return self.dropout(self.norm(self.word(ids) + self.position.weight[:ids.shape[1]]))
+        return self.dropout(self.norm(self.word(ids) + self.position.weight[: ids.shape[1]]))
 
 
 class Layer(nn.Module):
@@ -164,13 +167,16 @@ class Transformer(nn.Module):
             None if images is None else self.image(images, mask_images),
             None if images is None or images.full else _within(images.counts + 1, images.boxes.shape[1] + 1),
             None if ids is None else self.text(ids),
-            None if texts is None or texts.full else _within(texts.lengths, texts.ids.shape[1]))
+            None if texts is None or texts.full else _within(texts.lengths, texts.ids.shape[1]),
+        )
 
     def encode(self, embedded: Embedded, images: Tensor | None, texts: Tensor | None) -> States:
         """Encodes S sequences: image row with text row, or either alone (the other None); rows are int64 [S]."""
-        parts = [(whole[rows], None if valid is None else valid[rows])
-                 for whole, valid, rows in ((embedded.images, embedded.images_valid, images), (embedded.texts, embedded.texts_valid, texts))
-                 if rows is not None and whole is not None]
+        parts = [
+            (whole[rows], None if valid is None else valid[rows])
+            for whole, valid, rows in ((embedded.images, embedded.images_valid, images), (embedded.texts, embedded.texts_valid, texts))
+            if rows is not None and whole is not None
+        ]
         x, valid = torch.cat([part for part, _ in parts], 1), None
         if any(known is not None for _, known in parts):
             valid = torch.cat([part.new_ones(part.shape[:2], dtype=torch.bool) if known is None else known for part, known in parts], 1)

@@ -71,25 +71,51 @@ def _sugarcrepe(held: Any, kind: str, _: str) -> Rows:
 def _aro(held: Any, kind: str, _: str) -> Rows:
     for number, row in enumerate(held):
         box = [float(row[f"bbox_{side}"]) for side in "xywh"] if "bbox_x" in row else None
-        yield str(number), {"kind": kind, "scheme": "choice", "images": [row["image_path"]], "box": box,
-                            "captions": [row["true_caption"], row["false_caption"]]}
+        yield (
+            str(number),
+            {
+                "kind": kind,
+                "scheme": "choice",
+                "images": [row["image_path"]],
+                "box": box,
+                "captions": [row["true_caption"], row["false_caption"]],
+            },
+        )
 
 
 def _winoground(held: Any, kind: str, _: str) -> Rows:
     for row in held:
-        yield str(row["id"]), {"kind": str(row.get("collapsed_tag", kind)), "scheme": "group", "images": [row["image_0"], row["image_1"]],
-                               "captions": [row["caption_0"], row["caption_1"]]}
+        yield (
+            str(row["id"]),
+            {
+                "kind": str(row.get("collapsed_tag", kind)),
+                "scheme": "group",
+                "images": [row["image_0"], row["image_1"]],
+                "captions": [row["caption_0"], row["caption_1"]],
+            },
+        )
 
 
 def _karpathy(held: Any, _: str, split: str) -> Rows:
     for row in held["images"]:
         if row["split"] == split:
-            yield row["filename"], {"kind": split, "scheme": "retrieval", "images": [row["filename"]],
-                                    "captions": [sentence["raw"].strip() for sentence in row["sentences"]]}
+            yield (
+                row["filename"],
+                {
+                    "kind": split,
+                    "scheme": "retrieval",
+                    "images": [row["filename"]],
+                    "captions": [sentence["raw"].strip() for sentence in row["sentences"]],
+                },
+            )
 
 
-READERS: dict[str, Callable[[Any, str, str], Rows]] = {"sugarcrepe": _sugarcrepe, "aro": _aro, "winoground": _winoground,
-                                                        "karpathy": _karpathy}
+READERS: dict[str, Callable[[Any, str, str], Rows]] = {
+    "sugarcrepe": _sugarcrepe,
+    "aro": _aro,
+    "winoground": _winoground,
+    "karpathy": _karpathy,
+}
 
 
 def stem(name: str) -> str:
@@ -131,8 +157,10 @@ def cropped(held: ImageRegions, box: list[float]) -> ImageRegions:
     centres = (held.boxes[:, :2] + held.boxes[:, 2:]) / 2 - [x, y]
     kept = ((centres >= 0) & (centres < [width, height])).all(1)
     boxes = np.clip(held.boxes[kept] - np.array([x, y, x, y]), 0, np.array([width, height] * 2)).astype(np.float32)
-    others: dict[str, Any] = {name: None if (part := getattr(held, name)) is None else part[kept]
-              for name in ("features", "confidence", "soft_labels", "classes", "attributes")}
+    others: dict[str, Any] = {
+        name: None if (part := getattr(held, name)) is None else part[kept]
+        for name in ("features", "confidence", "soft_labels", "classes", "attributes")
+    }
     return replace(held, width=max(1, round(width)), height=max(1, round(height)), boxes=boxes, **others)
 
 
@@ -163,8 +191,10 @@ def _choices(scorer: Scorer, held: list[Any], head: Head, scheme: str) -> dict[s
     outcomes: dict[str, list[dict[str, bool]]] = {"separate": [], "joint": []}
     for regions, tokens in held:
         pairs = np.array([(image, text) for image in range(len(regions)) for text in range(len(tokens))])
-        scores = {"separate": scorer.separate(scorer.project_images(regions), scorer.project_texts(tokens)),
-                  "joint": scorer.joint(regions, tokens, pairs, head).reshape(len(regions), len(tokens))}
+        scores = {
+            "separate": scorer.separate(scorer.project_images(regions), scorer.project_texts(tokens)),
+            "joint": scorer.joint(regions, tokens, pairs, head).reshape(len(regions), len(tokens)),
+        }
         for how, found in scores.items():
             outcomes[how].append(right(found, scheme))
     return {how: {name: float(np.mean([one[name] for one in found])) for name in found[0]} for how, found in outcomes.items()}

@@ -56,8 +56,9 @@ def _params(entry: Entry, kind: type[Stage], config: Config) -> Any:
     own = getattr(config, entry.key) if entry.key else None
     if kind.params_type is entry.settings:
         return own
-    return kind.params_type(**{name: getattr(config, name) if name in type(config).model_fields else own
-                               for name in kind.params_type.model_fields})
+    return kind.params_type(
+        **{name: getattr(config, name) if name in type(config).model_fields else own for name in kind.params_type.model_fields}
+    )
 
 
 def _check_packages(kind: type[Stage]) -> None:

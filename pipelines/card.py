@@ -38,8 +38,10 @@ def write_card(corpus: Corpus, index: Index, told: CardSettings) -> list[str]:
         known = {"pretty_name": told.title, "license": told.license, "language": told.language}
         head = {**kept, **{key: value for key, value in known.items() if value}, **header(tables)}
         block = datasheet(corpus, index, tables, told, troubles)
-        text = (f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=130)}---\n{before}"
-                f"{CARD_BEGIN}\n{block}{CARD_END}{after}")
+        text = (
+            f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=130)}---\n{before}"
+            f"{CARD_BEGIN}\n{block}{CARD_END}{after}"
+        )
         with files.atomic_write(files.join(corpus.url, CARD)) as sink:
             sink.write(text.encode())
     return troubles
@@ -54,12 +56,14 @@ def _standing(url: str) -> tuple[str, dict[str, Any], str]:
     if entry.kind != "file":
         raise CorpusError(f"{place} is not a plain file: move it away")
     if entry.size > _MAX_BYTES or not is_card(place):
-        raise CorpusError(f"{place} was not written by `cmcl card` (it lacks the lines {CARD_BEGIN} and {CARD_END}, or has more than "
-                          "4 MiB), so it is not overwritten: move it away")
+        raise CorpusError(
+            f"{place} was not written by `cmcl card` (it lacks the lines {CARD_BEGIN} and {CARD_END}, or has more than "
+            "4 MiB), so it is not overwritten: move it away"
+        )
     with files.open_read(place) as file:
         lines = file.read().decode().split("\n")
     start, end = lines.index(CARD_BEGIN), lines.index(CARD_END)
-    before, after = "".join(f"{line}\n" for line in lines[:start]), "".join(f"\n{line}" for line in lines[end + 1:])
+    before, after = "".join(f"{line}\n" for line in lines[:start]), "".join(f"\n{line}" for line in lines[end + 1 :])
     if not before.startswith("---\n"):
         return before, {}, after
     head, mark, rest = before[4:].partition("\n---\n")

@@ -14,9 +14,9 @@ from schemas.corpus import WHOLE, Corpus, Index
 from schemas.errors import CmclError
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"),
-          (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))
+          (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
 _NAMES = {pa.string(): "string", pa.large_string(): "large_string", pa.binary(): "binary", pa.float16(): "float16", pa.float32(): "float32",
-          pa.float64(): "float64", pa.bool_(): "bool"}
+          pa.float64(): "float64", pa.bool_(): "bool"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,16 @@ def card_tables(corpus: Corpus, index: Index, troubles: list[str]) -> list[CardT
     for name, held in parts.items():
         alike = all(part.schema.equals(held[0].schema) for part in held)
         for group in [held] if alike else [[part] for part in held]:
-            found.append(CardTable(name if alike else f"{group[0].stages[0]}_{name}", group[0].schema,
-                                   tuple(part.patterns[0] for part in group), tuple(part.stages[0] for part in group),
-                                   sum(part.rows for part in group), sum(part.size for part in group)))
+            found.append(
+                CardTable(
+                    name if alike else f"{group[0].stages[0]}_{name}",
+                    group[0].schema,
+                    tuple(part.patterns[0] for part in group),
+                    tuple(part.stages[0] for part in group),
+                    sum(part.rows for part in group),
+                    sum(part.size for part in group),
+                )
+            )
     return found
 
 
@@ -66,8 +73,14 @@ def _parts(corpus: Corpus, index: Index, troubles: list[str]) -> Iterator[CardTa
                 continue
             pattern = f"{table}.arrow" if entry.corpus_wide else f"{table}-*-of-{corpus.partitions:05d}.arrow"
             plain = pa.schema([pa.field(field.name, plain_type(field.type)) for field in schema])
-            yield CardTable(table, plain, (files.join(entry.stage, pattern),), (entry.stage,), sum(file.rows for file in held),
-                            sum(file.bytes for file in held))
+            yield CardTable(
+                table,
+                plain,
+                (files.join(entry.stage, pattern),),
+                (entry.stage,),
+                sum(file.rows for file in held),
+                sum(file.bytes for file in held),
+            )
 
 
 def header(tables: Sequence[CardTable]) -> dict[str, Any]:
@@ -78,12 +91,25 @@ def header(tables: Sequence[CardTable]) -> dict[str, Any]:
     pairs = sum(table.rows for table in tables if table.name == "pairs")
     return {
         "size_categories": [next((name for limit, name in _SIZES if pairs < limit), "n>1T" if pairs >= 10**12 else "1B<n<10B")],
-        "configs": [{"config_name": table.name, **({"default": True} if table.name == default else {}),
-                     "data_files": [{"split": "train", "path": list(table.patterns)}]} for table in tables],
-        "dataset_info": [{
-            "config_name": table.name, "features": [_feature(field) for field in table.schema],
-            "splits": [{"name": "train", "num_bytes": table.size, "num_examples": table.rows}],
-            "download_size": table.size, "dataset_size": table.size} for table in tables]}
+        "configs": [
+            {
+                "config_name": table.name,
+                **({"default": True} if table.name == default else {}),
+                "data_files": [{"split": "train", "path": list(table.patterns)}],
+            }
+            for table in tables
+        ],
+        "dataset_info": [
+            {
+                "config_name": table.name,
+                "features": [_feature(field) for field in table.schema],
+                "splits": [{"name": "train", "num_bytes": table.size, "num_examples": table.rows}],
+                "download_size": table.size,
+                "dataset_size": table.size,
+            }
+            for table in tables
+        ],
+    }
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:

@@ -29,9 +29,14 @@ def datasheet(corpus: Corpus, index: Index, tables: Sequence[CardTable], told: C
     """The block of the card that follows from the corpus; ends in a line break."""
     manifests = [manifest for entry in index.stages if (manifest := corpus.manifest(entry.stage))]
     sections = {
-        "Tables": _tables(tables), "Sources": _sources(manifests, told), "Filters": _filters(manifests), "Engines and settings":
-        _engines(manifests), "Measured quality": _quality(manifests), "Known limits": _limits(index, manifests, troubles),
-        "Redistribution": _redistribution(tables, told)}
+        "Tables": _tables(tables),
+        "Sources": _sources(manifests, told),
+        "Filters": _filters(manifests),
+        "Engines and settings": _engines(manifests),
+        "Measured quality": _quality(manifests),
+        "Known limits": _limits(index, manifests, troubles),
+        "Redistribution": _redistribution(tables, told),
+    }
     title = plain_text(told.title) if told.title else "An augmented image-text corpus"
     parts = [f"# {title}\n", "Built by `cmcl`; this block is rewritten by `cmcl card`. Text outside of it is kept.\n"]
     return "\n".join([*parts, *("\n".join([f"## {name}", "", *lines, ""]) for name, lines in sections.items())])
@@ -58,8 +63,10 @@ def _sources(manifests: Sequence[StageManifest], told: CardSettings) -> Iterator
             kind = _mapping(_mapping(held).get("settings")).get("format")
             if manifest.stage in _INGEST and name and kind:
                 said = told.sources.get(name)
-                yield (f"- {plain_text(name)} ({_INGEST[manifest.stage]}, read as {plain_text(kind)}): "
-                       f"{plain_text(said, 4000) if said else 'the configuration does not say where it comes from'}")
+                yield (
+                    f"- {plain_text(name)} ({_INGEST[manifest.stage]}, read as {plain_text(kind)}): "
+                    f"{plain_text(said, 4000) if said else 'the configuration does not say where it comes from'}"
+                )
     for what, values in (("Licence", told.license), ("Language", told.language)):
         yield f"- {what}: {', '.join(map(plain_text, values)) if values else 'the configuration does not say'}."
 
@@ -119,8 +126,13 @@ def _redistribution(tables: Sequence[CardTable], told: CardSettings) -> Iterator
         yield "- The configuration does not say what must not be redistributed; the licences of the sources apply."
     if any(table.name == "images" for table in tables):
         yield "- Images are not part of the corpus: `images` and `examples` hold their locations, as seen from where it was built."
-    places = sorted(f"`{table.name}.{field.name}`" for table in tables if table.name in SCHEMAS for field in SCHEMAS[table.name]
-                    if is_layout(field) and field.name in ("uri", "detail"))
+    places = sorted(
+        f"`{table.name}.{field.name}`"
+        for table in tables
+        if table.name in SCHEMAS
+        for field in SCHEMAS[table.name]
+        if is_layout(field) and field.name in ("uri", "detail")
+    )
     if places:
         yield f"- May contain paths of the machine on which it was built: {', '.join(places)}."
 
@@ -149,5 +161,10 @@ def _public(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return f"{value:,.6g}" if isinstance(value, float) and not value.is_integer() else f"{value:,.0f}" if isinstance(value, float) else (
-        f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _public(value))
+    return (
+        f"{value:,.6g}"
+        if isinstance(value, float) and not value.is_integer()
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else (f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _public(value))
+    )

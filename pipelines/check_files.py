@@ -157,8 +157,10 @@ class _Stage:
         if manifest.stage != self.name:
             yield f"is the manifest of {manifest.stage}"
         if (manifest.partitions, manifest.seed) != (self.index.partitions, self.index.seed):
-            yield (f"is for {manifest.partitions} partitions and seed {manifest.seed}, but corpus.json says {self.index.partitions} and "
-                   f"{self.index.seed}")
+            yield (
+                f"is for {manifest.partitions} partitions and seed {manifest.seed}, but corpus.json says {self.index.partitions} and "
+                f"{self.index.seed}"
+            )
         if self.entry.manifest is None:
             yield "corpus.json does not name it yet: `cmcl run` adds it"
         elif self.entry.manifest != manifest.seal:
@@ -195,11 +197,14 @@ class _Stage:
     def _is_own(self, name: str) -> bool:
         """Whether a run of the stage removes this file if its manifest does not name it."""
         return is_own_file(self.corpus, self.name, self.entry.tables, name) or files.is_temporary(
-            name, partial(is_own_name, tables=self.entry.tables))
+            name, partial(is_own_name, tables=self.entry.tables)
+        )
 
 
 def _imbalance(counts: Counts, main: str | None) -> Iterator[str]:
     out = counts.rows_out.get(main, 0) if main else 0
     if main and counts.rows_in != out + counts.rejected + counts.excluded + counts.merged:
-        yield (f"{counts.rows_in} rows in, but {out} rows out + {counts.rejected} rejected + {counts.excluded} excluded + "
-               f"{counts.merged} merged")
+        yield (
+            f"{counts.rows_in} rows in, but {out} rows out + {counts.rejected} rejected + {counts.excluded} excluded + "
+            f"{counts.merged} merged"
+        )

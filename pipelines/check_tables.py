@@ -42,8 +42,9 @@ def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) ->
                 yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {error}")
 
 
-def _partition_faults(corpus: Corpus, entry: StageEntry, partition: int, sound: Sequence[StageEntry],
-                      everyone: np.ndarray) -> Iterator[str]:
+def _partition_faults(
+    corpus: Corpus, entry: StageEntry, partition: int, sound: Sequence[StageEntry], everyone: np.ndarray
+) -> Iterator[str]:
     stage, tables = entry.stage, set(entry.tables)
     held = {other.stage for other in sound}
     if "images" in tables:

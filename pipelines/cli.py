@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         _restart_in_utf8_mode()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    given, beam_options = (given[:given.index("--")], given[given.index("--") + 1:]) if "--" in given else (given, [])
+    given, beam_options = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     args = _parser().parse_args(given)
     args.beam_options = beam_options
     failure = 2 if args.command == "diff" else 1
@@ -59,14 +59,22 @@ def _restart_in_utf8_mode() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cmcl", description="Makes augmented image-text corpora for cross-modal contrastive learning (UNIMO).")
+        prog="cmcl", description="Makes augmented image-text corpora for cross-modal contrastive learning (UNIMO)."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="build whatever is missing or stale in a corpus",
-                              epilog="Options after -- are passed to Beam, e.g. -- --job_endpoint=host:8099.")
+    run = commands.add_parser(
+        "run",
+        help="build whatever is missing or stale in a corpus",
+        epilog="Options after -- are passed to Beam, e.g. -- --job_endpoint=host:8099.",
+    )
     _config_arguments(run)
-    run.add_argument("--runner", choices=("local", "spark", "flink", "prism", "dataflow"), default="local",
-                     help="Beam runner (default local); a job server is started unless --job_endpoint is given after --")
+    run.add_argument(
+        "--runner",
+        choices=("local", "spark", "flink", "prism", "dataflow"),
+        default="local",
+        help="Beam runner (default local); a job server is started unless --job_endpoint is given after --",
+    )
     run.add_argument("--workers", type=_positive, metavar="N", help="number of worker processes")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     run.set_defaults(main=_run)
@@ -95,13 +103,17 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is heeded, or the corpus (path or URL)")
     card.set_defaults(main=_card)
 
-    compare = commands.add_parser("diff", help="compare two corpora: settings, inputs, versions, rejects, and the rows of every table",
-                                  epilog="Exit status: 0 when they have the same corpus hash, 1 when they differ, 2 on errors.")
+    compare = commands.add_parser(
+        "diff",
+        help="compare two corpora: settings, inputs, versions, rejects, and the rows of every table",
+        epilog="Exit status: 0 when they have the same corpus hash, 1 when they differ, 2 on errors.",
+    )
     compare.add_argument("a", metavar="A", help="a corpus (path or URL), or its configuration file")
     compare.add_argument("b", metavar="B", help="the corpus to compare it with")
     compare.add_argument("--json", action="store_true", help="print JSON")
-    compare.add_argument("--examples", type=_positive, default=10, metavar="N",
-                         help="added, removed and changed rows shown per table (default 10)")
+    compare.add_argument(
+        "--examples", type=_positive, default=10, metavar="N", help="added, removed and changed rows shown per table (default 10)"
+    )
     compare.add_argument("--seed", type=int, default=0, help="seed of the choice of examples (default 0)")
     compare.set_defaults(main=_diff)
 
@@ -122,14 +134,23 @@ def _add_training(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="evaluate a checkpoint on a corpus: recall in both directions, hard negatives by kind")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder (its newest checkpoint)")
     evaluate.add_argument("corpus", metavar="CORPUS", help="the corpus")
-    evaluate.add_argument("--rerank", type=_rerank, default="32", metavar="N",
-                          help="number of candidates per query that the joint head reranks (default 32; 0: none), or all")
+    evaluate.add_argument(
+        "--rerank",
+        type=_rerank,
+        default="32",
+        metavar="N",
+        help="number of candidates per query that the joint head reranks (default 32; 0: none), or all",
+    )
     evaluate.add_argument("--head", choices=("match", "contrast"), help="the joint head to use (default: the one that was trained)")
     evaluate.add_argument("--truth", metavar="FILE", help="JSON file: by pair id, the pair ids of all images that its caption is true of")
     evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives with the image hidden")
-    evaluate.add_argument("--trials", action="append", default=[], metavar="NAME=FILE",
-                          help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy), with the corpus's images; "
-                               "may be repeated")
+    evaluate.add_argument(
+        "--trials",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy), with the corpus's images; may be repeated",
+    )
     evaluate.add_argument("--split", default="test", help="split of Karpathy's set (default test)")
     evaluate.add_argument("--output", metavar="FILE", help="also write the report as JSON")
     evaluate.set_defaults(main=partial(_model, "run_evaluate"))
@@ -163,8 +184,14 @@ def _positive(text: str) -> int:
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="the YAML configuration file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="override a setting, e.g. tfidf.k=50; may be repeated")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a setting, e.g. tfidf.k=50; may be repeated",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -174,8 +201,7 @@ def _run(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides)
     try:
-        report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty(),
-                     runner=args.runner)
+        report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty(), runner=args.runner)
     except RejectLimitError as error:
         if isinstance(error.report, RunReport):
             print_report(error.report)

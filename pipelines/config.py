@@ -38,19 +38,29 @@ class Config(_StageKeys):
 
     corpus: str = Field(min_length=1, description="where to build the corpus: a folder or any fsspec URL")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random choices")
-    partitions: int = Field(16, ge=1, le=MAX_PARTITIONS, description="number of files per table and of tasks per stage; "
-                            "a partition should fit in memory several times over")
+    partitions: int = Field(
+        16,
+        ge=1,
+        le=MAX_PARTITIONS,
+        description="number of files per table and of tasks per stage; a partition should fit in memory several times over",
+    )
     resources: dict[str, dict[typing.Literal["min_ram", "accelerator", "cpu_count"], str]] = Field(
-        default_factory=dict, description="Beam resource hints by stage (min_ram, accelerator, cpu_count), overriding its own; "
-        "used on Dataflow")
+        default_factory=dict,
+        description="Beam resource hints by stage (min_ram, accelerator, cpu_count), overriding its own; used on Dataflow",
+    )
     workers: int = Field(1, ge=1, description="number of worker processes of the local runner")
-    max_rejected: float = Field(0.05, ge=0, le=1, description="share of a stage's rows that may be rejected; above it, the run "
-                                "fails after writing its report")
+    max_rejected: float = Field(
+        0.05, ge=0, le=1, description="share of a stage's rows that may be rejected; above it, the run fails after writing its report"
+    )
     pixels: bool = Field(True, description="open and check the images; false: use captions only")
-    portable: bool = Field(True, description="restrict the engines to x86-64-v3 instructions (AVX2, FMA), so that all such CPUs build the "
-                           "same corpus; false: use the widest that each CPU supports")
+    portable: bool = Field(
+        True,
+        description="restrict the engines to x86-64-v3 instructions (AVX2, FMA), so that all such CPUs build the "
+        "same corpus; false: use the widest that each CPU supports",
+    )
     compression: typing.Literal["lz4", "zstd"] | None = Field(
-        None, description="compression of record batches; null allows zero-copy local reads")
+        None, description="compression of record batches; null allows zero-copy local reads"
+    )
     pairs: list[PairSource] = Field(min_length=1, description="collections of image-text pairs, at least one")
     images: list[PairSource] = Field(default_factory=list, description="collections of images without captions")
     texts: list[TextSource] = Field(default_factory=list, description="text collections without images")
@@ -60,7 +70,8 @@ class Config(_StageKeys):
     limits: Limits = Field(default_factory=Limits, description="limits on the size of a single input")
     card: CardSettings = Field(default_factory=CardSettings, description="what the dataset card says that only you know (`cmcl card`)")
     exclude: ExclusionRules = Field(
-        default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets")
+        default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets"
+    )
 
     @field_validator("corpus")
     @classmethod
@@ -120,6 +131,7 @@ def parse_config(value: dict[str, Any], base: str, where: str = "the configurati
 
 def _with_absolute_paths(value: dict[str, Any], base: str) -> dict[str, Any]:
     """The settings with paths relative to `base` made absolute."""
+
     def absolute(given: Any) -> Any:
         if isinstance(given, list):
             return [absolute(one) for one in given]

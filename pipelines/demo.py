@@ -49,8 +49,12 @@ def main(folder: str) -> int:
     print(show(corpus, index, with_positives(corpus), limit=3))
     print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Explore it with:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
-    for line in (f"cmcl status {path}", f"cmcl show {path} 'on the beach'", f"cmcl verify {path}",
-                 f"""python -c "import datasets; print(datasets.load_dataset('arrow', data_files='{shards}'))\""""):
+    for line in (
+        f"cmcl status {path}",
+        f"cmcl show {path} 'on the beach'",
+        f"cmcl verify {path}",
+        f"""python -c "import datasets; print(datasets.load_dataset('arrow', data_files='{shards}'))\"""",
+    ):
         print(f"    {line}")
     print(f"the photos and their ground truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
     return 1 if findings else 0

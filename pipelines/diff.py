@@ -142,8 +142,15 @@ def _manifest(side: _Side, stage: str, entry: StageEntry | None, troubles: list[
     return manifest
 
 
-def _table(sides: tuple[_Side, _Side], entries: tuple[StageEntry, StageEntry], manifests: tuple[StageManifest, StageManifest], table: str,
-           troubles: list[str], examples: int, seed: int) -> TableDiff:
+def _table(
+    sides: tuple[_Side, _Side],
+    entries: tuple[StageEntry, StageEntry],
+    manifests: tuple[StageManifest, StageManifest],
+    table: str,
+    troubles: list[str],
+    examples: int,
+    seed: int,
+) -> TableDiff:
     stage = entries[0].stage
     found = TableDiff(table, (manifests[0].counts.rows_out.get(table, 0), manifests[1].counts.rows_out.get(table, 0)))
     lacking = [side.name for side, entry in zip(sides, entries, strict=True) if table not in entry.hashed]
@@ -194,8 +201,9 @@ def _common(found: TableDiff, one: pa.Schema, other: pa.Schema) -> list[str]:
     return list(held[0])
 
 
-def _streams(corpora: tuple[Corpus, Corpus], readers: list[TableReader], stage: str, table: str, corpus_wide: bool,
-             columns: list[str]) -> Iterator[tuple[Iterator[Piece], Iterator[Piece]]]:
+def _streams(
+    corpora: tuple[Corpus, Corpus], readers: list[TableReader], stage: str, table: str, corpus_wide: bool, columns: list[str]
+) -> Iterator[tuple[Iterator[Piece], Iterator[Piece]]]:
     """What to merge: differing partitions one by one when both sides have the same number, else the whole table at once."""
     parts = [[WHOLE] if corpus_wide else list(range(corpus.partitions)) for corpus in corpora]
     if parts[0] != parts[1]:

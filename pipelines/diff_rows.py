@@ -25,7 +25,7 @@ _END = np.iinfo(np.int64).max
 # The columns that identify a row, by table; for other tables, the first of `_IDS` that they have.
 _IDENTITY = {
     "rewrites": ("pair_id", "polarity", "level", "kind", "text"), "matches": ("pair_id", "modality", "matched_id"),
-    "vocabulary": ("kind", "first", "second", "third"), "tokenizer": ("file",), "pair_index": ("image", "key")}
+    "vocabulary": ("kind", "first", "second", "third"), "tokenizer": ("file",), "pair_index": ("image", "key")}  # fmt: skip
 _IDS = ("pair_id", "image_id", "text_id", "image", "placement")
 
 
@@ -101,8 +101,9 @@ class TableReader:
         _, known, places = self._pairs
         rows = pc.index_in(pair_ids, value_set=known)
         if rows.null_count:
-            raise CorpusError(f"{self._url(partition)}: {rows.null_count} rows name a pair that is not in the partition; "
-                              "`cmcl verify` says more")
+            raise CorpusError(
+                f"{self._url(partition)}: {rows.null_count} rows name a pair that is not in the partition; `cmcl verify` says more"
+            )
         return places[rows.to_numpy()]
 
     def _open(self, table: str, partition: int) -> pa.NativeFile:
@@ -212,10 +213,11 @@ def matched(left: pa.Table, right: pa.Table, names: Sequence[str]) -> tuple[np.n
         column = _whole(pa.chunked_array([*left[name].chunks, *right[name].chunks], left[name].type)).dictionary_encode()
         indices = column.indices.fill_null(-1).to_numpy().astype(np.int64) + 1
         codes = np.unique(codes * (len(column.dictionary) + 1) + indices, return_inverse=True)[1]
-    one, other = _numbered(codes[:left.num_rows]), _numbered(codes[left.num_rows:])
+    one, other = _numbered(codes[: left.num_rows]), _numbered(codes[left.num_rows :])
     many = int(max(one.max(initial=0), other.max(initial=0))) + 1
-    _, at, there = np.intersect1d(codes[:left.num_rows] * many + one, codes[left.num_rows:] * many + other, assume_unique=True,
-                                  return_indices=True)
+    _, at, there = np.intersect1d(
+        codes[: left.num_rows] * many + one, codes[left.num_rows :] * many + other, assume_unique=True, return_indices=True
+    )
     order = np.argsort(at)
     return at[order], there[order]
 

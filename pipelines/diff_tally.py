@@ -134,12 +134,12 @@ class _Sample:
         """Priority and index of those of the next `count` rows that may enter the sample."""
         priorities = self._random.random(count)
         limit = self._held[-1][0] if len(self._held) == self._size and self._size else np.inf
-        order = np.argsort(priorities, kind="stable")[:self._size]
+        order = np.argsort(priorities, kind="stable")[: self._size]
         return [(float(priorities[row]), int(row)) for row in np.sort(order) if priorities[row] < limit]
 
     def add(self, priority: float, row: dict[str, Any]) -> None:
         self._added += 1
-        self._held = sorted([*self._held, (priority, self._added, row)], key=lambda held: held[:2])[:self._size]
+        self._held = sorted([*self._held, (priority, self._added, row)], key=lambda held: held[:2])[: self._size]
 
     def rows(self) -> list[dict[str, Any]]:
         return [row for _, _, row in sorted(self._held, key=lambda held: held[1])]
@@ -187,4 +187,4 @@ def _apart(one: Any, other: Any) -> tuple[Any, Any]:
     end = 0
     while end < min(len(one), len(other)) - start and one[-1 - end] == other[-1 - end]:
         end += 1
-    return one[start:len(one) - end], other[start:len(other) - end]
+    return one[start : len(one) - end], other[start : len(other) - end]

@@ -133,5 +133,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _text(holder: dict[str, Any], url: str) -> str:
-    return (f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}) is working on {url}: "
-            f"wait for it, or stop it; a killed run is considered dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}")
+    return (
+        f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}) is working on {url}: "
+        f"wait for it, or stop it; a killed run is considered dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}"
+    )

@@ -25,7 +25,7 @@ from transforms.core.stage import Stage
 _CURE = "a corpus needs a folder that does not exist, is empty, or is already its own: name another folder"
 # Names of files that any corpus has, to test whether an input's pattern would match them.
 _LIKELY = (INDEX, LOCK, CARD, "pairs", "pairs/manifest.json", "pairs/task-00000.json", "pairs/pairs-00000-of-00016.arrow",
-           "pairs/images-00000-of-00016.arrow", "pairs/rejects-00000-of-00016.arrow", "examples/examples-00000-of-00016.arrow")
+           "pairs/images-00000-of-00016.arrow", "pairs/rejects-00000-of-00016.arrow", "examples/examples-00000-of-00016.arrow")  # fmt: skip
 _OURS_TO_LOCK = re.compile(rb"cmcl \d+\n")
 _LEASE = re.compile(rb'\s*\{.*"run"\s*:.*\}\s*', re.DOTALL)
 
@@ -66,8 +66,10 @@ def check_stages(corpus: Corpus, stages: Sequence[Stage]) -> None:
             continue
         foreign = [entry.name for entry in files.entries(folder) if not _is_of_stage(entry, list(stage.writes))]
         if foreign:
-            raise CorpusError(f"{_first(folder, foreign)} in the folder of the stage {stage.name}, but not part of this corpus: "
-                              "move it away, or name another folder for the corpus")
+            raise CorpusError(
+                f"{_first(folder, foreign)} in the folder of the stage {stage.name}, but not part of this corpus: "
+                "move it away, or name another folder for the corpus"
+            )
 
 
 def check_links(corpus: Corpus, tables: dict[str, list[str]]) -> None:
@@ -80,8 +82,10 @@ def check_links(corpus: Corpus, tables: dict[str, list[str]]) -> None:
     for stage, names in tables.items():
         folder = corpus.folder(stage)
         if stage in root and root[stage].kind != "folder":
-            raise CorpusError(f"{folder} is {_KINDS[root[stage].kind]}, but must be the folder of the stage {stage}: remove it, or name "
-                              "another folder for the corpus")
+            raise CorpusError(
+                f"{folder} is {_KINDS[root[stage].kind]}, but must be the folder of the stage {stage}: remove it, or name "
+                "another folder for the corpus"
+            )
         for entry in files.entries(folder):
             if entry.kind != "file" and is_own_name(entry.name, names):
                 raise CorpusError(f"{files.join(folder, entry.name)} is {_KINDS[entry.kind]}, but must be a plain file: remove it")
@@ -161,11 +165,15 @@ def _check_apart_from_inputs(config: Config) -> None:
     for key, url in _inputs(config):
         for found in _locations(url, matches):
             if _is_inside(found, corpus):
-                raise ConfigError(f"{key}: {url} is inside the corpus ({config.corpus}), where only runs may write: move the input "
-                                  "out of it, or build the corpus elsewhere")
+                raise ConfigError(
+                    f"{key}: {url} is inside the corpus ({config.corpus}), where only runs may write: move the input "
+                    "out of it, or build the corpus elsewhere"
+                )
             if _is_around(found, corpus, is_folder=key.endswith("images")):
-                raise ConfigError(f"corpus: {config.corpus} is inside an input ({key}: {url}), so its files would be read as input: "
-                                  "name a folder outside it")
+                raise ConfigError(
+                    f"corpus: {config.corpus} is inside an input ({key}: {url}), so its files would be read as input: "
+                    "name a folder outside it"
+                )
 
 
 def _inputs(config: Config) -> Iterator[tuple[str, str]]:
@@ -208,7 +216,7 @@ def _locations(url: str, matches: bool) -> Iterator[_Location]:
             yield _location(part)
             continue
         head = _MAGIC.split(path, maxsplit=1)[0].rpartition("/")[0] or "/"
-        tail = path[len(head.rstrip("/")) + 1:]
+        tail = path[len(head.rstrip("/")) + 1 :]
         if is_local_filesystem(fs):
             yield "", f"{os.path.realpath(head).rstrip('/')}/{tail}"
             yield from (("", os.path.realpath(found)) for found in (fs.glob(path) if matches else ()))
@@ -217,8 +225,11 @@ def _locations(url: str, matches: bool) -> Iterator[_Location]:
 
 
 def _is_pattern(fs: object, url: str, path: str) -> bool:
-    return bool(_MAGIC.search(path)) and not url.startswith(("http://", "https://")) and not (
-        is_local_filesystem(fs) and os.path.lexists(path))
+    return (
+        bool(_MAGIC.search(path))
+        and not url.startswith(("http://", "https://"))
+        and not (is_local_filesystem(fs) and os.path.lexists(path))
+    )
 
 
 def _is_inside(inner: _Location, outer: _Location) -> bool:
@@ -231,8 +242,9 @@ def _is_inside(inner: _Location, outer: _Location) -> bool:
         return False
     try:
         found = os.stat(outer[1])
-        return any(os.path.samestat(found, os.stat(path)) for path in (inner[1], *map(str, Path(inner[1]).parents))
-                   if os.path.lexists(path))
+        return any(
+            os.path.samestat(found, os.stat(path)) for path in (inner[1], *map(str, Path(inner[1]).parents)) if os.path.lexists(path)
+        )
     except OSError:
         return False
 

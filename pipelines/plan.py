@@ -36,8 +36,9 @@ def ingredients_of(stage: Stage, seed: int, partitions: int, inputs: Mapping[str
     return {**stage.identity, "seed": seed, "partitions": partitions, "sources": dict(stage.sources), "inputs": dict(inputs)}
 
 
-def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0,
-         seals: Mapping[str, str] | None = None) -> list[StageState]:
+def plan(
+    corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float = 1.0, seals: Mapping[str, str] | None = None
+) -> list[StageState]:
     """The state of each stage, in the given order; each stage must come after the stages it reads.
 
     max_rejected: share of a stage's rows; a stage that rejected more has failed, whatever the limit was when it ran.
@@ -50,16 +51,20 @@ def plan(corpus: Corpus, stages: Sequence[Stage], seed: int, max_rejected: float
         reads = sorted({source.stage for source in stage.inputs})
         absent = [name for name in reads if name not in states]
         if absent:
-            raise ConfigError(f"the stage {stage.name} reads {absent[0]}, which must come before it: "
-                              f"the order is {', '.join(each.name for each in stages)}")
+            raise ConfigError(
+                f"the stage {stage.name} reads {absent[0]}, which must come before it: "
+                f"the order is {', '.join(each.name for each in stages)}"
+            )
         ingredients = ingredients_of(stage, seed, corpus.partitions, {name: states[name].fingerprint for name in reads})
-        states[stage.name] = _state(corpus, stage, ingredients, [states[name] for name in reads], max_rejected,
-                                    (seals or {}).get(stage.name))
+        states[stage.name] = _state(
+            corpus, stage, ingredients, [states[name] for name in reads], max_rejected, (seals or {}).get(stage.name)
+        )
     return list(states.values())
 
 
-def _state(corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Sequence[StageState],
-           max_rejected: float, seal: str | None) -> StageState:
+def _state(
+    corpus: Corpus, stage: Stage, ingredients: dict[str, Any], reads: Sequence[StageState], max_rejected: float, seal: str | None
+) -> StageState:
     wanted = fingerprint(ingredients)
     manifest = corpus.manifest(stage.name)
     foreign = manifest is not None and seal is not None and manifest.seal != seal
@@ -103,8 +108,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         if old == new:
             continue
         if key == "inputs":
-            found += [f"reads {name}, which changed" for name in sorted(set(old or {}) | set(new or {}))
-                      if (old or {}).get(name) != (new or {}).get(name)]
+            found += [
+                f"reads {name}, which changed"
+                for name in sorted(set(old or {}) | set(new or {}))
+                if (old or {}).get(name) != (new or {}).get(name)
+            ]
         elif isinstance(old, Mapping) and isinstance(new, Mapping):
             found += _differences(key, old, new)
         else:

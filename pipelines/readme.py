@@ -67,8 +67,10 @@ def _yaml(value: Any) -> str:
 def filled(text: str) -> str:
     """A page with its tables filled in. Raises KeyError for a table of an unknown key."""
     parts = _FENCED.split(text)  # every second part is a fenced code block
-    return "".join(part if number % 2 else _TABLE.sub(lambda found: f"{found[1]}{settings_table(found[2])}{found[3]}", part)
-                   for number, part in enumerate(parts))
+    return "".join(
+        part if number % 2 else _TABLE.sub(lambda found: f"{found[1]}{settings_table(found[2])}{found[3]}", part)
+        for number, part in enumerate(parts)
+    )
 
 
 def tables_of(text: str) -> list[str]:

@@ -49,8 +49,9 @@ def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
     return corpus, plan(corpus, stages, config.seed, config.max_rejected, seals)
 
 
-def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False,
-        runner: str = "local") -> RunReport:
+def run(
+    config: Config, beam_options: Sequence[str] = (), workers: int | None = None, progress: bool = False, runner: str = "local"
+) -> RunReport:
     """Builds whatever is missing or stale in a corpus and leaves the rest alone.
 
     A run that was killed at any point can be resumed: completed tasks are kept. An interrupt leaves no half-written files.
@@ -89,8 +90,13 @@ def run(config: Config, beam_options: Sequence[str] = (), workers: int | None = 
                 template = _run_pipeline(corpus, config, states, progress, (runner, workers or config.workers, beam_options))
             made = {state.stage.name: manifest for state in todo if (manifest := corpus.manifest(state.stage.name))}
             _write_index(corpus, config.seed, states, {**current, **made})
-    report = RunReport(list(made.values()), [state.stage.name for state in states if not state.must_run], time.perf_counter() - start,
-                       template, sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}))
+    report = RunReport(
+        list(made.values()),
+        [state.stage.name for state in states if not state.must_run],
+        time.perf_counter() - start,
+        template,
+        sorted(set(files.folders(corpus.url)) - {state.stage.name for state in states}),
+    )
     for manifest in report.ran:
         if manifest.failed:
             text = f"stage {manifest.stage}: {manifest.failed}; its rejects are in {corpus.folder(manifest.stage)}"
@@ -114,8 +120,9 @@ def _write_index(corpus: Corpus, seed: int, states: Sequence[StageState], manife
     write_index(corpus, seed, [index_entry(state.stage, seals.get(state.stage.name)) for state in states])
 
 
-def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool,
-                  engine: tuple[str, int, Sequence[str]]) -> bool:
+def _run_pipeline(
+    corpus: Corpus, config: Config, states: Sequence[StageState], progress: bool, engine: tuple[str, int, Sequence[str]]
+) -> bool:
     """Runs the stages that must run; returns True if the job was written as a template instead."""
     from pipelines.progress import progress_bars  # importing Beam takes a second: only when there is work
     from pipelines.runners import end_workers, open_runner
@@ -124,9 +131,13 @@ def _run_pipeline(corpus: Corpus, config: Config, states: Sequence[StageState], 
     from transforms.ingest.stages import Ingest
 
     context = RunContext(
-        corpus, config.seed, config.max_rejected,
+        corpus,
+        config.seed,
+        config.max_rejected,
         {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states},
-        _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {}, config.portable)
+        _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {},
+        config.portable,
+    )
     todo = [state.stage for state in states if state.must_run]
     with progress_bars(corpus, todo, progress), interruptible(end_workers), open_runner(*engine) as pipeline:
         done: dict[str, Any] = {}
@@ -156,6 +167,7 @@ def _hints(config: Config, stages: Sequence[Stage]) -> dict[str, dict[str, str]]
 @contextmanager
 def _swept(corpus: Corpus, stages: Sequence[Stage]) -> Iterator[None]:
     """Removes temporary files of this or an earlier run, before and after the block."""
+
     def sweep() -> None:
         for stage in stages:
             files.sweep_temporaries(corpus.folder(stage.name), partial(is_own_name, tables=list(stage.writes)))

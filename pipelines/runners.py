@@ -132,7 +132,8 @@ def _portable_options(runner: str, workers: int, given: Sequence[str], services:
     servers: dict[str, Callable[[], tuple[Service, str]]] = {
         "spark": lambda: spark_job_server(_value(given, "spark_master_url") or f"local[{workers}]"),
         "flink": lambda: flink_job_server(_value(given, "flink_master") or "[local]"),
-        "prism": prism_job_server}
+        "prism": prism_job_server,
+    }
     endpoint = _value(given, "job_endpoint")
     filled = [] if endpoint else [f"--job_endpoint={start(servers[runner])}"]
     if runner == "flink" and not _value(given, "parallelism"):

@@ -42,8 +42,13 @@ def make_scenes(
     Raises, before any work, ValueError when a number is out of range, and ConfigError or CorpusError when `out` contains other files;
     RuntimeError when a shard is incomplete at the end.
     """
-    limits = (("count", count, 0), ("shard_size", shard_size, 1), ("texts", texts, 0), ("start_index", start_index, 0),
-              ("workers", workers, 1))
+    limits = (
+        ("count", count, 0),
+        ("shard_size", shard_size, 1),
+        ("texts", texts, 0),
+        ("start_index", start_index, 0),
+        ("workers", workers, 1),
+    )
     for name, value, least in limits:
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
@@ -53,8 +58,7 @@ def make_scenes(
     stale = clear_stale(folder)
     if stale:
         LOG.info("removed %d half-written files of an earlier run", stale)
-    tasks = shard_tasks(folder, count, seed, pixels=pixels, captions=captions, shard_size=shard_size, texts=texts,
-                        start_index=start_index)
+    tasks = shard_tasks(folder, count, seed, pixels=pixels, captions=captions, shard_size=shard_size, texts=texts, start_index=start_index)
     summaries = [finished(task) for task in tasks]
     complete = [summary for summary in summaries if summary is not None]
     waiting = [task for task, summary in zip(tasks, summaries, strict=True) if summary is None]
@@ -94,8 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, required=True, help="number of scenes")
     parser.add_argument("--seed", type=int, required=True, help="random seed: the same seed gives the same bytes")
     parser.add_argument("--no-pixels", dest="pixels", action="store_false", help="do not render images")
-    parser.add_argument("--no-captions", dest="captions", action="store_false",
-                        help="write no captions: an image-only collection")
+    parser.add_argument("--no-captions", dest="captions", action="store_false", help="write no captions: an image-only collection")
     parser.add_argument("--texts", type=int, default=0, help="number of sentences that describe no scene (default 0)")
     parser.add_argument("--start-index", type=int, default=0, help="index of the first scene (default 0)")
     parser.add_argument("--shard-size", type=int, default=500, help="scenes per shard (default 500)")
@@ -106,8 +109,17 @@ def main(args: argparse.Namespace) -> int:
     """Runs `cmcl scenes` with parsed arguments, prints a JSON summary, and returns the exit status."""
     try:
         summary = make_scenes(
-            args.out, args.count, args.seed, pixels=args.pixels, captions=args.captions, shard_size=args.shard_size,
-            texts=args.texts, start_index=args.start_index, workers=args.workers, beam_options=args.beam_options)
+            args.out,
+            args.count,
+            args.seed,
+            pixels=args.pixels,
+            captions=args.captions,
+            shard_size=args.shard_size,
+            texts=args.texts,
+            start_index=args.start_index,
+            workers=args.workers,
+            beam_options=args.beam_options,
+        )
     except ValueError as error:
         print(f"cmcl scenes: {error}", file=sys.stderr)
         return 2

@@ -120,8 +120,9 @@ def _figures(corpus: Corpus, entry: StageEntry, partition: int, pair_id: str, li
                 continue
             found = file.read()
         for row in found.filter(pc.equal(found["pair_id"], pair_id)).to_pylist()[:limit]:
-            said = (f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-                    for name, value in row.items() if name != "pair_id")
+            said = (
+                f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items() if name != "pair_id"
+            )
             lines.append(f"{table}: {', '.join(said)}")
     return lines
 

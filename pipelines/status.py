@@ -10,10 +10,16 @@ from pipelines.run import RunReport
 from schemas.manifest import Counts, StageManifest
 from schemas.text import quoted
 
-_NOTABLE = {"short": "captions with fewer negatives than requested", "wordless": "captions without a word in the vocabulary",
-            "images_rejected": "images rejected", "short_lists": "lists with fewer matches than requested",
-            "short_by_floor": "of them because the rest is below the floor", "short_by_guards": "of them because of guards",
-            "short_by_collection": "of them because the collection is smaller", "short_by_index": "of them because the index found no more"}
+_NOTABLE = {
+    "short": "captions with fewer negatives than requested",
+    "wordless": "captions without a word in the vocabulary",
+    "images_rejected": "images rejected",
+    "short_lists": "lists with fewer matches than requested",
+    "short_by_floor": "of them because the rest is below the floor",
+    "short_by_guards": "of them because of guards",
+    "short_by_collection": "of them because the collection is smaller",
+    "short_by_index": "of them because the index found no more",
+}
 
 
 def print_status(states: Sequence[StageState]) -> None:
@@ -24,8 +30,9 @@ def print_status(states: Sequence[StageState]) -> None:
         known = state.manifest is not None
         cells = [counts.rows_in, _out(state.stage.main_table, counts), counts.rejected, counts.excluded, counts.merged, counts.dropped]
         texts = [f"{cell:,}" if known else "-" for cell in cells]
-        print(f"{state.stage.name:<20} {state.state:<8} {texts[0]:>10} {texts[1]:>10} {texts[2]:>9} {texts[3]:>9} {texts[4]:>8} "
-              f"{texts[5]:>9}")
+        print(
+            f"{state.stage.name:<20} {state.state:<8} {texts[0]:>10} {texts[1]:>10} {texts[2]:>9} {texts[3]:>9} {texts[4]:>8} {texts[5]:>9}"
+        )
         for why in state.why:
             print(f"    {why}")
         if state.state == "missing" and state.tasks_recorded:
@@ -46,8 +53,10 @@ def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
             yield quoted(f"{name} {value}", 1000)
             continue
         for listing, book in value.items():
-            yield (f"exclusions {quoted(listing)}: {book['matched']:,} of {book['entries']:,} entries matched, "
-                   f"{book['images']:,} images left out")
+            yield (
+                f"exclusions {quoted(listing)}: {book['matched']:,} of {book['entries']:,} entries matched, "
+                f"{book['images']:,} images left out"
+            )
 
 
 def print_why(states: Sequence[StageState]) -> None:
@@ -110,9 +119,16 @@ def _line(manifest: StageManifest) -> str:
     counts = manifest.counts
     out = ", ".join(f"{rows:,} {table}" for table, rows in counts.rows_out.items())
     parts = [f"{counts.rows_in:,} rows in" if counts.rows_in else "", out]
-    parts += [f"{number:,} {name}" for name, number in
-              (("rejected", counts.rejected), ("excluded", counts.excluded), ("merged", counts.merged), ("dropped", counts.dropped))
-              if number]
+    parts += [
+        f"{number:,} {name}"
+        for name, number in (
+            ("rejected", counts.rejected),
+            ("excluded", counts.excluded),
+            ("merged", counts.merged),
+            ("dropped", counts.dropped),
+        )
+        if number
+    ]
     return f"{manifest.stage:<20} {manifest.ran} tasks, {manifest.wall_s:.1f} s: {'; '.join(part for part in parts if part)}"
 
 

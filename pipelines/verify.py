@@ -55,8 +55,11 @@ def corpus_hash(corpus: Corpus, index: Index) -> dict[str, str]:
     """
     hashed = [entry for entry in index.stages if entry.hashed]
     try:
-        hashes = {f"{entry.stage}/{table}": hash_table(corpus, entry.stage, table, entry.corpus_wide)
-                  for entry in hashed for table in entry.hashed}
+        hashes = {
+            f"{entry.stage}/{table}": hash_table(corpus, entry.stage, table, entry.corpus_wide)
+            for entry in hashed
+            for table in entry.hashed
+        }
         for entry in hashed:
             hashes[f"{entry.stage}/rejects"] = fingerprint(load_manifest(corpus.manifest_url(entry.stage)).counts.reasons)
     except FileNotFoundError as error:

@@ -88,5 +88,7 @@ def _copied(url: str, copy: IO[bytes]) -> str:
 
 
 def _damaged(url: str) -> str:
-    return (f"{url} is damaged: its content is not what was written (SHA-256 differs): "
-            "run `cmcl verify CORPUS --repair`, then `cmcl run`, to rebuild it")
+    return (
+        f"{url} is damaged: its content is not what was written (SHA-256 differs): "
+        "run `cmcl verify CORPUS --repair`, then `cmcl run`, to rebuild it"
+    )

@@ -62,12 +62,12 @@ class TableHash:
             self._lengths(name, pc.binary_length(array))
             values = array.drop_null()
             if len(values):
-                offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset:values.offset + len(values) + 1]
-                self._stream(name, memoryview(values.buffers()[2] or b"")[offsets[0]:offsets[-1]])
+                offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
+                self._stream(name, memoryview(values.buffers()[2] or b"")[offsets[0] : offsets[-1]])
         elif pa.types.is_fixed_size_binary(kind):
             values = array.drop_null()
             width = kind.byte_width
-            self._stream(name, memoryview(values.buffers()[1] or b"")[values.offset * width:(values.offset + len(values)) * width])
+            self._stream(name, memoryview(values.buffers()[1] or b"")[values.offset * width : (values.offset + len(values)) * width])
         elif not pa.types.is_primitive(kind):  # NumPy would hash pointers, which differ between runs
             raise TypeError(f"{name}: columns of {kind} cannot be hashed")
         else:

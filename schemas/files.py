@@ -161,8 +161,11 @@ def open_regular(path: str) -> IO[bytes]:
     """Opens a local file for reading. Raises OSError, without blocking, for a folder, pipe, socket or device."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL,
-                      "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, socket or device, not a file", path)
+        raise OSError(
+            errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL,
+            "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, socket or device, not a file",
+            path,
+        )
     return open(path, "rb")
 
 
@@ -216,8 +219,10 @@ def entries(url: str) -> list[Entry]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     below = [entry for entry in found if entry["name"].strip("/") != path.strip("/")]  # some stores list the folder itself
-    made = (Entry(entry["name"].rstrip("/").rpartition("/")[2], *(("file", entry["size"]) if entry["type"] == "file" else ("folder", 0)))
-            for entry in below)
+    made = (
+        Entry(entry["name"].rstrip("/").rpartition("/")[2], *(("file", entry["size"]) if entry["type"] == "file" else ("folder", 0)))
+        for entry in below
+    )
     return sorted(made, key=lambda entry: entry.name)
 
 

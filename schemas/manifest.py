@@ -65,8 +65,10 @@ class Counts:
         """The error text if the rejected share of the rows exceeds `allowed`; None otherwise."""
         if not self.rows_in or self.rejected / self.rows_in <= allowed:
             return None
-        return (f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejected / self.rows_in:.1%}), "
-                f"more than max_rejected allows ({allowed:.1%})")
+        return (
+            f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejected / self.rows_in:.1%}), "
+            f"more than max_rejected allows ({allowed:.1%})"
+        )
 
     def add(self, other: Counts) -> None:
         """Adds another task's counts to these."""

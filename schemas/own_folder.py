@@ -34,8 +34,10 @@ def claim_folder(folder: str | os.PathLike[str], maker: str, was_made: Callable[
         return
     if held and not was_made(path):
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        raise ConfigError(f"{path} is not an output folder of `{maker}`: it contains {min(held)}{more}; name a new or "
-                          f"empty folder (if an earlier release created it, run `echo '{maker}' > {mark}`)")
+        raise ConfigError(
+            f"{path} is not an output folder of `{maker}`: it contains {min(held)}{more}; name a new or "
+            f"empty folder (if an earlier release created it, run `echo '{maker}' > {mark}`)"
+        )
     path.mkdir(parents=True, exist_ok=True)
     with open(mark, "x", encoding="utf-8") as file:
         file.write(f"{maker}\n")

@@ -180,8 +180,12 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> _Columns:
-        return cls(batch["image_id"], batch["width"].to_pylist(), batch["height"].to_pylist(),
-                   *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")))
+        return cls(
+            batch["image_id"],
+            batch["width"].to_pylist(),
+            batch["height"].to_pylist(),
+            *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")),
+        )
 
     def shown(self, row: int) -> Shown:
         boxes, features = self.boxes.row(row), self.features.row(row)
@@ -189,8 +193,9 @@ class _Columns(NamedTuple):
         return Shown(self.width[row], self.height[row], boxes, features, self.confidence.row(row))
 
     def image(self, row: int) -> ImageRegions:
-        return ImageRegions(self.image_ids[row].as_py(), *self.shown(row), self.soft_labels.row(row), self.classes.row(row),
-                            self.attributes.row(row))
+        return ImageRegions(
+            self.image_ids[row].as_py(), *self.shown(row), self.soft_labels.row(row), self.classes.row(row), self.attributes.row(row)
+        )
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:

@@ -122,12 +122,15 @@ _DICTIONARY = pa.array([reason.value for reason in REASONS])
 def reject_batch(stage: str, ids: pa.Array | list[str], reasons: np.ndarray, details: pa.Array | list[str]) -> pa.RecordBatch:
     """A `rejects` record batch of n rows; `reasons` int8 [n] are positions in `REASONS`."""
     count = len(ids)
-    return pa.RecordBatch.from_arrays([
-        pa.array(np.full(count, stage, dtype=object), pa.string()) if count else pa.array([], pa.string()),
-        pa.array(ids, pa.string()) if isinstance(ids, list) else ids,
-        pa.DictionaryArray.from_arrays(pa.array(reasons, pa.int8()), _DICTIONARY),
-        pa.array(details, pa.string()) if isinstance(details, list) else details,
-    ], schema=REJECTS)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(np.full(count, stage, dtype=object), pa.string()) if count else pa.array([], pa.string()),
+            pa.array(ids, pa.string()) if isinstance(ids, list) else ids,
+            pa.DictionaryArray.from_arrays(pa.array(reasons, pa.int8()), _DICTIONARY),
+            pa.array(details, pa.string()) if isinstance(details, list) else details,
+        ],
+        schema=REJECTS,
+    )
 
 
 class RejectLog:
@@ -158,8 +161,9 @@ class RejectLog:
         """All rejects, sorted by id, reason and detail, so that the order does not depend on which was found first."""
         single = reject_batch(self.stage, self._ids, np.array(self._reasons, dtype=np.int8), self._details)
         table = pa.Table.from_batches([single, *self._batches], schema=REJECTS)
-        keys = table.set_column(2, "reason", table["reason"].combine_chunks().cast(pa.string()) if table.num_rows else
-                                pa.array([], pa.string()))
+        keys = table.set_column(
+            2, "reason", table["reason"].combine_chunks().cast(pa.string()) if table.num_rows else pa.array([], pa.string())
+        )
         order = pc.sort_indices(keys, [("id", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
         return table.take(order)
 

@@ -70,8 +70,12 @@ def web_arguments() -> dict[str, Any]:
         return {}
     import aiohttp
 
-    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S, sock_read=SILENCE_S),
-                              "headers": {"Accept-Encoding": "identity"}}}
+    return {
+        "client_kwargs": {
+            "timeout": aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+            "headers": {"Accept-Encoding": "identity"},
+        }
+    }
 
 
 def is_web(fs: AbstractFileSystem) -> bool:
@@ -180,7 +184,7 @@ class RetryingReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Reads into a buffer; returns the number of bytes."""
         data = self.read(memoryview(buffer).nbytes)
-        memoryview(buffer).cast("B")[:len(data)] = data
+        memoryview(buffer).cast("B")[: len(data)] = data
         return len(data)
 
     def _read_once(self, size: int) -> bytes:

@@ -163,8 +163,9 @@ class TableFile:
             table.validate(full=True)
             return table.select(columns)
         except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{self.url} is damaged ({error}); `cmcl verify` lists every damaged file, and `cmcl run` rebuilds them"
-                              ) from error
+            raise CorpusError(
+                f"{self.url} is damaged ({error}); `cmcl verify` lists every damaged file, and `cmcl run` rebuilds them"
+            ) from error
 
     @property
     def rows(self) -> int:
@@ -206,8 +207,10 @@ class RowFile(TableFile):
             batch = super().batch(index)
             batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` lists every damaged file, and "
-                              "`cmcl run` rebuilds them") from error
+            raise CorpusError(
+                f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` lists every damaged file, and "
+                "`cmcl run` rebuilds them"
+            ) from error
         return batch
 
     def batch(self, index: int) -> pa.RecordBatch:

@@ -27,23 +27,36 @@ _CAPTION = _required(
 )
 
 # Term counts of the captions of one partition; `terms` are rows of that partition's `tfidf_terms`, ascending within a caption.
-TFIDF_COUNTS = table_schema("tfidf_counts", 1, [*_CAPTION, *_required(
-    ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
-    ("counts", pa.list_(pa.field("item", pa.int32(), nullable=False))),
-)])
+TFIDF_COUNTS = table_schema(
+    "tfidf_counts",
+    1,
+    [
+        *_CAPTION,
+        *_required(
+            ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+            ("counts", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+        ),
+    ],
+)
 
 # The words of one partition in code point order, with the number of captions that contain each.
 TFIDF_TERMS = table_schema("tfidf_terms", 1, _required(("term", pa.string()), ("df", pa.int64())))
 
 # Unit vectors of the captions of one partition; `terms` are columns of the corpus's vocabulary, ascending within a caption.
-TFIDF_VECTORS = table_schema("tfidf_vectors", 1, [*_CAPTION, *_required(
-    ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
-    ("weights", pa.list_(pa.field("item", pa.float64(), nullable=False))),
-)])
+TFIDF_VECTORS = table_schema(
+    "tfidf_vectors",
+    1,
+    [
+        *_CAPTION,
+        *_required(
+            ("terms", pa.list_(pa.field("item", pa.int32(), nullable=False))),
+            ("weights", pa.list_(pa.field("item", pa.float64(), nullable=False))),
+        ),
+    ],
+)
 
 # Where the postings of a frequent word are cut off: captions with (weight, order) >= this row's (weight, order) are kept.
-TFIDF_CHAMPIONS = table_schema("tfidf_champions", 1, _required(
-    ("column", pa.int32()), ("weight", pa.float64()), ("order", pa.uint64())))
+TFIDF_CHAMPIONS = table_schema("tfidf_champions", 1, _required(("column", pa.int32()), ("weight", pa.float64()), ("order", pa.uint64())))
 
 
 def vocabulary_schema(documents: int) -> pa.Schema:
@@ -52,8 +65,12 @@ def vocabulary_schema(documents: int) -> pa.Schema:
     Columns: term, df (captions that contain it), kept (it passed min_df and max_df: the i-th kept word is column i of the vectors),
     idf (ln((1 + documents) / (1 + df)) + 1).
     """
-    return table_schema("tfidf_vocabulary", 1, _required(
-        ("term", pa.string()), ("df", pa.int64()), ("kept", pa.bool_()), ("idf", pa.float64())), {DOCUMENTS_KEY.decode(): str(documents)})
+    return table_schema(
+        "tfidf_vocabulary",
+        1,
+        _required(("term", pa.string()), ("df", pa.int64()), ("kept", pa.bool_()), ("idf", pa.float64())),
+        {DOCUMENTS_KEY.decode(): str(documents)},
+    )
 
 
 def documents_of(schema: pa.Schema) -> int:

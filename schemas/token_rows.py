@@ -27,7 +27,7 @@ class Ragged(NamedTuple):
 
     def at(self, index: int) -> np.ndarray:
         """The array at `index`."""
-        return self.values[self.starts[index]:self.starts[index + 1]]
+        return self.values[self.starts[index] : self.starts[index + 1]]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -42,7 +42,7 @@ def _flat(name: str) -> Any:
 def _nested(name: str) -> Any:
     def texts(pair: PairTokens) -> Ragged:
         starts, rows = pair._columns.nested(name)
-        return Ragged(rows.starts[starts[pair._at]:starts[pair._at + 1] + 1], rows.values)
+        return Ragged(rows.starts[starts[pair._at] : starts[pair._at + 1] + 1], rows.values)
 
     return property(texts, doc=f"`{name}`, views of the file where it is local.")
 

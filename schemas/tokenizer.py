@@ -18,7 +18,7 @@ from schemas.errors import CorpusError
 
 SENTENCEPIECE, BYTE_BPE, WORDPIECE = ("sentencepiece.model",), ("vocab.json", "merges.txt"), ("vocab.txt", "tokenizer.json")
 SPECIAL = {"cls": ("<s>", "[CLS]"), "pad": ("<pad>", "[PAD]"), "sep": ("</s>", "[SEP]"), "unk": ("<unk>", "[UNK]"),
-           "mask": ("<mask>", "[MASK]")}
+           "mask": ("<mask>", "[MASK]")}  # fmt: skip
 
 
 class Tokenizer:

@@ -23,8 +23,10 @@ def _list(kind: pa.DataType) -> pa.ListType:
 
 
 def _table(name: str, *fields: tuple[str, pa.DataType]) -> pa.Schema:
-    columns = [pa.field(column, kind, nullable=column == "region_row", metadata=LAYOUT if column == "region_row" else None)
-               for column, kind in fields]
+    columns = [
+        pa.field(column, kind, nullable=column == "region_row", metadata=LAYOUT if column == "region_row" else None)
+        for column, kind in fields
+    ]
     return pa.schema(columns, metadata={TABLE_KEY: name, VERSION_KEY: "1"})
 
 
@@ -35,9 +37,18 @@ _IMAGE = (("image", pa.int64()), ("image_key", pa.int64()), ("region_row", pa.in
 
 # A pair, row for row as in `examples`. Keys are `text_key`s; negative_scores: the rewrite's first score, NaN if it has none.
 TOKENS = _table(
-    "tokens", ("pair_id", pa.string()), ("caption", _IDS), ("positives", _list(_IDS)), ("positive_keys", _KEYS),
-    ("negatives", _list(_IDS)), ("negative_keys", _KEYS), ("negative_kinds", _list(pa.int8())), ("negative_scores", _list(pa.float32())),
-    ("matched_images", _KEYS), ("matched_texts", _KEYS))
+    "tokens",
+    ("pair_id", pa.string()),
+    ("caption", _IDS),
+    ("positives", _list(_IDS)),
+    ("positive_keys", _KEYS),
+    ("negatives", _list(_IDS)),
+    ("negative_keys", _KEYS),
+    ("negative_kinds", _list(pa.int8())),
+    ("negative_scores", _list(pa.float32())),
+    ("matched_images", _KEYS),
+    ("matched_texts", _KEYS),
+)
 
 # A sentence of the text collections, row for row as in `texts`.
 TEXT_TOKENS = _table("text_tokens", ("text_id", pa.string()), ("tokens", _IDS))

@@ -15,12 +15,15 @@ def _strings() -> pa.ListType:
     return pa.list_(pa.field("item", pa.string(), nullable=False))
 
 
-TRIALS = pa.schema([
-    pa.field("trial_id", pa.string(), nullable=False),
-    pa.field("set", pa.string(), nullable=False),  # sugarcrepe, aro, winoground, karpathy
-    pa.field("kind", pa.string(), nullable=False),  # the set's own: replace_att, relation, test ...
-    pa.field("scheme", pa.string(), nullable=False),
-    pa.field("images", _strings(), nullable=False),  # file names, as the set has them
-    pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, width, height in px of the only part that is shown; null: the whole image
-    pa.field("captions", _strings(), nullable=False),
-], metadata={TABLE_KEY: "trials", VERSION_KEY: "1"})
+TRIALS = pa.schema(
+    [
+        pa.field("trial_id", pa.string(), nullable=False),
+        pa.field("set", pa.string(), nullable=False),  # sugarcrepe, aro, winoground, karpathy
+        pa.field("kind", pa.string(), nullable=False),  # the set's own: replace_att, relation, test ...
+        pa.field("scheme", pa.string(), nullable=False),
+        pa.field("images", _strings(), nullable=False),  # file names, as the set has them
+        pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, width, height in px of the only part that is shown; null: the whole image
+        pa.field("captions", _strings(), nullable=False),
+    ],
+    metadata={TABLE_KEY: "trials", VERSION_KEY: "1"},
+)

@@ -18,13 +18,17 @@ def _list(kind: pa.DataType) -> pa.ListType:
 
 
 def _vectors(table: str) -> pa.Schema:
-    return table_schema(table, 1, [
-        column("id", pa.string()),
-        column("row", pa.int64(), layout=True),  # of the image in its `regions`, of the sentence in `texts`, of the caption in `pairs`
-        column("key", pa.int64()),  # `content_key` of an image, `text_key` of a text (`schemas/tokens.py`)
-        column("phash", pa.uint64(), nullable=True),  # perceptual hash of an image; null: a text, or not computed
-        column("vector", _list(pa.float16())),
-    ])
+    return table_schema(
+        table,
+        1,
+        [
+            column("id", pa.string()),
+            column("row", pa.int64(), layout=True),  # of the image in its `regions`, of the sentence in `texts`, of the caption in `pairs`
+            column("key", pa.int64()),  # `content_key` of an image, `text_key` of a text (`schemas/tokens.py`)
+            column("phash", pa.uint64(), nullable=True),  # perceptual hash of an image; null: a text, or not computed
+            column("vector", _list(pa.float16())),
+        ],
+    )
 
 
 # Additional metadata: width (of a vector; 0: there are none), visual (how many of an image's dimensions come from features),
@@ -33,16 +37,26 @@ VECTORS = _vectors("vectors")  # of the searched collection
 QUERY_VECTORS = _vectors("query_vectors")  # of the pairs' images, or of their captions
 
 # Row for row as in `query_vectors`. Scores: inner products of the stored vectors in millionths, best first; ties by position.
-NEIGHBOURS = table_schema("neighbours", 1, [
-    column("id", pa.string()), column("positions", _list(pa.int64())), column("scores", _list(pa.int32())),
-])
+NEIGHBOURS = table_schema(
+    "neighbours",
+    1,
+    [
+        column("id", pa.string()),
+        column("positions", _list(pa.int64())),
+        column("scores", _list(pa.int32())),
+    ],
+)
 
 # An approximate index: its factory string, and the trained, empty index in FAISS format; no bytes if the search is exact.
 INDEX = table_schema("index", 1, [column("factory", pa.string()), column("data", pa.large_binary())])
 SHARD = table_schema("shard", 1, [column("data", pa.large_binary())])  # the same, filled with a partition's vectors
 
 # The principal components of visual features, one per row.
-COMPONENTS = table_schema("components", 1, [
-    column("component", _list(pa.float64())),
-    column("share", pa.float64()),  # of the sample's sum of squares
-])
+COMPONENTS = table_schema(
+    "components",
+    1,
+    [
+        column("component", _list(pa.float64())),
+        column("share", pa.float64()),  # of the sample's sum of squares
+    ],
+)

@@ -32,8 +32,13 @@ def need(*programs: str) -> None:
 
 def cmcl(*arguments: str, environment: dict[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs the command in a separate process; with `check`, fails with its output if the command fails."""
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True, timeout=LONG_S,
-                          env={**os.environ, **python_environment(), **(environment or {})})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        env={**os.environ, **python_environment(), **(environment or {})},
+    )
     if check:
         assert done.returncode == 0, f"cmcl {' '.join(arguments)}: {done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return done
@@ -41,9 +46,13 @@ def cmcl(*arguments: str, environment: dict[str, str] | None = None, check: bool
 
 def start_cmcl(*arguments: str, environment: dict[str, str] | None = None, errors: IO[str] | None = None) -> subprocess.Popen[bytes]:
     """Starts the command in a new session, silent except for what it writes to `errors`."""
-    return subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stdout=subprocess.DEVNULL,
-                            stderr=errors or subprocess.DEVNULL,
-                            start_new_session=True, env={**os.environ, **python_environment(), **(environment or {})})
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=errors or subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, **python_environment(), **(environment or {})},
+    )
 
 
 def write_config(path: Path, values: dict[str, Any]) -> str:
@@ -59,8 +68,10 @@ def demo_settings(folder: Path) -> dict[str, Any]:
         make_scenes(str(folder / "photos"), SCENES, SEED + 1, captions=False)
     values: dict[str, Any] = dict(settings())
     for kind in ("pairs", "images", "texts"):
-        values[kind] = [{key: str(folder / value) if key in ("captions", "images", "files") else value for key, value in source.items()}
-                        for source in values[kind]]
+        values[kind] = [
+            {key: str(folder / value) if key in ("captions", "images", "files") else value for key, value in source.items()}
+            for source in values[kind]
+        ]
     return values
 
 
@@ -69,8 +80,12 @@ def coco_settings(shared_data: Path) -> dict[str, Any]:
     captions = shared_data / "coco_val2017" / "captions_val2017.json"
     if not captions.is_file():
         pytest.skip(f"no COCO captions at {captions}")
-    return {"partitions": 16, "pixels": False, "swaps": {"per_kind": 2, "record_refusals": False},
-            "pairs": [{"format": "coco", "name": "coco", "captions": str(captions)}]}
+    return {
+        "partitions": 16,
+        "pixels": False,
+        "swaps": {"per_kind": 2, "record_refusals": False},
+        "pairs": [{"format": "coco", "name": "coco", "captions": str(captions)}],
+    }
 
 
 def hash_of(url: str) -> str:
@@ -86,7 +101,5 @@ def temporaries(url: str) -> list[str]:
     return [name for name in fs.find(path) if files.TEMPORARY in name]
 
 
-
-
 __all__ = ["LONG_S", "ROOT", "cmcl", "coco_settings", "demo_settings", "hash_of", "need", "start_cmcl", "temporaries",
-           "write_config"]
+           "write_config"]  # fmt: skip

@@ -64,8 +64,11 @@ class Given(Stage[GivenParams]):
         places = ids.placements([row[self.params.place] for row in rows])
         parts = ids.partition_of(places, task.corpus.partitions)
         keys = [name for name in (self.params.place, "pair_id") if name in self.params.rows.column_names]
-        own = sorted((int(place), [row[key] for key in keys], number) for number, (row, place, part) in
-                     enumerate(zip(rows, places, parts, strict=True)) if part == task.partition)
+        own = sorted(
+            (int(place), [row[key] for key in keys], number)
+            for number, (row, place, part) in enumerate(zip(rows, places, parts, strict=True))
+            if part == task.partition
+        )
         task.counts.rows_in = len(own)
         task.write(self.params.table, pa.Table.from_pylist([rows[number] for _, _, number in own], schema=self.params.rows.schema))
 
@@ -89,9 +92,19 @@ def scene_regions(scenes: int, seed: int = 5) -> Given:
     rows = []
     for at in range(scenes):
         kinds = [CLASSES.index(item.kind) for item in sample_scene(seed, at).objects]
-        rows.append({"image_id": ids.image_id("made", f"{at:05d}"), "width": 288, "height": 216, "boxes": [[0.0, 0.0, 1.0, 1.0]] * len(kinds),
-                     "confidence": [1.0] * len(kinds), "features": [[0.0]] * len(kinds), "soft_labels": None, "class": kinds,
-                     "attributes": None})
+        rows.append(
+            {
+                "image_id": ids.image_id("made", f"{at:05d}"),
+                "width": 288,
+                "height": 216,
+                "boxes": [[0.0, 0.0, 1.0, 1.0]] * len(kinds),
+                "confidence": [1.0] * len(kinds),
+                "features": [[0.0]] * len(kinds),
+                "soft_labels": None,
+                "class": kinds,
+                "attributes": None,
+            }
+        )
     return Given(GivenParams(stage="regions", table="regions", rows=pa.Table.from_pylist(rows, schema=named_schema(1, 1, CLASSES))))
 
 
@@ -102,18 +115,30 @@ def given_images(paths: Sequence[str], sizes: Sequence[tuple[int, int]] = (), st
         data = Path(path).read_bytes()
         found = probe(data, ImageLimits(decode="header"))
         width, height = sizes[number] if sizes else (found.width, found.height) if isinstance(found, Probe) else (64, 48)
-        rows.append({"image_id": ids.image_id("c", Path(path).name), "source": "c", "uri": path, "offset": None, "length": None,
-                     "width": width, "height": height, "sha256": sha256(data).digest()})
+        rows.append(
+            {
+                "image_id": ids.image_id("c", Path(path).name),
+                "source": "c",
+                "uri": path,
+                "offset": None,
+                "length": None,
+                "width": width,
+                "height": height,
+                "sha256": sha256(data).digest(),
+            }
+        )
     return Given(GivenParams(stage=stage, table="images", rows=pa.Table.from_pylist(rows, schema=IMAGES)))
 
 
-def run_stages(url: Path | str, stages: Sequence[Stage], partitions: int = 4, workers: int = 1, seed: int = 3,
-               limit: float = 0.05) -> Corpus:
+def run_stages(
+    url: Path | str, stages: Sequence[Stage], partitions: int = 4, workers: int = 1, seed: int = 3, limit: float = 0.05
+) -> Corpus:
     """Runs stages one after another through Beam's local runner; several workers are separate processes."""
     corpus = Corpus(str(url), partitions)
     context = RunContext(corpus, seed, limit, {stage.name: StageFingerprint(stage.name, {}) for stage in stages})
-    options = PipelineOptions([], direct_num_workers=workers, direct_running_mode="multi_processing" if workers > 1 else "in_memory",
-                              save_main_session=False)
+    options = PipelineOptions(
+        [], direct_num_workers=workers, direct_running_mode="multi_processing" if workers > 1 else "in_memory", save_main_session=False
+    )
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     done: dict[str, beam.PCollection] = {}
     before: list[Stage] = []

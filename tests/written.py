@@ -19,8 +19,13 @@ from schemas.store import FileInfo, TableWriter
 Rows = Sequence[Mapping[str, Any]]
 
 
-def write_corpus(url: Path | str, partitions: int, stages: Mapping[str, Mapping[str, tuple[pa.Schema, Rows]]],
-                 rejects: Mapping[str, Mapping[Reason, int]] | None = None, batch_rows: int = 3) -> Corpus:
+def write_corpus(
+    url: Path | str,
+    partitions: int,
+    stages: Mapping[str, Mapping[str, tuple[pa.Schema, Rows]]],
+    rejects: Mapping[str, Mapping[Reason, int]] | None = None,
+    batch_rows: int = 3,
+) -> Corpus:
     """A corpus of these tables, by stage and name. Rows without an image or text id are placed by the `pairs` of the stage `pairs`."""
     corpus = Corpus(str(url), partitions)
     images = {row["pair_id"]: row["image_id"] for row in stages.get("pairs", {}).get("pairs", (None, ()))[1]}
@@ -36,7 +41,9 @@ def write_corpus(url: Path | str, partitions: int, stages: Mapping[str, Mapping[
             infos: list[FileInfo] = []
             for table, (schema, rows) in tables.items():
                 own = [row for row in rows if ids.partition_of(np.array([place_of(row)]), partitions)[0] == partition]
-                own.sort(key=lambda row: (place_of(row), row.get("image_id") or row.get("text_id") or "", pair_order.get(row.get("pair_id"), 0)))
+                own.sort(
+                    key=lambda row: (place_of(row), row.get("image_id") or row.get("text_id") or "", pair_order.get(row.get("pair_id"), 0))
+                )
                 infos.append(_write(corpus, stage, table, partition, pa.Table.from_pylist(own, schema=schema), batch_rows))
             log = RejectLog(stage)
             for reason, count in (rejects or {}).get(stage, {}).items() if partition == 0 else ():
@@ -65,7 +72,18 @@ def _write_manifest(corpus: Corpus, stage: str, records: list[TaskRecord]) -> st
     for record in records:
         total.add(record.counts)
     manifest = StageManifest(
-        stage, "f", {"stage": stage, "settings": {}}, corpus.partitions, 0, total, [file for record in records for file in record.files],
-        table_contents(records), {str(record.partition): record.seal for record in records}, {"pyarrow": "25"}, 0.0, len(records),
-        "2026-01-01T00:00:00+00:00")
+        stage,
+        "f",
+        {"stage": stage, "settings": {}},
+        corpus.partitions,
+        0,
+        total,
+        [file for record in records for file in record.files],
+        table_contents(records),
+        {str(record.partition): record.seal for record in records},
+        {"pyarrow": "25"},
+        0.0,
+        len(records),
+        "2026-01-01T00:00:00+00:00",
+    )
     return write_sealed(corpus.manifest_url(stage), manifest.to_json())

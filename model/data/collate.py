@@ -145,23 +145,27 @@ class Collator:
         fragments = self._fragments(written, draws) if self._wanted.fragments else None
         return Batch("texts", tuple(names), texts=written, fragments=fragments)
 
-    def _positives(self, rows: np.ndarray, pairs: Sequence[PairTokens], siblings: Sequence[np.ndarray], epoch: int,
-                   texts: _TextRows) -> Group:
+    def _positives(
+        self, rows: np.ndarray, pairs: Sequence[PairTokens], siblings: Sequence[np.ndarray], epoch: int, texts: _TextRows
+    ) -> Group:
         found, key, number = _Gathered(), key_of(self._seed, epoch, "positives"), self._settings.positives
         if not number:
             return found.group()
         lengths = [np.zeros(0, int)] * len(pairs) if "positives" in self._none else [pair.positives.lengths for pair in pairs]
         owners, indices = draw(rows, _counts(lengths), number, key, self._short(lengths))
-        companions = [(int(owner), pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
-                      for owner, index in zip(owners, indices, strict=True)]
+        companions = [
+            (int(owner), pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
+            for owner, index in zip(owners, indices, strict=True)
+        ]
         if self._settings.siblings:
             companions += self._siblings(rows, siblings, set(owners.tolist()), key)
         for owner, tokens, text_key in sorted(companions, key=lambda companion: companion[0]):
             found.add(texts.add(tokens, text_key), owner)
         return found.group()
 
-    def _siblings(self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int],
-                  key: np.uint64) -> list[tuple[int, np.ndarray, int]]:
+    def _siblings(
+        self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int], key: np.uint64
+    ) -> list[tuple[int, np.ndarray, int]]:
         """For each pair without a positive one other caption of its image that says something else."""
         keys = self._shards.pairs.columns["key"]
         lists = [own[keys[own] != keys[rows[at]]] if at not in served else own[:0] for at, own in enumerate(siblings)]
@@ -174,8 +178,13 @@ class Collator:
         found = _Gathered()
         if not any(self._settings.negatives.values()):
             return found.group()
-        owners, indices = draw_by_kind(rows, [pair.negative_kinds for pair in pairs], self._settings.negatives,
-                                       key_of(self._seed, epoch, "negatives"), self._short([pair.negatives.lengths for pair in pairs]))
+        owners, indices = draw_by_kind(
+            rows,
+            [pair.negative_kinds for pair in pairs],
+            self._settings.negatives,
+            key_of(self._seed, epoch, "negatives"),
+            self._short([pair.negatives.lengths for pair in pairs]),
+        )
         for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
             pair, kind = pairs[owner], int(pairs[owner].negative_kinds[index])
             row = texts.add(pair.negatives.at(index), int(pair.negative_keys[index]))
@@ -196,16 +205,22 @@ class Collator:
             return found.group(), []
         places, keys = self._shards.find_texts(np.concatenate(lists))
         lengths = np.where(places >= 0, self._shards.texts.columns["length"][places], self._settings.max_tokens)
-        owners, indices = draw(rows, _counts(lists), self._settings.matched_texts, key_of(self._seed, epoch, "matched texts"),
-                               lengths + 2 <= self._settings.max_tokens)
+        owners, indices = draw(
+            rows,
+            _counts(lists),
+            self._settings.matched_texts,
+            key_of(self._seed, epoch, "matched texts"),
+            lengths + 2 <= self._settings.max_tokens,
+        )
         ends = np.cumsum(_counts(lists))
         chosen = (ends - _counts(lists))[owners] + indices
         for owner, (_, tokens), key in zip(owners.tolist(), self._shards.texts_at(places[chosen]), keys[chosen].tolist(), strict=True):
             found.add(texts.add(tokens, key), owner)
         return found.group(), [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
 
-    def _matched_images(self, rows: np.ndarray, pairs: Sequence[PairTokens],
-                        epoch: int) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
+    def _matched_images(
+        self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int
+    ) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
         """The drawn ones, the keys of all, and where the drawn ones are, with their keys."""
         found, lists = _Gathered(), [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
         more: list[ImageAt] = []
@@ -213,8 +228,13 @@ class Collator:
         if not any(map(len, lists)):
             return found.group(), [], [], []
         images = self._shards.find_images(np.concatenate(lists))
-        owners, indices = draw(rows, _counts(lists), self._settings.matched_images, key_of(self._seed, epoch, "matched images"),
-                               np.array([image is not None for image in images]))
+        owners, indices = draw(
+            rows,
+            _counts(lists),
+            self._settings.matched_images,
+            key_of(self._seed, epoch, "matched images"),
+            np.array([image is not None for image in images]),
+        )
         ends = np.cumsum(_counts(lists))
         for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
             image = images[ends[owner] - len(lists[owner]) + index]
@@ -222,8 +242,10 @@ class Collator:
             found.add(len(pairs) + len(more), owner)
             more.append(image[0])
             more_keys.append(image[1])
-        keys = [np.array([image[1] for image in images[end - len(own):end] if image is not None], np.int64)
-                for end, own in zip(ends.tolist(), lists, strict=True)]
+        keys = [
+            np.array([image[1] for image in images[end - len(own) : end] if image is not None], np.int64)
+            for end, own in zip(ends.tolist(), lists, strict=True)
+        ]
         return found.group(), keys, more, more_keys
 
     def _short(self, lengths: Sequence[np.ndarray]) -> np.ndarray:
@@ -245,8 +267,8 @@ class Collator:
         boxes, counts = made.boxes.numpy(), made.counts.numpy()
         hidden = np.zeros(boxes.shape[:2], bool)
         for row, rng in enumerate(self._generators("regions", stream, draws, keys)):
-            hidden[row:row + 1] = mask_regions(boxes[row:row + 1], counts[row:row + 1], self._masking, rng)
-        wanted = [self._shards.regions(one) for one in at[:len(draws)]] if self._wanted.soft_labels else []
+            hidden[row : row + 1] = mask_regions(boxes[row : row + 1], counts[row : row + 1], self._masking, rng)
+        wanted = [self._shards.regions(one) for one in at[: len(draws)]] if self._wanted.soft_labels else []
         return replace(made, hidden=torch.from_numpy(hidden), soft_labels=read_soft_labels(wanted, hidden))
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
@@ -257,20 +279,24 @@ class Collator:
         ids, lengths = made.ids.numpy(), made.lengths.numpy()
         masked, labels = ids.copy(), np.full_like(ids, IGNORED)
         for at, rng in enumerate(self._generators("tokens", stream, draws, texts.keys)):
-            masked[at:at + 1], labels[at:at + 1] = mask_tokens(ids[at:at + 1], lengths[at:at + 1], self._masking, self._vocabulary, rng)
+            masked[at : at + 1], labels[at : at + 1] = mask_tokens(
+                ids[at : at + 1], lengths[at : at + 1], self._masking, self._vocabulary, rng
+            )
         return replace(made, masked=torch.from_numpy(masked), labels=torch.from_numpy(labels))
 
     def _fragments(self, texts: Texts, draws: Sequence[tuple[int, int]]) -> Fragments:
         ids, lengths = texts.ids.numpy(), texts.lengths.numpy()
-        rows = [cut_fragments(ids[at:at + 1], lengths[at:at + 1], self._masking, self._vocabulary, rng)
-                for at, rng in enumerate(self._generators("fragments", "texts", draws))]
+        rows = [
+            cut_fragments(ids[at : at + 1], lengths[at : at + 1], self._masking, self._vocabulary, rng)
+            for at, rng in enumerate(self._generators("fragments", "texts", draws))
+        ]
         laid, long, sources, labels = (torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True))
         return Fragments(laid, long, sources, labels)
 
     def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]], keys: Sequence[int] = ()) -> list[np.random.Generator]:
         """One for each row of the stream; then, if companions are masked too, one for each of the other keys."""
         own = [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
-        others = keys[len(draws):] if self._wanted.companions else ()
+        others = keys[len(draws) :] if self._wanted.companions else ()
         return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
 
 
@@ -284,12 +310,19 @@ def image_table(regions: Sequence[Shown | ImageRegions], keys: Sequence[int], se
     held = np.arange(width) < counts[:, None]
     boxes, confidence = np.zeros((*held.shape, 4), np.float32), np.zeros(held.shape, np.float32)
     boxes[held] = np.concatenate([one.boxes[:width] for one in regions])
-    confidence[held] = np.concatenate([np.zeros(len(one.boxes[:width])) if one.confidence is None else one.confidence[:width]
-                                       for one in regions])
+    confidence[held] = np.concatenate(
+        [np.zeros(len(one.boxes[:width])) if one.confidence is None else one.confidence[:width] for one in regions]
+    )
     sizes = np.array([(one.width, one.height) for one in regions])
     located = geometry(boxes, sizes[:, :1], sizes[:, 1:], settings.geometry)
-    return Images(torch.from_numpy(features), torch.from_numpy(located), torch.from_numpy(confidence), torch.from_numpy(counts),
-                  _ints(keys), bool(held.all()))
+    return Images(
+        torch.from_numpy(features),
+        torch.from_numpy(located),
+        torch.from_numpy(confidence),
+        torch.from_numpy(counts),
+        _ints(keys),
+        bool(held.all()),
+    )
 
 
 def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: DataSettings, vocabulary: Vocabulary) -> Texts:
@@ -306,8 +339,9 @@ def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: Data
 
 def read_soft_labels(regions: Sequence[ImageRegions], hidden: np.ndarray) -> Tensor | None:
     """Soft labels of the hidden regions alone, float16 [M, C]; the file's pages of the others are not touched. None without any."""
-    found = [one.soft_labels[np.flatnonzero(hidden[at, :len(one.soft_labels)])]
-             for at, one in enumerate(regions) if one.soft_labels is not None]
+    found = [
+        one.soft_labels[np.flatnonzero(hidden[at, : len(one.soft_labels)])] for at, one in enumerate(regions) if one.soft_labels is not None
+    ]
     return torch.from_numpy(np.concatenate(found)) if found and len(found) == len(regions) else None
 
 

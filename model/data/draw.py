@@ -33,8 +33,9 @@ def first_of(groups: np.ndarray, order: np.ndarray, quotas: np.ndarray) -> np.nd
     return np.sort(by_group[np.arange(len(groups)) - begins < quotas[sorted_groups]])
 
 
-def draw(rows: np.ndarray, counts: np.ndarray, number: int, key: np.uint64,
-         allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    rows: np.ndarray, counts: np.ndarray, number: int, key: np.uint64, allowed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Up to `number` candidates of each pair, all sets equally likely: owners ascending, indices. allowed: bool [counts.sum()]."""
     owners, indices, order = ranks(rows, counts, key)
     open_ = np.arange(len(owners)) if allowed is None else np.flatnonzero(allowed)
@@ -42,8 +43,9 @@ def draw(rows: np.ndarray, counts: np.ndarray, number: int, key: np.uint64,
     return owners[chosen], indices[chosen]
 
 
-def draw_by_kind(rows: np.ndarray, kinds: Sequence[np.ndarray], wanted: Mapping[str, int], key: np.uint64,
-                 allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def draw_by_kind(
+    rows: np.ndarray, kinds: Sequence[np.ndarray], wanted: Mapping[str, int], key: np.uint64, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Negatives of each pair, `wanted[kind]` of every kind; what a kind lacks the other wanted kinds make up for.
 
     kinds: for each pair, positions in NEGATIVE_KINDS, int8 [c]. allowed: bool, over all candidates. Returns owners ascending, indices.

@@ -36,8 +36,16 @@ class Batches(Dataset):
     batch is no multiple of `world`.
     """
 
-    def __init__(self, settings: DataSettings, *, seed: int, masking: Masking | None = None, wanted: Wanted | None = None, rank: int = 0,
-                 world: int = 1):
+    def __init__(
+        self,
+        settings: DataSettings,
+        *,
+        seed: int,
+        masking: Masking | None = None,
+        wanted: Wanted | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
         self.settings, self._rank, self._world = settings, rank, world
         self._shards = shards = Shards(settings.corpus, settings.damaged == "skip", settings.verify)
         self.left_out: dict[str, int] = {f"{name}: damaged": rows for name, rows in shards.skipped.items()}
@@ -111,8 +119,16 @@ class Batches(Dataset):
             sizes = np.searchsorted(widths, sizes) * _BUCKETS_APART + columns["length"][rows]
         starts = self._begins[:-1] if stream == "pairs" else np.arange(len(rows))
         counts = np.diff(self._begins) if stream == "pairs" else np.ones(len(rows), np.int64)
-        return Order(starts, counts, sizes, name=stream, seed=seed, batch=batch, window=self.settings.window,
-                     least=self._world if self.settings.keep_last else None)
+        return Order(
+            starts,
+            counts,
+            sizes,
+            name=stream,
+            seed=seed,
+            batch=batch,
+            window=self.settings.window,
+            least=self._world if self.settings.keep_last else None,
+        )
 
     def _weights(self) -> dict[Stream, int]:
         """The mix, once it is known that every stream can fill a batch, and every process its share."""
@@ -133,19 +149,27 @@ class Batches(Dataset):
         shards, settings = self._shards, self.settings
         features, classes = shards.widths
         made, tokenizer = shards.manifest.counts.numbers, shards.tokenizer
-        asked = {"positives": settings.positives, "negatives": sum(settings.negatives.values()),
-                 "matched_images": settings.matched_images, "matched_texts": settings.matched_texts}
+        asked = {
+            "positives": settings.positives,
+            "negatives": sum(settings.negatives.values()),
+            "matched_images": settings.matched_images,
+            "matched_texts": settings.matched_texts,
+        }
         drawn = {name: number if made.get(name) or (name == "positives" and settings.siblings) else 0 for name, number in asked.items()}
         counts = np.concatenate([shards.pairs.columns["regions"], shards.images.columns["regions"], [0]])
         lengths = np.concatenate([getattr(shards, stream).columns["length"][self._rows[stream]] for stream in ("pairs", "texts")] + [[0]])
         packed = settings.pack_texts or drawn["negatives"] or drawn["positives"] or drawn["matched_texts"]
         return DataFacts(
-            corpus=shards.contents, rows={stream: len(self._rows[stream]) for stream in STREAMS}, features=features,
-            geometry=settings.geometry, classes=classes if shards.has_soft_labels else 0,
+            corpus=shards.contents,
+            rows={stream: len(self._rows[stream]) for stream in STREAMS},
+            features=features,
+            geometry=settings.geometry,
+            classes=classes if shards.has_soft_labels else 0,
             max_regions=min(int(counts.max()), settings.max_regions),
             max_tokens=settings.max_tokens if packed else int(lengths.max()) + 2,
             drawn=drawn,
-            vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256))
+            vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256),
+        )
 
 
 class BatchStream(IterableDataset):
@@ -189,8 +213,13 @@ class ShardLoader:
         self.batches, self.step = batches, 0
         settings = batches.settings
         self._loader: DataLoader[Batch] = DataLoader(
-            batches, batch_size=None, sampler=_Steps(self), num_workers=settings.workers, persistent_workers=settings.workers > 0,
-            pin_memory=settings.pin_memory)
+            batches,
+            batch_size=None,
+            sampler=_Steps(self),
+            num_workers=settings.workers,
+            persistent_workers=settings.workers > 0,
+            pin_memory=settings.pin_memory,
+        )
 
     @property
     def facts(self) -> DataFacts:
@@ -216,6 +245,7 @@ class ShardLoader:
         if set(state) != {"step", "order"} or not isinstance(state["step"], int) or state["step"] < 0:
             raise ConfigError(f"state: not a loader's state: {state!r}")
         if state["order"] != self.batches.fingerprint:
-            raise ConfigError("corpus: the checkpoint was made with another corpus, seed or data settings; "
-                              "resume with those, or start anew")
+            raise ConfigError(
+                "corpus: the checkpoint was made with another corpus, seed or data settings; resume with those, or start anew"
+            )
         self.step = state["step"]

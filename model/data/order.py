@@ -34,8 +34,18 @@ class Order:
     Raises ValueError when a size is not positive.
     """
 
-    def __init__(self, starts: np.ndarray, counts: np.ndarray, sizes: np.ndarray, *, name: str, seed: int, batch: int, window: int = 64,
-                 least: int | None = None):
+    def __init__(
+        self,
+        starts: np.ndarray,
+        counts: np.ndarray,
+        sizes: np.ndarray,
+        *,
+        name: str,
+        seed: int,
+        batch: int,
+        window: int = 64,
+        least: int | None = None,
+    ):
         if min(batch, window) < 1 or (len(counts) and counts.min() < 1):
             raise ValueError("batch, window and counts must be positive")
         by_count = np.argsort(-counts, kind="stable")  # the groups of round r are then the first `self._groups[r]`
@@ -78,7 +88,7 @@ class Order:
         turn = scrambled(self._starts[group], key_of(*self._key, epoch, "turn")) % self._counts[group].astype(np.uint64)
         rows = self._starts[group] + (number + turn.astype(np.int64)) % self._counts[group]
         rows = rows[np.argsort(self._sizes[rows], kind="stable")]
-        cut = [rows[start:start + self._batch] for start in range(0, len(rows), self._batch)]
+        cut = [rows[start : start + self._batch] for start in range(0, len(rows), self._batch)]
         return [cut[at] for at in permuted(np.arange(len(cut)), len(cut), key_of(*self._key, epoch, number, window))]
 
 
@@ -106,4 +116,4 @@ class Mix(Generic[Name]):
 
 def share_of(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
     """The rows of a global batch that fall to one of `world` ranks: the rank-th of as many equal stretches."""
-    return rows[rank * len(rows) // world:(rank + 1) * len(rows) // world]
+    return rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]

@@ -22,9 +22,11 @@ class DataSettings(BaseModel):
 
     corpus: str = Field(min_length=1, description="a corpus made with `tokens` and, for images, `regions`: a folder or any fsspec URL")
     mix: dict[Stream, int] | None = Field(
-        None, description="batches of pairs, images and texts in a cycle; null: 5, 1 and 1 (UNIMO) of those that the corpus has")
+        None, description="batches of pairs, images and texts in a cycle; null: 5, 1 and 1 (UNIMO) of those that the corpus has"
+    )
     batch: dict[Stream, int] = Field(
-        default_factory=dict, description="rows of a batch of each stream, over all processes; 64 where none is given")
+        default_factory=dict, description="rows of a batch of each stream, over all processes; 64 where none is given"
+    )
     max_tokens: int = Field(64, ge=3, description="with [CLS] and [SEP]; longer texts are left out, and counted")
     max_regions: int = Field(100, ge=1, description="of an image; those of the lowest confidence are left out")
     token_buckets: tuple[int, ...] = Field((16, 24, 32, 48), description="lengths that texts are padded to, beside max_tokens")
@@ -35,7 +37,8 @@ class DataSettings(BaseModel):
     siblings: bool = Field(True, description="another caption of the image where a pair has no positive")
     negatives: dict[str, int] = Field(
         default_factory=lambda: {kind: 1 for kind in NEGATIVE_KINDS[:4]},
-        description="hard negatives drawn for a pair, by kind; what one kind lacks the others of the list make up for")
+        description="hard negatives drawn for a pair, by kind; what one kind lacks the others of the list make up for",
+    )
     matched_images: int = Field(0, ge=0, description="retrieved images drawn for a pair")
     matched_texts: int = Field(0, ge=0, description="retrieved texts drawn for a pair")
     ceiling: float = Field(0.8, gt=0, le=1, description="similarity above which TF-IDF negatives were refused")

@@ -53,8 +53,14 @@ class Shards:
         self._tokens = self._open("tokens", "tokens", TokenFile, self._regions)
         self._texts: list[TextFile | None] = self._open("tokens", "text_tokens", TextFile) if "text_tokens" in tables else []
         self.tokenizer = self._read_tokenizer()
-        self.contents = fingerprint({stage: self._manifest(stage).contents for stage in sorted(
-            {"tokenizer", "tokens", *({"regions"} if self._regions else ()), *({"image_regions"} if self._image_regions else ())})})
+        self.contents = fingerprint(
+            {
+                stage: self._manifest(stage).contents
+                for stage in sorted(
+                    {"tokenizer", "tokens", *({"regions"} if self._regions else ()), *({"image_regions"} if self._image_regions else ())}
+                )
+            }
+        )
         self.pairs = Index(self._open("tokens", "pair_index", _reader(PAIR_INDEX), self._tokens), PAIR_INDEX)
         self.images = Index(self._open("tokens", "image_index", _reader(IMAGE_INDEX), self._image_regions), IMAGE_INDEX)
         self.texts = Index(self._open("tokens", "text_index", _reader(TEXT_INDEX), self._texts), TEXT_INDEX)
@@ -88,8 +94,10 @@ class Shards:
     def images_at(self, rows: np.ndarray, alone: bool) -> list[ImageAt]:
         """Where the regions of the images of pairs, or of images alone, are."""
         index = self.images if alone else self.pairs
-        return [ImageAt(alone, partition, row) for partition, row in zip(
-            index.partitions(rows).tolist(), index.columns["region_row"][rows].tolist(), strict=True)]
+        return [
+            ImageAt(alone, partition, row)
+            for partition, row in zip(index.partitions(rows).tolist(), index.columns["region_row"][rows].tolist(), strict=True)
+        ]
 
     def regions(self, at: ImageAt) -> ImageRegions:
         """The regions of an image, with everything that is known of them."""
@@ -200,5 +208,3 @@ class Index:
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray((column.fill_null(-1) if column.null_count else column).to_numpy())
-
-

@@ -35,10 +35,12 @@ class CmclSettings(ObjectiveSettings):
     temperature: float | Literal["learned"] = Field("learned", description="fixed in (0, inf), or learned from 0.07 within [0.001, 0.5]")
     loss: Literal["softmax", "sigmoid"] = Field("softmax", description="over all scores of a pair, or over each (SigLIP)")
     positives: Literal["inside", "outside"] = Field(
-        "inside", description="softmax: the sum over positives stands inside of the logarithm (UNIMO's equation), or outside")
+        "inside", description="softmax: the sum over positives stands inside of the logarithm (UNIMO's equation), or outside"
+    )
     masked: bool = Field(False, description="encode images and texts as masking leaves them")
     chunk: int | None = Field(
-        None, ge=1, description="pairs (joint) or images and texts (separate) that are encoded at a time; null: all at once")
+        None, ge=1, description="pairs (joint) or images and texts (separate) that are encoded at a time; null: all at once"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> CmclSettings:
@@ -75,8 +77,10 @@ class Cmcl(Objective):
         if self.settings.encoding == "joint":
             return self._total(network, joint_scores(network, batch, self.settings.masked), len(batch))
         assert batch.images is not None and batch.texts is not None
-        images, texts = (_project(network, batch, self.settings.masked, kind, torch.arange(size, device=batch.texts.ids.device))
-                         for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts))))
+        images, texts = (
+            _project(network, batch, self.settings.masked, kind, torch.arange(size, device=batch.texts.ids.device))
+            for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts)))
+        )
         return self._separate_total(network, batch, images, texts)
 
     def backward(self, views: Views, scale: Tensor) -> Tensor | None:
@@ -97,16 +101,20 @@ class Cmcl(Objective):
     def _backward_separate(self, network: Network, batch: Batch, scale: Tensor) -> Tensor:
         assert batch.images is not None and batch.texts is not None
         device = batch.texts.ids.device
-        pieces = [(kind, rows) for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts)))
-                  for rows in torch.arange(size, device=device).split(self.settings.chunk)]
+        pieces = [
+            (kind, rows)
+            for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts)))
+            for rows in torch.arange(size, device=device).split(self.settings.chunk)
+        ]
         states, leaves = [], []
         for kind, rows in pieces:
             states.append(random_state(device))
             with torch.no_grad():
                 leaves.append(_project(network, batch, self.settings.masked, kind, rows))
             leaves[-1].requires_grad_()
-        images, texts = (torch.cat([leaf for leaf, (kind, _) in zip(leaves, pieces, strict=True) if kind == wanted])
-                         for wanted in ("images", "texts"))
+        images, texts = (
+            torch.cat([leaf for leaf, (kind, _) in zip(leaves, pieces, strict=True) if kind == wanted]) for wanted in ("images", "texts")
+        )
         loss = self._separate_total(network, batch, images, texts)
         (loss * scale).backward()
         with random_state_kept(device):
@@ -142,8 +150,11 @@ def joint_scores(network: Network, batch: Batch, masked: bool = False) -> Scores
     for group, is_image in ((groups[2], True), (groups[3], False)):
         if len(group):
             alone = body.encode(embedded, group.rows if is_image else None, None if is_image else group.rows)
-            values = (head.pairs(head.of_images(alone.img), texts[group.owners]) if alone.img is not None else
-                      head.pairs(images[group.owners], head.of_texts(alone.cls)))
+            values = (
+                head.pairs(head.of_images(alone.img), texts[group.owners])
+                if alone.img is not None
+                else head.pairs(images[group.owners], head.of_texts(alone.cls))
+            )
             parts.append(Scores(values, group.owners, torch.ones_like(group.owners, dtype=torch.bool), group.weights))
     return Scores.joined(parts)
 
@@ -155,8 +166,10 @@ def separate_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
     owners = torch.cat([pairs, positives.owners, negatives.owners])
     rows = torch.cat([pairs, positives.rows, negatives.rows])
     parts = _labelled(head.pairs(images[owners], texts[rows]), len(batch), positives, negatives)
-    for group, values in ((matched_images, head.pairs(images[matched_images.rows], texts[matched_images.owners])),
-                          (matched_texts, head.pairs(images[matched_texts.owners], texts[matched_texts.rows]))):
+    for group, values in (
+        (matched_images, head.pairs(images[matched_images.rows], texts[matched_images.owners])),
+        (matched_texts, head.pairs(images[matched_texts.owners], texts[matched_texts.rows])),
+    ):
         parts.append(Scores(values, group.owners, torch.ones_like(group.owners, dtype=torch.bool), group.weights))
     return Scores.joined(parts)
 
@@ -187,10 +200,20 @@ def pairs_of(batch: Batch, start: int, end: int) -> Batch:
     image_rows, images = laid([own, kept[2].rows])
     text_rows, texts = laid([own, kept[0].rows, kept[1].rows, kept[3].rows])
     positives, negatives, matched_texts = (
-        replace(group, rows=rows) for group, rows in zip([kept[0], kept[1], kept[3]], texts[1:], strict=True))
-    return Batch("pairs", batch.names[start:end], batch.images.take(image_rows), batch.texts.take(text_rows), positives, negatives,
-                 replace(kept[2], rows=images[1]), matched_texts,
-                 _known_within(batch.known_texts, start, end), _known_within(batch.known_images, start, end))
+        replace(group, rows=rows) for group, rows in zip([kept[0], kept[1], kept[3]], texts[1:], strict=True)
+    )
+    return Batch(
+        "pairs",
+        batch.names[start:end],
+        batch.images.take(image_rows),
+        batch.texts.take(text_rows),
+        positives,
+        negatives,
+        replace(kept[2], rows=images[1]),
+        matched_texts,
+        _known_within(batch.known_texts, start, end),
+        _known_within(batch.known_images, start, end),
+    )
 
 
 def _known_within(known: Known | None, start: int, end: int) -> Known | None:
@@ -243,5 +266,7 @@ def _labelled(values: Tensor, pairs: int, positives: Group, negatives: Group) ->
     device, sizes = values.device, [pairs, len(positives), len(negatives)]
     owners = [torch.arange(pairs, device=device), positives.owners, negatives.owners]
     weights = [values.new_ones(pairs), positives.weights, negatives.weights]
-    return [Scores(value, owner, torch.full_like(owner, number < 2, dtype=torch.bool), weight.to(values.dtype))
-            for number, (value, owner, weight) in enumerate(zip(values.split(sizes), owners, weights, strict=True))]
+    return [
+        Scores(value, owner, torch.full_like(owner, number < 2, dtype=torch.bool), weight.to(values.dtype))
+        for number, (value, owner, weight) in enumerate(zip(values.split(sizes), owners, weights, strict=True))
+    ]

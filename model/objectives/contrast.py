@@ -28,8 +28,14 @@ class Scores:
         return Scores(*(torch.cat([getattr(part, name) for part in parts]) for name in ("values", "owners", "positive", "weights")))
 
 
-def contrastive_loss(scores: Scores, pairs: int, temperature: Tensor, bias: Tensor, form: Literal["softmax", "sigmoid"] = "softmax",
-                     positives: Literal["inside", "outside"] = "inside") -> Tensor:
+def contrastive_loss(
+    scores: Scores,
+    pairs: int,
+    temperature: Tensor,
+    bias: Tensor,
+    form: Literal["softmax", "sigmoid"] = "softmax",
+    positives: Literal["inside", "outside"] = "inside",
+) -> Tensor:
     """The loss of each pair, [P]; 0 for a pair without a negative.
 
     With s = d / tau and weights w, sums running over a pair's positives or over all its scores:

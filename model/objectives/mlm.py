@@ -40,4 +40,4 @@ class Mlm(Objective):
 def _labels(batch: Batch) -> Tensor:
     """Labels of the captions or texts, int64 [P, L]."""
     assert batch.texts is not None and batch.texts.labels is not None
-    return batch.texts.labels[:len(batch)]
+    return batch.texts.labels[: len(batch)]

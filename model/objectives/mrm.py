@@ -19,7 +19,8 @@ class MrmSettings(ObjectiveSettings):
 
     joint: bool = Field(False, description="mask tokens at the same time; false: the caption is whole (conditional masking)")
     reduction: Literal["paper", "uniter"] = Field(
-        "paper", description="paper: a region's loss is a sum over its features or classes; uniter: their mean, as in UNITER's code")
+        "paper", description="paper: a region's loss is a sum over its features or classes; uniter: their mean, as in UNITER's code"
+    )
 
 
 class Mrm(Objective):
@@ -53,7 +54,7 @@ class Mrfr(Mrm):
         images, batch = views.batch.images, views.batch
         assert images is not None
         predicted = wide(views.network.region_features(states))
-        distance = ((predicted - images.features[:len(batch)][_hidden(batch)].to(predicted.dtype)) ** 2).sum()
+        distance = ((predicted - images.features[: len(batch)][_hidden(batch)].to(predicted.dtype)) ** 2).sum()
         return distance / predicted.shape[-1] if self.settings.reduction == "uniter" else distance
 
 
@@ -100,4 +101,4 @@ class MrcKl(_Labelled):
 def _hidden(batch: Batch) -> Tensor:
     """Hidden regions of the stream's own images, bool [P, R]."""
     assert batch.images is not None and batch.images.hidden is not None
-    return batch.images.hidden[:len(batch)]
+    return batch.images.hidden[: len(batch)]

@@ -42,13 +42,15 @@ class Wra(Objective):
         draw, states = views.batch.mismatch, views.mismatched()
         assert draw is not None and states.tokens is not None and states.regions is not None
         with torch.autocast(states.tokens.device.type, enabled=False):
-            distance = transport_cost(states.tokens, states.regions, states.tokens_valid, states.regions_valid,
-                                      self.settings.beta, self.settings.iterations)
+            distance = transport_cost(
+                states.tokens, states.regions, states.tokens_valid, states.regions_valid, self.settings.beta, self.settings.iterations
+            )
         return (distance * (2 * draw.labels - 1)).sum()
 
 
-def transport_cost(words: Tensor, regions: Tensor, words_valid: Tensor | None, regions_valid: Tensor | None, beta: float = 0.5,
-                   iterations: int = 50) -> Tensor:
+def transport_cost(
+    words: Tensor, regions: Tensor, words_valid: Tensor | None, regions_valid: Tensor | None, beta: float = 0.5, iterations: int = 50
+) -> Tensor:
     """Cost of moving uniform words onto uniform regions, 1 - cosine a unit, at least float32 [B].
 
     words: [B, n, H]; regions: [B, m, H]; valid: bool [B, n], [B, m], None where nothing is padded.

@@ -1,9 +1,9 @@
 """Locates the runners' programs: from environment variables, or else in a cache folder that Maven and Go fill once.
 
-    CMCL_CACHE             the cache folder, ~/.cache/cmcl by default
-    CMCL_SPARK_HOME        a folder with `jars/`: Spark 3.5 and Beam's Spark runner
-    CMCL_FLINK_HOME        a folder with `jars/`: Beam's Flink 1.19 runner
-    CMCL_PRISM, CMCL_BOOT  Beam's Prism runner; Beam's boot program for Python workers
+CMCL_CACHE             the cache folder, ~/.cache/cmcl by default
+CMCL_SPARK_HOME        a folder with `jars/`: Spark 3.5 and Beam's Spark runner
+CMCL_FLINK_HOME        a folder with `jars/`: Beam's Flink 1.19 runner
+CMCL_PRISM, CMCL_BOOT  Beam's Prism runner; Beam's boot program for Python workers
 """
 
 from __future__ import annotations
@@ -59,12 +59,25 @@ def jvm_home(engine: str) -> Path:
         if not home.is_dir():
             maven = shutil.which("mvn")
             if not maven:
-                raise RunnerError(f"Maven not found; it is required to download the jars of {engine}: install it, or set {variable} to "
-                                  f"a folder whose jars/ contains the runtime dependencies of {pom}")
+                raise RunnerError(
+                    f"Maven not found; it is required to download the jars of {engine}: install it, or set {variable} to "
+                    f"a folder whose jars/ contains the runtime dependencies of {pom}"
+                )
             with _made_whole(home) as folder:
                 shutil.copy(pom, folder / "pom.xml")  # Maven writes next to the file it reads
-                _call([maven, "-B", "-q", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies", "-DincludeScope=runtime",
-                       f"-DoutputDirectory={folder / 'jars'}"], f"downloading the jars of {engine}")
+                _call(
+                    [
+                        maven,
+                        "-B",
+                        "-q",
+                        "-f",
+                        str(folder / "pom.xml"),
+                        "dependency:copy-dependencies",
+                        "-DincludeScope=runtime",
+                        f"-DoutputDirectory={folder / 'jars'}",
+                    ],
+                    f"downloading the jars of {engine}",
+                )
     return home
 
 
@@ -86,8 +99,10 @@ def go_program(module: str, release: str) -> str:
         if not target.is_dir():
             go = shutil.which("go")
             if not go:
-                raise RunnerError(f"Go not found; it is required to build {name}: install it, or run `go install {module}@{release}` "
-                                  "elsewhere and set CMCL_PRISM or CMCL_BOOT to the program")
+                raise RunnerError(
+                    f"Go not found; it is required to build {name}: install it, or run `go install {module}@{release}` "
+                    "elsewhere and set CMCL_PRISM or CMCL_BOOT to the program"
+                )
             with _made_whole(target) as folder:
                 _call([go, "install", f"{module}@{release}"], f"building {name}", {"GOBIN": str(folder)})
     return str(target / name)

@@ -11,17 +11,25 @@ from pipelines.job_servers.service import Service, python_environment
 
 _OPENS = ("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.time", "java.util",
           "java.util.concurrent", "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action",
-          "sun.util.calendar")
+          "sun.util.calendar")  # fmt: skip
 JOB_SERVED = r"JobService started on (\S+:\d+)"
 
 
 def jvm(engine: str, heap: str) -> list[str]:
     """The Java command up to the main class, with the class path of `spark` or `flink`. Raises RunnerError."""
     log = "-Dorg.slf4j.simpleLogger"
-    return [java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-Djava.io.tmpdir={scratch}", f"{log}.defaultLogLevel=warn",
-            f"{log}.log.org.apache.beam.runners.jobsubmission=info", f"{log}.log.org.apache.spark.deploy=info",
-            *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
-            "-cp", os.path.join(jvm_home(engine), "jars", "*")]
+    return [
+        java(),
+        f"-Xmx{heap}",
+        "-XX:+UseSerialGC",
+        "-Djava.io.tmpdir={scratch}",
+        f"{log}.defaultLogLevel=warn",
+        f"{log}.log.org.apache.beam.runners.jobsubmission=info",
+        f"{log}.log.org.apache.spark.deploy=info",
+        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
+        "-cp",
+        os.path.join(jvm_home(engine), "jars", "*"),
+    ]
 
 
 def _ports(artifacts: bool = True) -> list[str]:
@@ -39,16 +47,24 @@ def spark_job_server(master: str, heap: str = "1g", properties: Sequence[str] = 
     Raises RunnerError when it cannot be started.
     """
     command = jvm("spark", heap)
-    set_ = ["-Dspark.ui.enabled=false", "-Dspark.driver.host=127.0.0.1", "-Dspark.driver.bindAddress=127.0.0.1",
-            *(f"-D{property_}" for property_ in properties)]
-    return _serve("spark-job-server", [command[0], *set_, *command[1:], "org.apache.beam.runners.spark.SparkJobServerDriver", *_ports(),
-                                       f"--spark-master-url={master}"])
+    set_ = [
+        "-Dspark.ui.enabled=false",
+        "-Dspark.driver.host=127.0.0.1",
+        "-Dspark.driver.bindAddress=127.0.0.1",
+        *(f"-D{property_}" for property_ in properties),
+    ]
+    return _serve(
+        "spark-job-server",
+        [command[0], *set_, *command[1:], "org.apache.beam.runners.spark.SparkJobServerDriver", *_ports(), f"--spark-master-url={master}"],
+    )
 
 
 def flink_job_server(master: str, heap: str = "1g") -> tuple[Service, str]:
     """A Flink job server and its endpoint; `master` is [local] or host:port. Raises RunnerError when it cannot be started."""
-    return _serve("flink-job-server", [*jvm("flink", heap), "org.apache.beam.runners.flink.FlinkJobServerDriver", *_ports(),
-                                       f"--flink-master={master}"])
+    return _serve(
+        "flink-job-server",
+        [*jvm("flink", heap), "org.apache.beam.runners.flink.FlinkJobServerDriver", *_ports(), f"--flink-master={master}"],
+    )
 
 
 def prism_job_server() -> tuple[Service, str]:

@@ -32,9 +32,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     captions = [{"image_id": number // 5, "id": number, "caption": " ".join(random.choice(words, 7))} for number in range(5 * IMAGES)]
     images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(IMAGES)]
     (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
-    config = write_config(folder / "config.yaml", {
-        "corpus": str(folder / "corpus"), "partitions": 8, "pixels": False, "tfidf": {"k": 40},
-        "pairs": [{"format": "coco", "name": "made", "captions": str(folder / "captions.json")}]})
+    config = write_config(
+        folder / "config.yaml",
+        {
+            "corpus": str(folder / "corpus"),
+            "partitions": 8,
+            "pixels": False,
+            "tfidf": {"k": 40},
+            "pairs": [{"format": "coco", "name": "made", "captions": str(folder / "captions.json")}],
+        },
+    )
     start = time.monotonic()
     cmcl("run", config, "--workers", "2", "--quiet")
     return Undisturbed(config, hash_of(str(folder / "corpus")), time.monotonic() - start)

@@ -20,8 +20,12 @@ pytestmark = [pytest.mark.runners, pytest.mark.timeout(1200)]
 
 def shaky(corpus: Path, bad: int = 0, fuse: Path | None = None, workers: int = 2) -> int:
     """Runs the stage in a separate process; returns its exit status."""
-    return subprocess.run([sys.executable, "-m", "tests.faults.run_shaky", str(corpus), str(bad), str(fuse or ""), str(workers)],
-                          timeout=LONG_S, capture_output=True, env={**os.environ, **python_environment()}).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "tests.faults.run_shaky", str(corpus), str(bad), str(fuse or ""), str(workers)],
+        timeout=LONG_S,
+        capture_output=True,
+        env={**os.environ, **python_environment()},
+    ).returncode
 
 
 def content(folder: Path) -> tuple[str, int, int]:

@@ -143,5 +143,3 @@ def test_two_drivers_at_once(undisturbed: Undisturbed, tmp_path: Path) -> None:
         first.kill()
         first.wait()
     assert hash_of(str(corpus)) == undisturbed.hash
-
-

@@ -18,11 +18,16 @@ PARTITIONS, IMAGES, ADDED = 32, 300, 3
 def captions(path: Path, numbers: range) -> None:
     """COCO-like captions, five per image."""
     words = ["red", "old", "tall", "wet", "man", "dog", "boat", "tree", "house", "car", "sky", "sits", "runs", "waits"]
-    annotations = [{"image_id": image, "id": image * 5 + n, "caption": " ".join(words[(image * 7 + n * 3 + k * (n + 2)) % len(words)]
-                                                                                 for k in range(6)) + f" number {image}"}
-                   for image in numbers for n in range(5)]
-    path.write_text(json.dumps({"images": [{"id": image, "file_name": f"{image}.jpg"} for image in numbers],
-                                "annotations": annotations}))
+    annotations = [
+        {
+            "image_id": image,
+            "id": image * 5 + n,
+            "caption": " ".join(words[(image * 7 + n * 3 + k * (n + 2)) % len(words)] for k in range(6)) + f" number {image}",
+        }
+        for image in numbers
+        for n in range(5)
+    ]
+    path.write_text(json.dumps({"images": [{"id": image, "file_name": f"{image}.jpg"} for image in numbers], "annotations": annotations}))
 
 
 def manifests(corpus: Path) -> dict[str, Any]:
@@ -35,8 +40,13 @@ def grown(tmp_path: Path) -> tuple[str, Path]:
     """A corpus without the last images, and a configuration that includes them."""
     captions(tmp_path / "old.json", range(IMAGES))
     captions(tmp_path / "new.json", range(IMAGES, IMAGES + ADDED))
-    values = {"corpus": str(tmp_path / "corpus"), "partitions": PARTITIONS, "pixels": False, "tfidf": {"k": 5},
-              "pairs": [{"format": "coco", "name": "made", "captions": [str(tmp_path / "old.json")]}]}
+    values = {
+        "corpus": str(tmp_path / "corpus"),
+        "partitions": PARTITIONS,
+        "pixels": False,
+        "tfidf": {"k": 5},
+        "pairs": [{"format": "coco", "name": "made", "captions": [str(tmp_path / "old.json")]}],
+    }
     cmcl("run", write_config(tmp_path / "old.yaml", values), "--quiet")
     values["pairs"] = [{"format": "coco", "name": "made", "captions": [str(tmp_path / "old.json"), str(tmp_path / "new.json")]}]
     return write_config(tmp_path / "new.yaml", values), tmp_path / "corpus"

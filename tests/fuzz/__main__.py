@@ -44,24 +44,26 @@ def mutated(seeds: list[bytes], changes: Changes, which: int) -> bytes:
     for other, kind, place, length, text in changes:
         at = place % (len(data) + 1)
         if kind == 0:
-            data[at:at + len(text)] = text
+            data[at : at + len(text)] = text
         elif kind == 1 and at < len(data):
             data[at] ^= 1 << length % 8
         elif kind == 2:
             data[at:at] = text
         elif kind == 3:
-            del data[at:at + length]
+            del data[at : at + length]
         elif kind == 4:
-            data[at:at] = data[at:at + length] * (1 + other % 5)
+            data[at:at] = data[at : at + length] * (1 + other % 5)
         elif kind == 5:
             del data[at:]
         elif kind == 6:
             piece = seeds[other % len(seeds)]
-            data[at:at] = piece[place % len(piece):place % len(piece) + length]
+            data[at:at] = piece[place % len(piece) : place % len(piece) + length]
         elif kind == 7:
-            data[at:at + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80", b"-999", b"1e99", b"9" * 30)[other % 7]
+            data[at : at + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80", b"-999", b"1e99", b"9" * 30)[
+                other % 7
+            ]
         else:
-            data[at:at + 8] = (1 << other % 64).to_bytes(8, "little")
+            data[at : at + 8] = (1 << other % 64).to_bytes(8, "little")
     return bytes(data)
 
 
@@ -106,12 +108,14 @@ def work(name: str, seconds: float, seed: int, folder: Path) -> None:
     while time.monotonic() - begun < seconds:
         turn += 1
         left = max(1, min(200, round((seconds - (time.monotonic() - begun)) * 20)))
-        rules = settings(max_examples=left, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-                         phases=[Phase.generate, Phase.shrink])
+        rules = settings(
+            max_examples=left, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
+        )
         seeded(seed * 1_000_003 + turn)(rules(given(changes, st.integers(0, 1 << 16))(trial)))()
     after = snapshot(folder, inside)
     if {path: data for path, data in after.items() if Path(path).name != "tried"} != {
-            path: data for path, data in before.items() if Path(path).name != "tried"}:
+        path: data for path, data in before.items() if Path(path).name != "tried"
+    }:
         raise Finding(f"{name}: files outside of the input's folder changed")
 
 

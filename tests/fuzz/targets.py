@@ -26,7 +26,7 @@ from transforms.regions.files.base import RegionFileError, to_regions
 from transforms.regions.files.layouts import PARSERS
 from transforms.regions.files.stage import RegionFileSettings, open_store
 
-CAPTIONS = ("A red dog runs on the grass.", "Zwei Hunde, “quoted” – naïve", "a, b\t\"c\"\nd", "x" * 300)
+CAPTIONS = ("A red dog runs on the grass.", "Zwei Hunde, “quoted” – naïve", 'a, b\t"c"\nd', "x" * 300)
 
 
 class Target(NamedTuple):
@@ -45,10 +45,12 @@ def _drain(source: Any) -> None:
 
 def _configurations() -> list[bytes]:
     source = "- {format: csv, name: x, captions: c.csv, images: img}"
-    return [f"corpus: out\npartitions: 2\ntfidf: null\nmax_rejected: 0.5\npairs:\n{source}\n".encode(),
-            b"corpus: out\npairs:\n- {format: webdataset, name: w, shards: 'a-{0..3}.tar'}\nregion_files: {format: lxmert, files: [a.tsv], key: "
-            b"'{number:012d}'}\nexclude: {files: [e.txt]}\nimage_limits: {max_pixels: 9, formats: [PNG]}\n",
-            b"corpus: &a out\nimages: [{format: folder, name: i, images: *a}]\nswaps: {per_kind: 3}\nseed: 7\n"]
+    return [
+        f"corpus: out\npartitions: 2\ntfidf: null\nmax_rejected: 0.5\npairs:\n{source}\n".encode(),
+        b"corpus: out\npairs:\n- {format: webdataset, name: w, shards: 'a-{0..3}.tar'}\nregion_files: {format: lxmert, files: [a.tsv], key: "
+        b"'{number:012d}'}\nexclude: {files: [e.txt]}\nimage_limits: {max_pixels: 9, formats: [PNG]}\n",
+        b"corpus: &a out\nimages: [{format: folder, name: i, images: *a}]\nswaps: {per_kind: 3}\nseed: 7\n",
+    ]
 
 
 def _read_configuration(path: Path) -> None:
@@ -75,8 +77,12 @@ def _npz() -> list[bytes]:
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", method) as archive:
-            for name, values in (("norm_bb", np.float16([[0.1, 0.1, 0.5, 0.5, 0.4, 0.4]])), ("features", np.ones((1, 9), np.float32)),
-                                 ("conf", np.float32([0.5])), ("soft_labels", np.ones((1, 5), np.float16))):
+            for name, values in (
+                ("norm_bb", np.float16([[0.1, 0.1, 0.5, 0.5, 0.4, 0.4]])),
+                ("features", np.ones((1, 9), np.float32)),
+                ("conf", np.float32([0.5])),
+                ("soft_labels", np.ones((1, 5), np.float16)),
+            ):
                 held = io.BytesIO()
                 np.save(held, values)
                 archive.writestr(f"{name}.npy", held.getvalue())
@@ -103,8 +109,13 @@ def _lmdb() -> list[bytes]:
 def _tsv() -> list[bytes]:
     from tests.transforms.regions import test_layouts as lines
 
-    return [lines.bottom_up() + lines.bottom_up("2", count=1), lines.lxmert(), lines.vinvl(), lines.vinvl(layout="counts"),
-            lines.bottom_up(extra=[lines.b64(np.full((3, 5), 0.2))]) + b"2\t64\t48\t0\t\t\n"]
+    return [
+        lines.bottom_up() + lines.bottom_up("2", count=1),
+        lines.lxmert(),
+        lines.vinvl(),
+        lines.vinvl(layout="counts"),
+        lines.bottom_up(extra=[lines.b64(np.full((3, 5), 0.2))]) + b"2\t64\t48\t0\t\t\n",
+    ]
 
 
 def _read_regions(*formats: str) -> Callable[[Path], None]:
@@ -141,8 +152,11 @@ def _read_parquet(path: Path) -> None:
 
 
 def _json() -> list[bytes]:
-    told = {"images": [{"id": 1, "file_name": "a.jpg", "width": 4, "height": 3, "coco_url": "http://x/a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
-            "annotations": [{"id": n, "image_id": 1 + n % 2, "caption": caption} for n, caption in enumerate(CAPTIONS)], "info": {"x": [[[]]]}}
+    told = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 4, "height": 3, "coco_url": "http://x/a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [{"id": n, "image_id": 1 + n % 2, "caption": caption} for n, caption in enumerate(CAPTIONS)],
+        "info": {"x": [[[]]]},
+    }
     return [json.dumps(told).encode(), json.dumps(told, ensure_ascii=False, indent=1).encode()]
 
 
@@ -157,9 +171,12 @@ def _csv() -> list[bytes]:
 
 
 def _markdown() -> list[bytes]:
-    return [b"---\ntitle: x\n---\n# A head\n\nA dog runs. `code` *em* [link](http://x) ![i](a.png)\n\n> quote\n> > deep\n\n- a\n  - b\n\n| a | b |\n|---|---|\n"
-            b"| 1 | 2 |\n\n```\ncode\n```\n\nA note[^1].\n\n[^1]: The note.\n\n- [ ] a box\n\n<div>html</div>\n", ("(`[*_" * 50).encode(),
-            "Ein Satz – noch einer…\n\n".encode() * 9]
+    return [
+        b"---\ntitle: x\n---\n# A head\n\nA dog runs. `code` *em* [link](http://x) ![i](a.png)\n\n> quote\n> > deep\n\n- a\n  - b\n\n| a | b |\n|---|---|\n"
+        b"| 1 | 2 |\n\n```\ncode\n```\n\nA note[^1].\n\n[^1]: The note.\n\n- [ ] a box\n\n<div>html</div>\n",
+        ("(`[*_" * 50).encode(),
+        "Ein Satz – noch einer…\n\n".encode() * 9,
+    ]
 
 
 def _images() -> list[bytes]:
@@ -168,8 +185,13 @@ def _images() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     kinds = [encoded(kind, picture(24, 18)) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")]
-    return [*kinds, encoded("JPEG", picture(24, 18), exif=exif, progressive=True), encoded("PNG", picture(24, 18), exif=exif),
-            encoded("TIFF", picture(24, 18), compression="tiff_lzw"), encoded("WEBP", picture(24, 18), exif=exif, lossless=True)]
+    return [
+        *kinds,
+        encoded("JPEG", picture(24, 18), exif=exif, progressive=True),
+        encoded("PNG", picture(24, 18), exif=exif),
+        encoded("TIFF", picture(24, 18), compression="tiff_lzw"),
+        encoded("WEBP", picture(24, 18), exif=exif, lossless=True),
+    ]
 
 
 def _read_image(path: Path) -> None:
@@ -187,8 +209,18 @@ def _corpus(folder: Path) -> Path:
     """A small corpus, made once in a folder."""
     if not (folder / "corpus").exists():
         (folder / "c.csv").write_text("image,caption\n" + "".join(f"{n}.jpg,A dog number {n} runs home\n" for n in range(12)))
-        run(parse_config({"corpus": str(folder / "corpus"), "partitions": 2, "pixels": False, "tfidf": {"k": 2}, "pairs": [
-            {"format": "csv", "name": "x", "captions": str(folder / "c.csv"), "image": "image"}]}, str(folder)))
+        run(
+            parse_config(
+                {
+                    "corpus": str(folder / "corpus"),
+                    "partitions": 2,
+                    "pixels": False,
+                    "tfidf": {"k": 2},
+                    "pairs": [{"format": "csv", "name": "x", "captions": str(folder / "c.csv"), "image": "image"}],
+                },
+                str(folder),
+            )
+        )
     return folder / "corpus"
 
 
@@ -219,5 +251,8 @@ TARGETS: dict[str, Target] = {
 
 def snapshot(folder: Path, but: Path) -> dict[str, bytes]:
     """Every file below a folder, by path, those below `but` left out."""
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and not os.path.commonpath([path, but]) == str(but)}
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not os.path.commonpath([path, but]) == str(but)
+    }

@@ -1,7 +1,7 @@
 """The golden corpus: the demo's settings at a small size, every stage. Its hashes, table by table, are in `hashes.json`.
 
-    python -m tests.golden.make            writes them anew, after a change that is meant to change output
-    python -m tests.golden.make FOLDER [partitions=N] [workers=N]      makes the corpus in a folder, absent or empty, and prints them
+python -m tests.golden.make            writes them anew, after a change that is meant to change output
+python -m tests.golden.make FOLDER [partitions=N] [workers=N]      makes the corpus in a folder, absent or empty, and prints them
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.verify import corpus_hash
 
 HASHES = Path(__file__).with_name("hashes.json")
 PACKAGES = ("numpy", "scipy", "sparse-dot-topn", "pillow", "torch", "torchvision", "spacy", "thinc", "lemminflect", "py3langid",
-            "ctranslate2", "faiss-cpu", "sentencepiece", "sentence-transformers", "transformers", "sentencex", "rapidfuzz")
+            "ctranslate2", "faiss-cpu", "sentencepiece", "sentence-transformers", "transformers", "sentencex", "rapidfuzz")  # fmt: skip
 SCENES, SEED = 6, 7
 
 

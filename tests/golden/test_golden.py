@@ -24,7 +24,7 @@ if platform.machine() not in ("x86_64", "AMD64"):
 
 # What a user, or an image made for one kind of machine, might have set.
 OTHERS = {"ONEDNN_MAX_CPU_ISA": "ALL", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AUTO", "CT2_USE_MKL": "1",
-          "CT2_FORCE_CPU_ISA": "AVX", "OPENBLAS_CORETYPE": "Prescott", "FAISS_OPT_LEVEL": "generic"}
+          "CT2_FORCE_CPU_ISA": "AVX", "OPENBLAS_CORETYPE": "Prescott", "FAISS_OPT_LEVEL": "generic"}  # fmt: skip
 
 
 def same_versions() -> None:
@@ -49,7 +49,13 @@ def test_it_hangs_on_no_number_of_workers_or_partitions_and_no_cpu(tmp_path, par
     same_versions()
     assert not set_to or set_to.keys() == SWITCHES.keys()
     root = str(Path(__file__).parents[2])
-    done = subprocess.run([sys.executable, "-m", "tests.golden.make", str(tmp_path / "made"), f"partitions={partitions}", f"workers={workers}"], env={**os.environ, **set_to, "PYTHONPATH": root},
-                          capture_output=True, text=True, timeout=1800, cwd=root)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.golden.make", str(tmp_path / "made"), f"partitions={partitions}", f"workers={workers}"],
+        env={**os.environ, **set_to, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        cwd=root,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert apart(json.loads(done.stdout.strip().splitlines()[-1])) == []

@@ -20,9 +20,20 @@ FEATURES, CLASSES = 12, 7
 
 
 def facts(**changes: Any) -> DataFacts:
-    return dataclasses.replace(DataFacts(
-        corpus="c" * 64, rows={"pairs": 100, "images": 10, "texts": 10}, features=FEATURES, geometry=5, classes=CLASSES, max_regions=5,
-        max_tokens=9, vocabulary=VOCABULARY, drawn={"positives": 1, "negatives": 2, "matched_images": 1, "matched_texts": 1}), **changes)
+    return dataclasses.replace(
+        DataFacts(
+            corpus="c" * 64,
+            rows={"pairs": 100, "images": 10, "texts": 10},
+            features=FEATURES,
+            geometry=5,
+            classes=CLASSES,
+            max_regions=5,
+            max_tokens=9,
+            vocabulary=VOCABULARY,
+            drawn={"positives": 1, "negatives": 2, "matched_images": 1, "matched_texts": 1},
+        ),
+        **changes,
+    )
 
 
 def images(rng: np.random.Generator, count: int, full: bool = False, geometry: int = 5) -> Images:
@@ -36,9 +47,15 @@ def images(rng: np.random.Generator, count: int, full: bool = False, geometry: i
     hidden = mask_regions(boxes, counts, Masking(), rng)
     labels = rng.dirichlet(np.ones(CLASSES), hidden.sum())
     return Images(
-        torch.tensor(rng.normal(size=(count, 5, FEATURES)) * real[..., None], dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32),
-        torch.tensor(rng.random((count, 5)) * real, dtype=torch.float32), torch.tensor(counts), torch.tensor(rng.integers(1 << 60, size=count)),
-        full, torch.tensor(hidden), torch.tensor(labels, dtype=torch.float32))
+        torch.tensor(rng.normal(size=(count, 5, FEATURES)) * real[..., None], dtype=torch.float32),
+        torch.tensor(boxes, dtype=torch.float32),
+        torch.tensor(rng.random((count, 5)) * real, dtype=torch.float32),
+        torch.tensor(counts),
+        torch.tensor(rng.integers(1 << 60, size=count)),
+        full,
+        torch.tensor(hidden),
+        torch.tensor(labels, dtype=torch.float32),
+    )
 
 
 def texts(rng: np.random.Generator, count: int, full: bool = False, size: int = 9) -> Texts:
@@ -51,29 +68,51 @@ def texts(rng: np.random.Generator, count: int, full: bool = False, size: int = 
     return Texts(*map(torch.tensor, (ids, lengths, rng.integers(1 << 60, size=count))), full, torch.tensor(masked), torch.tensor(labels))  # type: ignore[misc]
 
 
-def pairs(seed: int = 0, count: int = 3, positives: int = 1, negatives: int = 2, matches: int = 1, full: bool = False, geometry: int = 5) -> Batch:
+def pairs(
+    seed: int = 0, count: int = 3, positives: int = 1, negatives: int = 2, matches: int = 1, full: bool = False, geometry: int = 5
+) -> Batch:
     """A batch of `count` pairs with as many companions each, all drawn from one seed."""
     rng = np.random.default_rng(seed)
     shown = images(rng, count + matches * count, full, geometry)
     said = texts(rng, count * (1 + positives + negatives + matches), full)
     hidden = shown.hidden
     assert hidden is not None and shown.soft_labels is not None
-    shown = dataclasses.replace(shown, soft_labels=shown.soft_labels[:int(hidden[:count].sum())])
+    shown = dataclasses.replace(shown, soft_labels=shown.soft_labels[: int(hidden[:count].sum())])
 
     def group(start: int, each: int, kind: int = -1) -> Group:
         owners = torch.arange(count).repeat_interleave(each)
-        return Group(start + torch.arange(count * each), owners, torch.tensor(rng.uniform(0.5, 1, count * each), dtype=torch.float32),
-                     torch.full_like(owners, kind))
+        return Group(
+            start + torch.arange(count * each),
+            owners,
+            torch.tensor(rng.uniform(0.5, 1, count * each), dtype=torch.float32),
+            torch.full_like(owners, kind),
+        )
 
     first = group(count, positives)
     second = group(count + count * positives, negatives, 1)
     fourth = group(count * (1 + positives + negatives), matches)
-    drawn = draw_mismatches(shown.keys[:count].numpy(), said.keys[:count].numpy(), set(), (second.rows.numpy(), second.owners.numpy()),
-                            Masking(hard=bool(seed % 2)), rng)
+    drawn = draw_mismatches(
+        shown.keys[:count].numpy(),
+        said.keys[:count].numpy(),
+        set(),
+        (second.rows.numpy(), second.owners.numpy()),
+        Masking(hard=bool(seed % 2)),
+        rng,
+    )
     pair = torch.arange(count)
-    return Batch("pairs", tuple(f"pair{seed}-{number}" for number in range(count)), shown, said, first, second, group(count, matches), fourth,
-                 Known(said.keys[torch.cat([pair, first.rows, fourth.rows])], torch.cat([pair, first.owners, fourth.owners])),
-                 None, Mismatch(*map(torch.tensor, drawn)))
+    return Batch(
+        "pairs",
+        tuple(f"pair{seed}-{number}" for number in range(count)),
+        shown,
+        said,
+        first,
+        second,
+        group(count, matches),
+        fourth,
+        Known(said.keys[torch.cat([pair, first.rows, fourth.rows])], torch.cat([pair, first.owners, fourth.owners])),
+        None,
+        Mismatch(*map(torch.tensor, drawn)),
+    )
 
 
 def alone(seed: int = 0, count: int = 3, stream: str = "texts") -> Batch:
@@ -91,8 +130,10 @@ def alone(seed: int = 0, count: int = 3, stream: str = "texts") -> Batch:
 def network(seed: int = 0, dtype: torch.dtype = torch.float32, geometry: int = 5, **settings: Any) -> Network:
     """A network of the smallest size, with random weights that are not small, in evaluation mode."""
     torch.manual_seed(seed)
-    made = Network(ModelSettings(**{"size": "tiny", "positions": 16, "max_regions": 8, **settings}),
-                   Shape(vocabulary=VOCABULARY.size, features=FEATURES, geometry=geometry, classes=CLASSES))
+    made = Network(
+        ModelSettings(**{"size": "tiny", "positions": 16, "max_regions": 8, **settings}),
+        Shape(vocabulary=VOCABULARY.size, features=FEATURES, geometry=geometry, classes=CLASSES),
+    )
     with torch.no_grad():
         for parameter in made.body.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -109,7 +150,9 @@ def in_double(batch: Any) -> Any:
 class MemoryLoader:
     """A loader over batches in memory: pure in (seed, position, rank, world), as the contract asks."""
 
-    def __init__(self, kinds: tuple[str, ...] = ("pairs",), rank: int = 0, world: int = 1, data_facts: DataFacts | None = None, **of_pairs: Any):
+    def __init__(
+        self, kinds: tuple[str, ...] = ("pairs",), rank: int = 0, world: int = 1, data_facts: DataFacts | None = None, **of_pairs: Any
+    ):
         self.facts = data_facts or facts()
         self._kinds, self._rank, self._world, self._of_pairs, self._position = kinds, rank, world, of_pairs, 0
 

@@ -14,15 +14,24 @@ SMALL = {"max_tokens": 40, "max_regions": 9, "region_buckets": [4], "token_bucke
 
 def training(corpus: str, output: Path, **changes: Any) -> dict[str, Any]:
     """Settings of a training of three updates."""
-    return {"data": {"corpus": corpus, "batch": {"pairs": 8}, "mix": {"pairs": 1}, **SMALL}, "output": str(output), "steps": 3,
-            "model": {"size": "tiny", "positions": 40, "max_regions": 10}, "objectives": {"cmcl": {}}, "tensorboard": False, "device": "cpu",
-            **changes}
+    return {
+        "data": {"corpus": corpus, "batch": {"pairs": 8}, "mix": {"pairs": 1}, **SMALL},
+        "output": str(output),
+        "steps": 3,
+        "model": {"size": "tiny", "positions": 40, "max_regions": 10},
+        "objectives": {"cmcl": {}},
+        "tensorboard": False,
+        "device": "cpu",
+        **changes,
+    }
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     """24 images, one without regions, with 1 to 3 captions each."""
-    sizes = Sizes(images=24, captions=[1 + number % 3 for number in range(24)], alone=6, texts=30, matches=1, without_regions=1, partitions=2)
+    sizes = Sizes(
+        images=24, captions=[1 + number % 3 for number in range(24)], alone=6, texts=30, matches=1, without_regions=1, partitions=2
+    )
     return write_corpus(str(tmp_path_factory.mktemp("corpus") / "c"), sizes).url
 
 

@@ -20,9 +20,19 @@ from tests.model.conftest import training
 
 def _settings(corpus: str, few: str, folder: Path, **changes: Any) -> dict[str, Any]:
     base = {key: value for key, value in training(corpus, folder, steps=1, flops=1e30).items() if key != "output"}
-    return {"output": str(folder / "out"), "corpus": few, "seeds": [0, 1], "against": "full", "rerank": 2, "train": base,
-            "arms": {"full": {}, "plain": {"objectives": {"cmcl": {"encoding": "separate", "in_batch": True}}, "data": {"negatives": {"tfidf": 0}}}},
-            **changes}
+    return {
+        "output": str(folder / "out"),
+        "corpus": few,
+        "seeds": [0, 1],
+        "against": "full",
+        "rerank": 2,
+        "train": base,
+        "arms": {
+            "full": {},
+            "plain": {"objectives": {"cmcl": {"encoding": "separate", "in_batch": True}}, "data": {"negatives": {"tfidf": 0}}},
+        },
+        **changes,
+    }
 
 
 @pytest.mark.slow
@@ -34,7 +44,9 @@ def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str,
     first, other = by["full", "reranked.text_to_image R@1"], by["plain", "reranked.text_to_image R@1"]
     assert "difference" not in first and other["difference"] == pytest.approx(other["mean"] - first["mean"])
     assert all(row["low"] <= row["mean"] <= row["high"] and row["seeds"] == 2 and row["flops"] > 1e9 for row in rows)
-    assert other["difference_low"] <= other["difference"] <= other["difference_high"] and "negatives tfidf joint" in {row["metric"] for row in rows}
+    assert other["difference_low"] <= other["difference"] <= other["difference_high"] and "negatives tfidf joint" in {
+        row["metric"] for row in rows
+    }
     with open(tmp_path / "out" / "table.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert "<svg" in (tmp_path / "out" / "plot.svg").read_text()
@@ -50,7 +62,9 @@ def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str,
 
 
 @pytest.mark.slow
-def test_an_ablation_that_is_asked_to_stop_begins_no_further_run(corpus: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ablation_that_is_asked_to_stop_begins_no_further_run(
+    corpus: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from model.data.loader import Batches
 
     settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path, seeds=[0]))
@@ -81,7 +95,11 @@ def test_a_wrong_arm_is_refused_before_any_run(corpus: str, few: str, tmp_path: 
     with pytest.raises(ConfigError, match=r"arms.typo"):
         ablate(wrong)
     assert not (tmp_path / "out").exists()
-    for change, words in (({"against": "none"}, "is not among the arms"), ({"seeds": [1, 1]}, "one twice"), ({"arms": {"../x": {}}, "against": "../x"}, "cannot name a folder")):
+    for change, words in (
+        ({"against": "none"}, "is not among the arms"),
+        ({"seeds": [1, 1]}, "one twice"),
+        ({"arms": {"../x": {}}, "against": "../x"}, "cannot name a folder"),
+    ):
         with pytest.raises(ValueError, match=words):
             AblationSettings.model_validate(_settings(corpus, few, tmp_path, **change))
 

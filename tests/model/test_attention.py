@@ -66,9 +66,13 @@ def test_padding_changes_nothing() -> None:
     together = body.encode(body.embed(batch), rows, rows)
     for row in range(3):
         shown, said = int(batch.images.counts[row]), int(batch.texts.lengths[row])
-        images = dataclasses.replace(batch.images.take(rows[row:row + 1]), features=batch.images.features[row:row + 1, :shown],
-                                     boxes=batch.images.boxes[row:row + 1, :shown], full=True)
-        texts = dataclasses.replace(batch.texts.take(rows[row:row + 1]), ids=batch.texts.ids[row:row + 1, :said], full=True)
+        images = dataclasses.replace(
+            batch.images.take(rows[row : row + 1]),
+            features=batch.images.features[row : row + 1, :shown],
+            boxes=batch.images.boxes[row : row + 1, :shown],
+            full=True,
+        )
+        texts = dataclasses.replace(batch.texts.take(rows[row : row + 1]), ids=batch.texts.ids[row : row + 1, :said], full=True)
         single = body.encode(body.embed(Batch("pairs", ("x",), images, texts)), rows[:1], rows[:1])
         assert single.tokens_valid is None
         assert torch.allclose(together.img[row], single.img[0], atol=1e-10) and torch.allclose(together.cls[row], single.cls[0], atol=1e-10)
@@ -90,8 +94,12 @@ def test_learned_mask_is_what_hidden_regions_show() -> None:
     with torch.no_grad():
         body.image.mask.fill_(0.5)
     row, column = batch.images.hidden.nonzero()[0].tolist()  # type: ignore[union-attr]
-    expected = F.layer_norm(body.image.feature(torch.full((12,), 0.5)) + body.image.location(batch.images.boxes[row, column]), (192,),
-                            body.image.norm.weight, body.image.norm.bias)
+    expected = F.layer_norm(
+        body.image.feature(torch.full((12,), 0.5)) + body.image.location(batch.images.boxes[row, column]),
+        (192,),
+        body.image.norm.weight,
+        body.image.norm.bias,
+    )
     assert torch.allclose(body.embed(batch, mask_images=True).images[row, column + 1], expected, atol=1e-5)
 
 

@@ -27,7 +27,7 @@ def _random_scores(seed: int = 0) -> tuple[Scores, list[tuple[np.ndarray, np.nda
     positive = np.zeros(11, bool)
     for pair in range(4):
         own = np.flatnonzero(owners == pair)
-        positive[own[:max(1, len(own) - 2)]] = True
+        positive[own[: max(1, len(own) - 2)]] = True
     by_pair = [(values[owners == pair], positive[owners == pair], weights[owners == pair]) for pair in range(4)]
     return Scores(*map(torch.tensor, (values, owners, positive, weights))), by_pair
 
@@ -47,8 +47,14 @@ def test_the_loss_is_the_equation(form: str, temperature: float) -> None:
         else:
             sign = np.where(positive, 1, -1)
             expected.append((weights * np.log1p(np.exp(-sign * (values / temperature - 3)))).sum())
-    found = contrastive_loss(scores, 4, torch.tensor(temperature), torch.tensor(-3.0), "sigmoid" if form == "sigmoid" else "softmax",
-                             "outside" if form == "outside" else "inside")
+    found = contrastive_loss(
+        scores,
+        4,
+        torch.tensor(temperature),
+        torch.tensor(-3.0),
+        "sigmoid" if form == "sigmoid" else "softmax",
+        "outside" if form == "outside" else "inside",
+    )
     assert np.allclose(found.numpy(), expected)
 
 
@@ -94,12 +100,17 @@ def _expected(batch: Batch, settings: CmclSettings, **of_network: Any) -> float:
 
 
 def _unweighted(batch: Batch) -> Batch:
-    return dataclasses.replace(batch, **{name: dataclasses.replace(getattr(batch, name), weights=torch.ones(len(getattr(batch, name))))
-                                         for name in ("positives", "negatives", "matched_images", "matched_texts")})
+    return dataclasses.replace(
+        batch,
+        **{
+            name: dataclasses.replace(getattr(batch, name), weights=torch.ones(len(getattr(batch, name))))
+            for name in ("positives", "negatives", "matched_images", "matched_texts")
+        },
+    )
 
 
 SETTINGS = [CmclSettings(), CmclSettings(encoding="separate"), CmclSettings(encoding="separate", in_batch=True, temperature=0.5),
-            CmclSettings(masked=True, temperature=1.0)]
+            CmclSettings(masked=True, temperature=1.0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("contrast", ["dot", "head"])
@@ -112,7 +123,9 @@ def test_cmcl_is_the_equation_over_its_four_sets(settings: CmclSettings, contras
     assert int(objective.count(batch)) == 3
 
 
-@pytest.mark.parametrize("settings", [*SETTINGS, CmclSettings(positives="outside"), CmclSettings(encoding="separate", loss="sigmoid", in_batch=True)])
+@pytest.mark.parametrize(
+    "settings", [*SETTINGS, CmclSettings(positives="outside"), CmclSettings(encoding="separate", loss="sigmoid", in_batch=True)]
+)
 def test_gradients(settings: CmclSettings) -> None:
     assert_gradient(Cmcl(settings), pairs(), contrast="head" if settings.masked else "dot")
 
@@ -127,7 +140,9 @@ def test_chunks_give_the_gradient_of_the_whole(settings: CmclSettings) -> None:
         if loss is None:
             loss = objective.loss(views)
             (loss * 0.25).backward()
-        found.append((float(loss), torch.cat([p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()])))
+        found.append(
+            (float(loss), torch.cat([p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()]))
+        )
     for loss, gradient in found[1:]:
         assert loss == pytest.approx(found[0][0]) and torch.allclose(gradient, found[0][1], atol=1e-9)
 
@@ -142,8 +157,10 @@ def test_the_gradient_cache_drops_out_the_same_twice() -> None:
     from model.objectives.cmcl import _project
 
     torch.manual_seed(3)
-    images, texts = (torch.cat([_project(direct, batch, False, kind, rows) for rows in torch.arange(size).split(4)])
-                     for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts))))
+    images, texts = (
+        torch.cat([_project(direct, batch, False, kind, rows) for rows in torch.arange(size).split(4)])
+        for kind, size in (("images", len(batch.images)), ("texts", len(batch.texts)))
+    )
     whole = Cmcl(settings)._separate_total(direct, batch, images, texts)
     assert torch.equal(after, torch.rand(1))
     whole.backward()
@@ -153,9 +170,15 @@ def test_the_gradient_cache_drops_out_the_same_twice() -> None:
 
 
 def _keys(batch: Batch, images: list[int], texts: list[int], known_texts: Any = ((), ()), known_images: Any = ((), ())) -> Batch:
-    batch = dataclasses.replace(batch, images=dataclasses.replace(batch.images, keys=torch.tensor(images)),  # type: ignore[type-var]
-                                texts=dataclasses.replace(batch.texts, keys=torch.tensor(texts)))  # type: ignore[type-var]
-    known = [Known(torch.tensor(keys, dtype=torch.int64), torch.tensor(owners, dtype=torch.int64)) for keys, owners in (known_texts, known_images)]
+    batch = dataclasses.replace(
+        batch,
+        images=dataclasses.replace(batch.images, keys=torch.tensor(images)),  # type: ignore[type-var]
+        texts=dataclasses.replace(batch.texts, keys=torch.tensor(texts)),
+    )  # type: ignore[type-var]
+    known = [
+        Known(torch.tensor(keys, dtype=torch.int64), torch.tensor(owners, dtype=torch.int64))
+        for keys, owners in (known_texts, known_images)
+    ]
     return dataclasses.replace(batch, known_texts=known[0], known_images=known[1])
 
 
@@ -178,18 +201,35 @@ def test_what_may_be_true_is_no_negative() -> None:
 def test_a_hard_negative_known_to_be_true_is_left_out() -> None:
     batch, settings = in_double(pairs(negatives=2)), CmclSettings()
     true = batch.negatives.rows[0]
-    known = Known(torch.cat([batch.known_texts.keys, batch.texts.keys[true][None]]), torch.cat([batch.known_texts.owners, torch.tensor([0])]))
-    fewer = dataclasses.replace(batch, negatives=dataclasses.replace(
-        batch.negatives, **{name: getattr(batch.negatives, name)[1:] for name in ("rows", "owners", "weights", "kinds")}))
-    losses = [float(Cmcl(settings).loss(Views(network(dtype=torch.float64), one)))
-              for one in (batch, dataclasses.replace(batch, known_texts=known), fewer)]
+    known = Known(
+        torch.cat([batch.known_texts.keys, batch.texts.keys[true][None]]), torch.cat([batch.known_texts.owners, torch.tensor([0])])
+    )
+    fewer = dataclasses.replace(
+        batch,
+        negatives=dataclasses.replace(
+            batch.negatives, **{name: getattr(batch.negatives, name)[1:] for name in ("rows", "owners", "weights", "kinds")}
+        ),
+    )
+    losses = [
+        float(Cmcl(settings).loss(Views(network(dtype=torch.float64), one)))
+        for one in (batch, dataclasses.replace(batch, known_texts=known), fewer)
+    ]
     assert losses[1] == pytest.approx(losses[2]) and losses[0] != pytest.approx(losses[1])
 
 
 def test_weights_lessen_a_negative() -> None:
     batch = in_double(_unweighted(pairs(negatives=1)))
-    losses = [float(Cmcl(CmclSettings()).loss(Views(network(dtype=torch.float64), dataclasses.replace(
-        batch, negatives=dataclasses.replace(batch.negatives, weights=torch.full((3,), weight)))))) for weight in (1, 0.5, 1e-9)]
+    losses = [
+        float(
+            Cmcl(CmclSettings()).loss(
+                Views(
+                    network(dtype=torch.float64),
+                    dataclasses.replace(batch, negatives=dataclasses.replace(batch.negatives, weights=torch.full((3,), weight))),
+                )
+            )
+        )
+        for weight in (1, 0.5, 1e-9)
+    ]
     assert losses[0] > losses[1] > losses[2] and losses[2] == pytest.approx(0, abs=1e-6)
 
 

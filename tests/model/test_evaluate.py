@@ -41,7 +41,9 @@ def test_reranking_everything_is_the_order_of_joint_scores(run: str, few: str) -
     every = np.array([(image, text) for image in range(len(gallery)) for text in range(len(gallery.owners))])
     joint = gallery.joint_scores(every, "contrast").reshape(len(gallery), -1)
     found = retrieve(gallery, gallery.separate_scores(), gallery.own, "contrast", joint.size)
-    assert np.array_equal(found.image_to_text, ranks(joint, gallery.own)) and np.array_equal(found.text_to_image, ranks(joint.T, gallery.own.T))
+    assert np.array_equal(found.image_to_text, ranks(joint, gallery.own)) and np.array_equal(
+        found.text_to_image, ranks(joint.T, gallery.own.T)
+    )
 
 
 def test_scores_do_not_hang_on_what_is_scored_together(scorer: Scorer) -> None:
@@ -109,7 +111,7 @@ FILES = {
     "winoground": [{"id": 7, "image_0": "9.png", "image_1": "10.png", "caption_0": "w3 w4", "caption_1": "w4 w3", "collapsed_tag": "Object"}],
     "karpathy": {"images": [{"filename": f"00000{number}.jpg", "split": "test" if number < 18 else "train",
                              "sentences": [{"raw": f"w{number} w9"}, {"raw": f" w{number} w8 "}]} for number in range(6, 22)]},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -146,9 +148,15 @@ def test_scores_answer_a_trial_as_winoground_says() -> None:
     assert right(np.array([[1, 1]]), "choice") == {"accuracy": False} and right(np.array([[1, 0, 0.5]]), "choice") == {"accuracy": True}
 
 
-@pytest.mark.parametrize("name, content, words", [
-    ("sugarcrepe", '{"0": {"filename": "x"}}', "entry 0 has no key 'caption'"), ("aro", '{"a": 1}', "entry 0 is of another form"),
-    ("winoground", "[", "is not JSON"), ("karpathy", '{"images": []}', "has no entries of the split 'test'")])
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("sugarcrepe", '{"0": {"filename": "x"}}', "entry 0 has no key 'caption'"),
+        ("aro", '{"a": 1}', "entry 0 is of another form"),
+        ("winoground", "[", "is not JSON"),
+        ("karpathy", '{"images": []}', "has no entries of the split 'test'"),
+    ],
+)
 def test_files_of_another_form_are_named(name: str, content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(SourceError, match=words):

@@ -77,7 +77,7 @@ def test_fragments_and_source_make_the_text_again(seed: int, lengths: list[int])
     laid, wholes, sources, labels = cut_fragments(ids, sizes, Masking(), VOCABULARY, np.random.default_rng(seed))
     assert np.array_equal(wholes, sizes)
     for row, length in enumerate(lengths):
-        tokens, source, target = ids[row, 1:length - 1], laid[row, :sources[row]], laid[row, sources[row]:length]
+        tokens, source, target = ids[row, 1 : length - 1], laid[row, : sources[row]], laid[row, sources[row] : length]
         assert len(target) == (max(1, int(0.25 * len(tokens))) if len(tokens) > 1 else 0)
         assert source[0] == VOCABULARY.cls and source[-1] == VOCABULARY.sep
         assert sorted([*source[1:-1], *target]) == sorted(tokens)

@@ -57,8 +57,10 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     for trial in range(100):
         images = rng.random(150)  # how hard each image is, for both arms
         shift = rng.normal(0, 0.02, (2, 5))
-        arms = [[(rng.random(150) < np.clip(images + gain + one, 0, 1)).astype(float) for one in side]
-                for gain, side in zip((0.05, 0.0), shift, strict=True)]
+        arms = [
+            [(rng.random(150) < np.clip(images + gain + one, 0, 1)).astype(float) for one in side]
+            for gain, side in zip((0.05, 0.0), shift, strict=True)
+        ]
         expected = np.mean(np.clip(images + 0.05, 0, 1) - images)
         centre, low, high = interval(arms[0], arms[1], draws=200, seed=trial)
         assert low <= centre <= high

@@ -139,10 +139,18 @@ def test_seq2seq_is_the_cross_entropy_of_what_was_cut_out() -> None:
     assert float(objective.loss(views)) == pytest.approx(expected) and int(objective.count(batch)) == count > 3
 
 
-@pytest.mark.parametrize("objective, batch", [
-    (Mlm(MlmSettings(joint=True)), pairs()), (Mrfr(MrmSettings(joint=True)), pairs()), (Mrc(MrmSettings()), pairs()),
-    (MrcKl(MrmSettings()), alone(stream="images")), (Itm(Itm.settings_type()), pairs(1)), (Seq2seq(Seq2seq.settings_type()), alone())],
-    ids=["mlm", "mrfr", "mrc", "mrc_kl", "itm", "seq2seq"])
+@pytest.mark.parametrize(
+    "objective, batch",
+    [
+        (Mlm(MlmSettings(joint=True)), pairs()),
+        (Mrfr(MrmSettings(joint=True)), pairs()),
+        (Mrc(MrmSettings()), pairs()),
+        (MrcKl(MrmSettings()), alone(stream="images")),
+        (Itm(Itm.settings_type()), pairs(1)),
+        (Seq2seq(Seq2seq.settings_type()), alone()),
+    ],
+    ids=["mlm", "mrfr", "mrc", "mrc_kl", "itm", "seq2seq"],
+)
 def test_gradients(objective: Objective, batch: Any) -> None:
     assert_gradient(objective, batch, region_mask="learned")
 

@@ -21,15 +21,24 @@ WIDTH, VOCABULARY = 192, 60
 
 
 def _network(positions: int = 16, **changes: Any) -> Network:
-    return Network(ModelSettings(**{"size": "tiny", "positions": positions, "dropout": 0.0, **changes}),
-                   Shape(vocabulary=VOCABULARY, features=12, geometry=7, classes=7)).eval()
+    return Network(
+        ModelSettings(**{"size": "tiny", "positions": positions, "dropout": 0.0, **changes}),
+        Shape(vocabulary=VOCABULARY, features=12, geometry=7, classes=7),
+    ).eval()
 
 
 def _published(kind: str, folder: Path) -> Any:
     """A model of `transformers` with random weights, as it saves itself."""
     torch.manual_seed(0)
-    shape = dict(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=4, num_attention_heads=3, intermediate_size=4 * WIDTH,
-                 pad_token_id=1, layer_norm_eps=1e-5)
+    shape = dict(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        intermediate_size=4 * WIDTH,
+        pad_token_id=1,
+        layer_norm_eps=1e-5,
+    )
     if kind == "roberta":
         made: Any = transformers.RobertaForMaskedLM(transformers.RobertaConfig(max_position_embeddings=18, type_vocab_size=1, **shape))
     else:
@@ -88,7 +97,10 @@ def _uniter() -> dict[str, torch.Tensor]:
     linear("uniter.pooler.dense", WIDTH, WIDTH)
     linear("cls.predictions.transform.dense", WIDTH, WIDTH)
     norm("cls.predictions.transform.LayerNorm")
-    made["cls.predictions.bias"], made["cls.predictions.decoder.weight"] = torch.randn(VOCABULARY), made["uniter.embeddings.word_embeddings.weight"]
+    made["cls.predictions.bias"], made["cls.predictions.decoder.weight"] = (
+        torch.randn(VOCABULARY),
+        made["uniter.embeddings.word_embeddings.weight"],
+    )
     for head in ("feat_regress", "region_classifier"):
         linear(f"{head}.net.0", WIDTH, WIDTH)
         norm(f"{head}.net.2")
@@ -114,9 +126,12 @@ def test_uniter_is_taken_over_whole(tmp_path: Path) -> None:
         return values @ held[f"{name}.weight"].T + held[f"{name}.bias"]
 
     feature, box, where = torch.randn(12), torch.rand(7), "uniter.img_embeddings."
-    expected = norm(norm(linear(feature, f"{where}img_linear"), f"{where}img_layer_norm")
-                    + norm(linear(box, f"{where}pos_linear"), f"{where}pos_layer_norm")
-                    + held["uniter.embeddings.token_type_embeddings.weight"][1], f"{where}LayerNorm")
+    expected = norm(
+        norm(linear(feature, f"{where}img_linear"), f"{where}img_layer_norm")
+        + norm(linear(box, f"{where}pos_linear"), f"{where}pos_layer_norm")
+        + held["uniter.embeddings.token_type_embeddings.weight"][1],
+        f"{where}LayerNorm",
+    )
     image = network.body.image
     found = image.norm(image.feature_norm(image.feature(feature)) + image.location_norm(image.location(box)))
     assert torch.allclose(found, expected, atol=1e-5)
@@ -132,7 +147,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="needs model.embedding: uniter, not unimo"):
         start_from(_network(), path)
     with pytest.raises(CheckpointError, match=r"body.text.word.weight is \[60, 192\] there and \[61, 192\]"):
-        start_from(Network(ModelSettings(size="tiny", positions=16, embedding="uniter"), Shape(vocabulary=61, features=12, geometry=7, classes=7)), path)
+        start_from(
+            Network(ModelSettings(size="tiny", positions=16, embedding="uniter"), Shape(vocabulary=61, features=12, geometry=7, classes=7)),
+            path,
+        )
     with pytest.raises(CheckpointError, match="has 512 positions, fewer than model.positions: 600"):
         start_from(_network(positions=600, embedding="uniter"), path)
     torch.save({name: tensor for name, tensor in held.items() if ".layer.3." not in name}, path)
@@ -162,6 +180,6 @@ def test_a_pickle_is_not_executed_and_a_cut_file_is_named(tmp_path: Path) -> Non
     assert not Path("/tmp/cmcl-must-not-exist").exists()
     torch.save(_uniter(), tmp_path / "uniter.pt")
     whole = (tmp_path / "uniter.pt").read_bytes()
-    (tmp_path / "cut.pt").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cut.pt is not a whole checkpoint"):
         start_from(_network(), str(tmp_path / "cut.pt"))

@@ -23,8 +23,11 @@ def _scores(model: Any, batch: Any, head: str) -> np.ndarray:
     for image in range(count):
         for text in range(count):
             states = body.encode(embedded, torch.tensor([image]), torch.tensor([text]))
-            value = (model.match(states.cls) if head == "match" else
-                     model.contrast.pairs(model.contrast.of_images(states.img), model.contrast.of_texts(states.cls)))
+            value = (
+                model.match(states.cls)
+                if head == "match"
+                else model.contrast.pairs(model.contrast.of_images(states.img), model.contrast.of_texts(states.cls))
+            )
             found[image, text] = torch.sigmoid(value).item()
     return found
 
@@ -32,7 +35,10 @@ def _scores(model: Any, batch: Any, head: str) -> np.ndarray:
 @pytest.mark.parametrize("head", ["match", "contrast"])
 @pytest.mark.parametrize("hardest", [1, 2, 31])
 def test_triplets_are_the_hardest_of_the_batch(head: Any, hardest: int) -> None:
-    batch, settings = in_double(pairs(count=5, positives=0, negatives=0, matches=0)), RetrievalSettings(score=head, hardest=hardest, anchors=2)
+    batch, settings = (
+        in_double(pairs(count=5, positives=0, negatives=0, matches=0)),
+        RetrievalSettings(score=head, hardest=hardest, anchors=2),
+    )
     model = network(dtype=torch.float64)
     scores, expected = _scores(model, batch, head), 0.0
     for anchor in range(2):

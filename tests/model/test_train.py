@@ -29,9 +29,21 @@ STREAMS = ("pairs", "texts", "images")
 
 
 def settings(folder: Path, **changes: Any) -> TrainSettings:
-    return TrainSettings.model_validate({
-        "data": {"corpus": "in memory"}, "output": str(folder), "model": {"size": "tiny", "positions": 16, "max_regions": 8}, "objectives": {"cmcl": {}}, "steps": 4,
-        "log_every": 1, "checkpoint_every": 2, "tensorboard": False, "optimizer": {"lr": 1e-3}, "device": "cpu", **changes})
+    return TrainSettings.model_validate(
+        {
+            "data": {"corpus": "in memory"},
+            "output": str(folder),
+            "model": {"size": "tiny", "positions": 16, "max_regions": 8},
+            "objectives": {"cmcl": {}},
+            "steps": 4,
+            "log_every": 1,
+            "checkpoint_every": 2,
+            "tensorboard": False,
+            "optimizer": {"lr": 1e-3},
+            "device": "cpu",
+            **changes,
+        }
+    )
 
 
 def weights(network: torch.nn.Module) -> torch.Tensor:
@@ -59,7 +71,10 @@ def test_losses_fall_on_batches_seen_again(tmp_path: Path) -> None:
     assert 0.001 <= float(rows[-1]["temperature"]) <= 0.5
 
 
-@pytest.mark.parametrize("mixing, objectives, accumulate", [("sum", ALL, 1), ("one", ALL, 2), ("sum", {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}, 1)])
+@pytest.mark.parametrize(
+    "mixing, objectives, accumulate",
+    [("sum", ALL, 1), ("one", ALL, 2), ("sum", {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}, 1)],
+)
 def test_resume_is_exact_to_the_bit(tmp_path: Path, mixing: str, objectives: Any, accumulate: int) -> None:
     streams = STREAMS if "mlm" in objectives else ("pairs",)
     given = {"objectives": objectives, "mixing": mixing, "accumulate": accumulate, "flops": 1e15, "steps": 5, "checkpoint_every": 3}
@@ -76,8 +91,10 @@ def test_resume_is_exact_to_the_bit(tmp_path: Path, mixing: str, objectives: Any
     assert checkpoint.latest(str(tmp_path / "cut")).state["step"] == 3  # type: ignore[union-attr]
     resumed, progress = train(settings(tmp_path / "cut", **given), MemoryLoader(streams))
     assert torch.equal(weights(whole), weights(resumed)) and progress.step == 5
-    rows = [[{key: value for key, value in row.items() if key not in ("samples_per_second", "wait")} for row in log(tmp_path / name)]
-            for name in ("whole", "cut")]
+    rows = [
+        [{key: value for key, value in row.items() if key not in ("samples_per_second", "wait")} for row in log(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
     assert rows[0] == rows[1]
     final = [checkpoint.load(str(tmp_path / name)) for name in ("whole", "cut")]
     assert final[0].state["sha256"] == final[1].state["sha256"]
@@ -167,7 +184,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_pairs(tmp_path: Path) -> 
 
 
 def test_batches_with_nothing_to_learn_from_are_counted(tmp_path: Path) -> None:
-    _, progress = train(settings(tmp_path, objectives={"cmcl": {"encoding": "separate", "in_batch": True}}), MemoryLoader(count=1, negatives=0))
+    _, progress = train(
+        settings(tmp_path, objectives={"cmcl": {"encoding": "separate", "in_batch": True}}), MemoryLoader(count=1, negatives=0)
+    )
     assert progress.skipped == progress.step == 4 and log(tmp_path)[-1]["skipped"] == "4"
 
 
@@ -180,25 +199,44 @@ def test_empty_streams_are_an_error(tmp_path: Path) -> None:
         train(settings(tmp_path), Empty())
 
 
-@pytest.mark.parametrize("changes, data, words", [
-    ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: needs soft labels"),
-    ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: needs rows of texts"),
-    ({}, {"drawn": {}}, "objectives.cmcl: needs hard negatives"),
-    ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),
-    ({}, {"max_tokens": 17}, "model.positions: 16 is too few: a text of the corpus has 17"),
-    ({}, {"rows": {}}, "corpus: it has no rows"),
-    ({"data": {"corpus": "x", "matched_images": 2}}, {"drawn": {"negatives": 1}}, "data.matched_images: 2 a pair are asked for, the corpus has none"),
-    ({"data": {"corpus": "x", "negatives": {"object": 1}}, "objectives": {"mlm": {}}}, {"drawn": {}}, "data.negatives: {'object': 1} a pair"),
-    ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval needs at least 2 pairs")])
+@pytest.mark.parametrize(
+    "changes, data, words",
+    [
+        ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: needs soft labels"),
+        ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: needs rows of texts"),
+        ({}, {"drawn": {}}, "objectives.cmcl: needs hard negatives"),
+        ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),
+        ({}, {"max_tokens": 17}, "model.positions: 16 is too few: a text of the corpus has 17"),
+        ({}, {"rows": {}}, "corpus: it has no rows"),
+        (
+            {"data": {"corpus": "x", "matched_images": 2}},
+            {"drawn": {"negatives": 1}},
+            "data.matched_images: 2 a pair are asked for, the corpus has none",
+        ),
+        (
+            {"data": {"corpus": "x", "negatives": {"object": 1}}, "objectives": {"mlm": {}}},
+            {"drawn": {}},
+            "data.negatives: {'object': 1} a pair",
+        ),
+        ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval needs at least 2 pairs"),
+    ],
+)
 def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: Any, data: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         train(settings(tmp_path, **changes), MemoryLoader(data_facts=facts(**data)))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"flops": 1e9, "compile": True}, "flops: operations of compiled layers"), ({"steps": None}, "steps or flops must be given"), ({"objectives": {}}, "at least one of cmcl, mlm"),
-    ({"objectives": {"wra": {}}}, "objectives.wra: needs objectives.itm"), ({"task": "retrieval"}, "objectives.cmcl: belongs to task: pretrain")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"flops": 1e9, "compile": True}, "flops: operations of compiled layers"),
+        ({"steps": None}, "steps or flops must be given"),
+        ({"objectives": {}}, "at least one of cmcl, mlm"),
+        ({"objectives": {"wra": {}}}, "objectives.wra: needs objectives.itm"),
+        ({"task": "retrieval"}, "objectives.cmcl: belongs to task: pretrain"),
+    ],
+)
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, changes: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         settings(tmp_path, **changes)
@@ -211,8 +249,10 @@ def test_another_corpus_tokenizer_or_setting_is_refused_on_resume(tmp_path: Path
     with pytest.raises(ConfigError, match=r"optimizer: .*'lr': 0.5.* differs from .*'lr': 0.001"):
         train(settings(tmp_path / "run", steps=2, optimizer={"lr": 0.5}), MemoryLoader())
     with pytest.raises(ConfigError, match=r"corpus: its tokenizer \(60 tokens, ffffffffffff\) is not the one"):
-        train(settings(tmp_path / "new", start=str(tmp_path / "run")),
-              MemoryLoader(data_facts=facts(vocabulary=dataclasses.replace(VOCABULARY, sha256="f" * 64))))
+        train(
+            settings(tmp_path / "new", start=str(tmp_path / "run")),
+            MemoryLoader(data_facts=facts(vocabulary=dataclasses.replace(VOCABULARY, sha256="f" * 64))),
+        )
     with pytest.raises(CheckpointError, match=r"body.image.feature.weight is \[192, 12\] there and \[192, 13\]"):
         train(settings(tmp_path / "new", start=str(tmp_path / "run")), MemoryLoader(data_facts=facts(features=13)))
 
@@ -229,8 +269,14 @@ def test_retrieval_learns(tmp_path: Path, loss: str) -> None:
         def batch(self, position: int) -> Any:
             return super().batch(0)
 
-    given = settings(tmp_path, task="retrieval", objectives={}, retrieval={"loss": loss, "anchors": 4, "hardest": 2}, steps=25,
-                     model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0})
+    given = settings(
+        tmp_path,
+        task="retrieval",
+        objectives={},
+        retrieval={"loss": loss, "anchors": 4, "hardest": 2},
+        steps=25,
+        model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
+    )
     train(given, Same(count=4, positives=0, negatives=0, matches=0))
     seen = [float(row["loss/retrieval"]) for row in log(tmp_path)]
     assert seen[-1] < 0.9 * seen[0]
@@ -253,7 +299,7 @@ for number, changes in enumerate(PARALLEL):
 PARALLEL = [{"objectives": objectives, "steps": 1, "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
              "optimizer": {"clip": None, "warmup": 0.0}} for objectives in (
     {"cmcl": {}, "mlm": {}}, {"cmcl": {"encoding": "separate", "in_batch": True}},
-    {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 2, "loss": "sigmoid"}, "mrfr": {"weight": 0.1}})]
+    {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 2, "loss": "sigmoid"}, "mrfr": {"weight": 0.1}})]  # fmt: skip
 
 
 class Halves(MemoryLoader):
@@ -278,10 +324,22 @@ def test_two_processes_compute_the_gradient_of_one(tmp_path: Path) -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         for rank in range(world):
-            where = {"PYTHONPATH": str(Path(__file__).parents[2]), "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            started.append(subprocess.Popen([sys.executable, str(script), str(tmp_path / str(world))], env={**os.environ, **where},
-                                            stderr=subprocess.PIPE, text=True))
+            where = {
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(world),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, str(script), str(tmp_path / str(world))],
+                    env={**os.environ, **where},
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
     for process in started:
         errors = process.communicate(timeout=280)[1]
         assert process.returncode == 0, errors[-3000:]
@@ -291,14 +349,26 @@ def test_two_processes_compute_the_gradient_of_one(tmp_path: Path) -> None:
         assert float((one - two).abs().max()) < 1e-9, number
 
 
-@pytest.mark.parametrize("changes", [{"objectives": {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}}, {"objectives": ALL},
-                                     {"objectives": {}, "task": "retrieval", "retrieval": {"loss": "circle"}}], ids=["separate", "all", "retrieval"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objectives": {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 4}}},
+        {"objectives": ALL},
+        {"objectives": {}, "task": "retrieval", "retrieval": {"loss": "circle"}},
+    ],
+    ids=["separate", "all", "retrieval"],
+)
 def test_bfloat16_comes_near_float32(tmp_path: Path, changes: Any) -> None:
     """Forward passes are rounded to 8 bits; what sums or exponentiates them is not."""
     found = []
     for precision in ("float32", "bfloat16"):
-        given = settings(tmp_path / precision, precision=precision, steps=3, model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
-                         **changes)
+        given = settings(
+            tmp_path / precision,
+            precision=precision,
+            steps=3,
+            model={"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
+            **changes,
+        )
         found.append(train(given, MemoryLoader(STREAMS if changes["objectives"] == ALL else ("pairs",)))[1].losses)
     for name, loss in found[0].items():
         assert found[1][name] == pytest.approx(loss, rel=0.02, abs=0.02)
@@ -311,7 +381,12 @@ def test_compiled_layers_are_compiled_once_for_all_shapes(tmp_path: Path) -> Non
 
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    given = {"objectives": {"cmcl": {}, "mlm": {}}, "steps": 4, "log_every": 100, "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0}}
+    given = {
+        "objectives": {"cmcl": {}, "mlm": {}},
+        "steps": 4,
+        "log_every": 100,
+        "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
+    }
     found = [train(settings(tmp_path / str(compiled), compile=compiled, **given), MemoryLoader())[1].losses for compiled in (False, True)]
     assert found[1] == pytest.approx(found[0], rel=1e-3)
     assert 1 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4

@@ -32,12 +32,20 @@ def inputs(scene_files, tmp_path) -> Path:
 def settings(inputs: Path, corpus: Path, **changes: Any) -> dict[str, Any]:
     """The settings of a corpus built from `inputs`."""
     return {
-        "corpus": str(corpus), "partitions": 4,
-        "pairs": [{"format": "coco", "name": "scenes", "captions": str(inputs / "scenes/captions-*.json"),
-                   "images": str(inputs / "scenes/images")}],
+        "corpus": str(corpus),
+        "partitions": 4,
+        "pairs": [
+            {
+                "format": "coco",
+                "name": "scenes",
+                "captions": str(inputs / "scenes/captions-*.json"),
+                "images": str(inputs / "scenes/images"),
+            }
+        ],
         "images": [{"format": "folder", "name": "photos", "images": str(inputs / "photos/images")}],
         "texts": [{"format": "text", "name": "stories", "files": str(inputs / "scenes/texts-*.txt")}],
-        "tfidf": {"k": 10}, **changes,
+        "tfidf": {"k": 10},
+        **changes,
     }
 
 

@@ -39,8 +39,12 @@ def test_examples_point_at_the_regions_of_their_image(corpus):
 
 def test_examples_hold_the_negatives_of_every_level(corpus):
     found, _ = open_corpus(str(corpus))
-    levels = {(negative["level"], negative["kind"]) for partition in range(found.partitions)
-              for example in found.open("examples", "examples", partition).read()["negatives"].to_pylist() for negative in example}
+    levels = {
+        (negative["level"], negative["kind"])
+        for partition in range(found.partitions)
+        for example in found.open("examples", "examples", partition).read()["negatives"].to_pylist()
+        for negative in example
+    }
     assert {("sentence", "tfidf"), ("word", "object"), ("word", "attribute"), ("phrase", "count")} <= levels
 
 
@@ -60,20 +64,24 @@ def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
     assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b") == hash_of(tmp_path / "c")
 
 
-@pytest.mark.parametrize(("changes", "text"), [
-    ({"regions": {}, "pixels": False}, "regions requires pixels: true"),
-    ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "mutually exclusive"),
-    ({"regions": {"detector": "yolo"}}, "detector 'yolo' is not one of"),
-    ({"swaps": {"kinds": ["object", "colour"]}}, "unknown kinds ['colour']"),
-])
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"regions": {}, "pixels": False}, "regions requires pixels: true"),
+        ({"regions": {}, "region_files": {"format": "bottom_up", "files": ["x.tsv"]}}, "mutually exclusive"),
+        ({"regions": {"detector": "yolo"}}, "detector 'yolo' is not one of"),
+        ({"swaps": {"kinds": ["object", "colour"]}}, "unknown kinds ['colour']"),
+    ],
+)
 def test_wrong_settings_are_named(scene_files, tmp_path, changes, text):
     with pytest.raises(ConfigError) as caught:
         make_config(scene_files, tmp_path, **changes)
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("changes", [{"swaps": {"parser": "spacy:en_core_web_nowhere"}},
-                                     {"region_files": {"format": "bottom_up", "files": ["/nowhere.tsv"]}}])
+@pytest.mark.parametrize(
+    "changes", [{"swaps": {"parser": "spacy:en_core_web_nowhere"}}, {"region_files": {"format": "bottom_up", "files": ["/nowhere.tsv"]}}]
+)
 def test_missing_models_and_files_are_named_before_any_work(scene_files, tmp_path, changes):
     config = make_config(scene_files, tmp_path / "c", **changes)
     with pytest.raises(ConfigError, match="nowhere"):
@@ -89,8 +97,13 @@ def test_own_region_files_serve_as_well(scene_files, tmp_path):
     run(make_config(scene_files, tmp_path / "c", regions={}, tfidf=None))
     found, _ = open_corpus(str(tmp_path / "c"))
     assert export_npz(found, "regions", str(tmp_path / "npz"), "{key}.npz") == 40
-    own = make_config(scene_files, tmp_path / "own", tfidf=None, images=[],
-                      region_files={"format": "uniter_npz", "files": [str(tmp_path / "npz")], "key": "{key}.npz"})
+    own = make_config(
+        scene_files,
+        tmp_path / "own",
+        tfidf=None,
+        images=[],
+        region_files={"format": "uniter_npz", "files": [str(tmp_path / "npz")], "key": "{key}.npz"},
+    )
     run(own)
     assert Corpus(own.corpus, 4).manifest("regions").counts.rows_out == {"regions": 40}
     assert {state.state for state in plan(Corpus(own.corpus, 4), stages_of(own), 0)} == {"current"}
@@ -102,8 +115,12 @@ def test_examples_hold_positives(scene_files, tmp_path):
     run(make_config(scene_files, tmp_path / "c", tfidf=None, back_translation={"pivots": ["de"]}))
     found, _ = open_corpus(str(tmp_path / "c"))
     made = found.manifest("back_translation").counts
-    positives = [positive for partition in range(found.partitions)
-                 for own in found.open("examples", "examples", partition).read()["positives"].to_pylist() for positive in own]
+    positives = [
+        positive
+        for partition in range(found.partitions)
+        for own in found.open("examples", "examples", partition).read()["positives"].to_pylist()
+        for positive in own
+    ]
     assert len(positives) == made.rows_out["rewrites"] > 0
     assert {(positive["level"], positive["kind"]) for positive in positives} == {("sentence", "back_translation")}
     assert verify(*open_corpus(str(tmp_path / "c"))) == []

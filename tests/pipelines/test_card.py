@@ -23,7 +23,7 @@ from tests.pipelines.test_diff import ESCAPES, image, pair, tables
 from tests.written import write_corpus
 
 TOLD = CardSettings(title="Scenes <b>", license=["cc-by-4.0"], language=["en"], sources={"scenes": "rendered; see | and `x`"},
-                    restricted=["the photos"])
+                    restricted=["the photos"])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,11 @@ def test_every_table_opens_with_datasets_and_the_hub_reads_the_header(corpus, tm
             counts[table] = counts.get(table, 0) + manifest.counts.rows_out[table]
         if entry.hashed:
             counts["rejects"] = counts.get("rejects", 0) + sum(file.rows for file in manifest.files if file.table == "rejects")
-    assert {config["config_name"] for config in head["configs"]} == set(counts) >= {
-        "images", "pairs", "texts", "rewrites", "rejects", "graphs", "vocabulary", "examples", "tokens", "tokenizer"}
+    assert (
+        {config["config_name"] for config in head["configs"]}
+        == set(counts)
+        >= {"images", "pairs", "texts", "rewrites", "rejects", "graphs", "vocabulary", "examples", "tokens", "tokenizer"}
+    )
     assert [config["config_name"] for config in head["configs"] if config.get("default")] == ["examples"]
     for info in head["dataset_info"]:
         name = info["config_name"]
@@ -90,7 +93,7 @@ def test_the_datasheet_says_what_the_manifests_say(corpus):
             assert f"{reason.replace('_', chr(92) + '_')} {count:,}" in text
     assert "- scenes (image\\-text pairs" not in text and "- scenes (image-text pairs, read as coco): rendered; see \\| and \\`x\\`" in text
     assert "# Scenes &lt;b&gt;" in text and "- the photos" in text
-    block = text[text.index(CARD_BEGIN):text.index(CARD_END)]
+    block = text[text.index(CARD_BEGIN) : text.index(CARD_END)]
     assert str(corpus.parent) not in block and "/images/" not in block
 
 
@@ -104,7 +107,10 @@ def test_nothing_is_guessed(corpus):
 def test_a_second_run_changes_nothing_and_keeps_the_users_own_sections_and_keys(corpus):
     text, _ = card_of(corpus)
     assert card_of(corpus)[0] == text
-    mine = text.replace("---\n", "---\ntags: [mine]\nlicense: [mit]\n", 1).replace(CARD_BEGIN, f"# Foreword\n\n{CARD_BEGIN}") + "\n## Thanks\n\nMe.\n"
+    mine = (
+        text.replace("---\n", "---\ntags: [mine]\nlicense: [mit]\n", 1).replace(CARD_BEGIN, f"# Foreword\n\n{CARD_BEGIN}")
+        + "\n## Thanks\n\nMe.\n"
+    )
     (corpus / "README.md").write_text(mine.replace("license: [mit]\n", ""))
     again, _ = card_of(corpus)
     assert "# Foreword" in again and again.endswith("\n## Thanks\n\nMe.\n") and again.count(CARD_BEGIN) == 1
@@ -142,8 +148,18 @@ def test_what_a_killed_writer_left_is_swept_by_repair(corpus):
     assert verify(found, index) == []
 
 
-@pytest.mark.parametrize("text", ["my own notes\n", f"{CARD_END}\n\n{CARD_BEGIN}\n", f"---\n---\n{CARD_BEGIN}\n", f"x\n{CARD_BEGIN}\n{CARD_BEGIN}\n{CARD_END}\n",
-                                  f"a `{CARD_BEGIN}` b `{CARD_END}`\n", b"\xff\xfe\n", f"x\n{CARD_BEGIN}\n{CARD_END}\n" + "x" * (5 << 20)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my own notes\n",
+        f"{CARD_END}\n\n{CARD_BEGIN}\n",
+        f"---\n---\n{CARD_BEGIN}\n",
+        f"x\n{CARD_BEGIN}\n{CARD_BEGIN}\n{CARD_END}\n",
+        f"a `{CARD_BEGIN}` b `{CARD_END}`\n",
+        b"\xff\xfe\n",
+        f"x\n{CARD_BEGIN}\n{CARD_END}\n" + "x" * (5 << 20),
+    ],
+)
 def test_a_readme_of_somebody_else_is_never_overwritten(corpus, text):
     data = text if isinstance(text, bytes) else text.encode()
     (corpus / "README.md").write_bytes(data)
@@ -196,15 +212,23 @@ def failed(place):
     forge_manifest(open_corpus(str(place))[0], "tfidf", lambda manifest: setattr(manifest, "failed", "12 of 20 rows in /home/me/x.csv <b>"))
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(half_made, "the stage tfidf is not finished"), (damaged_manifest, "the stage tfidf is not finished"),
-                                             (damaged_table, "the table rewrites of the stage tfidf cannot be read"),
-                                             (missing_table, "the table rewrites of the stage tfidf cannot be read"),
-                                             (failed, "the stage tfidf failed")])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (half_made, "the stage tfidf is not finished"),
+        (damaged_manifest, "the stage tfidf is not finished"),
+        (damaged_table, "the table rewrites of the stage tfidf cannot be read"),
+        (missing_table, "the table rewrites of the stage tfidf cannot be read"),
+        (failed, "the stage tfidf failed"),
+    ],
+)
 def test_the_card_is_made_of_what_stands_and_names_the_rest(corpus, tmp_path, spoil, said):
     spoil(corpus)
     text, troubles = card_of(corpus)
     assert len(troubles) == 1 and said in troubles[0] and f"- Missing: {said}" in text
-    assert str(corpus.parent) not in text[text.index(CARD_BEGIN):] and "/home/me" not in text and "<b>" not in text[text.index(CARD_BEGIN):]
+    assert (
+        str(corpus.parent) not in text[text.index(CARD_BEGIN) :] and "/home/me" not in text and "<b>" not in text[text.index(CARD_BEGIN) :]
+    )
     assert opened(corpus, "swaps_rewrites" if "swaps_rewrites" in text else "rewrites", tmp_path / "cache").num_rows > 0
 
 
@@ -216,16 +240,36 @@ def test_a_corpus_at_work_is_left_alone(corpus):
 
 def test_empty_corpora_of_one_pair_and_with_regions(tmp_path):
     regions = regions_schema(4, 3)
-    row = {"image_id": "made/1", "width": 4, "height": 3, "boxes": [[0.0, 0.0, 1.0, 1.0]], "confidence": [1.0], "features": [[0.5] * 4],
-           "soft_labels": None, "class": [1], "attributes": None}
+    row = {
+        "image_id": "made/1",
+        "width": 4,
+        "height": 3,
+        "boxes": [[0.0, 0.0, 1.0, 1.0]],
+        "confidence": [1.0],
+        "features": [[0.5] * 4],
+        "soft_labels": None,
+        "class": [1],
+        "attributes": None,
+    }
     for name, pairs, images, found in (("none", [], [], []), ("one", [pair("made/1", ESCAPES)], [image("made/1")], [row])):
-        write_corpus(tmp_path / name, 2, {"pairs": {"pairs": (PAIRS, pairs), "images": (IMAGES, images)}, "graphs": {"graphs": (GRAPHS, [])},
-                                          "regions": {"regions": (regions, found)}}, {"regions": {Reason.IMAGE_BROKEN: 2}})
+        write_corpus(
+            tmp_path / name,
+            2,
+            {
+                "pairs": {"pairs": (PAIRS, pairs), "images": (IMAGES, images)},
+                "graphs": {"graphs": (GRAPHS, [])},
+                "regions": {"regions": (regions, found)},
+            },
+            {"regions": {Reason.IMAGE_BROKEN: 2}},
+        )
         text, troubles = card_of(tmp_path / name)
         assert troubles == [] and ("There are no pairs" in text) == (not pairs)
         assert ESCAPES not in text
-        rows = {table: opened(tmp_path / name, table, tmp_path / name / "cache") for table in ("pairs", "images", "regions", "rejects")
-                if f"config_name: {table}\n" in text}
+        rows = {
+            table: opened(tmp_path / name, table, tmp_path / name / "cache")
+            for table in ("pairs", "images", "regions", "rejects")
+            if f"config_name: {table}\n" in text
+        }
         assert [rows[table].num_rows for table in rows] == ([1, 1, 1, 2] if pairs else [2])
         assert f"| `pairs` | {len(pairs)} |" in text and "| `graphs` | 0 |" in text
         shutil.rmtree(tmp_path / name / "cache")
@@ -235,8 +279,17 @@ def test_empty_corpora_of_one_pair_and_with_regions(tmp_path):
 
 def test_tables_of_one_name_and_other_schemas_are_configurations_of_their_own(tmp_path):
     wide, narrow = regions_schema(8, 3), regions_schema(4, 3)
-    row = {"image_id": "made/1", "width": 4, "height": 3, "boxes": [], "confidence": [], "features": [], "soft_labels": None, "class": [],
-           "attributes": None}
+    row = {
+        "image_id": "made/1",
+        "width": 4,
+        "height": 3,
+        "boxes": [],
+        "confidence": [],
+        "features": [],
+        "soft_labels": None,
+        "class": [],
+        "attributes": None,
+    }
     write_corpus(tmp_path / "c", 2, {"regions": {"regions": (wide, [row])}, "image_regions": {"regions": (narrow, [row])}})
     card_of(tmp_path / "c")
     names = [config["config_name"] for config in DatasetCard.load(tmp_path / "c/README.md").data.to_dict()["configs"]]
@@ -256,7 +309,9 @@ def test_the_command_takes_licence_and_sources_from_the_configuration(scene_file
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize(("card", "said"), [({"licence": ["mit"]}, "licence"), ({"sources": {"other": "x"}}, "there is no collection 'other'")])
+@pytest.mark.parametrize(
+    ("card", "said"), [({"licence": ["mit"]}, "licence"), ({"sources": {"other": "x"}}, "there is no collection 'other'")]
+)
 def test_wrong_settings_of_the_card_are_named(scene_files, tmp_path, card, said):
     with pytest.raises(ConfigError, match=said):
         parse_config({**settings(scene_files, tmp_path / "c"), "card": card}, "/")
@@ -264,8 +319,14 @@ def test_wrong_settings_of_the_card_are_named(scene_files, tmp_path, card, said)
 
 def test_hostile_texts_of_the_configuration_are_text(tmp_path):
     corpus = write_corpus(tmp_path / "c", 1, tables([pair("made/1", "a dog")]))
-    forge_manifest(corpus, "pairs", lambda manifest: manifest.ingredients.update(
-        sources={"m<i>|`x": {"settings": {"format": "coco"}}}, settings={"place": "s3://key:secret@bucket?token=1", "p": "/home/me/[a](b)"}))
+    forge_manifest(
+        corpus,
+        "pairs",
+        lambda manifest: manifest.ingredients.update(
+            sources={"m<i>|`x": {"settings": {"format": "coco"}}},
+            settings={"place": "s3://key:secret@bucket?token=1", "p": "/home/me/[a](b)"},
+        ),
+    )
     text, _ = card_of(tmp_path / "c", CardSettings(title=f"x\n{CARD_END}\n# y", restricted=[ESCAPES, "word " * 10_000]))
     assert text.split("\n").count(CARD_END) == 1 and "secret" not in text and "token" not in text and "/home/me" not in text
     assert "<i>" not in text and "<script>" not in text and "\x1b" not in text and "\u202e" not in text

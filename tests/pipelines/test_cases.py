@@ -34,7 +34,7 @@ EXPECTED = {
     ("18-tars-one-after-another", "c"): {"pairs": 4},
     ("19-csv-with-carriage-returns-alone", "c"): {"pairs": 2}, ("19-csv-with-carriage-returns-alone", "c2"): {"pairs": 2},
     ("22-names-in-decomposed-letters", "c"): {"pairs": 1},
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -62,13 +62,16 @@ def made(case: Path, name: str, *overrides: str) -> tuple[Corpus, dict[str, Stag
     return Corpus(config.corpus, config.partitions), {manifest.stage: manifest for manifest in report.ran}
 
 
-@pytest.mark.parametrize(("case", "name", "expected"), [(case, name, value) for (case, name), value in EXPECTED.items()],
-                         indirect=["case"])
+@pytest.mark.parametrize(("case", "name", "expected"), [(case, name, value) for (case, name), value in EXPECTED.items()], indirect=["case"])
 def test_cases(case: Path, name: str, expected: dict[str, int]):
     _, stages = made(case, name, "tfidf=null", "partitions=1")
     counts = stages["texts" if "texts" in expected else "pairs"].counts
-    found = {**stages["pairs"].counts.rows_out, **counts.rows_out, "excluded": counts.excluded,
-             "of images": stages["images"].counts.rows_out["images"] if "images" in stages else 0}
+    found = {
+        **stages["pairs"].counts.rows_out,
+        **counts.rows_out,
+        "excluded": counts.excluded,
+        "of images": stages["images"].counts.rows_out["images"] if "images" in stages else 0,
+    }
     assert {key: found[key] for key in expected} == expected
     assert counts.rejected == stages["pairs"].counts.rejected == 0
     if "exclude" in case.name:

@@ -74,12 +74,15 @@ def test_verify_and_hash(job, capsys):
     assert lines[-1].endswith("  corpus") and any(line.endswith("  tfidf/rewrites") for line in lines)
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    (["run", "nowhere.yaml"], "nowhere.yaml: configuration not found"),
-    (["verify", "/nowhere"], "no corpus at /nowhere"),
-    (["show", "/nowhere"], "no corpus at /nowhere"),
-    (["status", "nowhere.yaml"], "configuration not found"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml: configuration not found"),
+        (["verify", "/nowhere"], "no corpus at /nowhere"),
+        (["show", "/nowhere"], "no corpus at /nowhere"),
+        (["status", "nowhere.yaml"], "configuration not found"),
+    ],
+)
 def test_errors_are_one_line_without_a_traceback(arguments, text, capsys):
     assert main(arguments) == 1
     assert text in capsys.readouterr().err
@@ -116,12 +119,22 @@ def test_names_are_read_alike_in_every_locale(tmp_path: Path):
     (tmp_path / "c.csv").write_text("image,caption\né中.jpg,A dog runs\n")
     hashes = []
     for number, more in enumerate(({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"})):
-        value = {"corpus": f"corpus{number}", "partitions": 1, "tfidf": None,
-                 "pairs": [{"format": "csv", "name": "x", "captions": "c.csv", "images": "img"}]}
+        value = {
+            "corpus": f"corpus{number}",
+            "partitions": 1,
+            "tfidf": None,
+            "pairs": [{"format": "csv", "name": "x", "captions": "c.csv", "images": "img"}],
+        }
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(value))
         for command in ("run", "hash"):
-            done = subprocess.run([sys.executable, "-m", "pipelines.cli", command, str(tmp_path / "c.yaml")], env={**os.environ, **more},
-                                  capture_output=True, text=True, encoding="utf-8", check=False)
+            done = subprocess.run(
+                [sys.executable, "-m", "pipelines.cli", command, str(tmp_path / "c.yaml")],
+                env={**os.environ, **more},
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                check=False,
+            )
             assert done.returncode == 0, done.stderr
         hashes.append(done.stdout)
     assert hashes[0] == hashes[1]

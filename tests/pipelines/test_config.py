@@ -21,36 +21,43 @@ def problem(**changes):
 
 
 def test_relative_paths_are_relative_to_the_folder_of_the_file():
-    config = parse(texts=[{"format": "text", "name": "t", "files": ["a.txt", "/b.txt", "s3://c/d.txt", "../e/*.txt"]}],
-                   exclude={"files": ["test.txt"]})
+    config = parse(
+        texts=[{"format": "text", "name": "t", "files": ["a.txt", "/b.txt", "s3://c/d.txt", "../e/*.txt"]}], exclude={"files": ["test.txt"]}
+    )
     assert config.corpus == "/data/job/out"
     assert (config.pairs[0].captions, config.pairs[0].images) == ("/data/job/captions.json", "/data/job/photos")
     assert config.texts[0].files == ["/data/job/a.txt", "/b.txt", "s3://c/d.txt", "/data/e/*.txt"]
     assert config.exclude.files == ["/data/job/test.txt"]
 
 
-@pytest.mark.parametrize(("changes", "expected"), [
-    ({"partitons": 4}, "partitons: unknown key; did you mean 'partitions'? Known keys: back_translation, captions, card, compression,"),
-    ({"tfidf": {"max_dv": 0.5}}, "tfidf.max_dv: unknown key; did you mean 'max_df'?"),
-    ({"pairs": [{**GOOD["pairs"][0], "imagse": "x"}]}, "pairs.0.coco.imagse: unknown key; did you mean 'images'?"),
-    ({"exclude": {"fils": []}}, "exclude.fils: unknown key; did you mean 'files'?"),
-    ({"image_limits": {"max_pixel": 1}}, "image_limits.max_pixel: unknown key; did you mean 'max_pixels'?"),
-    ({"partitions": 0}, "partitions: Input should be greater than or equal to 1 (given: 0)"),
-    ({"partitions": "many"}, "partitions: Input should be a valid integer, unable to parse string as an integer (given: 'many')"),
-    ({"max_rejected": 1.5}, "max_rejected: Input should be less than or equal to 1 (given: 1.5)"),
-    ({"pairs": []}, "pairs: List should have at least 1 item after validation, not 0 (given: [])"),
-    ({"pairs": [{"format": "cocoa", "name": "x"}]}, "pairs.0: Input tag 'cocoa' found using 'format' does not match any of the expected tags"),
-    ({"pairs": [{"format": "coco", "name": "x"}]}, "pairs.0.coco.captions: is required"),
-    ({"pairs": GOOD["pairs"] * 2}, "pairs: two collections are named 'coco'"),
-    ({"pairs": [{**GOOD["pairs"][0], "name": "a/b"}]}, "pairs.0.coco.name: String should match pattern"),
-    ({"tfidf": {"k": 0}}, "tfidf.k: Input should be greater than or equal to 1 (given: 0)"),
-    ({"compression": "gzip"}, "compression: Input should be 'lz4' or 'zstd' (given: 'gzip')"),
-    ({"corpus": ""}, "corpus: String should have at least 1 character"),
-    ({"corpus": "foo://x"}, "corpus: 'foo' is not a protocol that fsspec knows"),
-    ({"corpus": "a\0b"}, "corpus: a path cannot contain a null byte"),
-    ({"tfidf": {"k": 800, "bound": 10}}, "rescore (700) must be at least k (800)"),
-    ({"tfidf": {"ngrams": [2, 1]}}, "ngrams must be a range within [1, 5], not 2 to 1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"partitons": 4}, "partitons: unknown key; did you mean 'partitions'? Known keys: back_translation, captions, card, compression,"),
+        ({"tfidf": {"max_dv": 0.5}}, "tfidf.max_dv: unknown key; did you mean 'max_df'?"),
+        ({"pairs": [{**GOOD["pairs"][0], "imagse": "x"}]}, "pairs.0.coco.imagse: unknown key; did you mean 'images'?"),
+        ({"exclude": {"fils": []}}, "exclude.fils: unknown key; did you mean 'files'?"),
+        ({"image_limits": {"max_pixel": 1}}, "image_limits.max_pixel: unknown key; did you mean 'max_pixels'?"),
+        ({"partitions": 0}, "partitions: Input should be greater than or equal to 1 (given: 0)"),
+        ({"partitions": "many"}, "partitions: Input should be a valid integer, unable to parse string as an integer (given: 'many')"),
+        ({"max_rejected": 1.5}, "max_rejected: Input should be less than or equal to 1 (given: 1.5)"),
+        ({"pairs": []}, "pairs: List should have at least 1 item after validation, not 0 (given: [])"),
+        (
+            {"pairs": [{"format": "cocoa", "name": "x"}]},
+            "pairs.0: Input tag 'cocoa' found using 'format' does not match any of the expected tags",
+        ),
+        ({"pairs": [{"format": "coco", "name": "x"}]}, "pairs.0.coco.captions: is required"),
+        ({"pairs": GOOD["pairs"] * 2}, "pairs: two collections are named 'coco'"),
+        ({"pairs": [{**GOOD["pairs"][0], "name": "a/b"}]}, "pairs.0.coco.name: String should match pattern"),
+        ({"tfidf": {"k": 0}}, "tfidf.k: Input should be greater than or equal to 1 (given: 0)"),
+        ({"compression": "gzip"}, "compression: Input should be 'lz4' or 'zstd' (given: 'gzip')"),
+        ({"corpus": ""}, "corpus: String should have at least 1 character"),
+        ({"corpus": "foo://x"}, "corpus: 'foo' is not a protocol that fsspec knows"),
+        ({"corpus": "a\0b"}, "corpus: a path cannot contain a null byte"),
+        ({"tfidf": {"k": 800, "bound": 10}}, "rescore (700) must be at least k (800)"),
+        ({"tfidf": {"ngrams": [2, 1]}}, "ngrams must be a range within [1, 5], not 2 to 1"),
+    ],
+)
 def test_errors_name_the_key_and_what_is_allowed(changes, expected):
     assert expected in problem(**changes)
 
@@ -66,15 +73,18 @@ def write(tmp_path, text):
     return str(path)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("- a\n- b\n", "must contain a mapping of settings, not list"),
-    ("", "must contain a mapping of settings, not NoneType"),
-    ("corpus: [unclosed", "is not valid YAML"),
-    (b"corpus: \xff\xfe", "is not valid YAML"),
-    ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' is duplicated"),
-    ("corpus: a\n? [1, 2]\n: b\n", "line 2: a key must be plain text, not a list or mapping"),
-    ("corpus: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- a\n- b\n", "must contain a mapping of settings, not list"),
+        ("", "must contain a mapping of settings, not NoneType"),
+        ("corpus: [unclosed", "is not valid YAML"),
+        (b"corpus: \xff\xfe", "is not valid YAML"),
+        ("corpus: a\npairs: []\ncorpus: b\n", "line 3: the key 'corpus' is duplicated"),
+        ("corpus: a\n? [1, 2]\n: b\n", "line 2: a key must be plain text, not a list or mapping"),
+        ("corpus: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
+    ],
+)
 def test_files_that_are_not_configurations_are_named(tmp_path, text, expected):
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match="job.yaml") as caught:
@@ -115,15 +125,25 @@ def test_every_setting_has_a_description():
             yield f"{model.__name__}.{name}", field
             if hasattr(field.annotation, "model_fields"):
                 yield from fields(field.annotation)
+
     assert [name for name, field in fields(Config) if not field.description] == []
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)).join(
-        ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]), "aliases expand to more than"),
-    ("pairs: &a [*a]\n", "an alias refers to a node that contains it"), ("a: &a {b: *a}\n", "an alias refers to a node that contains it"),
-    ("[" * 5000, "is not valid YAML"), ("x" * (5 << 20), "is larger than"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)).join(
+                ["a: &a [x, x, x, x, x, x, x, x, x]\n", "pairs: *h\n"]
+            ),
+            "aliases expand to more than",
+        ),
+        ("pairs: &a [*a]\n", "an alias refers to a node that contains it"),
+        ("a: &a {b: *a}\n", "an alias refers to a node that contains it"),
+        ("[" * 5000, "is not valid YAML"),
+        ("x" * (5 << 20), "is larger than"),
+    ],
+)
 def test_a_small_file_cannot_expand_to_a_large_configuration(text: str, message: str, tmp_path: Path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):

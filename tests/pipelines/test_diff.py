@@ -34,13 +34,25 @@ def image(name, uri="/a/x.jpg", width=4):
 
 
 def rewrite(pair_id, text, cosine, why="most_similar_below_margin", kind="tfidf"):
-    return {"pair_id": pair_id, "text": text, "polarity": "negative", "level": "sentence", "kind": kind, "edits": None, "origin": None,
-            "scores": [{"name": "cosine", "value": cosine}, {"name": "own", "value": 0.5}], "why": why}
+    return {
+        "pair_id": pair_id,
+        "text": text,
+        "polarity": "negative",
+        "level": "sentence",
+        "kind": kind,
+        "edits": None,
+        "origin": None,
+        "scores": [{"name": "cosine", "value": cosine}, {"name": "own", "value": 0.5}],
+        "why": why,
+    }
 
 
 def tables(pairs, images=(), rewrites=(), texts=()):
-    return {"pairs": {"pairs": (PAIRS, pairs), "images": (IMAGES, images)}, "texts": {"texts": (TEXTS, texts)},
-            "tfidf": {"rewrites": (REWRITES, rewrites)}}
+    return {
+        "pairs": {"pairs": (PAIRS, pairs), "images": (IMAGES, images)},
+        "texts": {"texts": (TEXTS, texts)},
+        "tfidf": {"rewrites": (REWRITES, rewrites)},
+    }
 
 
 def compared(one, other, **options):
@@ -54,14 +66,23 @@ def table_of(found, name):
 @st.composite
 def two_corpora(draw):
     """Rewrites of pairs of two corpora, the pairs' own, and by what they differ."""
-    pairs = [pair(f"made/{number}", caption) for number in range(draw(st.integers(1, 12)))
-             for caption in [f"caption {at} of {number}" for at in range(draw(st.integers(1, 3)))]]
+    pairs = [
+        pair(f"made/{number}", caption)
+        for number in range(draw(st.integers(1, 12)))
+        for caption in [f"caption {at} of {number}" for at in range(draw(st.integers(1, 3)))]
+    ]
     rows = [rewrite(one["pair_id"], f"text {at}", 0.25) for one in pairs for at in range(draw(st.integers(0, 3)))]
     fates = draw(st.lists(st.sampled_from(["kept", "kept", "added", "removed", "score", "why"]), min_size=len(rows), max_size=len(rows)))
     old = [row for row, fate in zip(rows, fates, strict=True) if fate != "added"]
-    new = [{**row, **({"why": "other"} if fate == "why" else {}),
-            **({"scores": [{"name": "cosine", "value": 0.75}, {"name": "own", "value": 0.5}]} if fate == "score" else {})}
-           for row, fate in zip(rows, fates, strict=True) if fate != "removed"]
+    new = [
+        {
+            **row,
+            **({"why": "other"} if fate == "why" else {}),
+            **({"scores": [{"name": "cosine", "value": 0.75}, {"name": "own", "value": 0.5}]} if fate == "score" else {}),
+        }
+        for row, fate in zip(rows, fates, strict=True)
+        if fate != "removed"
+    ]
     lost = draw(st.sets(st.integers(0, len(pairs) - 1), max_size=2))
     named = {row["pair_id"] for row in [*old, *new]}
     gone = {pairs[at]["pair_id"] for at in lost} - named
@@ -97,8 +118,10 @@ def test_the_same_examples_whatever_the_partitions_and_another_choice_by_another
     for partitions in (1, 3, 7):
         write_corpus(tmp_path / f"a{partitions}", partitions, tables(pairs[:5]))
         write_corpus(tmp_path / f"b{partitions}", partitions, tables(pairs[5:]))
-    found = [compared(tmp_path / f"a{one}", tmp_path / f"b{other}", seed=seed)
-             for one, other, seed in ((1, 1, 0), (3, 3, 0), (7, 3, 0), (1, 7, 0), (1, 1, 1))]
+    found = [
+        compared(tmp_path / f"a{one}", tmp_path / f"b{other}", seed=seed)
+        for one, other, seed in ((1, 1, 0), (3, 3, 0), (7, 3, 0), (1, 7, 0), (1, 1, 1))
+    ]
     samples = [table_of(each, "pairs").examples for each in found]
     assert samples[0] == samples[1] == samples[2] == samples[3] != samples[4]
     assert len(samples[0]["added"]) == 10 and len(samples[0]["removed"]) == 5
@@ -123,15 +146,38 @@ def test_the_order_of_rewrites_counts(tmp_path):
 
 
 def test_nested_values_nulls_and_floats_are_compared_by_what_they_are(tmp_path):
-    schema = table_schema("figures", 1, [
-        column("pair_id", pa.string()), column("value", pa.float32(), nullable=True), column("lists", pa.list_(pa.list_(pa.float16(), 2))),
-        column("parts", pa.struct([column("uri", pa.string(), layout=True), column("n", pa.int64(), nullable=True)]), nullable=True),
-        column("flag", pa.bool_(), nullable=True), column("data", pa.binary(3), nullable=True)])
+    schema = table_schema(
+        "figures",
+        1,
+        [
+            column("pair_id", pa.string()),
+            column("value", pa.float32(), nullable=True),
+            column("lists", pa.list_(pa.list_(pa.float16(), 2))),
+            column("parts", pa.struct([column("uri", pa.string(), layout=True), column("n", pa.int64(), nullable=True)]), nullable=True),
+            column("flag", pa.bool_(), nullable=True),
+            column("data", pa.binary(3), nullable=True),
+        ],
+    )
     pairs = [pair(f"made/{number}", "a dog") for number in range(30)]
-    rows = [{"pair_id": one["pair_id"], "value": [None, float("nan"), 1.5][at % 3], "lists": [[0.5, at]] * (at % 4),
-             "parts": {"uri": "a", "n": at} if at % 5 else None, "flag": [True, False, None][at % 3], "data": b"abc" if at % 2 else None}
-            for at, one in enumerate(pairs)]
-    changes = [("value", None), ("lists", [[0.5, 99.0]]), ("parts", {"uri": "b", "n": None}), ("flag", None), ("data", b"abd"), ("value", -0.0)]
+    rows = [
+        {
+            "pair_id": one["pair_id"],
+            "value": [None, float("nan"), 1.5][at % 3],
+            "lists": [[0.5, at]] * (at % 4),
+            "parts": {"uri": "a", "n": at} if at % 5 else None,
+            "flag": [True, False, None][at % 3],
+            "data": b"abc" if at % 2 else None,
+        }
+        for at, one in enumerate(pairs)
+    ]
+    changes = [
+        ("value", None),
+        ("lists", [[0.5, 99.0]]),
+        ("parts", {"uri": "b", "n": None}),
+        ("flag", None),
+        ("data", b"abd"),
+        ("value", -0.0),
+    ]
     other = [{**row, "parts": row["parts"] and {**row["parts"], "uri": "elsewhere"}} for row in rows]
     for at, (name, value) in zip((2, 7, 8, 13, 14, 17), changes, strict=True):
         other[at][name] = value
@@ -151,8 +197,11 @@ def test_another_schema_version_is_said_and_what_is_common_compared(tmp_path):
     found = compared(tmp_path / "a", tmp_path / "b")
     rows = table_of(found, "pairs")
     assert found.status == 1 and (rows.added, rows.removed, rows.changed) == (0, 1, 0)
-    assert rows.notes == ["schema version 1 in a, 2 in b: their common columns are compared", "column language: not in a, string in b",
-                          "column source: string in a, not in b"]
+    assert rows.notes == [
+        "schema version 1 in a, 2 in b: their common columns are compared",
+        "column language: not in a, string in b",
+        "column source: string in a, not in b",
+    ]
 
 
 def test_rejects_and_stages_of_one_side_are_told(tmp_path):
@@ -230,9 +279,16 @@ def spoil_reference(copy):
     forge_table(corpus, "tfidf", "rewrites", 0, lambda rows: rows.set_column(0, rows.schema.field(0), pa.array(["f" * 20] * rows.num_rows)))
 
 
-@pytest.mark.parametrize(("spoil", "said"), [
-    (spoil_half_made, "tfidf of "), (spoil_manifest, "texts of "), (spoil_table, "is damaged"),
-    (spoil_order, "not in the order of the corpus"), (spoil_reference, "rows name a pair that is not in the partition")])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_half_made, "tfidf of "),
+        (spoil_manifest, "texts of "),
+        (spoil_table, "is damaged"),
+        (spoil_order, "not in the order of the corpus"),
+        (spoil_reference, "rows name a pair that is not in the partition"),
+    ],
+)
 def test_what_cannot_be_compared_is_named_and_the_rest_compared(runs, tmp_path, spoil, said):
     copy = shutil.copytree(runs / "fewer", tmp_path / "c")
     spoil(copy)

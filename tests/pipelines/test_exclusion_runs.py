@@ -18,8 +18,18 @@ from tests.transforms.ingest.source_help import encoded
 def config(folder: Path, exclude: dict, **changes) -> Config:
     rows = "".join(f"val2014/COCO_val2014_{number:012d}.jpg,A photo of number {number} and more\n" for number in (42, 73, 139))
     (folder / "c.csv").write_text("image,caption\n" + rows)
-    return parse_config({"corpus": "corpus", "partitions": 2, "pixels": False, "tfidf": None, "exclude": exclude,
-                         "pairs": [{"format": "csv", "name": "x", "captions": "c.csv"}], **changes}, str(folder))
+    return parse_config(
+        {
+            "corpus": "corpus",
+            "partitions": 2,
+            "pixels": False,
+            "tfidf": None,
+            "exclude": exclude,
+            "pairs": [{"format": "csv", "name": "x", "captions": "c.csv"}],
+            **changes,
+        },
+        str(folder),
+    )
 
 
 def test_a_list_that_matches_nothing_fails_the_run(tmp_path: Path):
@@ -46,13 +56,19 @@ def test_of_two_lists_the_one_that_matches_nothing_is_named(tmp_path: Path, caps
     assert "good.txt: 1 of 2 entries matched, 1 images left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("exclude", [
-    {"files": [{"file": "k.json", "split": ["test", "val"]}]}, {"files": [{"file": "k.json", "split": "test"}], "ids": ["x/val2014/73"]},
-    {"files": [{"file": "t.csv", "column": "photo"}]},
-])
+@pytest.mark.parametrize(
+    "exclude",
+    [
+        {"files": [{"file": "k.json", "split": ["test", "val"]}]},
+        {"files": [{"file": "k.json", "split": "test"}], "ids": ["x/val2014/73"]},
+        {"files": [{"file": "t.csv", "column": "photo"}]},
+    ],
+)
 def test_parts_of_files(exclude: dict, tmp_path: Path):
-    images = [{"filepath": "val2014", "filename": f"COCO_val2014_{number:012d}.jpg", "imgid": i, "split": split, "sentences": []}
-              for i, (number, split) in enumerate([(42, "test"), (73, "val"), (139, "train")])]
+    images = [
+        {"filepath": "val2014", "filename": f"COCO_val2014_{number:012d}.jpg", "imgid": i, "split": split, "sentences": []}
+        for i, (number, split) in enumerate([(42, "test"), (73, "val"), (139, "train")])
+    ]
     (tmp_path / "k.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
     (tmp_path / "t.csv").write_text("n,photo\n139,COCO_val2014_000000000042.jpg\n42,000000000073.jpg\n")
     exclude = {name: [json.loads(json.dumps(one)) for one in values] for name, values in exclude.items()}

@@ -28,7 +28,7 @@ from tests.pipelines.conftest import hash_of
 
 REPOSITORY = Path(__file__).parents[2]
 CAPTIONS = "image,caption\n" + "".join(f"{n}.jpg,a {colour} dog {verb} near the {place}\n" for n, (colour, verb, place) in enumerate(
-    (c, v, p) for c in ("red", "old") for v in ("runs", "sits") for p in ("lake", "road")))
+    (c, v, p) for c in ("red", "old") for v in ("runs", "sits") for p in ("lake", "road")))  # fmt: skip
 
 
 def config(base: Path, corpus: Path | str, **changes: Any) -> str:
@@ -37,8 +37,14 @@ def config(base: Path, corpus: Path | str, **changes: Any) -> str:
     captions = base / "in/captions.csv"
     if not captions.exists():
         captions.write_text(CAPTIONS)
-    values = {"corpus": str(corpus), "partitions": 2, "pixels": False, "tfidf": {"k": 2},
-              "pairs": [{"format": "csv", "name": "n", "captions": str(captions)}], **changes}
+    values = {
+        "corpus": str(corpus),
+        "partitions": 2,
+        "pixels": False,
+        "tfidf": {"k": 2},
+        "pairs": [{"format": "csv", "name": "n", "captions": str(captions)}],
+        **changes,
+    }
     path = base / "config.yaml"
     path.write_text(yaml.safe_dump(values))
     return str(path)
@@ -86,14 +92,28 @@ def corpus(made: Path, tmp_path: Path) -> Path:
 
 # Names that a corpus itself uses, and similar names.
 FOLDERS = ("", "images/", "texts/", "pairs/", "tfidf/", "examples/", "photos/")
-NAMES = ("corpus.json", ".lock", ".tmp-x", ".tmp-corpus.json-x", ".tmp-pairs-00000-of-00004.arrow-0123", "task-00001.json", "manifest.json",
-         "pairs-00000-of-00004.arrow", "rejects-00001-of-00002.arrow", "a.jpg", "captions-00000.json", "done-00000.json", "config.yaml")
+NAMES = (
+    "corpus.json",
+    ".lock",
+    ".tmp-x",
+    ".tmp-corpus.json-x",
+    ".tmp-pairs-00000-of-00004.arrow-0123",
+    "task-00001.json",
+    "manifest.json",
+    "pairs-00000-of-00004.arrow",
+    "rejects-00001-of-00002.arrow",
+    "a.jpg",
+    "captions-00000.json",
+    "done-00000.json",
+    "config.yaml",
+)
 CONTENTS = (b"", b"mine", b"{}", b"[]", b"12345\n", b'{"format": 1}', b'{"stage": "pairs"}')
 # Foreign files next to those of a real corpus, with other names.
 STRAY = ("notes.txt", ".tmp-x", ".tmp-pairs-00000-of-00002.arrow-xyz", "task-00001.json.bak", "pairs-00000-of-00099.arrow",
-         "task-00077.json", "data-00000-of-00004.arrow", "photo.jpg", "manifest.json~", ".making-00000-1-1")
-TREES = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from(CONTENTS), st.booleans()),
-                 min_size=1, max_size=6)
+         "task-00077.json", "data-00000-of-00004.arrow", "photo.jpg", "manifest.json~", ".making-00000-1-1")  # fmt: skip
+TREES = st.lists(
+    st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from(CONTENTS), st.booleans()), min_size=1, max_size=6
+)
 STRAYS = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(STRAY), st.sampled_from(CONTENTS), st.booleans()), max_size=5)
 
 
@@ -132,8 +152,12 @@ def test_a_folder_that_is_not_a_corpus_is_left_as_it_is(tree: list[tuple[str, st
                     write_settings(str(root))
                 assert snapshot(base) == before
             return
-        arguments = {"run": ["run", path, "--quiet"], "status": ["status", path], "repair": ["verify", str(root), "--repair"],
-                     "scenes": ["scenes", str(root), "--count", "2", "--seed", "1", "--no-pixels"]}[command]
+        arguments = {
+            "run": ["run", path, "--quiet"],
+            "status": ["status", path],
+            "repair": ["verify", str(root), "--repair"],
+            "scenes": ["scenes", str(root), "--count", "2", "--seed", "1", "--no-pixels"],
+        }[command]
         assert main(arguments) == 1
         assert snapshot(base) == before
 
@@ -166,8 +190,9 @@ SIZES = {"partitions": st.sampled_from([1, 2, 3]), "k": st.sampled_from([None, 1
 
 @given(strays=STRAYS, **SIZES)
 @law(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_foreign_files_in_a_corpus_are_kept(made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None,
-                                                   repair: bool) -> None:
+def test_foreign_files_in_a_corpus_are_kept(
+    made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool
+) -> None:
     strewn(made, strays, partitions, k, repair)
 
 
@@ -175,7 +200,8 @@ def test_foreign_files_in_a_corpus_are_kept(made: Path, strays: list[tuple[str, 
 @given(strays=STRAYS, **SIZES)
 @law(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_foreign_files_in_a_corpus_are_kept_with_many_examples(
-        made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool) -> None:
+    made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool
+) -> None:
     strewn(made, strays, partitions, k, repair)
 
 
@@ -189,8 +215,19 @@ def refused(base: Path, capsys: pytest.CaptureFixture[str], *said: str, path: st
     assert all(text in error for text in said), error
 
 
-@pytest.mark.parametrize("name", ["corpus.json", ".lock", "pairs", "tfidf", "pairs/manifest.json", "pairs/task-00000.json",
-                                  "pairs/pairs-00000-of-00002.arrow", "examples/rejects-00001-of-00002.arrow"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "corpus.json",
+        ".lock",
+        "pairs",
+        "tfidf",
+        "pairs/manifest.json",
+        "pairs/task-00000.json",
+        "pairs/pairs-00000-of-00002.arrow",
+        "examples/rejects-00001-of-00002.arrow",
+    ],
+)
 @pytest.mark.parametrize("leads", ["elsewhere", "nowhere"])
 def test_links_are_named_and_not_followed(corpus: Path, name: str, leads: str, capsys: pytest.CaptureFixture[str]) -> None:
     moved = corpus.parent / "moved"
@@ -236,21 +273,37 @@ def test_an_index_that_leads_out_of_the_corpus_is_none(corpus: Path, names: Any)
     outside = corpus.parent / "outside"
     shutil.copytree(corpus / "pairs", outside)
     stages = [{"stage": name, "tables": ["pairs"], "main": "pairs", "hashed": []} for name in names]
-    (corpus / "corpus.json").write_text(yaml.safe_dump({"format": 1, "partitions": 2, "seed": 0, "stages": stages}, default_flow_style=True))
+    (corpus / "corpus.json").write_text(
+        yaml.safe_dump({"format": 1, "partitions": 2, "seed": 0, "stages": stages}, default_flow_style=True)
+    )
     before = snapshot(outside)
     assert main(["verify", str(corpus), "--repair"]) == 1
     assert snapshot(outside) == before
 
 
-@pytest.mark.parametrize(("place", "captions"), [
-    ("data/c", "data/c/captions.csv"), ("data/c", "data/c/pairs/*.csv"), ("data/c", "data/**/*.json"), ("data/c", "data/*/corpus.json"),
-    ("data/c", "data/**"), ("data/c", "link/c/captions.csv"), ("link/c", "data/c/captions.csv"), ("data/c/", "data/x/../c/captions.csv"),
-    ("data/c", ["in/captions.csv", "data/*/*/manifest.json"]), ("data/c", "file://{base}/data/c/captions.csv"),
-    ("file://{base}/data/c", "{base}/data/c/captions.csv"), ("data/c", "zip://*.csv::file://{base}/data/c/x.zip"),
-    ("memory://bucket/c", "memory://bucket/c/captions.csv"), ("memory://bucket/c/", "memory://bucket//c/in/*.csv"),
-    ("memory://bucket/c", "memory://bucket/**/*.json"),
-])
-def test_inputs_in_the_corpus_are_refused(tmp_path: Path, place: str, captions: str | list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("place", "captions"),
+    [
+        ("data/c", "data/c/captions.csv"),
+        ("data/c", "data/c/pairs/*.csv"),
+        ("data/c", "data/**/*.json"),
+        ("data/c", "data/*/corpus.json"),
+        ("data/c", "data/**"),
+        ("data/c", "link/c/captions.csv"),
+        ("link/c", "data/c/captions.csv"),
+        ("data/c/", "data/x/../c/captions.csv"),
+        ("data/c", ["in/captions.csv", "data/*/*/manifest.json"]),
+        ("data/c", "file://{base}/data/c/captions.csv"),
+        ("file://{base}/data/c", "{base}/data/c/captions.csv"),
+        ("data/c", "zip://*.csv::file://{base}/data/c/x.zip"),
+        ("memory://bucket/c", "memory://bucket/c/captions.csv"),
+        ("memory://bucket/c/", "memory://bucket//c/in/*.csv"),
+        ("memory://bucket/c", "memory://bucket/**/*.json"),
+    ],
+)
+def test_inputs_in_the_corpus_are_refused(
+    tmp_path: Path, place: str, captions: str | list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "data/x").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     given = [name.format(base=tmp_path) for name in ([captions] if isinstance(captions, str) else captions)]
@@ -264,9 +317,11 @@ def test_a_corpus_in_a_folder_that_is_read_is_refused(tmp_path: Path, place: str
     (tmp_path / "data/x").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     pairs = {"format": "csv", "name": "n", "captions": "in/captions.csv"}
-    changes: dict[str, Any] = {"pairs": {"pairs": [{**pairs, "images": "data"}]}, "region_files": {"region_files": {
-        "format": "uniter_npz", "files": ["data/"], "key": "{key}"}}, "images": {"images": [
-            {"format": "folder", "name": "photos", "images": "data/"}]}}[key]
+    changes: dict[str, Any] = {
+        "pairs": {"pairs": [{**pairs, "images": "data"}]},
+        "region_files": {"region_files": {"format": "uniter_npz", "files": ["data/"], "key": "{key}"}},
+        "images": {"images": [{"format": "folder", "name": "photos", "images": "data/"}]},
+    }[key]
     if place == "data":
         (tmp_path / "data/x").rmdir()
     config(tmp_path, place, **changes)
@@ -293,8 +348,28 @@ def test_a_corpus_in_another_is_refused(corpus: Path, place: str, index: bool, c
     assert snapshot(corpus) == before
 
 
-@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/x", "/dev/full", "/proc", "/proc/nowhere", "/", "x" * 300, "file", "file/x", "fifo",
-                                   "dangling", "loop", "loop/x", "~nosuchuser/x", "~nosuchuser", "zip://x", "http://localhost:1/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/dev/null",
+        "/dev/null/x",
+        "/dev/full",
+        "/proc",
+        "/proc/nowhere",
+        "/",
+        "x" * 300,
+        "file",
+        "file/x",
+        "fifo",
+        "dangling",
+        "loop",
+        "loop/x",
+        "~nosuchuser/x",
+        "~nosuchuser",
+        "zip://x",
+        "http://localhost:1/x",
+    ],
+)
 def test_locations_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
@@ -370,8 +445,9 @@ def test_a_corpus_that_may_not_be_written_to_can_be_read(corpus: Path) -> None:
     try:
         for place in everything:
             place.chmod(0o555 if place.is_dir() else 0o444)
-        status, said, errors = without_rights(["run", path, "--quiet"], ["status", path], ["verify", path], ["show", path], ["hash", path],
-                                              ["run", path, *seed, "--quiet"])
+        status, said, errors = without_rights(
+            ["run", path, "--quiet"], ["status", path], ["verify", path], ["show", path], ["hash", path], ["run", path, *seed, "--quiet"]
+        )
         assert status == [0, 0, 0, 0, 0, 1] and "nothing to do" in said, (said, errors)
         assert errors.count("\n") == 1 and f"{corpus}" in errors and "Permission denied" in errors, errors
         assert snapshot(corpus) == before

@@ -78,5 +78,7 @@ def test_cleaning_up_removes_no_folder_that_was_named(tmp_path: Path) -> None:
     for name in ("mine", "demo", "tools"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text(name)
-    subprocess.run(["make", "clean", "DEMO=mine", "VENV=tools", f"TOOLS={tmp_path / 'mine'}"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        ["make", "clean", "DEMO=mine", "VENV=tools", f"TOOLS={tmp_path / 'mine'}"], cwd=tmp_path, check=True, capture_output=True
+    )
     assert all((tmp_path / name / "a.txt").exists() for name in ("mine", "demo", "tools"))

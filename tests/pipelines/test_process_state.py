@@ -19,8 +19,15 @@ from transforms.core.task import tasks_cancelled
 
 
 def state() -> tuple[object, ...]:
-    return (threading.excepthook, logging.getLogger().level, logging.getLogger("apache_beam").level, logging.root.manager.disable, dict(os.environ),
-            signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    return (
+        threading.excepthook,
+        logging.getLogger().level,
+        logging.getLogger("apache_beam").level,
+        logging.root.manager.disable,
+        dict(os.environ),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+    )
 
 
 def test_an_engine_leaves_the_process_as_it_was():
@@ -30,8 +37,15 @@ def test_an_engine_leaves_the_process_as_it_was():
     assert state() == before and not tasks_cancelled()
 
 
-@pytest.mark.parametrize("change", [lambda: log_level(logging.CRITICAL), lambda: environment(CMCL_TEST="1", PATH="/nowhere"),
-                                    lambda: thread_failures(lambda failure: True), sigterm_interrupts])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: log_level(logging.CRITICAL),
+        lambda: environment(CMCL_TEST="1", PATH="/nowhere"),
+        lambda: thread_failures(lambda failure: True),
+        sigterm_interrupts,
+    ],
+)
 def test_each_change_is_undone_when_the_block_fails(change):
     before = state()
     with pytest.raises(ZeroDivisionError), change():
@@ -73,7 +87,12 @@ def test_sigterm_before_the_pipeline_is_built_is_an_interrupt():
 def test_a_failing_task_is_one_line(workers: str, tmp_path: Path):
     (tmp_path / "bad.json").write_text('{"images": 3}')
     (tmp_path / "c.yaml").write_text("corpus: c\npixels: false\npartitions: 2\npairs: [{format: coco, name: a, captions: bad.json}]\n")
-    found = subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(tmp_path / "c.yaml"), "--workers", workers, "--quiet"],
-                           cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    found = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "run", str(tmp_path / "c.yaml"), "--workers", workers, "--quiet"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert found.returncode == 1
     assert found.stderr.startswith("cmcl: error: ") and "bad.json" in found.stderr and found.stderr.count("\n") == 1

@@ -28,13 +28,27 @@ def ran(report):
 def test_a_whole_run_and_its_counts(scene_files, tmp_path):
     report = run(make_config(scene_files, tmp_path / "c"))
     assert [manifest.stage for manifest in report.ran] == [
-        "pairs", "images", "texts", "tfidf_counts", "tfidf_vocabulary", "tfidf_vectors", "tfidf", "examples"]
+        "pairs",
+        "images",
+        "texts",
+        "tfidf_counts",
+        "tfidf_vocabulary",
+        "tfidf_vectors",
+        "tfidf",
+        "examples",
+    ]
     counts = {manifest.stage: manifest.counts for manifest in report.ran}
     assert counts["pairs"].rows_in == 200 and counts["pairs"].rows_out["images"] == 40
     assert counts["images"].rows_in == counts["images"].rows_out["images"] == 20
     assert counts["examples"].rows_out == {"examples": counts["pairs"].rows_out["pairs"]}
-    tables = {"pairs": "pairs", "images": "images", "texts": "texts", "tfidf_counts": "tfidf_counts", "tfidf_vectors": "tfidf_vectors",
-              "examples": "examples"}
+    tables = {
+        "pairs": "pairs",
+        "images": "images",
+        "texts": "texts",
+        "tfidf_counts": "tfidf_counts",
+        "tfidf_vectors": "tfidf_vectors",
+        "examples": "examples",
+    }
     for stage, table in tables.items():
         one = counts[stage]
         assert one.rows_in == one.rows_out[table] + one.rejected + one.excluded + one.merged > 0
@@ -54,8 +68,10 @@ def test_a_second_run_does_not_import_beam(scene_files, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings(scene_files, tmp_path / "c")))
     cmcl(["run", str(config), "--quiet"], check=True)
-    code = ("import sys; from pipelines.cli import main; status = main(['run', sys.argv[1]]); "
-            "print('beam' if 'apache_beam' in sys.modules else 'no beam'); sys.exit(status)")
+    code = (
+        "import sys; from pipelines.cli import main; status = main(['run', sys.argv[1]]); "
+        "print('beam' if 'apache_beam' in sys.modules else 'no beam'); sys.exit(status)"
+    )
     out = subprocess.run([sys.executable, "-c", code, str(config)], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert "nothing to do" in out and "no beam" in out
 
@@ -77,8 +93,9 @@ def test_settings_that_only_limit_memory_rerun_nothing(scene_files, tmp_path):
     assert run(make_config(scene_files, tmp_path / "c", tfidf={"k": 10, "block_rows": 100})).ran == []
 
 
-@pytest.mark.parametrize("changes", [{"workers": 3}, {"partitions": 1}, {"partitions": 16}, {"tfidf": {"k": 10, "block_rows": 16}},
-                                     {"compression": "zstd"}])
+@pytest.mark.parametrize(
+    "changes", [{"workers": 3}, {"partitions": 1}, {"partitions": 16}, {"tfidf": {"k": 10, "block_rows": 16}}, {"compression": "zstd"}]
+)
 def test_the_same_corpus_for_any_partitions_and_workers(scene_files, tmp_path, changes):
     run(make_config(scene_files, tmp_path / "a"))
     run(make_config(scene_files, tmp_path / "b", **changes))
@@ -119,8 +136,11 @@ def test_a_missing_or_cut_file_reruns_its_partition(scene_files, tmp_path):
     with open(tmp_path / "c/pairs/pairs-00001-of-00004.arrow", "ab") as file:
         file.truncate(100)
     states = {state.stage.name: state.why for state in plan_of(config)[1]}
-    assert states["tfidf"] == ["1 files are missing or have the wrong size, first rewrites-00002-of-00004.arrow", "reads tfidf_vectors, which is stale",
-                               "reads tfidf_vocabulary, which is stale"]
+    assert states["tfidf"] == [
+        "1 files are missing or have the wrong size, first rewrites-00002-of-00004.arrow",
+        "reads tfidf_vectors, which is stale",
+        "reads tfidf_vocabulary, which is stale",
+    ]
     assert ran(run(config)) == {"pairs": 1, "tfidf": 1}
     assert hash_of(tmp_path / "c") == before
 
@@ -197,16 +217,23 @@ def test_an_unwritable_location_is_named(scene_files):
 @pytest.mark.slow
 def test_an_installed_command_runs_from_any_folder_with_workers(scene_files, tmp_path):
     place = tmp_path / "installed"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(place),
-                    str(REPOSITORY)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(place), str(REPOSITORY)],
+        check=True,
+    )
     folder = tmp_path / "decoys"
     (folder / "schemas").mkdir(parents=True)
     (folder / "pipelines").mkdir()
     for name in ("random.py", "schemas/__init__.py", "pipelines/__init__.py"):
         (folder / name).write_text("raise RuntimeError('imported from the folder that the user is in')")
     (folder / "job.yaml").write_text(yaml.safe_dump(settings(scene_files, tmp_path / "c")))
-    subprocess.run([str(place / "bin/cmcl"), "run", "job.yaml", "--workers", "2", "--quiet"], cwd=folder, check=True, timeout=240,
-                   env={**os.environ, "PYTHONPATH": str(place), "PYTHONSAFEPATH": "1"})
+    subprocess.run(
+        [str(place / "bin/cmcl"), "run", "job.yaml", "--workers", "2", "--quiet"],
+        cwd=folder,
+        check=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": str(place), "PYTHONSAFEPATH": "1"},
+    )
     run(make_config(scene_files, tmp_path / "here"))
     assert hash_of(tmp_path / "c") == hash_of(tmp_path / "here")
 
@@ -249,17 +276,27 @@ def many_captions(tmp_path_factory):
 
 def many_config(folder, corpus, workers):
     path = corpus.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump({
-        "corpus": str(corpus), "partitions": 16, "pixels": False, "workers": workers,
-        "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "captions-*.json")}], "tfidf": {"k": 50}}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "corpus": str(corpus),
+                "partitions": 16,
+                "pixels": False,
+                "workers": workers,
+                "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "captions-*.json")}],
+                "tfidf": {"k": 50},
+            }
+        )
+    )
     return path
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_leaves_nothing_half_written(many_captions, tmp_path, workers):
     path = many_config(many_captions, tmp_path / "c", workers)
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "run", str(path)], cwd=REPOSITORY, stderr=subprocess.PIPE,
-                               text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "run", str(path)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_for(lambda: (tmp_path / "c/tfidf").is_dir() and any((tmp_path / "c/tfidf").iterdir()), process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: the driver and its workers
     _, errors = process.communicate(timeout=120)
@@ -293,8 +330,9 @@ def test_killed_at_ten_random_moments_and_resumed(many_captions, tmp_path):
     moments = random.Random(11)
     killed = 0
     while killed < 10:
-        process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "run", str(path)], cwd=REPOSITORY,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", "run", str(path)], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             process.wait(timeout=moments.uniform(0.1, 0.8) * full)
         except subprocess.TimeoutExpired:

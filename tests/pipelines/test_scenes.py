@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def digests(folder: Path) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*"))
-            if path.is_file()
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 
@@ -43,8 +44,9 @@ def test_the_files_are_coco_and_agree_with_the_truth(made: Path) -> None:
         captions = json.loads((made / f"captions-{shard}.json").read_text())
         instances = json.loads((made / f"instances-{shard}.json").read_text())
         lines = [json.loads(line) for line in (made / f"truth-{shard}.jsonl").read_text().splitlines()]
-        assert captions["images"] == instances["images"] and [image["id"] for image in captions["images"]] == [line["index"]
-            for line in lines]
+        assert captions["images"] == instances["images"] and [image["id"] for image in captions["images"]] == [
+            line["index"] for line in lines
+        ]
         names = {category["id"]: category["name"] for category in instances["categories"]}
         assert sorted(names.values()) == sorted(KINDS)
         for image, line in zip(captions["images"], lines, strict=True):
@@ -62,8 +64,7 @@ def test_the_files_are_coco_and_agree_with_the_truth(made: Path) -> None:
         ids = [item["id"] for item in captions["annotations"]]
         assert len(set(ids)) == len(ids) and not seen & set(ids) and min(ids) >= 1
         seen |= set(ids)
-    assert len((made / "texts-00000.txt").read_text().splitlines()) + len((made / "texts-00001.txt").read_text().splitlines(
-        )) == 100
+    assert len((made / "texts-00000.txt").read_text().splitlines()) + len((made / "texts-00001.txt").read_text().splitlines()) == 100
 
 
 def test_two_workers_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
@@ -144,8 +145,9 @@ def test_bad_numbers_are_named_before_any_work(tmp_path: Path, bad: dict[str, An
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     job.add_arguments(parser)
-    args = parser.parse_args([str(tmp_path), "--count", "4", "--seed", "2", "--no-pixels", "--texts", "5", "--start-index", "3",
-        "--workers", "1"])
+    args = parser.parse_args(
+        [str(tmp_path), "--count", "4", "--seed", "2", "--no-pixels", "--texts", "5", "--start-index", "3", "--workers", "1"]
+    )
     assert job.main(args) == 0
     assert json.loads(capsys.readouterr().out)["scenes"] == 4
     args.count = -4

@@ -159,8 +159,11 @@ def lengthen(path):
 
 def swap_with_the_next(path):
     """Swaps a file with the other partition's, or, if there is none, with another stage's."""
-    other = path.with_name(path.name.replace("00000", "00001")) if "00000" in path.name else next(
-        other for other in sorted(path.parent.parent.rglob(path.name)) if other != path)
+    other = (
+        path.with_name(path.name.replace("00000", "00001"))
+        if "00000" in path.name
+        else next(other for other in sorted(path.parent.parent.rglob(path.name)) if other != path)
+    )
     held = path.read_bytes()
     path.write_bytes(other.read_bytes())
     other.write_bytes(held)
@@ -173,7 +176,7 @@ _LIKELESS = ("corpus.json", "tfidf_vocabulary/tfidf_vocabulary.arrow")
 @pytest.mark.parametrize("name", ["pairs/pairs-00000-of-00002.arrow", "tfidf/task-00000.json", "texts/manifest.json", *_LIKELESS])
 def test_other_damage_is_named(victim, name):
     kept = {path: path.read_bytes() for path in map(victim.__truediv__, members(victim))}
-    for damage in _DAMAGES[:3 if name in _LIKELESS else 4]:
+    for damage in _DAMAGES[: 3 if name in _LIKELESS else 4]:
         damage(victim / name)
         said = faults(victim)
         assert name in said or (damage is Path.unlink and f"{name.partition('/')[0]}: has no manifest" in said)
@@ -184,7 +187,7 @@ def test_other_damage_is_named(victim, name):
 @pytest.mark.parametrize("first", range(2))
 def test_other_damage_is_mended(small, victim, fresh, first):
     names = ["examples/examples-00000-of-00002.arrow", "tfidf/task-00000.json", "texts/manifest.json", "pairs/images-00000-of-00002.arrow"]
-    for name, damage in zip(names[2 * first:] + names[:2 * first], _DAMAGES, strict=True):
+    for name, damage in zip(names[2 * first :] + names[: 2 * first], _DAMAGES, strict=True):
         damage(victim / name)
     repair(victim)
     run(config_of(small, victim))
@@ -218,8 +221,11 @@ def test_a_task_with_a_record_but_no_manifest_is_checked(small, corpus, fresh):
 
 
 def test_strays_are_named_and_the_projects_own_are_removed(small, corpus, fresh):
-    own = {"pairs/pairs-00000-of-00099.arrow": "pairs/pairs-00000-of-00002.arrow", "pairs/task-00099.json": "pairs/task-00001.json",
-           "texts/.tmp-task-00000.json-0123456789ab": "texts/task-00000.json"}
+    own = {
+        "pairs/pairs-00000-of-00099.arrow": "pairs/pairs-00000-of-00002.arrow",
+        "pairs/task-00099.json": "pairs/task-00001.json",
+        "texts/.tmp-task-00000.json-0123456789ab": "texts/task-00000.json",
+    }
     theirs = ["notes.txt", "texts/notes.txt", "mine/photo.jpg", "pairs/mine/photo.jpg", "texts/task-00099.json"]
     for name, like in own.items():
         shutil.copy(corpus / like, corpus / name)
@@ -248,21 +254,24 @@ def one_reject(stage):
     return pa.Table.from_batches([reject_batch(stage, ["x"], np.array([reason_position(Reason.EMPTY)], np.int8), ["made up"])])
 
 
-@pytest.mark.parametrize(("stage", "table", "change", "expected"), [
-    ("pairs", "pairs", lambda t: put(t, "caption", "a lie"), "pair ids do not match their content"),
-    ("pairs", "images", lambda t: t.take(list(range(t.num_rows))[::-1]), "its images are out of order"),
-    ("pairs", "images", lambda t: put(t, "image_id", "scenes/none"), "images"),
-    ("images", "images", lambda t: pa.concat_tables([t, t]), "out of order or duplicated"),
-    ("texts", "texts", lambda t: put(t, "text", "a lie"), "1 text ids do not match their content"),
-    ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are out of order"),
-    ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "its examples are not the join"),
-    ("tfidf", "rewrites", lambda t: t.slice(1), "its examples are not the join"),
-    ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows have the reason empty, but the record counts 0"),
-    ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "contains rejects of another stage"),
-    ("examples", "examples", lambda t: put(t, "caption", "a lie"), "its examples are not the join"),
-    ("examples", "examples", lambda t: put(t, "negatives", []), "its examples are not the join"),
-    ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
-])
+@pytest.mark.parametrize(
+    ("stage", "table", "change", "expected"),
+    [
+        ("pairs", "pairs", lambda t: put(t, "caption", "a lie"), "pair ids do not match their content"),
+        ("pairs", "images", lambda t: t.take(list(range(t.num_rows))[::-1]), "its images are out of order"),
+        ("pairs", "images", lambda t: put(t, "image_id", "scenes/none"), "images"),
+        ("images", "images", lambda t: pa.concat_tables([t, t]), "out of order or duplicated"),
+        ("texts", "texts", lambda t: put(t, "text", "a lie"), "1 text ids do not match their content"),
+        ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are out of order"),
+        ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "its examples are not the join"),
+        ("tfidf", "rewrites", lambda t: t.slice(1), "its examples are not the join"),
+        ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows have the reason empty, but the record counts 0"),
+        ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "contains rejects of another stage"),
+        ("examples", "examples", lambda t: put(t, "caption", "a lie"), "its examples are not the join"),
+        ("examples", "examples", lambda t: put(t, "negatives", []), "its examples are not the join"),
+        ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
+    ],
+)
 def test_an_altered_and_resealed_table_is_named(corpus, stage, table, change, expected):
     forge_table(open_corpus(str(corpus))[0], stage, table, 0, change)
     said = faults(corpus)
@@ -283,10 +292,13 @@ def test_each_level_is_held_by_the_next(corpus, level):
     place, index = open_corpus(str(corpus))
     kept = {path: path.read_bytes() for path in [corpus / "texts/task-00000.json", corpus / "texts/manifest.json", corpus / "corpus.json"]}
     forge_table(place, "texts", "texts", 0, lambda rows: rows.slice(0, rows.num_rows - 1))
-    for path in list(kept)[["table", "record", "manifest"].index(level):]:
+    for path in list(kept)[["table", "record", "manifest"].index(level) :]:
         path.write_bytes(kept[path])
-    expected = {"table": "bytes, but its record says", "record": "task-00000.json: is not the record that the manifest names",
-                "manifest": "manifest.json: is not the manifest that corpus.json names"}[level]
+    expected = {
+        "table": "bytes, but its record says",
+        "record": "task-00000.json: is not the record that the manifest names",
+        "manifest": "manifest.json: is not the manifest that corpus.json names",
+    }[level]
     assert expected in faults(corpus)
 
 
@@ -298,19 +310,22 @@ def manifest_with(**changes):
     return change
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    (manifest_with(contents={"texts": "0" * 32, "rejects": "0" * 32}), "its content hashes do not match its files"),
-    (manifest_with(contents={"pairs": "0" * 32}), "corpus.json says texts"),
-    (manifest_with(partitions=3), "is for 3 partitions"),
-    (manifest_with(stage="pairs"), "is the manifest of pairs"),
-    (manifest_with(ran=7), "its tasks do not match the stage's tasks"),
-    (manifest_with(files=[]), "its files do not match its tasks' files"),
-    (manifest_with(ran="two"), "ran: Input should be a valid integer"),
-    (manifest_with(counts=[]), "counts: "),
-    (manifest_with(wall_s=None), "wall_s: Input should be a valid number"),
-    (manifest_with(versions={"python": 3}), "versions.python: Input should be a valid string"),
-    (manifest_with(records={"0": 1}), "records.0: Input should be a valid string"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (manifest_with(contents={"texts": "0" * 32, "rejects": "0" * 32}), "its content hashes do not match its files"),
+        (manifest_with(contents={"pairs": "0" * 32}), "corpus.json says texts"),
+        (manifest_with(partitions=3), "is for 3 partitions"),
+        (manifest_with(stage="pairs"), "is the manifest of pairs"),
+        (manifest_with(ran=7), "its tasks do not match the stage's tasks"),
+        (manifest_with(files=[]), "its files do not match its tasks' files"),
+        (manifest_with(ran="two"), "ran: Input should be a valid integer"),
+        (manifest_with(counts=[]), "counts: "),
+        (manifest_with(wall_s=None), "wall_s: Input should be a valid number"),
+        (manifest_with(versions={"python": 3}), "versions.python: Input should be a valid string"),
+        (manifest_with(records={"0": 1}), "records.0: Input should be a valid string"),
+    ],
+)
 def test_a_manifest_that_was_forged_is_named(small, corpus, fresh, change, expected):
     forge_manifest(open_corpus(str(corpus))[0], "texts", change)
     said = faults(corpus)
@@ -321,8 +336,20 @@ def test_a_manifest_that_was_forged_is_named(small, corpus, fresh, change, expec
     assert faults(corpus) == "" and hash_of(corpus) == fresh
 
 
-@pytest.mark.parametrize("changes", [{"partitions": 10**9}, {"partitions": 0}, {"partitions": "2"}, {"partitions": True}, {"seed": 1.5},
-                                     {"stages": None}, {"stages": [3]}, {"stages": [{"stage": "../x"}]}, {"more": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partitions": 10**9},
+        {"partitions": 0},
+        {"partitions": "2"},
+        {"partitions": True},
+        {"seed": 1.5},
+        {"stages": None},
+        {"stages": [3]},
+        {"stages": [{"stage": "../x"}]},
+        {"more": 1},
+    ],
+)
 def test_wrong_types_in_the_index_are_one_named_error(small, corpus, fresh, capsys, changes):
     index = json.loads((corpus / "corpus.json").read_text())
     write_sealed(str(corpus / "corpus.json"), {**index, **changes})
@@ -341,8 +368,10 @@ def test_tables_taken_out_of_the_index_are_missed(corpus):
     assert "pairs/manifest.json: lists the tables images, pairs, rejects, but corpus.json says pairs" in faults(corpus)
 
 
-@pytest.mark.parametrize("changes", [{"counts": 3}, {"files": {}}, {"files": [{"name": "x"}]}, {"partition": "0"}, {"more": None},
-                                     {"partition": 1}, {"stage": "pairs"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"counts": 3}, {"files": {}}, {"files": [{"name": "x"}]}, {"partition": "0"}, {"more": None}, {"partition": 1}, {"stage": "pairs"}],
+)
 def test_a_record_that_was_forged_is_named(corpus, changes):
     path = corpus / "texts/task-00000.json"
     write_sealed(str(path), {**json.loads(path.read_text()), **changes})

@@ -69,16 +69,39 @@ def put(table, column, values):
     return table.set_column(table.schema.get_field_index(column), table.schema.field(column), pa.chunked_array([pa.array(values)]))
 
 
-@pytest.mark.parametrize(("stage", "table", "change", "expected"), [
-    ("pairs", "pairs", lambda t: put(t, "image_id", ["scenes/none", *t["image_id"].to_pylist()[1:]]), "refer to an image that is not in"),
-    ("pairs", "pairs", lambda t: put(t, "caption", ["changed", *t["caption"].to_pylist()[1:]]), "1 pair ids do not match their content"),
-    ("pairs", "pairs", lambda t: t.take(list(range(t.num_rows))[::-1]), "its pairs are out of order"),
-    ("pairs", "pairs", lambda t: pa.concat_tables([t.slice(0, 1), t]), "a pair id is duplicated"),
-    ("tfidf", "rewrites", lambda t: put(t, "pair_id", ["f" * 20, *t["pair_id"].to_pylist()[1:]]), "refer to a pair that is not in the partition"),
-    ("tfidf", "rewrites", lambda t: put(t, "origin", ["f" * 20, *t["origin"].to_pylist()[1:]]), "1 negatives come from pairs that are not"),
-    ("tfidf", "rewrites", lambda t: t.take(list(range(t.num_rows))[::-1]), "not in the order of their pairs"),
-    ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
-])
+@pytest.mark.parametrize(
+    ("stage", "table", "change", "expected"),
+    [
+        (
+            "pairs",
+            "pairs",
+            lambda t: put(t, "image_id", ["scenes/none", *t["image_id"].to_pylist()[1:]]),
+            "refer to an image that is not in",
+        ),
+        (
+            "pairs",
+            "pairs",
+            lambda t: put(t, "caption", ["changed", *t["caption"].to_pylist()[1:]]),
+            "1 pair ids do not match their content",
+        ),
+        ("pairs", "pairs", lambda t: t.take(list(range(t.num_rows))[::-1]), "its pairs are out of order"),
+        ("pairs", "pairs", lambda t: pa.concat_tables([t.slice(0, 1), t]), "a pair id is duplicated"),
+        (
+            "tfidf",
+            "rewrites",
+            lambda t: put(t, "pair_id", ["f" * 20, *t["pair_id"].to_pylist()[1:]]),
+            "refer to a pair that is not in the partition",
+        ),
+        (
+            "tfidf",
+            "rewrites",
+            lambda t: put(t, "origin", ["f" * 20, *t["origin"].to_pylist()[1:]]),
+            "1 negatives come from pairs that are not",
+        ),
+        ("tfidf", "rewrites", lambda t: t.take(list(range(t.num_rows))[::-1]), "not in the order of their pairs"),
+        ("examples", "examples", lambda t: t.slice(1), "its pairs are not the partition's pairs"),
+    ],
+)
 def test_references_are_checked_even_when_the_bytes_are_right(corpus, stage, table, change, expected):
     rewrite(corpus, stage, table, change)
     assert any(expected in text for text in faults(corpus)), faults(corpus)

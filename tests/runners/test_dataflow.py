@@ -39,13 +39,31 @@ FnApiRunner().run_via_runner_api(pipeline, PipelineOptions([])).wait_until_finis
 
 def staged(config: str, store: Path, environment: dict[str, str], *options: str) -> tuple[dict[str, Any], Path]:
     """The job template that a run writes, and the folder with its staged artefacts."""
-    done = cmcl("run", config, "--runner", "dataflow", "--quiet", "--set", "corpus=gs://corpora/made", "--set",
-                "resources.tfidf.min_ram=8GB", "--set", f"resources.examples.accelerator={T4}", "--", "--project=cmcl-test",
-                "--region=europe-west4", "--temp_location=gs://corpora/temp", "--staging_location=gs://corpora/staging",
-                "--template_location=gs://corpora/templates/job", "--no_auth", *options, environment=environment)
+    done = cmcl(
+        "run",
+        config,
+        "--runner",
+        "dataflow",
+        "--quiet",
+        "--set",
+        "corpus=gs://corpora/made",
+        "--set",
+        "resources.tfidf.min_ram=8GB",
+        "--set",
+        f"resources.examples.accelerator={T4}",
+        "--",
+        "--project=cmcl-test",
+        "--region=europe-west4",
+        "--temp_location=gs://corpora/temp",
+        "--staging_location=gs://corpora/staging",
+        "--template_location=gs://corpora/templates/job",
+        "--no_auth",
+        *options,
+        environment=environment,
+    )
     assert "written as a template" in done.stdout
     template = json.loads((store / "corpora/templates/job").read_text())
-    folder, = (store / "corpora/staging").iterdir()
+    (folder,) = (store / "corpora/staging").iterdir()
     return template, folder
 
 
@@ -61,13 +79,19 @@ def test_the_template_and_the_staged_pipeline(demo_without_torch: tuple[str, str
         pool = template["environment"]["workerPools"][0]
         assert pool["machineType"] == "n2-highmem-4"
         assert {"workflow.tar.gz", "requirements.txt"} <= {package["name"] for package in pool["packages"]}
-        assert {image["containerImage"].rpartition("/")[2] for image in pool["sdkHarnessContainerImages"]} == {
-            "beam_python3.11_sdk:2.77.0"}
-        assert hints_of(folder / "pipeline.pb") == {"tfidf/Run": {"beam:resources:min_ram_bytes:v1": b"8000000000"},
-                                                    "examples/Run": {"beam:resources:accelerator:v1": T4.encode()}}
+        assert {image["containerImage"].rpartition("/")[2] for image in pool["sdkHarnessContainerImages"]} == {"beam_python3.11_sdk:2.77.0"}
+        assert hints_of(folder / "pipeline.pb") == {
+            "tfidf/Run": {"beam:resources:min_ram_bytes:v1": b"8000000000"},
+            "examples/Run": {"beam:resources:accelerator:v1": T4.encode()},
+        }
         python = empty_environment(tmp_path / "worker", folder)
-        subprocess.run([python, "-I", "-c", RUN, str(folder / "pipeline.pb")], check=True, timeout=LONG_S, cwd=tmp_path,
-                       env={**os.environ, **environment})
+        subprocess.run(
+            [python, "-I", "-c", RUN, str(folder / "pipeline.pb")],
+            check=True,
+            timeout=LONG_S,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+        )
         cmcl("verify", "gs://corpora/made", environment=environment)
         assert cmcl("hash", "gs://corpora/made", environment=environment).stdout.splitlines()[-1].split()[0] == wanted
 
@@ -88,21 +112,31 @@ def test_a_custom_worker_image(demo: tuple[str, str], tmp_path: Path) -> None:
 def test_the_package_carries_its_data(tmp_path: Path) -> None:
     """The package that workers install includes weights and word lists."""
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path), "egg_info", "--egg-base", str(tmp_path)],
-                   cwd=root, check=True, capture_output=True, timeout=LONG_S)
-    package, = tmp_path.glob("*.tar.gz")
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path), "egg_info", "--egg-base", str(tmp_path)],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        timeout=LONG_S,
+    )
+    (package,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(package) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    data = {str(path.relative_to(root)) for room in ("transforms", "pipelines") for path in (root / room).rglob("*")
-            if path.is_file() and path.suffix not in (".py", ".pyc")}
+    data = {
+        str(path.relative_to(root))
+        for room in ("transforms", "pipelines")
+        for path in (root / room).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
     assert data
     assert data <= names
 
 
 def make_bucket(endpoint: str, name: str) -> None:
     """Creates a bucket in a fake-gcs-server."""
-    request = urllib.request.Request(f"{endpoint}/storage/v1/b?project=p", json.dumps({"name": name}).encode(),
-                                     {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{endpoint}/storage/v1/b?project=p", json.dumps({"name": name}).encode(), {"Content-Type": "application/json"}
+    )
     urllib.request.urlopen(request, timeout=30).close()
 
 
@@ -111,14 +145,20 @@ def hints_of(pipeline: Path) -> dict[str, dict[str, bytes]]:
     from apache_beam.portability.api import beam_runner_api_pb2
 
     components = beam_runner_api_pb2.Pipeline.FromString(pipeline.read_bytes()).components
-    return {transform.unique_name: hints for transform in components.transforms.values() if transform.unique_name.endswith("/Run")
-            and (hints := dict(components.environments[transform.environment_id].resource_hints))}
+    return {
+        transform.unique_name: hints
+        for transform in components.transforms.values()
+        if transform.unique_name.endswith("/Run") and (hints := dict(components.environments[transform.environment_id].resource_hints))
+    }
 
 
 def empty_environment(folder: Path, artefacts: Path) -> str:
     """Creates a virtual environment with only the staged package and requirements; returns its Python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=LONG_S)
     python = str(folder / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(artefacts / "workflow.tar.gz"), "-r",
-                    str(artefacts / "requirements.txt")], check=True, timeout=LONG_S)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", str(artefacts / "workflow.tar.gz"), "-r", str(artefacts / "requirements.txt")],
+        check=True,
+        timeout=LONG_S,
+    )
     return python

@@ -33,8 +33,14 @@ def test_local_workers(demo: tuple[str, str], tmp_path: Path, workers: int) -> N
 def test_threads_of_kernels(demo: tuple[str, str], tmp_path: Path, threads: int) -> None:
     """The hash, which covers floating-point scores, does not depend on the number of threads."""
     config, wanted = demo
-    cmcl("run", config, "--quiet", "--set", f"corpus={tmp_path / 'corpus'}",
-         environment={name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
+    cmcl(
+        "run",
+        config,
+        "--quiet",
+        "--set",
+        f"corpus={tmp_path / 'corpus'}",
+        environment={name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},
+    )
     assert hash_of(str(tmp_path / "corpus")) == wanted
 
 
@@ -44,8 +50,9 @@ def test_engine_started_by_the_command(demo: tuple[str, str], tmp_path: Path, ru
     need(*(("go",) if runner == "prism" else ("java", "mvn")))
     config, wanted = demo
     assert made(config, tmp_path / "corpus", "--runner", runner, "--workers", str(workers)) == wanted
-    left = [process.info for process in psutil.process_iter(["cmdline"])
-            if any(str(tmp_path) in part for part in process.info["cmdline"] or [])]
+    left = [
+        process.info for process in psutil.process_iter(["cmdline"]) if any(str(tmp_path) in part for part in process.info["cmdline"] or [])
+    ]
     assert left == []
 
 
@@ -54,8 +61,9 @@ def test_loopback(demo: tuple[str, str], tmp_path: Path, runner: str, request: p
     """Workers as threads of the driver."""
     config, wanted = demo
     endpoint = request.getfixturevalue(runner)
-    assert made(config, tmp_path / "corpus", "--runner", runner, "--", f"--job_endpoint={endpoint}",
-                "--environment_type=LOOPBACK") == wanted
+    assert (
+        made(config, tmp_path / "corpus", "--runner", runner, "--", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK") == wanted
+    )
 
 
 @pytest.mark.parametrize("runner", JVM_ENGINES)
@@ -64,8 +72,20 @@ def test_process(demo: tuple[str, str], tmp_path: Path, runner: str, request: py
     need("go")
     config, wanted = demo
     endpoint = request.getfixturevalue(runner)
-    assert made(config, tmp_path / "corpus", "--runner", runner, "--workers", "2", "--", f"--job_endpoint={endpoint}",
-                "--environment_type=PROCESS") == wanted
+    assert (
+        made(
+            config,
+            tmp_path / "corpus",
+            "--runner",
+            runner,
+            "--workers",
+            "2",
+            "--",
+            f"--job_endpoint={endpoint}",
+            "--environment_type=PROCESS",
+        )
+        == wanted
+    )
 
 
 @pytest.mark.parametrize("runner", JVM_ENGINES)

@@ -46,20 +46,49 @@ def cluster() -> Iterator[Cluster]:
     environment = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.12"}
     java = jvm("spark", "256m")
     with ExitStack() as stack:
-        master = stack.enter_context(Service("spark-master", [*java, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1",
-                                                              "--port", "0", "--webui-port", "0"], environment))
+        master = stack.enter_context(
+            Service(
+                "spark-master",
+                [*java, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"],
+                environment,
+            )
+        )
         url = master.await_line(r"Starting Spark master at (spark://\S+)").group(1)
         workers = []
         for _ in range(EXECUTORS):
-            worker = stack.enter_context(Service("spark-worker", [
-                *java, "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory",
-                "1g", "--work-dir", "{scratch}/work", url], environment))
+            worker = stack.enter_context(
+                Service(
+                    "spark-worker",
+                    [
+                        *java,
+                        "org.apache.spark.deploy.worker.Worker",
+                        "--host",
+                        "127.0.0.1",
+                        "--webui-port",
+                        "0",
+                        "--cores",
+                        "1",
+                        "--memory",
+                        "1g",
+                        "--work-dir",
+                        "{scratch}/work",
+                        url,
+                    ],
+                    environment,
+                )
+            )
             worker.await_line(r"Successfully registered with master")
             workers.append(worker)
         opens = " ".join(part for part in java if part.startswith("--add-opens"))
-        service, endpoint = spark_job_server(url, properties=[
-            "spark.executor.memory=512m", "spark.executor.cores=1", f"spark.executor.extraJavaOptions={opens} -XX:+UseSerialGC",
-            "spark.jars="])
+        service, endpoint = spark_job_server(
+            url,
+            properties=[
+                "spark.executor.memory=512m",
+                "spark.executor.cores=1",
+                f"spark.executor.extraJavaOptions={opens} -XX:+UseSerialGC",
+                "spark.jars=",
+            ],
+        )
         stack.enter_context(service)
         yield Cluster(endpoint, workers)
 
@@ -67,8 +96,20 @@ def cluster() -> Iterator[Cluster]:
 def test_two_workers(demo: tuple[str, str], cluster: Cluster, tmp_path: Path) -> None:
     config, wanted = demo
     corpus = tmp_path / "corpus"
-    process = start_cmcl("run", config, "--quiet", "--runner", "spark", "--workers", "1", "--set", f"corpus={corpus}", "--",
-                         f"--job_endpoint={cluster.endpoint}", "--environment_type=PROCESS")
+    process = start_cmcl(
+        "run",
+        config,
+        "--quiet",
+        "--runner",
+        "spark",
+        "--workers",
+        "1",
+        "--set",
+        f"corpus={corpus}",
+        "--",
+        f"--job_endpoint={cluster.endpoint}",
+        "--environment_type=PROCESS",
+    )
     most = 0
     try:
         end = time.monotonic() + LONG_S
@@ -88,8 +129,20 @@ def test_a_killed_executor(coco: tuple[str, str], cluster: Cluster, tmp_path: Pa
     """Spark reruns the lost tasks, or fails the job; either way the corpus is complete in the end."""
     config, wanted = coco
     corpus = tmp_path / "corpus"
-    arguments = ["run", config, "--quiet", "--runner", "spark", "--workers", "1", "--set", f"corpus={corpus}", "--",
-                 f"--job_endpoint={cluster.endpoint}", "--environment_type=PROCESS"]
+    arguments = [
+        "run",
+        config,
+        "--quiet",
+        "--runner",
+        "spark",
+        "--workers",
+        "1",
+        "--set",
+        f"corpus={corpus}",
+        "--",
+        f"--job_endpoint={cluster.endpoint}",
+        "--environment_type=PROCESS",
+    ]
     process = start_cmcl(*arguments)
     try:
         end = time.monotonic() + LONG_S
@@ -110,5 +163,3 @@ def test_a_killed_executor(coco: tuple[str, str], cluster: Cluster, tmp_path: Pa
         cmcl(*arguments)
     assert hash_of(str(corpus)) == wanted
     assert temporaries(str(corpus)) == []
-
-

@@ -6,11 +6,18 @@ from hypothesis import strategies as st
 from schemas.corpus_hash import TableHash, hash_batches
 from schemas.tables import LABEL, LAYOUT, SCORE
 
-SCHEMA = pa.schema([
-    pa.field("id", pa.string()), pa.field("raw", pa.binary(2)), pa.field("number", pa.float32()), pa.field("label", LABEL),
-    pa.field("scores", pa.list_(SCORE)), pa.field("spans", pa.list_(pa.struct([("start", pa.int32()), ("text", pa.string())]))),
-    pa.field("flag", pa.bool_()), pa.field("row", pa.int64(), metadata=LAYOUT),
-])
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("raw", pa.binary(2)),
+        pa.field("number", pa.float32()),
+        pa.field("label", LABEL),
+        pa.field("scores", pa.list_(SCORE)),
+        pa.field("spans", pa.list_(pa.struct([("start", pa.int32()), ("text", pa.string())]))),
+        pa.field("flag", pa.bool_()),
+        pa.field("row", pa.int64(), metadata=LAYOUT),
+    ]
+)
 
 row = st.fixed_dictionaries({
     "id": st.none() | st.text(max_size=5), "raw": st.none() | st.binary(min_size=2, max_size=2),
@@ -19,7 +26,7 @@ row = st.fixed_dictionaries({
     "spans": st.none() | st.lists(st.none() | st.fixed_dictionaries({"start": st.integers(0, 9), "text": st.text(max_size=3)}),
                                   max_size=3),
     "flag": st.none() | st.booleans(), "row": st.integers(0, 100),
-})
+})  # fmt: skip
 
 
 def digest(batches):
@@ -41,7 +48,7 @@ def test_batch_boundaries_do_not_matter(rows, data):
 def test_any_change_shows_but_layout_does_not(rows, data):
     at = data.draw(st.integers(0, len(rows) - 1))
     other = data.draw(row)
-    changed = [*rows[:at], other, *rows[at + 1:]]
+    changed = [*rows[:at], other, *rows[at + 1 :]]
     same = {**rows[at], "row": 0} == {**other, "row": 0}
     assert (digest([rows]) == digest([changed])) == same
 

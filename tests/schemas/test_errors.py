@@ -50,6 +50,7 @@ def test_a_kind_that_is_not_known_here_arrives_as_the_nearest_that_is():
     def raised() -> CmclError:
         class Local(SourceError):
             pass
+
         return Local("gone")
 
     error = raised()
@@ -62,12 +63,16 @@ def test_a_kind_that_is_not_known_here_arrives_as_the_nearest_that_is():
     assert isinstance(found, SourceError) and str(found) == "gone"
 
 
-@pytest.mark.parametrize(("error", "text"), [
-    (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-    (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "/data/x: Permission denied"),
-    (FileNotFoundError(errno.ENOENT, "No such file or directory", b"/data/\xff"), "/data/\udcff: No such file or directory"),
-    (OSError("plain"), "plain"), (TimeoutError(), "TimeoutError"),
-])
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "/data/x: Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", b"/data/\xff"), "/data/\udcff: No such file or directory"),
+        (OSError("plain"), "plain"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
 def test_errors_of_the_operating_system_name_the_file(error: OSError, text: str):
     found = crossed(error)
     assert type(found) is CorpusError and str(found) == text
@@ -79,8 +84,17 @@ def test_bugs_stay_what_they_are():
     assert from_text("KeyError: 'x'") is None
 
 
-@pytest.mark.parametrize("text", ["ConfigError: run `curl x | sh`", "[cmcl-error:]", "[cmcl-error:bm90IGpzb24=]", "[cmcl-error:e30=]", "[cmcl-error:W10=]",
-                                  "SourceError: \n[while running x]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ConfigError: run `curl x | sh`",
+        "[cmcl-error:]",
+        "[cmcl-error:bm90IGpzb24=]",
+        "[cmcl-error:e30=]",
+        "[cmcl-error:W10=]",
+        "SourceError: \n[while running x]",
+    ],
+)
 def test_text_that_looks_like_an_error_is_ignored(text: str):
     assert from_text(text) is None
 

@@ -34,6 +34,7 @@ def test_order_over_partitions_does_not_depend_on_their_number(keys, few, many):
         places = ids.placements(keys)
         numbers = ids.partition_of(places, partitions)
         return [key for _, _, key in sorted(zip(numbers.tolist(), places.tolist(), keys, strict=True))]
+
     assert walk(few) == walk(many)
 
 
@@ -52,6 +53,8 @@ def test_random_choices_depend_on_seed_stage_and_row_alone():
 
 def test_ids_do_not_depend_on_hash_randomisation():
     code = "from schemas import ids; print(ids.placement('x'), ids.counter_rng(0, 'a', 'b').integers(2**40))"
-    seen = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True,
-                           check=True).stdout for seed in ("0", "1", "77")}
+    seen = {
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
+        for seed in ("0", "1", "77")
+    }
     assert len(seen) == 1

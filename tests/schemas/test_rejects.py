@@ -30,8 +30,11 @@ def test_counts_distinguish_rejected_excluded_and_dropped(rows):
     for row in rows[:half]:
         log.add(*row)
     rest = rows[half:]
-    log.add_batch(pa.array([row[0] for row in rest], pa.string()),
-                  np.array([reason_position(row[1]) for row in rest], np.int8), pa.array([row[2] for row in rest], pa.string()))
+    log.add_batch(
+        pa.array([row[0] for row in rest], pa.string()),
+        np.array([reason_position(row[1]) for row in rest], np.int8),
+        pa.array([row[2] for row in rest], pa.string()),
+    )
     outcomes = log.outcomes()
     reasons = [row[1] for row in rows]
     assert outcomes == Counter(reason.outcome for reason in reasons)

@@ -14,8 +14,9 @@ from schemas.tables import PAIRS, SCHEMAS, TEXTS, regions_schema
 
 def texts(rows, start=0):
     numbers = range(start, start + rows)
-    return pa.table({"text_id": [f"t{n:06d}" for n in numbers], "text": [f"sentence {n}" for n in numbers], "source": ["s"] * rows},
-                    schema=TEXTS)
+    return pa.table(
+        {"text_id": [f"t{n:06d}" for n in numbers], "text": [f"sentence {n}" for n in numbers], "source": ["s"] * rows}, schema=TEXTS
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -24,7 +24,18 @@ from schemas.rejects import Reason
 from transforms.images.fetch import ImageError, close_files, read_bytes
 
 DATA = random.Random(3).randbytes(7_000_000)  # more than one block of fsspec's
-WAYS = ("plain", "ranges", "chunked", "compressed", "compressed, told", "ranges ignored", "ranges truncated", "ranges cut", "no length", "slow")
+WAYS = (
+    "plain",
+    "ranges",
+    "chunked",
+    "compressed",
+    "compressed, told",
+    "ranges ignored",
+    "ranges truncated",
+    "ranges cut",
+    "no length",
+    "slow",
+)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -83,16 +94,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send(self, way: str, data: bytes) -> None:
         try:
             if way == "ranges cut" and len(self.asked) % 3 == 0:
-                self.wfile.write(data[:len(data) // 2])
+                self.wfile.write(data[: len(data) // 2])
                 self.close_connection = True
             elif way == "chunked":
                 for at in range(0, len(data), 99_991):
-                    piece = data[at:at + 99_991]
+                    piece = data[at : at + 99_991]
                     self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
                 self.wfile.write(b"0\r\n\r\n")
             elif way == "slow":
                 for at in range(0, len(data), 1 << 20):
-                    self.wfile.write(data[at:at + (1 << 20)])
+                    self.wfile.write(data[at : at + (1 << 20)])
                     time.sleep(0.01)
             else:
                 self.wfile.write(data)
@@ -141,12 +152,17 @@ def test_a_server_that_never_answers_is_given_up(server, monkeypatch):
 
 
 def test_transient_errors_are_distinguished_from_permanent_ones(server, monkeypatch, tmp_path):
-    for url, reason in ((f"{server}/unavailable", Reason.IMAGE_UNREACHABLE), ("http://127.0.0.1:9/x.jpg", Reason.IMAGE_UNREACHABLE),
-                        (str(tmp_path / "none.jpg"), Reason.IMAGE_MISSING), (str(tmp_path), Reason.IMAGE_UNREADABLE)):
+    for url, reason in (
+        (f"{server}/unavailable", Reason.IMAGE_UNREACHABLE),
+        ("http://127.0.0.1:9/x.jpg", Reason.IMAGE_UNREACHABLE),
+        (str(tmp_path / "none.jpg"), Reason.IMAGE_MISSING),
+        (str(tmp_path), Reason.IMAGE_UNREADABLE),
+    ):
         with pytest.raises(ImageError) as caught:
             read_bytes(url)
         assert caught.value.reason == reason, caught.value.detail
     for number, reason in ((5, Reason.IMAGE_UNREACHABLE), (116, Reason.IMAGE_UNREACHABLE), (13, Reason.IMAGE_UNREADABLE)):
+
         def failing(_: str, number: int = number) -> Any:
             raise OSError(number, os.strerror(number))
 
@@ -186,8 +202,13 @@ class _Short(io.BytesIO):
 
 
 @settings(max_examples=60)
-@given(st.integers(50, 3000), st.lists(st.one_of(st.integers(0, 9000), st.just(-1)), max_size=6), st.booleans(), st.integers(0, 20_000),
-       st.sampled_from([0.0, 0.2]))
+@given(
+    st.integers(50, 3000),
+    st.lists(st.one_of(st.integers(0, 9000), st.just(-1)), max_size=6),
+    st.booleans(),
+    st.integers(0, 20_000),
+    st.sampled_from([0.0, 0.2]),
+)
 def test_short_reads_are_put_together(at_most, sizes, told, start, breaks):
     original, retries.WAITS_S = retries.WAITS_S, (0.0,) * 60
     try:
@@ -195,12 +216,12 @@ def test_short_reads_are_put_together(at_most, sizes, told, start, breaks):
         reader.seek(start)
         place = start
         for size in sizes:
-            wanted = DATA[place:20_000] if size < 0 else DATA[place:min(place + size, 20_000)]
+            wanted = DATA[place:20_000] if size < 0 else DATA[place : min(place + size, 20_000)]
             assert reader.read(size) == wanted
             place += len(wanted)
         buffer = bytearray(700)
         count = reader.readinto(buffer)
-        assert buffer[:count] == DATA[place:min(place + 700, 20_000)]
+        assert buffer[:count] == DATA[place : min(place + 700, 20_000)]
     finally:
         retries.WAITS_S = original
 

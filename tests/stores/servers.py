@@ -47,8 +47,20 @@ def await_http(url: str, timeout_s: float = 120) -> None:
 def minio(folder: Path) -> Iterator[str]:
     """A MinIO server; yields its endpoint."""
     port = free_port()
-    with Service("minio", [go_program(*MINIO), "server", str(folder), "--address", f"127.0.0.1:{port}", "--console-address",
-                           f"127.0.0.1:{free_port()}", "--quiet"], {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": SECRET}):
+    with Service(
+        "minio",
+        [
+            go_program(*MINIO),
+            "server",
+            str(folder),
+            "--address",
+            f"127.0.0.1:{port}",
+            "--console-address",
+            f"127.0.0.1:{free_port()}",
+            "--quiet",
+        ],
+        {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": SECRET},
+    ):
         await_http(f"http://127.0.0.1:{port}/minio/health/ready")
         yield f"http://127.0.0.1:{port}"
 
@@ -58,8 +70,26 @@ def fake_gcs(folder: Path) -> Iterator[str]:
     """A fake-gcs-server; yields its endpoint."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    with Service("fake-gcs", [go_program(*FAKE_GCS), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host",
-                              f"127.0.0.1:{port}", "-external-url", endpoint, "-filesystem-root", str(folder), "-log-level", "warn"]):
+    with Service(
+        "fake-gcs",
+        [
+            go_program(*FAKE_GCS),
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            str(port),
+            "-public-host",
+            f"127.0.0.1:{port}",
+            "-external-url",
+            endpoint,
+            "-filesystem-root",
+            str(folder),
+            "-log-level",
+            "warn",
+        ],
+    ):
         await_http(f"{endpoint}/storage/v1/b")
         yield endpoint
 
@@ -156,7 +186,7 @@ class FaultyProxy:
         passed = 0
         while data := server.recv(1 << 16):
             if cut and passed + len(data) > 200:
-                client.sendall(data[:max(200 - passed, 0)])
+                client.sendall(data[: max(200 - passed, 0)])
                 return
             client.sendall(data)
             passed += len(data)

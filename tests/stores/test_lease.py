@@ -37,8 +37,12 @@ def filesystem_of(url: str, environment: dict[str, str]) -> fsspec.AbstractFileS
     """The store's filesystem in this process."""
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if url.startswith("s3"):
-        return s3fs.S3FileSystem(key=environment["FSSPEC_S3_KEY"], secret=environment["FSSPEC_S3_SECRET"],
-                                 endpoint_url=environment["FSSPEC_S3_ENDPOINT_URL"], **options)
+        return s3fs.S3FileSystem(
+            key=environment["FSSPEC_S3_KEY"],
+            secret=environment["FSSPEC_S3_SECRET"],
+            endpoint_url=environment["FSSPEC_S3_ENDPOINT_URL"],
+            **options,
+        )
     return gcsfs_core.GCSFileSystem(endpoint_url=environment["STORAGE_EMULATOR_HOST"], token="anon", **options)
 
 
@@ -50,8 +54,9 @@ def until(what: Callable[[], bool], limit_s: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_a_second_driver_is_refused_and_a_killed_one_is_replaced(store: tuple[str, dict[str, str]], scenes: Path, wanted: str,
-                                                              tmp_path: Path) -> None:
+def test_a_second_driver_is_refused_and_a_killed_one_is_replaced(
+    store: tuple[str, dict[str, str]], scenes: Path, wanted: str, tmp_path: Path
+) -> None:
     corpus, environment = store
     fs = filesystem_of(corpus, environment)
     config = write_config(tmp_path / "config.yaml", {**settings(str(scenes)), "corpus": corpus})
@@ -70,8 +75,9 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_replaced(store: tuple[st
 
 
 @pytest.mark.parametrize(("age_s", "refused"), [(0.0, True), (LEASE_S + 5, False)])
-def test_a_driver_elsewhere_is_dead_when_its_lease_expired(store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path,
-                                                            tmp_path: Path) -> None:
+def test_a_driver_elsewhere_is_dead_when_its_lease_expired(
+    store: tuple[str, dict[str, str]], age_s: float, refused: bool, scenes: Path, tmp_path: Path
+) -> None:
     corpus, environment = store
     fs = filesystem_of(corpus, environment)
     holder = {"host": "elsewhere", "process": 7, "run": "other", "renewed": time.time() - age_s}

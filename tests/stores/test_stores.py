@@ -37,7 +37,7 @@ def test_input_and_output_in_an_object_store(protocol: str, scenes: Path, wanted
     (tmp_path / "store").mkdir()
     with start(tmp_path / "store") as endpoint:
         environment = variables(endpoint)
-        upload = ("import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)")
+        upload = "import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)"
         run_python(upload, f"{scenes}/", f"{protocol}://corpora/inputs/", environment=environment)
         corpus = f"{protocol}://corpora/made"
         assert made(tmp_path, f"{protocol}://corpora/inputs", corpus, environment, "--workers", "2") == wanted
@@ -46,8 +46,9 @@ def test_input_and_output_in_an_object_store(protocol: str, scenes: Path, wanted
 
 
 @pytest.mark.parametrize("protocol", STORES)
-def test_a_store_that_fails_now_and_then(protocol: str, scenes: Path, wanted: str, tmp_path: Path,
-                                         capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_fails_now_and_then(
+    protocol: str, scenes: Path, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """HTTP 503, requests without a response, and broken connections cost retries, not data."""
     need("go")
     start, variables = STORES[protocol]
@@ -64,8 +65,9 @@ def test_input_from_a_web_server(scenes: Path, wanted: str, tmp_path: Path) -> N
         assert made(tmp_path, url, str(tmp_path / "corpus"), {}) == wanted
 
 
-def test_input_from_a_web_server_that_fails_now_and_then(scenes: Path, wanted: str, tmp_path: Path,
-                                                         capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_from_a_web_server_that_fails_now_and_then(
+    scenes: Path, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with web_server(scenes) as url, FaultyProxy(url, SHARE, seed=2) as proxy:
         assert made(tmp_path, proxy.endpoint, str(tmp_path / "corpus"), {}) == wanted
     assert all(proxy.faults.values())

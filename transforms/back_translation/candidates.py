@@ -35,11 +35,12 @@ def windows(texts: Sequence[str]) -> Iterator[list[str]]:
     """Distinct texts, shortest first, split into windows. Windows and batches do not depend on the order of `texts`."""
     ordered = sorted(set(texts), key=lambda text: (len(text), text))
     for start in range(0, len(ordered), WINDOW):
-        yield ordered[start:start + WINDOW]
+        yield ordered[start : start + WINDOW]
 
 
-def translate_all(engine: Translator, texts: Sequence[str], decoding: Decoding,
-                  key: str) -> tuple[dict[str, list[Hypothesis]], dict[str, str]]:
+def translate_all(
+    engine: Translator, texts: Sequence[str], decoding: Decoding, key: str
+) -> tuple[dict[str, list[Hypothesis]], dict[str, str]]:
     """Translations by text, each text translated once, and error messages for texts that the engine fails on.
 
     `key` and a window's texts determine the seed for sampling.
@@ -84,15 +85,20 @@ def back_translate(captions: Sequence[str], settings: BackTranslationSettings, s
 
 def unmoved(settings: BackTranslationSettings) -> bool:
     """Whether what comes back for a text is the same, bit for bit, whatever texts are translated beside it. Loads the translators."""
-    used = [(translator(spec, settings.compute_type, settings.threads), decoding) for way in settings.ways()
-            for spec, decoding in ((way.forward, settings.forward), (way.back, settings.backward))]
+    used = [
+        (translator(spec, settings.compute_type, settings.threads), decoding)
+        for way in settings.ways()
+        for spec, decoding in ((way.forward, settings.forward), (way.back, settings.backward))
+    ]
     return all(hasattr(engine, "alone") and engine.alone(decoding) for engine, decoding in used)  # one that does not say hangs on them
 
 
 def fingerprints(settings: BackTranslationSettings) -> list[tuple[str, str, str]]:
     """(name, forward fingerprint, back fingerprint) of each pivot, without loading. Raises TranslatorError if one is unavailable."""
-    return [(way.name, spec_fingerprint(way.forward, settings.compute_type), spec_fingerprint(way.back, settings.compute_type))
-            for way in settings.ways()]
+    return [
+        (way.name, spec_fingerprint(way.forward, settings.compute_type), spec_fingerprint(way.back, settings.compute_type))
+        for way in settings.ways()
+    ]
 
 
 def origin_of(way: Pivot, settings: BackTranslationSettings) -> str:

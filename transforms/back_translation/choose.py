@@ -57,16 +57,21 @@ class _Open(NamedTuple):
     change: float
 
 
-def choose(found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: SentenceEncoder,
-           settings: BackTranslationSettings) -> dict[str, Choice]:
+def choose(
+    found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: SentenceEncoder, settings: BackTranslationSettings
+) -> dict[str, Choice]:
     """The positives of each caption, best first, and the reason for dropping each other candidate. A pure function."""
     choices = {caption: Choice() for caption in found}
     left = {caption: _by_words(caption, candidates, settings, choices[caption]) for caption, candidates in found.items()}
     left = _by_graphs(left, parser, choices)
     similarities = _similarities(left, encoder, choices)
     for caption, candidates in left.items():
-        _pick(caption, [(similarities[caption, one.text], one) for one in candidates if (caption, one.text) in similarities], settings,
-              choices[caption])
+        _pick(
+            caption,
+            [(similarities[caption, one.text], one) for one in candidates if (caption, one.text) in similarities],
+            settings,
+            choices[caption],
+        )
     return choices
 
 
@@ -147,11 +152,12 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, ch
             yield one
 
 
-def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder,
-                  choices: Mapping[str, Choice]) -> dict[tuple[str, str], float]:
+def _similarities(left: Mapping[str, list[_Open]], encoder: SentenceEncoder, choices: Mapping[str, Choice]) -> dict[tuple[str, str], float]:
     """Cosine of each candidate with its caption, by (caption, text), except those that the encoder fails on."""
-    texts = sorted({text for caption, candidates in left.items() if candidates for text in (caption, *(one.text for one in candidates))},
-                   key=lambda text: (len(text), text))
+    texts = sorted(
+        {text for caption, candidates in left.items() if candidates for text in (caption, *(one.text for one in candidates))},
+        key=lambda text: (len(text), text),
+    )
     vectors, failed = apply_each(lambda batch: list(encoder.encode(batch)), texts)
     why = {texts[index]: problem for index, problem in failed.items()}
     known = dict(zip(texts, vectors, strict=True))

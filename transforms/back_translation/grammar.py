@@ -17,7 +17,7 @@ _SINGULAR_VERBS = frozenset({"is", "has", "was"})
 _PLURAL_VERBS = frozenset({"are", "have", "were"})
 # Nouns that take either a singular or a plural verb: "a group are", "there is lots of".
 _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "police", "rest", "half", "none", "most", "lots",
-                     "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))
+                     "staff", "class", "school", "range", "mix", "gathering", "party", "army", "pack", "swarm", "squad"))  # fmt: skip
 
 _BE = {*BE, "being"}
 # Nouns that do not take "a".
@@ -47,7 +47,7 @@ def _disagreements(tokens: Tokens) -> Iterator[str]:
         wanted, found = _number(tokens, subject), _number_of_verb(tokens, verb)
         if wanted == "singular" and found == "plural" and not any(tokens.lower(other) == "and" for other in range(verb)):
             yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # with "and", the tree may have attached one of several subjects
-        if wanted == "plural" and found == "singular" and not any(tag in NOUN_TAGS for tag in tokens.tags[:min(subject, verb)]):
+        if wanted == "plural" and found == "singular" and not any(tag in NOUN_TAGS for tag in tokens.tags[: min(subject, verb)]):
             yield f"{tokens.lower(subject)} {tokens.lower(verb)}"  # after another noun, that one may be the subject
 
 
@@ -115,8 +115,14 @@ def _counted(tokens: Tokens) -> Iterator[str]:
     for at in range(tokens.size - 1):
         if words[at] not in ("a", "an"):
             continue
-        noun = next((index for index in range(at + 1, tokens.size)
-                     if tags[index] != "JJ" and words[index] not in COLOURS or words[index] in _COUNTS), at)
+        noun = next(
+            (
+                index
+                for index in range(at + 1, tokens.size)
+                if tags[index] != "JJ" and words[index] not in COLOURS or words[index] in _COUNTS
+            ),
+            at,
+        )
         word, after = words[noun], tags[noun + 1]
         several = tags[noun] in PLURAL_TAGS and (word.endswith("s") or tokens.lemma(noun) != word) and after not in (*NOUN_TAGS, "POS")
         mass = word in _MASS and tags[noun] == "NN" and after not in (*NOUN_TAGS, "VBN", "HYPH")
@@ -138,5 +144,6 @@ def _unknown(tokens: Tokens) -> Iterator[str]:
 
 
 def _made_of_two(word: str) -> bool:
-    return any(lexicon().knows(word[:cut], "nva") and lexicon().knows(word[cut:].removesuffix("s"), "nva")
-               for cut in range(3, len(word) - 2))
+    return any(
+        lexicon().knows(word[:cut], "nva") and lexicon().knows(word[cut:].removesuffix("s"), "nva") for cut in range(3, len(word) - 2)
+    )

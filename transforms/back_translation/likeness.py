@@ -18,18 +18,32 @@ _NOUNS = (
     "photo picture photograph",
     "bathroom restroom", "doughnut donut", "trousers pants", "stone rock", "woods forest", "rail railing", "railroad railway",
     "hill slope",
-)
+)  # fmt: skip
 # The first word may be replaced by the second, not the reverse.
 _BROADER_NOUNS = (
-    "cellphone phone", "cellphone telephone", "mug cup", "sailboat boat", "frisbee disc", "lawn grass", "meal food",
+    "cellphone phone",
+    "cellphone telephone",
+    "mug cup",
+    "sailboat boat",
+    "frisbee disc",
+    "lawn grass",
+    "meal food",
 )
 _VERBS = (
     "hold carry", "chase pursue", "look watch", "look gaze stare", "sit seat", "run jog", "eat munch", "speak talk", "jump leap", "lie lay",
     "fly soar", "throw toss", "walk stroll", "perform do", "prepare make", "begin start",
-)
+)  # fmt: skip
 _ATTRIBUTES = (
-    "small little", "large big", "wooden wood", "gray grey", "blond blonde", "checkered checked chequered", "spotted dotted", "old elderly",
-    "colorful colourful multicolored", "metal metallic",
+    "small little",
+    "large big",
+    "wooden wood",
+    "gray grey",
+    "blond blonde",
+    "checkered checked chequered",
+    "spotted dotted",
+    "old elderly",
+    "colorful colourful multicolored",
+    "metal metallic",
 )
 # Words that WordNet or the look-alikes group together but that differ in a photograph.
 _APART = {
@@ -37,7 +51,7 @@ _APART = {
           "store storage", "picture painting", "image painting", "people group", "person adult", "wood forest"),
     "v": ("pull draw", "float swim", "hold keep", "make do", "picture depict"),
     "a": (),
-}
+}  # fmt: skip
 # Classes of prepositions, as simplified by `_phrase`.
 _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
@@ -53,13 +67,15 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("in middle of", "amid", "in center of"), "middle"), **dict.fromkeys(("between", "in between", "among"), "between"),
     **dict.fromkeys(("with", "together with", "along with"), "with"),
     **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
-}
+}  # fmt: skip
 # The first class implies the second.
 _WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
-_LOCATIONS = frozenset("""
+_LOCATIONS = frozenset(
+    """
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
 station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
-""".split())
+""".split()
+)
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
 _PAIRS = 1 << 18  # word pairs cached per process
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture

@@ -27,13 +27,17 @@ class Word(NamedTuple):
 
 def words_that_count(tokens: Tokens) -> list[Word]:
     """The words of a text without articles, forms of "be" and punctuation; multi-word prepositions are joined."""
-    plain = [Word(tokens.lower(at), tokens.lemma(at), tokens.tags[at]) for at in range(tokens.size)
-             if any(character.isalnum() for character in tokens.lower(at)) and tokens.lower(at) not in _FUNCTION]
+    plain = [
+        Word(tokens.lower(at), tokens.lemma(at), tokens.tags[at])
+        for at in range(tokens.size)
+        if any(character.isalnum() for character in tokens.lower(at)) and tokens.lower(at) not in _FUNCTION
+    ]
     found: list[Word] = []
     at = 0
     while at < len(plain):
-        phrase = next((one for one in PHRASES.get(plain[at].lower, ())
-                       if tuple(word.lower for word in plain[at:at + len(one)]) == one), None)
+        phrase = next(
+            (one for one in PHRASES.get(plain[at].lower, ()) if tuple(word.lower for word in plain[at : at + len(one)]) == one), None
+        )
         if phrase:
             found.append(Word(" ".join(phrase), " ".join(phrase), "IN"))
             at += len(phrase)
@@ -51,8 +55,14 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
     after "is", and finite verbs.
     """
     words = [tokens.lower(at) for at in range(tokens.size)]
-    preps = [at for at in range(1, tokens.size) if tokens.tags[at] in ("IN", "RB") and preposition_class(words[at])
-              or tokens.tags[at] == "IN" and words[at] not in ("that", "while", "as", "of")]
+    preps = [
+        at
+        for at in range(1, tokens.size)
+        if tokens.tags[at] in ("IN", "RB")
+        and preposition_class(words[at])
+        or tokens.tags[at] == "IN"
+        and words[at] not in ("that", "while", "as", "of")
+    ]
     behind = sum(words[at - 1] in _BE for at in preps[1:])
     joined = sum(words[at - 1] == "and" for at in preps)
     if "and" not in words:

@@ -16,8 +16,9 @@ class Pivot(Params):
     """A pair of translators, forward and back, by specification (`transforms/engines/translators/base.py`)."""
 
     name: str = Field(min_length=1, description="name of the pivot in rewrites, e.g. its language")
-    forward: str = Field(description="translator from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], "
-                                     "embedded:SRC-TGT")
+    forward: str = Field(
+        description="translator from the captions' language: ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], embedded:SRC-TGT"
+    )
     back: str = Field(description="translator back to the captions' language")
 
 
@@ -29,7 +30,8 @@ class BackTranslationSettings(Params):
 
     # For fields marked NotFingerprinted, the engines' fingerprints are recorded instead.
     pivots: Annotated[tuple[str | Pivot, ...], NotFingerprinted()] = Field(
-        ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two translators")
+        ("de", "fr"), min_length=1, description="languages of the embedded translators, or {name, forward, back} with two translators"
+    )
     positives: int = Field(3, ge=1, le=100, description="maximum number of positives per caption")
     # A noun that one forward translation gets wrong cannot be recovered, hence several.
     pivot_beam: int = Field(4, ge=1, le=64, description="beam width of the forward translation")
@@ -39,18 +41,21 @@ class BackTranslationSettings(Params):
     top_k: int = Field(0, ge=0, le=10_000, description="0: beam search; k: sample from the k most likely tokens in the back-translation")
     temperature: float = Field(1.0, gt=0, le=10, description="sampling temperature")
     max_length: int = Field(100, ge=4, le=512, description="maximum number of tokens that a translator reads or writes per text")
-    compute_type: Literal["default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
-                          "float32"] = Field("default", description="CTranslate2's compute type; default: as the model was saved")
+    compute_type: Literal[
+        "default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
+    ] = Field("default", description="CTranslate2's compute type; default: as the model was saved")
     threads: int = Field(1, ge=1, le=256, description="number of threads of a translator and of the sentence encoder")
     batch_tokens: int = Field(2048, ge=64, description="maximum number of tokens per translation batch, including padding")
     parser: Annotated[str, NotFingerprinted()] = Field("embedded", description="parser of captions and candidates, as for swaps")
     encoder: Annotated[str, NotFingerprinted()] = Field(
-        "embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH")
+        "embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH"
+    )
     min_similarity: float = Field(0.75, ge=-1, le=1, description="minimum cosine between a positive and its caption")
     min_change: float = Field(0.1, ge=0, le=1, description="minimum share of words that differ from the caption and from other positives")
     max_words: int = Field(50, ge=1, description="longer texts are not considered captions, and not translated")
-    record_refusals: bool = Field(True, description="write a reject row for each refused candidate (several per caption); false: only "
-                                                    "count them")
+    record_refusals: bool = Field(
+        True, description="write a reject row for each refused candidate (several per caption); false: only count them"
+    )
 
     @field_validator("pivots")
     @classmethod
@@ -71,8 +76,12 @@ class BackTranslationSettings(Params):
 
     def ways(self) -> list[Pivot]:
         """The pivots, with languages expanded to the embedded translators."""
-        return [pivot if isinstance(pivot, Pivot) else
-                Pivot(name=pivot, forward=f"embedded:{LANGUAGE}-{pivot}", back=f"embedded:{pivot}-{LANGUAGE}") for pivot in self.pivots]
+        return [
+            pivot
+            if isinstance(pivot, Pivot)
+            else Pivot(name=pivot, forward=f"embedded:{LANGUAGE}-{pivot}", back=f"embedded:{pivot}-{LANGUAGE}")
+            for pivot in self.pivots
+        ]
 
     @property
     def forward(self) -> Decoding:

@@ -50,10 +50,14 @@ class BackTranslate(Stage[BackTranslationSettings]):
     def settings(self) -> Mapping[str, Any]:
         """The parameters with every engine's fingerprint; excludes the models' paths."""
         how = self.params
-        return {**super().settings, "translators": [list(way) for way in fingerprints(how)],
-                "origins": [origin_of(way, how) for way in how.ways()],  # part of the rows
-                "encoder": encoder_fingerprint(how.encoder, how.threads), "parser": spec_fingerprint(how.parser),
-                "lexicon": lexicon().fingerprint}
+        return {
+            **super().settings,
+            "translators": [list(way) for way in fingerprints(how)],
+            "origins": [origin_of(way, how) for way in how.ways()],  # part of the rows
+            "encoder": encoder_fingerprint(how.encoder, how.threads),
+            "parser": spec_fingerprint(how.parser),
+            "lexicon": lexicon().fingerprint,
+        }
 
     def process(self, task: Task, payload: Any) -> None:
         """Processes one partition: its distinct captions window by window, then the rows of its pairs."""
@@ -75,8 +79,12 @@ class BackTranslate(Stage[BackTranslationSettings]):
             if not unmoved(self.params):
                 task.counts.numbers["texts_that_hang_on_their_batch"] = len(texts)
         origins = [origin_of(way, self.params) for way in self.params.ways()]
-        rows = [row for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known
-                for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)]
+        rows = [
+            row
+            for pair_id, caption in zip(pair_ids, captions, strict=True)
+            if caption in known
+            for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)
+        ]
         if rows:
             task.write("rewrites", pa.RecordBatch.from_pylist(rows, schema=REWRITES))
 
@@ -86,10 +94,14 @@ class BackTranslate(Stage[BackTranslationSettings]):
         with task.engine(), gc_paused():
             for start in range(0, len(texts), WINDOW):
                 task.check_cancelled()
-                window = texts[start:start + WINDOW]
+                window = texts[start : start + WINDOW]
                 translations = back_translate(window, self.params, task.seed)
-                made = choose({text: own.candidates for text, own in translations.items()}, caption_parser(self.params.parser),
-                              sentence_encoder(self.params.encoder, self.params.threads), self.params)
+                made = choose(
+                    {text: own.candidates for text, own in translations.items()},
+                    caption_parser(self.params.parser),
+                    sentence_encoder(self.params.encoder, self.params.threads),
+                    self.params,
+                )
                 for text, own in translations.items():
                     made[text].failures[:0] = own.failures
                 found |= made
@@ -109,6 +121,14 @@ class BackTranslate(Stage[BackTranslationSettings]):
                 task.rejects.counts[reason.value] += 1
         for positive in choice.positives:
             scores = (("similarity", positive.similarity), ("change", positive.change), ("rank", positive.rank))
-            yield {"pair_id": pair_id, "text": restored(positive.text, caption), "polarity": "positive", "level": "sentence",
-                   "kind": "back_translation", "edits": None, "origin": origins[positive.pivot],
-                   "scores": [{"name": name, "value": value} for name, value in scores], "why": "same_claims"}
+            yield {
+                "pair_id": pair_id,
+                "text": restored(positive.text, caption),
+                "polarity": "positive",
+                "level": "sentence",
+                "kind": "back_translation",
+                "edits": None,
+                "origin": origins[positive.pivot],
+                "scores": [{"name": name, "value": value} for name, value in scores],
+                "why": "same_claims",
+            }

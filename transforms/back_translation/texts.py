@@ -24,17 +24,21 @@ _NOT_AFTER_ARTICLE = frozenset({"the", "a", "an", "of", "in", "on", "and", "is"}
 _EITHER_ARTICLE = ("herb", "histor", "hotel")
 # Translation artefacts that nobody writes: "with lot of", "on his back of a horse", "and the right of a dog", "a dog's left of",
 # "this two", "this are", "these a dog", "there has", "the picture is a dog".
-_ODD = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
-    r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b",
-    r"\b(?:his|her|its|their) (?:back|top|front|edge|middle|(?:left|right)(?: hand)?(?: side)?|side) of\b",
-    r"(?<!\bto )(?<!\bon )(?<!\bat )(?<!\bin )(?<!\bfrom )(?<!\boff )\bthe (?:left|right)(?: side)? of\b",
-    r"\w['’]s (?:left|right|back|front) of\b",
-    r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
-    r"\b(?:this|these|we) (?:an?|the|of)\b", r"\b(?:photo|photograph|picture|image) where there\b",
-    r"(?:^|, )(?:here|there) (?:has|have)\b(?! been)",
-    r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|four|five|six|several|some|photo|picture)\b"
-    r"(?! (?:[\w-]+ ){0,3}(?:photo|photograph|picture|image|view|shot)\b)",
-))
+_ODD = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:with|in|on|of|has|have|having|is|are|and) lot of\b",
+        r"\b(?:his|her|its|their) (?:back|top|front|edge|middle|(?:left|right)(?: hand)?(?: side)?|side) of\b",
+        r"(?<!\bto )(?<!\bon )(?<!\bat )(?<!\bin )(?<!\bfrom )(?<!\boff )\bthe (?:left|right)(?: side)? of\b",
+        r"\w['’]s (?:left|right|back|front) of\b",
+        r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
+        r"\b(?:this|these|we) (?:an?|the|of)\b",
+        r"\b(?:photo|photograph|picture|image) where there\b",
+        r"(?:^|, )(?:here|there) (?:has|have)\b(?! been)",
+        r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|four|five|six|several|some|photo|picture)\b"
+        r"(?! (?:[\w-]+ ){0,3}(?:photo|photograph|picture|image|view|shot)\b)",
+    )
+)
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # words that English may repeat

@@ -111,8 +111,11 @@ class Reading:
     @cached_property
     def framing(self) -> list[RelationNode]:
         """Relations of the picture itself to things in it, except showing them: "a photo taken from a car"."""
-        return [link for link in self.graph.relations if link.subject not in self.things and link.object in self.things
-                and link.head not in _SHOWING]
+        return [
+            link
+            for link in self.graph.relations
+            if link.subject not in self.things and link.object in self.things and link.head not in _SHOWING
+        ]
 
     def vague(self, thing: int) -> set[str]:
         """Inexact counts (several)."""
@@ -145,7 +148,7 @@ def _frames(graph: Graph, at: int, text: str) -> bool:
     thing = graph.objects[at]
     if thing.head not in FRAMES:
         return False
-    if text[thing.end:].lower().startswith((" of ", " showing ", " shows ", " with ")):
+    if text[thing.end :].lower().startswith((" of ", " showing ", " shows ", " with ")):
         return True
     return at == 0 and not any(link.object == at and link.head not in _SHOWING for link in graph.relations)
 
@@ -194,8 +197,11 @@ def graphs_differ(caption: Reading, paraphrase: Reading) -> tuple[Reason, str] |
         return Reason.OBJECTS_DIFFER, f"{_names(caption)} > {_names(paraphrase)}"
     problem: tuple[Reason, str] | None = None
     for tried, pairing in enumerate(chain((first,), pairs)):
-        found = (_attributes_differ(caption, paraphrase, pairing) or _relations_differ(caption, paraphrase, pairing)
-                 or _order_differs(caption, paraphrase, pairing))
+        found = (
+            _attributes_differ(caption, paraphrase, pairing)
+            or _relations_differ(caption, paraphrase, pairing)
+            or _order_differs(caption, paraphrase, pairing)
+        )
         if found is None:
             return None
         problem = problem or found
@@ -236,9 +242,13 @@ def _pairings(caption: Reading, paraphrase: Reading) -> Iterator[dict[int, int]]
 
 def _same_thing(caption: Reading, at: int, paraphrase: Reading, other: int) -> bool:
     one, two = caption.graph.objects[at], paraphrase.graph.objects[other]
-    return (one.number == two.number and caption.exact(at) == paraphrase.exact(other)
-            and (at in caption.denied) == (other in paraphrase.denied)
-            and paraphrase.vague(other) <= caption.vague(at) and same_noun(one.lemma.lower(), two.lemma.lower()))
+    return (
+        one.number == two.number
+        and caption.exact(at) == paraphrase.exact(other)
+        and (at in caption.denied) == (other in paraphrase.denied)
+        and paraphrase.vague(other) <= caption.vague(at)
+        and same_noun(one.lemma.lower(), two.lemma.lower())
+    )
 
 
 def _attributes_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, int]) -> tuple[Reason, str] | None:
@@ -265,7 +275,7 @@ def _link(reading: Reading, relation: RelationNode) -> tuple[str, str]:
     if relation.tag in VERB_TAGS or relation.lemma.partition(" ")[0] != relation.head:  # the verb may be apart from its preposition
         verb, _, prep = relation.lemma.partition(" ")
     if prep == "to" and relation.text.lower() == "to":  # the tree may have attached "next" elsewhere
-        before = reading.tokens.text[:relation.start].lower().split()[-1:]
+        before = reading.tokens.text[: relation.start].lower().split()[-1:]
         prep = f"{before[0]} to" if before and before[0] in ("next", "close") else prep
     return verb, prep
 
@@ -280,9 +290,17 @@ def _relations_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, 
         thing = caption.graph.objects[link.object].lemma
         anywhere = is_location(thing)
         ends = pairing[link.subject], pairing[link.object]
-        match = [at for at, other in enumerate(theirs) if other.object == ends[1] and (anywhere or other.subject == ends[0])
-                 and (same_link(_link(caption, link), _link(paraphrase, other), thing)
-                      or anywhere and same_scenery(_link(caption, link), _link(paraphrase, other), thing, caption.verbs))]
+        match = [
+            at
+            for at, other in enumerate(theirs)
+            if other.object == ends[1]
+            and (anywhere or other.subject == ends[0])
+            and (
+                same_link(_link(caption, link), _link(paraphrase, other), thing)
+                or anywhere
+                and same_scenery(_link(caption, link), _link(paraphrase, other), thing, caption.verbs)
+            )
+        ]
         if not match:
             return Reason.RELATIONS_DIFFER, f"{caption.graph.objects[link.subject].lemma} {link.lemma} {thing} is lost"
         used.update(match)

@@ -19,7 +19,7 @@ _COLOUR_WORDS = (COLOURS | SHADES) - {"haired", "off", "deep"}
 _WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "under": "under", "underneath": "under", "beneath": "under",
           "below": "under", "behind": "behind", "between": "between", "outside": "outside", "front": "front", "bottom": "bottom",
           "top": "top", "through": "through", "across": "across", "around": "around", "off": "off", "upside": "upside", "inside": "inside",
-          "back": "back", "beside": "beside", "next": "beside", "against": "against"}
+          "back": "back", "beside": "beside", "next": "beside", "against": "against"}  # fmt: skip
 _PHRASES = (("on", "top", "of"), ("in", "back", "of"))
 _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # often paraphrased with other words
 _MAP = {"both": 2, "trio": 3}
@@ -49,12 +49,12 @@ def _where(words: Sequence[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     at = 0
     while at < len(words):
-        if tuple(words[at:at + 3]) in _PHRASES:
+        if tuple(words[at : at + 3]) in _PHRASES:
             found["behind" if words[at + 1] == "back" else "on"] += 1
             at += 3
             continue
         kind = _WHERE.get(words[at])
-        if kind in ("left", "right") and "of" in words[at + 1:at + 4]:
+        if kind in ("left", "right") and "of" in words[at + 1 : at + 4]:
             found[f"{kind} of"] += 1
         elif kind and kind not in _SOFT:
             found[kind] += 1

@@ -169,12 +169,22 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
     failed = counts.too_many_rejected(context.max_rejected) or stage.failure(extra)
     known = context.fingerprints[stage.name]
     manifest = StageManifest(
-        stage=stage.name, fingerprint=known.digest, ingredients=dict(known.ingredients),
-        partitions=context.corpus.partitions, seed=context.seed, counts=counts,
-        files=[file for record in records for file in record.files], contents=table_contents(records),
-        records={str(record.partition): record.seal for record in records}, versions=library_versions(stage.packages),
-        wall_s=round(sum(record.wall_ms for record in records) / 1000, 3), ran=sum(result.ran for result in results),
-        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), extra=extra, failed=failed)
+        stage=stage.name,
+        fingerprint=known.digest,
+        ingredients=dict(known.ingredients),
+        partitions=context.corpus.partitions,
+        seed=context.seed,
+        counts=counts,
+        files=[file for record in records for file in record.files],
+        contents=table_contents(records),
+        records={str(record.partition): record.seal for record in records},
+        versions=library_versions(stage.packages),
+        wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
+        ran=sum(result.ran for result in results),
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        extra=extra,
+        failed=failed,
+    )
     write_sealed(context.corpus.manifest_url(stage.name), manifest.to_json())
     kept = {file.name for file in manifest.files} | {MANIFEST}
     kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
@@ -209,15 +219,15 @@ class RunStage(beam.PTransform):
                 | "Partitions" >> beam.FlatMap(lambda _, *done: range(partitions) if _all_ok(done) else (), *waits)
                 | "Spread" >> beam.Reshuffle()
                 | "Summarise" >> context.hinted(stage, beam.ParDo(_Summarise(context, stage)))
-                | "Combine" >> beam.CombineGlobally(_Combine(stage)))
-            tasks = summaries | "Task" >> beam.FlatMap(
-                lambda summary, *done: [(WHOLE, summary, "")] if _all_ok(done) else [], *waits)
+                | "Combine" >> beam.CombineGlobally(_Combine(stage))
+            )
+            tasks = summaries | "Task" >> beam.FlatMap(lambda summary, *done: [(WHOLE, summary, "")] if _all_ok(done) else [], *waits)
         else:
             tasks = (
                 start
-                | "Partitions" >> beam.FlatMap(
-                    lambda _, *done: [(p, None, "") for p in range(partitions)] if _all_ok(done) else [], *waits)
-                | "Spread" >> beam.Reshuffle())
+                | "Partitions" >> beam.FlatMap(lambda _, *done: [(p, None, "") for p in range(partitions)] if _all_ok(done) else [], *waits)
+                | "Spread" >> beam.Reshuffle()
+            )
         return finish(tasks, context, stage)
 
 
@@ -227,7 +237,8 @@ def finish(tasks: beam.PCollection, context: RunContext, stage: Stage) -> beam.P
         tasks
         | "Run" >> context.hinted(stage, beam.ParDo(_Task(context, stage)))
         | "Gather" >> beam.combiners.ToList()
-        | "Commit" >> beam.Map(lambda results: commit(context, stage, results)))
+        | "Commit" >> beam.Map(lambda results: commit(context, stage, results))
+    )
 
 
 def _all_ok(done: Sequence[StageResult]) -> bool:

@@ -29,6 +29,7 @@ class NotFingerprinted:
 
 def fingerprinted(params: BaseModel, only: Collection[str] | None = None) -> dict[str, Any]:
     """The settings that a fingerprint covers, JSON-serialisable: all unmarked ones or, with `only`, those of them that it names."""
-    marked = {name for name, field in type(params).model_fields.items()
-              if any(isinstance(mark, NotFingerprinted) for mark in field.metadata)}
+    marked = {
+        name for name, field in type(params).model_fields.items() if any(isinstance(mark, NotFingerprinted) for mark in field.metadata)
+    }
     return params.model_dump(mode="json", include=None if only is None else set(only), exclude=marked)

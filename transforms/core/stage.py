@@ -123,12 +123,17 @@ class Stage(ABC, Generic[P]):
         """
         found: list[Input] = []
         for source in self.reads:
-            writers = [stage for stage in stages if source.table in stage.writes and (
-                stage.name == source.stage or (source.stage == EVERY and stage.augments == self.augments))]
+            writers = [
+                stage
+                for stage in stages
+                if source.table in stage.writes
+                and (stage.name == source.stage or (source.stage == EVERY and stage.augments == self.augments))
+            ]
             if not writers and not source.optional:
                 raise ValueError(f"the stage {self.name} reads {source.table} of the stage {source.stage}, which must come before it")
-            found += [replace(source, stage=stage.name, optional=False) for stage in writers
-                      if not source.optional or self.wants(source, stage)]
+            found += [
+                replace(source, stage=stage.name, optional=False) for stage in writers if not source.optional or self.wants(source, stage)
+            ]
         return self if found == list(self.inputs) else replace(self, resolved=tuple(found))
 
     @abstractmethod
@@ -158,7 +163,10 @@ class Stage(ABC, Generic[P]):
         """The part that the fingerprint and the tasks' keys have in common."""
         native = {} if held() or not _FLOATS.intersection(self.packages) else {"portable": False}
         return native | {
-            "stage": self.name, "revision": self.revision, "settings": dict(self.settings), "compression": self.compression,
+            "stage": self.name,
+            "revision": self.revision,
+            "settings": dict(self.settings),
+            "compression": self.compression,
             "reads": [f"{source.stage}/{source.table}" for source in self.inputs],
             "schemas": {table: version_of(schema) for table, schema in self.writes.items()},
         }

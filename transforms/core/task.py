@@ -128,7 +128,8 @@ class Task:
         counts.rows_out = {info.table: info.rows for info in infos if info.table != "rejects"}
         outcomes = self.rejects.outcomes()
         counts.rejected, counts.excluded, counts.dropped = (
-            outcomes[kind] for kind in (Outcome.REJECTED, Outcome.EXCLUDED, Outcome.DROPPED))
+            outcomes[kind] for kind in (Outcome.REJECTED, Outcome.EXCLUDED, Outcome.DROPPED)
+        )
         counts.merged += outcomes[Outcome.MERGED]  # in addition to those that the stage counted without logging a row
         counts.reasons = dict(sorted(self.rejects.counts.items()))
         counts.engine_ms = round(self._engine_s * 1000)

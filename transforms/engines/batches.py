@@ -10,8 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def apply_each(work: Callable[[Sequence[Item]], Sequence[Result]],
-               items: Sequence[Item]) -> tuple[list[Result | None], dict[int, str]]:
+def apply_each(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> tuple[list[Result | None], dict[int, str]]:
     """Applies `work`, which returns n results for n items. A failing batch is halved and retried, down to single items.
 
     Returns the results, None for items that fail by themselves, and the errors by index. KeyboardInterrupt and the like propagate.

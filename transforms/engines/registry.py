@@ -43,6 +43,7 @@ def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
                 _loaded[key] = load(*args, **kwargs)
             loaded: T = _loaded[key]
             return loaded
+
     return once
 
 

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 
 _APOSTROPHE = "['’‘´`ʼ′＇]"  # noqa: RUF001 - characters typed as apostrophes
 _HELPERS = "is|are|was|were|do|does|did|has|have|had|could|would|should|might|must|need|dare|ought|ai|sha|wo"
-_WORDS = ("no|not|nt|none|nothing|nobody|noone|nowhere|neither|nor|never|without|cannot|cant|lacks?|lacked|lacking|missing|except|"
-          "excluding|zero|hardly|barely|scarcely|seldom|rarely|absent|unable|w/o")
-_PHRASES = (r"with\s+out|(?:devoid|void|free|empty)\s+of|free\s+from|instead\s+of|rather\s+than|"
-            r"(?:fail(?:s|ed|ing)?|refus(?:e|es|ed|ing))\s+to")
+_WORDS = (
+    "no|not|nt|none|nothing|nobody|noone|nowhere|neither|nor|never|without|cannot|cant|lacks?|lacked|lacking|missing|except|"
+    "excluding|zero|hardly|barely|scarcely|seldom|rarely|absent|unable|w/o"
+)
+_PHRASES = (
+    r"with\s+out|(?:devoid|void|free|empty)\s+of|free\s+from|instead\s+of|rather\s+than|"
+    r"(?:fail(?:s|ed|ing)?|refus(?:e|es|ed|ing))\s+to"
+)
 _DENIAL = re.compile(
-    rf"(?<![^\W_])(?:{_WORDS}|{_PHRASES}|(?:{_HELPERS})n(?:{_APOSTROPHE}|\s+)?t|[^\W_]*n{_APOSTROPHE}t)(?![^\W_])", re.IGNORECASE)
+    rf"(?<![^\W_])(?:{_WORDS}|{_PHRASES}|(?:{_HELPERS})n(?:{_APOSTROPHE}|\s+)?t|[^\W_]*n{_APOSTROPHE}t)(?![^\W_])", re.IGNORECASE
+)
 
 
 def first_denial(text: str) -> int:

@@ -38,7 +38,9 @@ _SPELT = frozenset("fbi hiv led lsu mba mma mri nba ny nyc rna sos suv ufc ufo u
 # Initial vowel letters with a consonant sound: a long u, and "one".
 _CONSONANT = re.compile(
     r"eu|ewer?\b|ouija|one(?:s|sies?|self|ness)?\b|once|"
-    r"u(?:biq|fo|gan|k[ru]|nanim|ni(?!n|m|d(?!ir))|r[aeiou]|s[aeiu]|t[aeio]|vu)", re.IGNORECASE)
+    r"u(?:biq|fo|gan|k[ru]|nanim|ni(?!n|m|d(?!ir))|r[aeiou]|s[aeiu]|t[aeio]|vu)",
+    re.IGNORECASE,
+)
 _SILENT_H = re.compile(r"hour|honou?r|honest|heir|hors\b", re.IGNORECASE)
 
 
@@ -51,9 +53,9 @@ def _dictionary() -> Any:
 
 @lru_cache(_KEPT)
 def article(following: str) -> str:
-    """"a" or "an", whichever fits before these words; quotes and other symbols before the first word are ignored."""
+    """ "a" or "an", whichever fits before these words; quotes and other symbols before the first word are ignored."""
     found = _FIRST.search(following)
-    return "an" if found and _begins_with_vowel(found[0], following[found.start():]) else "a"
+    return "an" if found and _begins_with_vowel(found[0], following[found.start() :]) else "a"
 
 
 def _begins_with_vowel(first: str, words: str) -> bool:
@@ -126,7 +128,7 @@ def inflect(verb: str, tag: str) -> str:
 
 # Endings of plurals and verb forms, and their replacements in the lemma (after WordNet's morphy, plus doubled letters).
 _ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"), ("children", "child"), ("d", ""), ("ed", ""),
-            ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"), ("es", "is"), ("ides", "is"), ("i", "us"), ("a", "um"))
+            ("ied", "y"), ("ing", ""), ("ing", "e"), ("ying", "ie"), ("es", "is"), ("ides", "is"), ("i", "us"), ("a", "um"))  # fmt: skip
 _LEMMAS = {form: lemma for lemma, form in (*_PLURALS.items(), *((verb, form) for (verb, _), form in _VERBS.items()))}
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-_MALE = frozenset("man boy guy gentleman male father son dude businessman husband king cowboy policeman fireman fisherman "
-"grandfather uncle".split())
+_MALE = frozenset(
+    "man boy guy gentleman male father son dude businessman husband king cowboy policeman fireman fisherman grandfather uncle".split()
+)
 _FEMALE = frozenset("woman girl lady female mother daughter businesswoman wife queen bride grandmother aunt waitress".split())
 _CHILD = frozenset("boy girl child kid toddler baby infant youth son daughter youngster".split())
-_ADULT = frozenset("man woman guy gentleman lady adult father mother businessman businesswoman policeman fireman husband wife "
-"groom bride".split())
+_ADULT = frozenset(
+    "man woman guy gentleman lady adult father mother businessman businesswoman policeman fireman husband wife groom bride".split()
+)
 _FACELESS = frozenset("person people crowd someone individual pedestrian human".split())
-_GENERIC = frozenset("person people crowd human someone individual pedestrian couple audience family friend player rider "
-"spectator".split())
+_GENERIC = frozenset("person people crowd human someone individual pedestrian couple audience family friend player rider spectator".split())
 
 
 def generic(lemma: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 TABLE = Path(__file__).parent / "data" / "wordnet.tsv.gz"
 # Lexicographer files of things visible in photographs; nouns use other senses only if they have none of these.
 PHYSICAL = frozenset({"noun.animal", "noun.artifact", "noun.body", "noun.food", "noun.location", "noun.object", "noun.person",
-                      "noun.phenomenon", "noun.plant", "noun.shape", "noun.substance", "noun.group", "noun.Tops"})
+                      "noun.phenomenon", "noun.plant", "noun.shape", "noun.substance", "noun.group", "noun.Tops"})  # fmt: skip
 
 # Words that WordNet 3.0 lacks or separates too finely for photographs. The words of a set count as synonyms; in a set that starts
 # with ">", only the first word and each of the others do.
@@ -177,7 +177,8 @@ class Lexicon:
             counts = self._counts.get((pos, word), {})
             total = sum(counts.values()) or 1
             cached = self._common_cache[word, pos] = tuple(
-                key for rank, key in enumerate(self.senses(word, pos)) if rank < 3 or counts.get(key, 0) / total > 0.1)
+                key for rank, key in enumerate(self.senses(word, pos)) if rank < 3 or counts.get(key, 0) / total > 0.1
+            )
         return cached
 
     def close(self, a: str, b: str, pos: str = "n") -> bool:

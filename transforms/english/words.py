@@ -32,9 +32,9 @@ FRAMES = frozenset({"photo", "picture", "image", "photograph", "view", "shot", "
 
 COPULAS = frozenset({"be", "look", "seem", "appear", "become", "remain", "stay", "get"})
 LIGHT_ADVERBS = frozenset({"down", "up", "directly", "just", "right", "together", "out", "over", "off", "away", "back", "close",
-                           "while", "still", "along", "around", "all", "very", "far", "upside"})
+                           "while", "still", "along", "around", "all", "very", "far", "upside"})  # fmt: skip
 RELATION_ADVERBS = frozenset({"next", "close", "adjacent", "near", "together", "ahead", "away", "outside", "inside", "opposite",
-                              "parallel"})
+                              "parallel"})  # fmt: skip
 
 SUBSTANCES = frozenset({
     "metal", "brick", "glass", "stone", "plastic", "wood", "wooden", "leather", "concrete", "tile", "cement", "dirt", "marble", "steel",
@@ -47,12 +47,12 @@ SUBSTANCES = frozenset({
 COLOURS = frozenset({"red", "blue", "green", "yellow", "orange", "purple", "pink", "brown", "black", "white", "gray", "grey",
 "tan",
                      "beige", "blond", "blonde", "turquoise", "violet", "maroon", "gold", "silver", "cream", "haired", "teal",
-                     "golden"})
+                     "golden"})  # fmt: skip
 SHADES = frozenset({"dark", "light", "bright", "pale", "deep", "off"})
 # Adjectives that do not denote a visible property.
 EMPTY_ADJECTIVES = frozenset({"other", "same", "such", "own", "many", "several", "few", "more", "various", "different",
 "numerous",
-                              "multiple", "another", "next", "single", "most", "much", "double", "certain", "main"})
+                              "multiple", "another", "next", "single", "most", "much", "double", "certain", "main"})  # fmt: skip
 SUBJECT_PRONOUNS = frozenset({"that", "which", "who", "whom"})
 # Pronoun -> number that its antecedent must have.
 PRONOUNS: dict[str, str] = {

@@ -30,8 +30,13 @@ class Join(Stage[NoParams]):
 
     name = "examples"
     main_table = "examples"
-    reads = (Input("pairs", "pairs"), Input("pairs", "images"), Input(EVERY, "rewrites", optional=True),
-             Input("regions", "regions", optional=True), Input(EVERY, "matches", optional=True))
+    reads = (
+        Input("pairs", "pairs"),
+        Input("pairs", "images"),
+        Input(EVERY, "rewrites", optional=True),
+        Input("regions", "regions", optional=True),
+        Input(EVERY, "matches", optional=True),
+    )
     writes = {"examples": EXAMPLES}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -45,8 +50,9 @@ class Join(Stage[NoParams]):
                 for start in range(0, batch.num_rows, BATCH_ROWS["examples"]):
                     pairs = batch.slice(start, BATCH_ROWS["examples"])
                     task.counts.rows_in += pairs.num_rows
-                    task.write("examples", join_batch(
-                        pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids, matches))
+                    task.write(
+                        "examples", join_batch(pairs, images, [cursor.take(pairs["pair_id"]) for cursor in cursors], region_ids, matches)
+                    )
         for cursor in cursors:
             cursor.finish()
 
@@ -65,8 +71,9 @@ class RewriteCursor:
         Raises ValueError if the file turns out to be in another order.
         """
         wanted = pair_ids.combine_chunks() if isinstance(pair_ids, pa.ChunkedArray) else pair_ids
-        while self._next < self._file.num_batches and (self._held is None or not self._held.num_rows or pc.is_in(
-                self._held["pair_id"][-1], value_set=wanted).as_py()):
+        while self._next < self._file.num_batches and (
+            self._held is None or not self._held.num_rows or pc.is_in(self._held["pair_id"][-1], value_set=wanted).as_py()
+        ):
             batch = pa.Table.from_batches([self._file.batch(self._next)])
             self._held = batch if self._held is None else pa.concat_tables([self._held, batch])
             self._next += 1
@@ -125,8 +132,13 @@ def _region_ids(task: Task) -> pa.Array:
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
 
 
-def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Table],
-               region_ids: pa.Array | None = None, matches: Sequence[QueryMatches] = ()) -> pa.RecordBatch:
+def join_batch(
+    pairs: pa.RecordBatch,
+    images: pa.Table,
+    rewrites: Sequence[pa.Table],
+    region_ids: pa.Array | None = None,
+    matches: Sequence[QueryMatches] = (),
+) -> pa.RecordBatch:
     """The `examples` rows of n pairs.
 
     Args:
@@ -139,18 +151,28 @@ def join_batch(pairs: pa.RecordBatch, images: pa.Table, rewrites: Sequence[pa.Ta
     row = pc.index_in(pairs["image_id"], value_set=images["image_id"].combine_chunks())
     image = images.take(row).combine_chunks()
     reference = pa.StructArray.from_arrays(
-        [_column(image, field.name) for field in EXAMPLES.field("image").type], fields=list(EXAMPLES.field("image").type))
+        [_column(image, field.name) for field in EXAMPLES.field("image").type], fields=list(EXAMPLES.field("image").type)
+    )
     count = pairs.num_rows
     nothing = pa.array([[]] * count, _MATCHED)
     retrieved = {one.modality: one for one in matches}
-    return pa.RecordBatch.from_arrays([
-        pairs["pair_id"], pairs["image_id"], pairs["caption"], pairs["source"], reference,
-        pa.nulls(count, pa.int64()) if region_ids is None else pc.index_in(pairs["image_id"], value_set=region_ids).cast(pa.int64()),
-        _rewrites(pairs["pair_id"], rewrites, "positive", _POSITIVES),
-        _rewrites(pairs["pair_id"], rewrites, "negative", _NEGATIVES),
-        *(retrieved[name].take(pairs[query]) if name in retrieved else nothing
-          for name, query in (("image", "image_id"), ("text", "pair_id"))),
-    ], schema=EXAMPLES)
+    return pa.RecordBatch.from_arrays(
+        [
+            pairs["pair_id"],
+            pairs["image_id"],
+            pairs["caption"],
+            pairs["source"],
+            reference,
+            pa.nulls(count, pa.int64()) if region_ids is None else pc.index_in(pairs["image_id"], value_set=region_ids).cast(pa.int64()),
+            _rewrites(pairs["pair_id"], rewrites, "positive", _POSITIVES),
+            _rewrites(pairs["pair_id"], rewrites, "negative", _NEGATIVES),
+            *(
+                retrieved[name].take(pairs[query]) if name in retrieved else nothing
+                for name, query in (("image", "image_id"), ("text", "pair_id"))
+            ),
+        ],
+        schema=EXAMPLES,
+    )
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -166,8 +188,12 @@ def _rewrites(pair_ids: pa.Array, tables: Sequence[pa.Table], polarity: str, kin
         if not kept.num_rows:
             continue
         owners.append(pc.index_in(kept["pair_id"], value_set=pair_ids).to_numpy())
-        columns = {"text": _column(kept, "text"), "level": _column(kept, "level").cast(pa.string()),
-                   "kind": _column(kept, "kind").cast(pa.string()), "score": _first_score(_column(kept, "scores"))}
+        columns = {
+            "text": _column(kept, "text"),
+            "level": _column(kept, "level").cast(pa.string()),
+            "kind": _column(kept, "kind").cast(pa.string()),
+            "score": _first_score(_column(kept, "scores")),
+        }
         fields = list(kind.value_type)
         pieces.append(pa.StructArray.from_arrays([columns[field.name] for field in fields], fields=fields))
     owner = np.concatenate(owners) if owners else np.empty(0, np.int64)

@@ -20,10 +20,7 @@ from transforms.swaps.settings import SwapSettings
 
 _NODES: dict[str, Any] = {"objects": ObjectNode, "attributes": AttributeNode, "relations": RelationNode, "counts": CountNode}
 # For each field of a node, the index of its field in the schema.
-_ORDER = {
-    column: [GRAPHS.field(column).type.value_type.get_field_index(name) for name in node._fields]
-    for column, node in _NODES.items()
-}
+_ORDER = {column: [GRAPHS.field(column).type.value_type.get_field_index(name) for name in node._fields] for column, node in _NODES.items()}
 
 
 def graph_batch(pair_ids: pa.Array, graphs: Sequence[Graph]) -> pa.RecordBatch:
@@ -93,9 +90,7 @@ class ParseCaptions(Stage[SwapSettings]):
                 captions = batch["caption"].to_pylist()
                 with task.engine(), gc_paused():
                     graphs, kept = _parse(parser, captions, batch["pair_id"], task)
-                task.write(
-                    "graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs)
-                )
+                task.write("graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs))
 
 
 def _parse(parser: Any, captions: list[str], pair_ids: pa.Array, task: Task) -> tuple[list[Graph], pa.Array]:

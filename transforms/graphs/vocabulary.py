@@ -147,11 +147,7 @@ def prune(counts: Mapping[Key, int], min_count: int, max_objects: int) -> dict[K
         "both_have": attributes,
         "both_do": relations,
     }
-    return {
-        key: count
-        for key, count in counts.items()
-        if key[1] in first[key[0]] and (key[0] not in second or key[2] in second[key[0]])
-    }
+    return {key: count for key, count in counts.items() if key[1] in first[key[0]] and (key[0] not in second or key[2] in second[key[0]])}
 
 
 def vocabulary_table(counts: Mapping[Key, int]) -> pa.Table:

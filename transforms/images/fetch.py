@@ -26,9 +26,25 @@ from schemas.retries import is_transient
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
 _CELL = re.compile(r"(.+)#(column=[^#&]*&row=[0-9]+)", re.DOTALL)
-_TRANSIENT_ERRNOS = frozenset({  # of network and failing disks
-    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
-    errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.EREMOTEIO})
+_TRANSIENT_ERRNOS = frozenset(
+    {  # of network and failing disks
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ECONNRESET,
+        errno.EREMOTEIO,
+    }
+)
 _GROUP_BYTES = 256 << 20  # a Parquet row group of images up to this size is kept decoded
 
 

@@ -41,7 +41,7 @@ def scans(data: bytes) -> int:
 def without_metadata(data: bytes) -> bytes | None:
     """The same image without metadata, except a valid orientation; None if there is nothing to remove."""
     if data[:8] == _PNG:
-        kept = [data[start:start + 12 + length] for kind, length, start in _chunks(data) if _keeps(data, kind, length, start)]
+        kept = [data[start : start + 12 + length] for kind, length, start in _chunks(data) if _keeps(data, kind, length, start)]
         cleaned = b"".join([_PNG, *kept])
     elif data[:2] == b"\xff\xd8":
         cleaned = _clean_jpeg(data)
@@ -56,7 +56,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(type, length, offset) of a PNG's chunks; the last may be truncated."""
     at = len(_PNG)
     while at + 8 <= len(data):
-        length, kind = int.from_bytes(data[at:at + 4]), data[at + 4:at + 8]
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         yield kind, length, at
         at += 12 + length
 
@@ -65,7 +65,7 @@ def _keeps(data: bytes, kind: bytes, length: int, start: int) -> bool:
     if not kind[0] & 0x20:  # a critical chunk
         return True
     end = start + 8 + length
-    return kind in _PNG_KEPT and data[end:end + 4] == zlib.crc32(data[start + 4:end]).to_bytes(4)
+    return kind in _PNG_KEPT and data[end : end + 4] == zlib.crc32(data[start + 4 : end]).to_bytes(4)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -85,7 +85,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         elif marker in (_SOS, _EOI):
             return
         else:
-            end = at + 2 + max(int.from_bytes(data[at + 2:at + 4]), 2)
+            end = at + 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
             yield marker, at, end
             at = end
 
@@ -98,7 +98,7 @@ def _clean_jpeg(data: bytes) -> bytes:
             kept.append(data[start:end])
         elif marker == 0xEE and end - start >= 16:  # Adobe's segment, which specifies the colour transform
             kept.append(data[start:end])
-        elif marker == 0xE1 and data[start + 4:start + 10] == b"Exif\0\0" and _is_exif(data[start + 4:end]):
+        elif marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0" and _is_exif(data[start + 4 : end]):
             kept.append(data[start:end])
     return b"".join([*kept, data[last:]])
 
@@ -107,14 +107,16 @@ def _clean_webp(data: bytes) -> bytes:
     kept: list[tuple[bytes, bytes]] = []
     at = 12
     while at + 8 <= len(data):
-        kind, length = data[at:at + 4], int.from_bytes(data[at + 4:at + 8], "little")
-        body = data[at + 8:at + 8 + length]
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        body = data[at + 8 : at + 8 + length]
         if kind in _WEBP_KEPT and (kind != b"EXIF" or (len(body) == length and _is_exif(body))):
-            kept.append((kind, data[at:at + 8 + length + length % 2]))
+            kept.append((kind, data[at : at + 8 + length + length % 2]))
         at += 8 + length + length % 2
     exif = any(kind == b"EXIF" for kind, _ in kept)
-    chunks = [chunk[:8] + bytes([chunk[8] & ~(0x24 if exif else 0x2C)]) + chunk[9:] if kind == b"VP8X" and len(chunk) > 8 else chunk
-              for kind, chunk in kept]
+    chunks = [
+        chunk[:8] + bytes([chunk[8] & ~(0x24 if exif else 0x2C)]) + chunk[9:] if kind == b"VP8X" and len(chunk) > 8 else chunk
+        for kind, chunk in kept
+    ]
     body = b"WEBP" + b"".join(chunks)
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 

@@ -26,8 +26,13 @@ __all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})  # at most 8 bits per channel
 _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 322, 323
 _TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 _STARTS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8"}
 T = TypeVar("T")
@@ -41,16 +46,20 @@ class ImageLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     formats: tuple[Format, ...] = Field(
-        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"), min_length=1,
-        description="allowed formats, determined from content, not from file names")
+        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"),
+        min_length=1,
+        description="allowed formats, determined from content, not from file names",
+    )
     max_bytes: int = Field(default=MAX_BYTES, ge=1, description="maximum size of the encoded image, in bytes")
     max_pixels: int = Field(default=50_000_000, ge=1, description="maximum width times height")
     min_side: int = Field(default=16, ge=1, description="minimum length of the shorter side, in pixels")
     animated: Literal["reject", "first"] = Field(
-        default="reject", description="images with several frames or pages: reject them, or use the first")
+        default="reject", description="images with several frames or pages: reject them, or use the first"
+    )
     max_scans: int = Field(default=100, ge=1, description="maximum number of scans of a JPEG, each of which decodes the whole picture")
-    max_parts: int = Field(default=4096, ge=1, description="maximum number of chunks, segments or blocks of an image file other than pixel "
-                                                           "data")
+    max_parts: int = Field(
+        default=4096, ge=1, description="maximum number of chunks, segments or blocks of an image file other than pixel data"
+    )
     decode: Literal["full", "header"] = Field(default="full", description="full finds broken images; header is faster, but does not")
 
 
@@ -84,8 +93,7 @@ def probe(data: bytes, limits: ImageLimits | None = None) -> Probe | ImageReject
     return Probe(width, height, sha256(data).digest())
 
 
-def probe_at(uri: str, offset: int | None = None, length: int | None = None,
-                limits: ImageLimits | None = None) -> Probe | ImageReject:
+def probe_at(uri: str, offset: int | None = None, length: int | None = None, limits: ImageLimits | None = None) -> Probe | ImageReject:
     """Reads and probes one image; an ImageError of `read_bytes` becomes an ImageReject."""
     limits = limits or ImageLimits()
     try:
@@ -196,8 +204,11 @@ def _identified(data: bytes, limits: ImageLimits) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=limits.formats)  # JPEG's opener takes MPO files too
     except Image.UnidentifiedImageError as error:
         kind = next((kind for kind, start in _STARTS.items() if kind in limits.formats and data.startswith(start)), None)
-        text = f"a damaged {kind}: unreadable header" if kind else \
-            f"not an image in {', '.join(limits.formats)} format: it starts with {data[:16]!r}"
+        text = (
+            f"a damaged {kind}: unreadable header"
+            if kind
+            else f"not an image in {', '.join(limits.formats)} format: it starts with {data[:16]!r}"
+        )
         raise ImageError(Reason.IMAGE_BROKEN, text) from error
 
 
@@ -254,6 +265,8 @@ _SILENT = r"PIL\."
 
 def _silence() -> None:
     # `warnings.catch_warnings` is not thread-safe. Checked each time because other code may reset the filters.
-    if not any(action == "ignore" and module is not None and getattr(module, "pattern", module) == _SILENT
-               for action, _, _, module, _ in warnings.filters):
+    if not any(
+        action == "ignore" and module is not None and getattr(module, "pattern", module) == _SILENT
+        for action, _, _, module, _ in warnings.filters
+    ):
         warnings.filterwarnings("ignore", module=_SILENT)

@@ -32,16 +32,15 @@ class RunIngest(beam.PTransform):
         context, stage = self._context, self._stage
         partitions = context.corpus.partitions
         placed = (
-            begin
-            | "Splits" >> beam.Create(stage.splits())
-            | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(stage, partitions)))
+            begin | "Splits" >> beam.Create(stage.splits()) | "Spread" >> beam.Reshuffle() | "Read" >> beam.ParDo(_Read(stage, partitions))
+        )
         empty = begin | "Partitions" >> beam.Create([(partition, b"") for partition in range(partitions)])
         tasks = (
             (placed, empty)
             | "With empty ones" >> beam.Flatten()
             | "To partitions" >> beam.GroupByKey()
-            | "Sort" >> beam.ParDo(_Sort(stage)))
+            | "Sort" >> beam.ParDo(_Sort(stage))
+        )
         return finish(tasks, context, stage)
 
 

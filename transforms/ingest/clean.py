@@ -25,7 +25,8 @@ _MARKS = 30  # combining marks in a row, as in Unicode's stream-safe format; rea
 # Invisible characters: controls other than whitespace, soft hyphen, zero-width and direction marks, byte order mark.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-    "\ufff9-\ufffb]")
+    "\ufff9-\ufffb]"
+)
 _PLAIN = re.compile(rb"[!-%'-~]+(?: [!-%'-~]+)*")  # ASCII words, single spaces, no "&": already clean
 _BYTES_PER_CHARACTER = 16  # of raw text, entities included: anything longer is too long without decoding it
 
@@ -118,7 +119,7 @@ def _clean_one(data: bytes, rules: CleanRules) -> tuple[str | None, Reason | Non
         try:
             text = clean_text(data.decode("utf-8"), rules.entities)
         except UnicodeDecodeError as error:
-            around = data[max(0, error.start - 20):error.start + 20]
+            around = data[max(0, error.start - 20) : error.start + 20]
             return None, Reason.BAD_ENCODING, f"invalid UTF-8 at byte {error.start} ({error.reason}), near {around!r}"
     words = text.count(" ") + 1 if text else 0
     if not words:
@@ -126,6 +127,9 @@ def _clean_one(data: bytes, rules: CleanRules) -> tuple[str | None, Reason | Non
     if words < rules.min_words:
         return None, Reason.TOO_SHORT, f"{words} words, fewer than {rules.min_words}: {text}"
     if words > rules.max_words or len(text) > rules.max_characters:
-        return None, Reason.TOO_LONG, (f"{words} words and {len(text)} characters; the limits are {rules.max_words} and "
-                                       f"{rules.max_characters}: {text[:60]}")
+        return (
+            None,
+            Reason.TOO_LONG,
+            (f"{words} words and {len(text)} characters; the limits are {rules.max_words} and {rules.max_characters}: {text[:60]}"),
+        )
     return text, None, ""

@@ -101,7 +101,7 @@ def _table_entries(settings: ExclusionList, text: str, delimiter: str) -> Iterat
             break
         except csv.Error as error:
             raise SourceError(f"{url}: line {begun + 1} of the exclusion list: {error}; is a quote unclosed?") from error
-        inner = lines[begun + 1:parser.line_num]
+        inner = lines[begun + 1 : parser.line_num]
         if inner and any(_fields(line, delimiter) == len(row) for line in inner):
             raise SourceError(f"{url}: line {begun + 1} of the exclusion list opens a quote that swallows the lines below it")
         begun = parser.line_num
@@ -150,12 +150,15 @@ def _json_entries(settings: ExclusionList, text: str) -> Iterator[Entry]:
             under = next((name for name in _LISTS if isinstance(found.get(name), list)), "")
             found = found.get(under)
     if not isinstance(found, list):
-        raise SourceError(f"{url} must be a list of ids, names or URLs, or an object with such a list under {', '.join(_LISTS)}"
-                          + (f" or {', '.join(wanted)}" if wanted else ""))
+        raise SourceError(
+            f"{url} must be a list of ids, names or URLs, or an object with such a list under {', '.join(_LISTS)}"
+            + (f" or {', '.join(wanted)}" if wanted else "")
+        )
     splits = sorted({str(one["split"]) for one in found if isinstance(one, dict) and one.get("split") is not None})
     if splits and not wanted:
-        raise SourceError(f"{url} has the splits {quoted(', '.join(splits))}; select those to exclude: "
-                          f"{{file: ..., split: [{quoted(splits[-1])}]}}")
+        raise SourceError(
+            f"{url} has the splits {quoted(', '.join(splits))}; select those to exclude: {{file: ..., split: [{quoted(splits[-1])}]}}"
+        )
     if missing := [split for split in wanted if split not in splits]:
         raise SourceError(f"{url} has no split {missing[0]!r}; it has {quoted(', '.join(splits)) or 'none'}")
     for one in found:

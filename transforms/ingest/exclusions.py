@@ -72,11 +72,13 @@ class ExclusionRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: list[str | ExclusionList] = Field(
-        default_factory=list, description="files with keys, file names or URLs, or {file, split, column} to select part of a file")
+        default_factory=list, description="files with keys, file names or URLs, or {file, split, column} to select part of a file"
+    )
     ids: list[str] = Field(default_factory=list, description="keys, file names, or ids that include the collection (coco/139)")
     urls: list[str] = Field(default_factory=list, description="URLs")
     flickr_files: list[str | ExclusionList] = Field(
-        default_factory=list, description="files with Flickr photo numbers, or file names of Flickr8k or Flickr30k")
+        default_factory=list, description="files with Flickr photo numbers, or file names of Flickr8k or Flickr30k"
+    )
     flickr_ids: list[str] = Field(default_factory=list, description="Flickr photo numbers")
     allow_unmatched: bool = Field(default=False, description="allow lists that match no image at all; otherwise that is an error")
 
@@ -90,9 +92,11 @@ class Exclusions:
     """
 
     def __init__(self, ids: Iterable[str] = (), urls: Iterable[str] = (), flickr: Iterable[str] = (), lists: Sequence[Listing] = ()):
-        inline = [Listing("exclude.ids", [(one,) for one in ids if one.strip()]),
-                  Listing("exclude.urls", [(one,) for one in urls if one.strip()]),
-                  Listing("exclude.flickr_ids", [(one,) for one in flickr if one.strip()], flickr=True)]
+        inline = [
+            Listing("exclude.ids", [(one,) for one in ids if one.strip()]),
+            Listing("exclude.urls", [(one,) for one in urls if one.strip()]),
+            Listing("exclude.flickr_ids", [(one,) for one in flickr if one.strip()], flickr=True),
+        ]
         self.lists = [*lists, *(listing for listing in inline if listing.entries)]
         self._keys: defaultdict[str, list[Hit]] = defaultdict(list)
         self._names: defaultdict[str, list[tuple[tuple[str, ...], bool, Hit]]] = defaultdict(list)
@@ -106,8 +110,12 @@ class Exclusions:
     @classmethod
     def from_rules(cls, rules: ExclusionRules, limits: Limits | None = None) -> Exclusions:
         """Reads the lists. Raises SourceError naming a file that is missing or not a list of images."""
-        return cls(rules.ids, rules.urls, rules.flickr_ids, [
-            *(read_list(file, limits) for file in rules.files), *(read_list(file, limits, flickr=True) for file in rules.flickr_files)])
+        return cls(
+            rules.ids,
+            rules.urls,
+            rules.flickr_ids,
+            [*(read_list(file, limits) for file in rules.files), *(read_list(file, limits, flickr=True) for file in rules.flickr_files)],
+        )
 
     def _add(self, value: str, hit: Hit, flickr: bool) -> None:
         if "://" in value:
@@ -176,7 +184,7 @@ class Exclusions:
         folder, _, stem = normal.rpartition("/")
         here = tuple(folder.split("/")) if folder else ()
         for there, is_file, hit in self._names.get(stem, ()):
-            if here[len(here) - len(there):] == there if len(here) >= len(there) else is_file and there[len(there) - len(here):] == here:
+            if here[len(here) - len(there) :] == there if len(here) >= len(there) else is_file and there[len(there) - len(here) :] == here:
                 yield hit
 
     def why(self, hits: Sequence[Hit]) -> str:
@@ -193,8 +201,10 @@ class Exclusions:
             for number, found in task.items():
                 entries[int(number)] |= set(found["entries"])
                 images[int(number)] += found["images"]
-        return {listing.name: {"entries": len(listing.entries), "matched": len(entries[number]), "images": images[number]}
-                for number, listing in enumerate(self.lists)}
+        return {
+            listing.name: {"entries": len(listing.entries), "matched": len(entries[number]), "images": images[number]}
+            for number, listing in enumerate(self.lists)
+        }
 
 
 def _path(url: str) -> str:
@@ -226,5 +236,7 @@ def unmatched(summaries: Sequence[Mapping[str, Mapping[str, int]]]) -> str | Non
     unused = [name for name in (summaries[0] if summaries else {}) if not any(one.get(name, {}).get("matched") for one in summaries)]
     if not unused:
         return None
-    return (f"the exclusion list {unused[0]} matches no image: does it use the names of these collections? "
-            "(set exclude.allow_unmatched: true if this is intended)")
+    return (
+        f"the exclusion list {unused[0]} matches no image: does it use the names of these collections? "
+        "(set exclude.allow_unmatched: true if this is intended)"
+    )

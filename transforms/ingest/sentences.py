@@ -44,7 +44,7 @@ def sentences(text: str, language: str = "en") -> list[str]:
 
 
 def _next_letter(text: str, cut: int) -> str:
-    return next((character for character in text[cut:cut + 8] if character not in _MARKS and character != " "), "")
+    return next((character for character in text[cut : cut + 8] if character not in _MARKS and character != " "), "")
 
 
 def split_sentences(texts: pa.Array, language: str = "en") -> tuple[pa.StringArray, np.ndarray]:

@@ -34,10 +34,16 @@ from transforms.ingest.sentences import split_sentences
 from transforms.ingest.sources import Source, Split
 
 # Raw rows with their ids, on their way through the shuffle.
-PLACED_PAIRS = pa.schema([("image_id", pa.string()), ("source", pa.string()), ("excluded_by", pa.string()),
-                          *(field for field in RAW_PAIRS if field.name != "name")])
+PLACED_PAIRS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("source", pa.string()),
+        ("excluded_by", pa.string()),
+        *(field for field in RAW_PAIRS if field.name != "name"),
+    ]
+)
 PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
-                          ("reason", pa.string()), ("detail", pa.string())])
+                          ("reason", pa.string()), ("detail", pa.string())])  # fmt: skip
 _NO_IMAGE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false to run on captions alone")
 _BLANK_LINES = re.compile(rb"\n\s*\n")
 _PARAGRAPH_CHARACTERS = 100_000
@@ -88,9 +94,14 @@ class Ingest(Stage[I]):
         return {"": {"limits": self.params.limits.model_dump(mode="json")}, **self._collections()}
 
     def _collections(self) -> dict[str, Any]:
-        return {collection.name: {"settings": collection.model_dump(mode="json"),
-                                  "files": {split.url: split.stamp for split in collection.splits()},
-                                  "beside": collection.extra_inputs()} for collection in self.collections}
+        return {
+            collection.name: {
+                "settings": collection.model_dump(mode="json"),
+                "files": {split.url: split.stamp for split in collection.splits()},
+                "beside": collection.extra_inputs(),
+            }
+            for collection in self.collections
+        }
 
     def splits(self) -> list[tuple[int, Split]]:
         """Every split with the index of its collection. Raises SourceError if a collection has none."""
@@ -125,21 +136,28 @@ class IngestPairs(Ingest[PairParams]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings, with the content of the exclusion lists instead of their names."""
-        return {**super().settings, "image_limits": self.params.image_limits.model_dump(mode="json") if self.params.pixels else None,
-                "exclude": Exclusions.from_rules(self.params.exclude, self.params.limits).fingerprint}
+        return {
+            **super().settings,
+            "image_limits": self.params.image_limits.model_dump(mode="json") if self.params.pixels else None,
+            "exclude": Exclusions.from_rules(self.params.exclude, self.params.limits).fingerprint,
+        }
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Raw rows with image ids; a bad row without a key gets an id from where it was found. Excluded rows are marked."""
         collection = self.collections[number]
         lists = Exclusions.from_rules(self.params.exclude, self.params.limits)
         for batch in collection.read(split):
-            keys = [key if key is not None else f"?{where}" for key, where in
-                    zip(batch["key"].to_pylist(), batch["where"].to_pylist(), strict=True)]
+            keys = [
+                key if key is not None else f"?{where}"
+                for key, where in zip(batch["key"].to_pylist(), batch["where"].to_pylist(), strict=True)
+            ]
             image_ids = [ids.image_id(collection.name, key) for key in keys]
             batch, excluded_by = _marked(batch, collection.name, lists)
             source = pa.array([collection.name] * len(keys), pa.string())
-            yield (pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, excluded_by, *batch.columns], schema=PLACED_PAIRS),
-                   ids.placements(image_ids))
+            yield (
+                pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, excluded_by, *batch.columns], schema=PLACED_PAIRS),
+                ids.placements(image_ids),
+            )
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition of both tables."""
@@ -195,10 +213,14 @@ class IngestPairs(Ingest[PairParams]):
         locations = images.select(["uri", "offset", "length"]).to_pylist()
         limits = self.params.image_limits
         with task.engine(), ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(
-                lambda at: probe_at(at["uri"], at["offset"], at["length"], limits) if at["uri"] else _NO_IMAGE, locations))
-        broken = {image_id: result for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
-                  if isinstance(result, ImageReject)}
+            found = list(
+                pool.map(lambda at: probe_at(at["uri"], at["offset"], at["length"], limits) if at["uri"] else _NO_IMAGE, locations)
+            )
+        broken = {
+            image_id: result
+            for image_id, result in zip(images["image_id"].to_pylist(), found, strict=True)
+            if isinstance(result, ImageReject)
+        }
         for row in rows.filter(pc.is_in(rows["image_id"], pa.array(list(broken), pa.string()))).to_pylist():
             result = broken[row["image_id"]]
             row_id = ids.pair_id(row["image_id"], row["text"]) if self.with_captions else row["image_id"]
@@ -242,11 +264,18 @@ class IngestTexts(Ingest[TextParams]):
         for documents in collection.read(split):
             batch = _sentences(documents, self.params.sentences)
             reasons = batch["reason"].to_pylist()
-            text_ids = [ids.text_id(collection.name, text) if reason is None else ids.content_id("reject", collection.name, where)
-                        for text, where, reason in zip(batch["text"].to_pylist(), batch["where"].to_pylist(), reasons, strict=True)]
+            text_ids = [
+                ids.text_id(collection.name, text) if reason is None else ids.content_id("reject", collection.name, where)
+                for text, where, reason in zip(batch["text"].to_pylist(), batch["where"].to_pylist(), reasons, strict=True)
+            ]
             source = pa.array([collection.name] * len(text_ids), pa.string())
-            yield (pa.RecordBatch.from_arrays([pa.array(text_ids, pa.string()), batch["text"], source, batch["where"],
-                                               batch["reason"], batch["detail"]], schema=PLACED_TEXTS), ids.placements(text_ids))
+            yield (
+                pa.RecordBatch.from_arrays(
+                    [pa.array(text_ids, pa.string()), batch["text"], source, batch["where"], batch["reason"], batch["detail"]],
+                    schema=PLACED_TEXTS,
+                ),
+                ids.placements(text_ids),
+            )
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition: rejects set aside, exact duplicates merged, rows sorted."""
@@ -279,17 +308,21 @@ def _sentences(documents: pa.RecordBatch, rules: CleanRules) -> pa.RecordBatch:
     """
     refused = documents["reason"].is_valid()
     paragraphs, paragraph_where = _paragraphs(documents.filter(pc.invert(refused)))
-    whole = clean_captions(paragraphs, CleanRules(max_words=_PARAGRAPH_CHARACTERS, max_characters=_PARAGRAPH_CHARACTERS,
-                                                  entities=rules.entities))
+    whole = clean_captions(
+        paragraphs, CleanRules(max_words=_PARAGRAPH_CHARACTERS, max_characters=_PARAGRAPH_CHARACTERS, entities=rules.entities)
+    )
     bad = pa.array(whole.reasons != KEPT)
     found, rows = split_sentences(whole.text)
     cleaned = clean_captions(found, rules)
-    return pa.RecordBatch.from_arrays([
-        pa.concat_arrays([cleaned.text, pa.nulls(bad.true_count + refused.true_count, pa.string())]),
-        pa.concat_arrays([paragraph_where.take(pa.array(rows)), paragraph_where.filter(bad), documents["where"].filter(refused)]),
-        pa.concat_arrays([_named(cleaned.reasons), _named(whole.reasons).filter(bad), documents["reason"].filter(refused)]),
-        pa.concat_arrays([cleaned.details, whole.details.filter(bad), documents["detail"].filter(refused)]),
-    ], names=["text", "where", "reason", "detail"])
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.concat_arrays([cleaned.text, pa.nulls(bad.true_count + refused.true_count, pa.string())]),
+            pa.concat_arrays([paragraph_where.take(pa.array(rows)), paragraph_where.filter(bad), documents["where"].filter(refused)]),
+            pa.concat_arrays([_named(cleaned.reasons), _named(whole.reasons).filter(bad), documents["reason"].filter(refused)]),
+            pa.concat_arrays([cleaned.details, whole.details.filter(bad), documents["detail"].filter(refused)]),
+        ],
+        names=["text", "where", "reason", "detail"],
+    )
 
 
 def _paragraphs(documents: pa.RecordBatch) -> tuple[pa.BinaryArray, pa.StringArray]:
@@ -327,10 +360,10 @@ def _one_location_per_image(task: Task, rows: pa.Table) -> pa.Table:
 
 
 def _pairs(task: Task, rows: pa.Table) -> pa.Table:
-    pair_ids = [ids.pair_id(image, text) for image, text in
-                zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)]
-    table = pa.table({"pair_id": pa.array(pair_ids, pa.string()), "image_id": rows["image_id"], "caption": rows["text"],
-                      "source": rows["source"]})
+    pair_ids = [ids.pair_id(image, text) for image, text in zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)]
+    table = pa.table(
+        {"pair_id": pa.array(pair_ids, pa.string()), "image_id": rows["image_id"], "caption": rows["text"], "source": rows["source"]}
+    )
     first = _first_of_each(table["pair_id"])
     task.counts.merged += table.num_rows - len(first)
     return _in_order(table.take(pa.array(first)).cast(PAIRS), ["image_id", "pair_id"])

@@ -38,9 +38,13 @@ def regions_batch(schema: pa.Schema, image_ids: Sequence[str], regions: Sequence
     ]
     counts = [len(one.boxes) for one in regions]
     for name, values in (
-            ("boxes", [one.boxes for one in regions]), ("confidence", [one.confidence for one in regions]),
-            ("features", [one.features for one in regions]), ("soft_labels", [one.soft_labels for one in regions]),
-            ("class", [one.classes for one in regions]), ("attributes", [one.attributes for one in regions])):
+        ("boxes", [one.boxes for one in regions]),
+        ("confidence", [one.confidence for one in regions]),
+        ("features", [one.features for one in regions]),
+        ("soft_labels", [one.soft_labels for one in regions]),
+        ("class", [one.classes for one in regions]),
+        ("attributes", [one.attributes for one in regions]),
+    ):
         columns.append(_lists(schema.field(name), counts, values, image_ids))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

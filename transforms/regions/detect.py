@@ -95,8 +95,11 @@ class DetectRegions(Stage[RegionParams]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The detector's fingerprint, and the settings that determine batches and rejects."""
-        return {"detector": self.info.fingerprint, "window": self.params.detector.window,
-                "image_limits": self.params.image_limits.model_dump(mode="json")}
+        return {
+            "detector": self.info.fingerprint,
+            "window": self.params.detector.window,
+            "image_limits": self.params.image_limits.model_dump(mode="json"),
+        }
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition. Memory: one window of regions, and three batches of prepared images."""
@@ -140,13 +143,17 @@ class DetectRegions(Stage[RegionParams]):
                 alike.setdefault(model.shape(row.width, row.height), []).append(row)
             except ImageError as error:
                 task.rejects.add(row.image_id, error.reason, error.detail)
-        cut = [rows[start:start + self.params.detector.batch] for _, rows in sorted(alike.items())
-               for start in range(0, len(rows), self.params.detector.batch)]
+        cut = [
+            rows[start : start + self.params.detector.batch]
+            for _, rows in sorted(alike.items())
+            for start in range(0, len(rows), self.params.detector.batch)
+        ]
         for number, rows in enumerate(cut, start=1):
             yield _Batch(rows, number == len(cut))
 
-    def _decoded(self, pool: ThreadPoolExecutor, model: Detector,
-                 batches: Iterator[_Batch]) -> Iterator[tuple[_Batch, list[Future[Prepared]]]]:
+    def _decoded(
+        self, pool: ThreadPoolExecutor, model: Detector, batches: Iterator[_Batch]
+    ) -> Iterator[tuple[_Batch, list[Future[Prepared]]]]:
         """Each batch with the futures of its images, submitted a few batches ahead."""
         ahead: deque[tuple[_Batch, list[Future[Prepared]]]] = deque()
         for batch in batches:
@@ -160,8 +167,11 @@ class DetectRegions(Stage[RegionParams]):
         assert row.uri is not None
         image = open_image(row.uri, row.offset, row.length, self.params.image_limits)
         if image.size != (row.width, row.height):
-            raise ImageError(Reason.IMAGE_UNREADABLE, f"{row.uri}: {image.width} x {image.height} pixels, but {row.width} x "
-                             f"{row.height} at ingestion: the file has been replaced")
+            raise ImageError(
+                Reason.IMAGE_UNREADABLE,
+                f"{row.uri}: {image.width} x {image.height} pixels, but {row.width} x "
+                f"{row.height} at ingestion: the file has been replaced",
+            )
         return model.prepare(image)
 
     def _detect(self, task: Task, model: Detector, ready: list[tuple[_Row, Prepared]]) -> list[Regions | None]:

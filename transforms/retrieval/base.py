@@ -16,7 +16,7 @@ from transforms.retrieval.settings import ListSettings, RetrievalParams
 
 _WANTING = {
     "images": "images are retrieved from the image collections, by their regions: give `images` and `regions` (or `region_files`), "
-              "or set retrieval.images to null",
+    "or set retrieval.images to null",
     "texts": "texts are retrieved from the text collections: give `texts`, or set retrieval.texts to null",
 }
 

@@ -38,7 +38,7 @@ class Collection:
             pieces = self._vectors[first:last]
             block, start = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)), int(self._starts[first])
             for at in range(0, len(block), rows):
-                yield start + at, block[at:at + rows]
+                yield start + at, block[at : at + rows]
             first = last
 
     def take(self, positions: np.ndarray) -> np.ndarray:
@@ -77,4 +77,4 @@ def vectors_of(batch: pa.RecordBatch) -> np.ndarray:
     widths = np.unique(np.diff(offsets))
     if len(widths) != 1:
         raise ValueError(f"vectors of widths {widths.tolist()} in one batch")
-    return lists.values.to_numpy()[offsets[0]:offsets[-1]].reshape(batch.num_rows, int(widths[0]))
+    return lists.values.to_numpy()[offsets[0] : offsets[-1]].reshape(batch.num_rows, int(widths[0]))

@@ -68,11 +68,12 @@ def judge(query: Query, positions: np.ndarray, scores: np.ndarray, collection: C
     return verdict
 
 
-def _judge_some(verdict: Verdict, query: Query, positions: np.ndarray, scores: np.ndarray, start: int, collection: Collection,
-                rules: Rules) -> None:
+def _judge_some(
+    verdict: Verdict, query: Query, positions: np.ndarray, scores: np.ndarray, start: int, collection: Collection, rules: Rules
+) -> None:
     """Adds the verdicts of candidates `start` to the last of `positions`."""
     own = positions[start:]
-    reasons = _refused(query, own, scores[start:len(positions)], collection, rules)
+    reasons = _refused(query, own, scores[start : len(positions)], collection, rules)
     fresh = doubles(collection.take(own))
     same = np.zeros((len(own), 0), bool)
     if verdict.kept:

@@ -102,7 +102,7 @@ class Searcher:
         if not self.shards:
             return search(self.collection, queries, depth, self.block_rows, self.query_rows)
         depth = min(depth, len(self.collection))
-        pieces = [self._search(queries[start:start + self.query_rows], depth) for start in range(0, len(queries), self.query_rows)]
+        pieces = [self._search(queries[start : start + self.query_rows], depth) for start in range(0, len(queries), self.query_rows)]
         return Hits(np.concatenate([piece.positions for piece in pieces]), np.concatenate([piece.scores for piece in pieces]))
 
     def _search(self, queries: np.ndarray, depth: int) -> Hits:

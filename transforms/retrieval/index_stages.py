@@ -1,7 +1,7 @@
 """The stages that make an approximate index where one is asked for, or the collection is large.
 
-    image_index, text_index    corpus-wide  which index, by factory string or by size; trained on a seeded sample
-    image_shards, text_shards  row-local    the trained index with the vectors of one partition
+image_index, text_index    corpus-wide  which index, by factory string or by size; trained on a seeded sample
+image_shards, text_shards  row-local    the trained index with the vectors of one partition
 """
 
 from __future__ import annotations
@@ -51,8 +51,12 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         with task.open(self.vectors, "vectors") as file:
             ids = file.read(["id"])["id"].to_pylist()
         drawn = [int.from_bytes(blake2b(f"{task.seed}\0index\0{one}".encode(), digest_size=8).digest(), "big") for one in ids]
-        rows = [pa.array(drawn, pa.uint64()), pa.array(ids, pa.string()), pa.array([task.partition] * len(ids), pa.int32()),
-                pa.array(range(len(ids)), pa.int64())]
+        rows = [
+            pa.array(drawn, pa.uint64()),
+            pa.array(ids, pa.string()),
+            pa.array([task.partition] * len(ids), pa.int32()),
+            pa.array(range(len(ids)), pa.int64()),
+        ]
         return len(ids), self._lowest([pa.Table.from_arrays(rows, schema=_DRAWN)])
 
     def combine(self, summaries: Sequence[tuple[int, pa.Table]]) -> tuple[int, pa.Table]:
@@ -65,13 +69,22 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         collection = collection_of(task.corpus, self.vectors)
         factory = factory_for(self.own.index, count, collection.width)
         sizes = estimate(factory, count, collection.width) if factory != EXACT else {"index_bytes": 0, "training_bytes": 0}
-        LOG.info("%s: %s for %d vectors of %d numbers; training takes about %d MB, all shards %d MB", self.name, factory, count,
-                 collection.width, sizes["training_bytes"] >> 20, sizes["index_bytes"] >> 20)
+        LOG.info(
+            "%s: %s for %d vectors of %d numbers; training takes about %d MB, all shards %d MB",
+            self.name,
+            factory,
+            count,
+            collection.width,
+            sizes["training_bytes"] >> 20,
+            sizes["index_bytes"] >> 20,
+        )
         limit = self.params.retrieval.max_memory
         if limit is not None and sizes["training_bytes"] > limit:
             fits = max(1, int(limit // (3 * 4 * max(1, collection.width) * MOST)))
-            raise RetrievalError(f"{self.name}: training {factory} takes about {sizes['training_bytes']} bytes, more than "
-                                 f"retrieval.max_memory ({limit}): an index of at most IVF{fits} fits")
+            raise RetrievalError(
+                f"{self.name}: training {factory} takes about {sizes['training_bytes']} bytes, more than "
+                f"retrieval.max_memory ({limit}): an index of at most IVF{fits} fits"
+            )
         data = b""
         if factory != EXACT:
             sample = drawn.slice(0, min(SAMPLE, MOST * lists_of(factory)))

@@ -30,8 +30,9 @@ def check_faiss() -> None:
     """Raises RetrievalError when FAISS is absent, or when two distributions of it lie over each other."""
     found = installed()
     if len(found) > 1:
-        raise RetrievalError(f"{' and '.join(found)} are both installed and overwrite each other: "
-                             f"pip uninstall {' '.join(found)}, then install one of them")
+        raise RetrievalError(
+            f"{' and '.join(found)} are both installed and overwrite each other: pip uninstall {' '.join(found)}, then install one of them"
+        )
     require("faiss", "retrieval", "pip install 'cmcl[retrieval]'", RetrievalError)
 
 

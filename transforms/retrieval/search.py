@@ -64,7 +64,7 @@ def _search(collection: Collection, queries: np.ndarray, rows: np.ndarray, found
     while len(rows):
         wanted = min(len(collection), depth + margin)
         step, unsettled = max(1, _HELD // wanted), []
-        for some in (rows[start:start + step] for start in range(0, len(rows), step)):
+        for some in (rows[start : start + step] for start in range(0, len(rows), step)):
             rough, positions = _candidates(collection, queries[some], wanted, block_rows)
             scores = exact_scores(collection, queries[some], positions)
             order = np.lexsort((positions, -scores), axis=1)[:, :depth]
@@ -93,10 +93,10 @@ def exact_scores(collection: Collection, queries: np.ndarray, positions: np.ndar
     out = np.empty(positions.shape, np.int64)
     step = max(1, _RESCORED // max(1, positions.shape[1] * queries.shape[1]))
     for start in range(0, len(queries), step):
-        own = positions[start:start + step]
+        own = positions[start : start + step]
         vectors = doubles(collection.take(own.ravel())).reshape(*own.shape, -1)
-        products = np.matmul(vectors, doubles(queries[start:start + step])[:, :, None])[:, :, 0]
-        out[start:start + step] = np.rint(products * MILLION)
+        products = np.matmul(vectors, doubles(queries[start : start + step])[:, :, None])[:, :, 0]
+        out[start : start + step] = np.rint(products * MILLION)
     return out
 
 

@@ -20,17 +20,23 @@ class ListSettings(Params):
 
     k: int = Field(100, ge=1, le=100_000, description="maximum number of matches")
     depth: int | None = Field(
-        None, ge=1, le=1_000_000,
-        description="number of candidates the search keeps, so that guards can change without a new search; null: 1.5 k + 20")
+        None,
+        ge=1,
+        le=1_000_000,
+        description="number of candidates the search keeps, so that guards can change without a new search; null: 1.5 k + 20",
+    )
     max_depth: int = Field(20_000, ge=1, description="maximum number of candidates considered when guards have shortened a list")
     floor: Cosine = Field(0.0, description="drop candidates with a lower score")
     near_match: float = Field(
-        0.98, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
+        0.98, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list"
+    )
     index: str = Field(
-        "auto", description="auto: exact up to 100,000 vectors, else IVF by size; Flat: exact; or a factory string such as IVF1024,SQ8")
+        "auto", description="auto: exact up to 100,000 vectors, else IVF by size; Flat: exact; or a factory string such as IVF1024,SQ8"
+    )
     nprobe: int | None = Field(None, ge=1, description="number of lists searched in an IVF index; null: a sixteenth, at least 8")
     min_recall: float = Field(
-        0.9, ge=0, le=1, allow_inf_nan=False, description="fail the run if an index finds a smaller share of the k best")
+        0.9, ge=0, le=1, allow_inf_nan=False, description="fail the run if an index finds a smaller share of the k best"
+    )
     recall_sample: int = Field(512, ge=0, description="approximate number of queries used to measure recall")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate; they are counted in any case")
 
@@ -52,14 +58,19 @@ class ImageRetrieval(ListSettings):
 
     floor: Cosine = Field(0.5, description="drop candidates with a lower score")
     object_weight: float = Field(
-        0.5, ge=0, le=1, allow_inf_nan=False, description="w in the score (1 - w) visual + w objects; 0 without soft labels")
-    pca: int | None = Field(None, ge=1, le=16_384, description="number of principal components that features are reduced to; null: no "
-                                                               "reduction")
+        0.5, ge=0, le=1, allow_inf_nan=False, description="w in the score (1 - w) visual + w objects; 0 without soft labels"
+    )
+    pca: int | None = Field(
+        None, ge=1, le=16_384, description="number of principal components that features are reduced to; null: no reduction"
+    )
     pca_sample: int = Field(16_384, ge=2, le=262_144, description="maximum number of images used to compute the components")
     near_copy: Cosine = Field(0.999, description="images at least this similar to the pair's image count as copies")
     near_copy_bits: int | None = Field(
-        6, ge=0, le=64, description="images whose perceptual hash differs in at most this many bits count as copies too; null: do not "
-                                    "compare hashes")
+        6,
+        ge=0,
+        le=64,
+        description="images whose perceptual hash differs in at most this many bits count as copies too; null: do not compare hashes",
+    )
 
 
 class TextRetrieval(ListSettings):
@@ -67,10 +78,12 @@ class TextRetrieval(ListSettings):
 
     floor: Cosine = Field(0.4, description="drop candidates with a lower score")
     near_match: float = Field(
-        0.95, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list")
+        0.95, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list"
+    )
     encoder: str = Field("embedded", description="embedded, or sentence-transformers:PATH")
     near_text: Cosine = Field(
-        0.95, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text")
+        0.95, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
+    )
     max_words: int = Field(1000, ge=1, description="reject texts with more words; the encoder truncates texts at its own limit")
 
 
@@ -81,16 +94,21 @@ class RetrievalSettings(Params):
     """
 
     images: ImageRetrieval | None = Field(
-        default_factory=lambda: ImageRetrieval(), description="match images of the image-only collections; null disables this")
+        default_factory=lambda: ImageRetrieval(), description="match images of the image-only collections; null disables this"
+    )
     texts: TextRetrieval | None = Field(
-        default_factory=lambda: TextRetrieval(), description="match sentences of the text collections; null disables this")
+        default_factory=lambda: TextRetrieval(), description="match sentences of the text collections; null disables this"
+    )
     max_memory: Annotated[int | None, NotFingerprinted()] = Field(
-        None, ge=1, description="maximum number of bytes for training an index, by estimate; null: no limit")
+        None, ge=1, description="maximum number of bytes for training an index, by estimate; null: no limit"
+    )
     threads: Annotated[int, NotFingerprinted()] = Field(1, ge=1, le=1024, description="number of threads per search task")
     block_rows: Annotated[int, NotFingerprinted()] = Field(
-        16_384, ge=1, description="number of collection vectors compared at a time; limits memory")
+        16_384, ge=1, description="number of collection vectors compared at a time; limits memory"
+    )
     query_rows: Annotated[int, NotFingerprinted()] = Field(
-        2_048, ge=1, description="number of queries searched for at a time; limits memory")
+        2_048, ge=1, description="number of queries searched for at a time; limits memory"
+    )
 
     @model_validator(mode="after")
     def _something(self) -> RetrievalSettings:

@@ -1,7 +1,7 @@
 """The stages that search and judge.
 
-    image_neighbours, text_neighbours  row-local  the nearest vectors of each query; recall, where the search is not exact
-    image_matches, text_matches        row-local  guards, deeper search where they have eaten into a list, `matches`
+image_neighbours, text_neighbours  row-local  the nearest vectors of each query; recall, where the search is not exact
+image_matches, text_matches        row-local  guards, deeper search where they have eaten into a list, `matches`
 """
 
 from __future__ import annotations
@@ -47,14 +47,23 @@ class _Neighbours(RetrievalStage):
     @property
     def reads(self) -> Sequence[Input]:
         """The partition's queries, and all that is searched."""
-        return (Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"), Input(self.index, "index", "corpus"),
-                Input(self.shards, "shard", "corpus"))
+        return (
+            Input(self.vectors, "query_vectors"),
+            Input(self.vectors, "vectors", "corpus"),
+            Input(self.index, "index", "corpus"),
+            Input(self.shards, "shard", "corpus"),
+        )
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """How many are kept, how many lists are looked through, and how recall is measured."""
-        return {"kept": self.own.kept, "k": self.own.k, "nprobe": self.own.nprobe, "recall_sample": self.own.recall_sample,
-                "min_recall": self.own.min_recall}
+        return {
+            "kept": self.own.kept,
+            "k": self.own.k,
+            "nprobe": self.own.nprobe,
+            "recall_sample": self.own.recall_sample,
+            "min_recall": self.own.min_recall,
+        }
 
     def process(self, task: Task, payload: Any) -> None:
         """Searches for one partition."""
@@ -101,8 +110,10 @@ class _Neighbours(RetrievalStage):
             return None
         enough = [nprobe for nprobe, recall in extra["recall_by_nprobe"].items() if recall >= self.own.min_recall]
         cure = f"set retrieval.{self.lists}.nprobe to {enough[0]}" if enough else "no nprobe reaches it: take longer codes, or Flat"
-        return (f"the index finds {extra['recall_at_k']:.3f} of the exact search's best {self.own.k}, less than min_recall "
-                f"({self.own.min_recall}): {cure}")
+        return (
+            f"the index finds {extra['recall_at_k']:.3f} of the exact search's best {self.own.k}, less than min_recall "
+            f"({self.own.min_recall}): {cure}"
+        )
 
 
 class ImageNeighbours(_Neighbours):
@@ -124,8 +135,10 @@ class TextNeighbours(_Neighbours):
 def _neighbours(query_ids: pa.Array, hits: Hits) -> pa.RecordBatch:
     known = hits.positions >= 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32))
-    columns = [pa.ListArray.from_arrays(offsets, pa.array(values[known]), type=NEIGHBOURS.field(name).type)
-               for name, values in (("positions", hits.positions), ("scores", hits.scores.astype(np.int32)))]
+    columns = [
+        pa.ListArray.from_arrays(offsets, pa.array(values[known]), type=NEIGHBOURS.field(name).type)
+        for name, values in (("positions", hits.positions), ("scores", hits.scores.astype(np.int32)))
+    ]
     return pa.RecordBatch.from_arrays([query_ids, *columns], schema=NEIGHBOURS)
 
 
@@ -143,14 +156,21 @@ class _Matches(RetrievalStage):
     @property
     def reads(self) -> Sequence[Input]:
         """Queries and their candidates, and what is searched."""
-        return (Input(self.neighbours, "neighbours"), Input(self.vectors, "query_vectors"), Input(self.vectors, "vectors", "corpus"),
-                Input(self.index, "index", "corpus"), Input(self.shards, "shard", "corpus"))
+        return (
+            Input(self.neighbours, "neighbours"),
+            Input(self.vectors, "query_vectors"),
+            Input(self.vectors, "vectors", "corpus"),
+            Input(self.index, "index", "corpus"),
+            Input(self.shards, "shard", "corpus"),
+        )
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What judges."""
-        return self.own.model_dump(mode="json", exclude={
-            "depth", "encoder", "max_words", "object_weight", "pca", "pca_sample", "index", "min_recall", "recall_sample"})
+        return self.own.model_dump(
+            mode="json",
+            exclude={"depth", "encoder", "max_words", "object_weight", "pca", "pca_sample", "index", "min_recall", "recall_sample"},
+        )
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a record batch of candidates at a time."""
@@ -186,8 +206,10 @@ class _Matches(RetrievalStage):
     def _judged(self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, searcher: Searcher) -> list[_Judged]:
         """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes."""
         rules, how, collection = self._rules, self.params.retrieval, searcher.collection
-        out = [_Judged(judge(query, positions, scores, collection, rules), positions, scores)
-               for query, positions, scores in zip(asked, hits.positions, hits.scores, strict=True)]
+        out = [
+            _Judged(judge(query, positions, scores, collection, rules), positions, scores)
+            for query, positions, scores in zip(asked, hits.positions, hits.scores, strict=True)
+        ]
         depth, deepest = hits.positions.shape[1], min(len(collection), self.own.max_depth)
         while depth < deepest:
             short = [row for row, one in enumerate(out) if len(one.verdict.kept) < rules.k and not one.verdict.floored]
@@ -195,7 +217,7 @@ class _Matches(RetrievalStage):
                 break
             depth = min(deepest, depth * _DEEPER)
             step = max(1, how.query_rows * self.own.kept // depth)
-            for some in (short[start:start + step] for start in range(0, len(short), step)):
+            for some in (short[start : start + step] for start in range(0, len(short), step)):
                 found = searcher.search(vectors[some], depth)
                 for row, positions, scores in zip(some, found.positions, found.scores, strict=True):
                     out[row] = _Judged(judge(asked[row], positions, scores, collection, rules), positions, scores)
@@ -209,11 +231,24 @@ class _Matches(RetrievalStage):
         if len(positions):
             partitions, rows = collection.partitions(positions), collection.column("row", positions)
             visual, objects = _parts(collection, vectors, positions, owners)
-            columns = [query_ids.take(pa.array(owners)), pa.array([self.modality] * len(owners)).dictionary_encode(),
-                       collection.column("id", positions), np.concatenate([np.arange(count) for count in counts]), scores / MILLION,
-                       visual, objects, self._texts(task, partitions, rows.to_numpy()), partitions, rows]
-            task.write("matches", pa.RecordBatch.from_arrays([
-                pa.array(column).cast(field.type) for column, field in zip(columns, MATCHES, strict=True)], schema=MATCHES))
+            columns = [
+                query_ids.take(pa.array(owners)),
+                pa.array([self.modality] * len(owners)).dictionary_encode(),
+                collection.column("id", positions),
+                np.concatenate([np.arange(count) for count in counts]),
+                scores / MILLION,
+                visual,
+                objects,
+                self._texts(task, partitions, rows.to_numpy()),
+                partitions,
+                rows,
+            ]
+            task.write(
+                "matches",
+                pa.RecordBatch.from_arrays(
+                    [pa.array(column).cast(field.type) for column, field in zip(columns, MATCHES, strict=True)], schema=MATCHES
+                ),
+            )
         self._note(task, query_ids, judged, collection)
 
     def _note(self, task: Task, query_ids: pa.Array, judged: Sequence[_Judged], collection: Collection) -> None:
@@ -228,8 +263,10 @@ class _Matches(RetrievalStage):
         else:
             for _, _, reason in dropped:
                 task.rejects.counts[reason] += 1
-        task.counts.numbers = dict(Counter(task.counts.numbers) + Counter(
-            name for one in judged for name in _why_short(one, min(len(collection), self.own.max_depth), self.own.k)))
+        task.counts.numbers = dict(
+            Counter(task.counts.numbers)
+            + Counter(name for one in judged for name in _why_short(one, min(len(collection), self.own.max_depth), self.own.k))
+        )
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """How long lists are."""
@@ -280,8 +317,10 @@ def _parts(collection: Collection, queries: np.ndarray, positions: np.ndarray, o
         here = slice(start, start + step)
         products = doubles(queries[owners[here]]) * doubles(collection.take(positions[here]))
         out[0, here], out[1, here] = products[:, :visual].sum(1), products[:, visual:].sum(1)
-    cosines = [pa.array(np.round(values / share, 6).astype(np.float32)) if share else pa.nulls(len(positions), pa.float32())
-               for values, share in zip(out, (1 - weight, weight), strict=True)]
+    cosines = [
+        pa.array(np.round(values / share, 6).astype(np.float32)) if share else pa.nulls(len(positions), pa.float32())
+        for values, share in zip(out, (1 - weight, weight), strict=True)
+    ]
     return cosines[0], cosines[1]
 
 
@@ -296,8 +335,10 @@ class ImageMatches(_Matches):
     def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
         assert isinstance(self.own, ImageRetrieval)
         near = round(self.own.near_copy * MILLION)
-        return [Query(near, np.array([key]), Reason.COPY_OF_IMAGE, Reason.NEAR_COPY, phash)
-                for key, phash in zip(rows["key"].to_pylist(), rows["phash"].to_pylist(), strict=True)]
+        return [
+            Query(near, np.array([key]), Reason.COPY_OF_IMAGE, Reason.NEAR_COPY, phash)
+            for key, phash in zip(rows["key"].to_pylist(), rows["phash"].to_pylist(), strict=True)
+        ]
 
     def _texts(self, task: Task, partitions: np.ndarray, rows: np.ndarray) -> pa.Array:
         return pa.nulls(len(rows), pa.string())

@@ -1,8 +1,8 @@
 """The stages that make vectors.
 
-    image_components  corpus-wide  with `pca` alone: the principal components of a seeded sample of images
-    image_vectors     row-local    of the pairs' images, and of the images alone
-    text_vectors      row-local    of captions, and of the sentences of the text collections
+image_components  corpus-wide  with `pca` alone: the principal components of a seeded sample of images
+image_vectors     row-local    of the pairs' images, and of the images alone
+text_vectors      row-local    of captions, and of the sentences of the text collections
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from transforms.retrieval.settings import ImageRetrieval, RetrievalParams, TextR
 
 _IMAGES = (("pairs", "regions", "query_vectors", QUERY_VECTORS), ("images", "image_regions", "vectors", VECTORS))
 _TEXTS = (("pairs", "pairs", "pair_id", "caption", "query_vectors", QUERY_VECTORS),
-          ("texts", "texts", "text_id", "text", "vectors", VECTORS))
+          ("texts", "texts", "text_id", "text", "vectors", VECTORS))  # fmt: skip
 _WRITTEN = 4096  # rows that are made at a time
 _SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("visual", pa.list_(pa.float32()))])
 
@@ -84,7 +84,7 @@ class ImageComponents(_Images, SummaryStage[RetrievalParams]):
         """The images with the lowest hashes, in that order."""
         both = pa.concat_tables(summaries)
         order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
-        return both.take(order[:self.images.pca_sample]).combine_chunks()
+        return both.take(order[: self.images.pca_sample]).combine_chunks()
 
     def process(self, task: Task, payload: pa.Table) -> None:
         """Writes as many components as are asked for, and fewer where there are fewer images or numbers."""
@@ -119,8 +119,13 @@ class ImageVectors(_Images):
     name = "image_vectors"
     packages = packages("ImageHash", "pillow", "threadpoolctl")
     writes = {"query_vectors": QUERY_VECTORS, "vectors": VECTORS}
-    reads = (Input("pairs", "images"), Input("images", "images"), Input("regions", "regions"), Input("image_regions", "regions"),
-             Input("image_components", "components", "corpus", optional=True))
+    reads = (
+        Input("pairs", "images"),
+        Input("images", "images"),
+        Input("regions", "regions"),
+        Input("image_regions", "regions"),
+        Input("image_components", "components", "corpus", optional=True),
+    )
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -260,12 +265,20 @@ class _Rows:
         vectors = np.stack(self._vectors)
         metadata = {**(self._schema.metadata or {}), **self.metadata, WIDTH_KEY: str(vectors.shape[1])}
         return pa.RecordBatch.from_arrays(
-            [pa.array(self.ids, pa.string()), pa.array(self._rows, pa.int64()), pa.array(self._keys, pa.int64()),
-             pa.array(self._phashes, pa.uint64()), _lists(vectors, pa.float16())], schema=self._schema.with_metadata(metadata))
+            [
+                pa.array(self.ids, pa.string()),
+                pa.array(self._rows, pa.int64()),
+                pa.array(self._keys, pa.int64()),
+                pa.array(self._phashes, pa.uint64()),
+                _lists(vectors, pa.float16()),
+            ],
+            schema=self._schema.with_metadata(metadata),
+        )
 
 
 def _lists(rows: np.ndarray, kind: pa.DataType) -> pa.ListArray:
     """Rows [n, width] as a list column."""
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(rows.ravel(), kind),
-                                    type=pa.list_(pa.field("item", kind, nullable=False)))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets.astype(np.int32)), pa.array(rows.ravel(), kind), type=pa.list_(pa.field("item", kind, nullable=False))
+    )

@@ -165,9 +165,7 @@ class Links:
             return self._antecedent(token, subjects)
         return self.nominals.all_of(token)
 
-    def _preposition(
-        self, verb: int, prep: int, subjects: list[int], passive: bool, direct: int, relative: bool, adverb: int = -1
-    ) -> bool:
+    def _preposition(self, verb: int, prep: int, subjects: list[int], passive: bool, direct: int, relative: bool, adverb: int = -1) -> bool:
         """Handles a preposition below a verb; True if it has no noun of its own and takes that of the relative clause."""
         tokens = self.tokens
         lemma = tokens.lemma(verb)
@@ -206,12 +204,7 @@ class Links:
         tokens = self.tokens
         words = [tokens.lower(prep)]
         last = prep
-        if (
-            words == ["in"]
-            and prep + 1 < tokens.size
-            and tokens.lower(prep + 1) == "between"
-            and tokens.child(prep, "prep") == prep + 1
-        ):
+        if words == ["in"] and prep + 1 < tokens.size and tokens.lower(prep + 1) == "between" and tokens.child(prep, "prep") == prep + 1:
             words, last = ["between"], prep + 1
         while True:
             target = tokens.child(last, "pobj")
@@ -316,8 +309,4 @@ class Links:
         for subject in subjects:
             for thing in things:
                 if subject >= 0 and thing >= 0 and subject != thing:
-                    self.graph.relations.append(
-                        RelationNode(
-                            subject, thing, text, lemma, start, end, number, head, tag, voice
-                        )
-                    )
+                    self.graph.relations.append(RelationNode(subject, thing, text, lemma, start, end, number, head, tag, voice))

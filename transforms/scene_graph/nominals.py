@@ -196,12 +196,7 @@ class Nominals:
             if (
                 tokens.deps[kid] == "conj"
                 and tokens.tags[kid] not in VERB_TAGS
-                or (
-                    tokens.deps[kid] in ("amod", "compound")
-                    and place == "before"
-                    and kid < token
-                    and tokens.lower(kid) in SUBSTANCES
-                )
+                or (tokens.deps[kid] in ("amod", "compound") and place == "before" and kid < token and tokens.lower(kid) in SUBSTANCES)
             ):
                 self._adjective(node, kid, place)
 
@@ -230,9 +225,7 @@ class Nominals:
         start, end = tokens.starts[first], tokens.ends[last]
         text = tokens.text[start:end]
         tag = tokens.tags[token]
-        lemma = (
-            text.lower() if tag not in VERB_TAGS or last > token or first < token or place == "before" else tokens.lower(token)
-        )
+        lemma = text.lower() if tag not in VERB_TAGS or last > token or first < token or place == "before" else tokens.lower(token)
         number = "plural" if tag in PLURAL_TAGS else "singular" if tag in NOUN_TAGS else ""
         self.graph.attributes.append(AttributeNode(node, text, lemma, start, end, number, tag, place))
 

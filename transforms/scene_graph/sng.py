@@ -35,9 +35,7 @@ def to_graph(doc: Doc, parsed: dict[str, Any]) -> Graph:
                 count = NUMBERS.get(word.lower_, 0)
                 graph.counts.append(CountNode(node, word.text, word.lower_, *span, count))
             else:
-                graph.attributes.append(
-                    AttributeNode(node, word.text, modifier["lemma_span"].lower(), *span, "", word.tag_, "before")
-                )
+                graph.attributes.append(AttributeNode(node, word.text, modifier["lemma_span"].lower(), *span, "", word.tag_, "before"))
         number = "plural" if root.tag_ in PLURAL_TAGS else "singular"
         graph.objects.append(
             ObjectNode(

@@ -28,8 +28,9 @@ def _fill(canvas: Image.Image, y0: int, y1: int, top: RGB, bottom: RGB) -> None:
 
 def _cloud(draw: Draw, x: float, y: float, size: float) -> None:
     for dx, dy, r in ((-1.1, 0.15, 0.5), (-0.45, -0.12, 0.68), (0.35, -0.2, 0.75), (1.05, 0.12, 0.52)):
-        draw.ellipse((x + (dx - r) * size, y + (dy - r * 0.75) * size, x + (dx + r) * size, y + (dy + r * 0.6) * size),
-            fill=(250, 252, 255))
+        draw.ellipse(
+            (x + (dx - r) * size, y + (dy - r * 0.75) * size, x + (dx + r) * size, y + (dy + r * 0.6) * size), fill=(250, 252, 255)
+        )
 
 
 def _sky(canvas: Image.Image, rng: Rng, horizon: int, top: RGB = (112, 178, 236), low: RGB = (206, 232, 248)) -> None:
@@ -134,8 +135,7 @@ def _room(canvas: Image.Image, rng: Rng, horizon: int) -> None:
         draw.rectangle((side, 40, side + 42, horizon - 70), fill=shade(wall, -0.22), outline=shade(wall, -0.34), width=3)
     frame = x + 270 if x < W / 2 - 60 else x - 190
     draw.rectangle((frame, 76, frame + 120, 160), fill=(250, 248, 240), outline=(150, 116, 76), width=8)
-    draw.polygon([(frame + 12, 148), (frame + 50, 100), (frame + 76, 130), (frame + 92, 116),
-        (frame + 108, 148)], fill=(150, 176, 190))
+    draw.polygon([(frame + 12, 148), (frame + 50, 100), (frame + 76, 130), (frame + 92, 116), (frame + 108, 148)], fill=(150, 176, 190))
 
 
 def _park(canvas: Image.Image, rng: Rng, horizon: int) -> None:
@@ -160,8 +160,15 @@ def _snow(canvas: Image.Image, rng: Rng, horizon: int) -> None:
     while x < W:
         wide, tall = rng.between(200, 340), rng.between(0.4, 0.75) * horizon
         draw.polygon([(x, horizon), (x + wide / 2, horizon - tall), (x + wide, horizon)], fill=(146, 162, 186))
-        draw.polygon([(x + wide * 0.36, horizon - tall * 0.72), (x + wide / 2, horizon - tall),
-            (x + wide * 0.64, horizon - tall * 0.72), (x + wide * 0.5, horizon - tall * 0.6)], fill=(248, 250, 253))
+        draw.polygon(
+            [
+                (x + wide * 0.36, horizon - tall * 0.72),
+                (x + wide / 2, horizon - tall),
+                (x + wide * 0.64, horizon - tall * 0.72),
+                (x + wide * 0.5, horizon - tall * 0.6),
+            ],
+            fill=(248, 250, 253),
+        )
         x += wide * 0.62
     _fill(canvas, horizon, H, (224, 234, 245), (206, 220, 236))
     for _ in range(90):
@@ -199,7 +206,7 @@ def _field(canvas: Image.Image, rng: Rng, horizon: int) -> None:
 
 
 _PAINTERS = {"beach": _beach, "street": _street, "room": _room, "park": _park, "snow": _snow, "lake": _lake, "field": _field,
-    "night": _night}
+    "night": _night}  # fmt: skip
 
 
 def paint_backdrop(name: str, horizon: float, rng: Rng) -> Image.Image:

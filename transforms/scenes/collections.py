@@ -127,8 +127,11 @@ def _was_made(out: Path) -> bool:
 def check_replaceable(task: ShardTask) -> None:
     """Raises ConfigError if the shard would overwrite something else: a link, a folder, pictures of the user's."""
     out = Path(task.out)
-    names = [f"texts-{task.name}.txt"] if task.kind == "texts" else [
-        f"{kind}-{task.name}.{end}" for kind, end in (("truth", "jsonl"), ("instances", "json"), ("captions", "json"))]
+    names = (
+        [f"texts-{task.name}.txt"]
+        if task.kind == "texts"
+        else [f"{kind}-{task.name}.{end}" for kind, end in (("truth", "jsonl"), ("instances", "json"), ("captions", "json"))]
+    )
     for path in (task.marker, *(out / name for name in names)):
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise ConfigError(f"{path} is not a regular file, but `cmcl scenes` writes one there: remove it")
@@ -137,8 +140,9 @@ def check_replaceable(task: ShardTask) -> None:
             raise ConfigError(f"{folder} is not a folder, but `cmcl scenes` writes one there: remove it")
     foreign = [entry.name for entry in files.entries(str(out / "images" / task.name)) if not _is_picture(entry)]
     if foreign:
-        raise ConfigError(f"{out / 'images' / task.name / foreign[0]} was not written by `cmcl scenes`, which replaces that folder: "
-                          "move it elsewhere")
+        raise ConfigError(
+            f"{out / 'images' / task.name / foreign[0]} was not written by `cmcl scenes`, which replaces that folder: move it elsewhere"
+        )
 
 
 def _is_picture(entry: files.Entry) -> bool:

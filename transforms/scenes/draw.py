@@ -19,8 +19,7 @@ from transforms.scenes.world import KINDS, PEOPLE
 STAGE = "scenes.draw"
 JPEG_QUALITY = 90
 PAINTERS: dict[str, Callable[[Pen], None]] = {
-    name: person if name in PEOPLE else next(getattr(m, name) for m in (draw_animals, draw_vehicles, draw_things)
-        if hasattr(m, name))
+    name: person if name in PEOPLE else next(getattr(m, name) for m in (draw_animals, draw_vehicles, draw_things) if hasattr(m, name))
     for name in KINDS
 }
 

@@ -35,9 +35,20 @@ def person(pen: Pen) -> None:
     half, waist = thick * across, thick * 0.86 * across
     pen.limb([(sx, sy - 0.035), (sx, sy + 0.02)], thick * 0.62, skin)
     lean = (sx + hx) / 2
-    pen.blob([(sx - half * 0.55, sy), (sx + half * 0.55, sy), (sx + half, sy + 0.045), (lean + waist, (sy + hy) / 2 + 0.03),
-        (hx + waist, hy + 0.02), (hx, hy + 0.035), (hx - waist, hy + 0.02), (lean - waist, (sy + hy) / 2 + 0.03),
-        (sx - half, sy + 0.045)], BASE)
+    pen.blob(
+        [
+            (sx - half * 0.55, sy),
+            (sx + half * 0.55, sy),
+            (sx + half, sy + 0.045),
+            (lean + waist, (sy + hy) / 2 + 0.03),
+            (hx + waist, hy + 0.02),
+            (hx, hy + 0.035),
+            (hx - waist, hy + 0.02),
+            (lean - waist, (sy + hy) / 2 + 0.03),
+            (sx - half, sy + 0.045),
+        ],
+        BASE,
+    )
     _arm(pen, pose.near_arm, thick, skin, pen.base, young)
     _head(pen, head, pose.head, skin, hair)
 
@@ -63,8 +74,15 @@ def _skirt(pen: Pen, hip: Point, near: Point, far: Point, thick: float, cloth: R
         pen.limb([hip, ((near[0] * 0.85 + far[0] * 0.15), near[1])], thick * 1.5, cloth)
         return
     if pen.pose == "front":
-        pen.poly([(hip[0] - half, hip[1] - 0.02), (hip[0] + half, hip[1] - 0.02), (far[0] + half * 0.6, far[1] + 0.05),
-            (near[0] - half * 0.6, far[1] + 0.05)], cloth)
+        pen.poly(
+            [
+                (hip[0] - half, hip[1] - 0.02),
+                (hip[0] + half, hip[1] - 0.02),
+                (far[0] + half * 0.6, far[1] + 0.05),
+                (near[0] - half * 0.6, far[1] + 0.05),
+            ],
+            cloth,
+        )
         return
     low = hip[1] + (max(near[1], far[1]) - hip[1]) * 0.95
     left, right = min(near[0], far[0]) - half * 0.55, max(near[0], far[0]) + half * 0.55
@@ -76,13 +94,29 @@ def _long_hair(pen: Pen, head: Point, radius: float, hair: RGB) -> None:
     x, y = head
     if pen.kind == "girl":
         for side in (-1, 1):
-            pen.blob([(x + side * ru * 0.7, y - radius * 0.2), (x + side * ru * 1.75, y - radius * 0.1),
-                (x + side * ru * 1.9, y + radius * 0.9), (x + side * ru * 1.3, y + radius * 1.2)], hair)
+            pen.blob(
+                [
+                    (x + side * ru * 0.7, y - radius * 0.2),
+                    (x + side * ru * 1.75, y - radius * 0.1),
+                    (x + side * ru * 1.9, y + radius * 0.9),
+                    (x + side * ru * 1.3, y + radius * 1.2),
+                ],
+                hair,
+            )
             pen.disc((x + side * ru * 1.15, y - radius * 0.05), radius * 0.2, (226, 62, 92), line=False)
         return
-    pen.blob([(x - ru * 0.9, y - radius * 0.8), (x + ru * 0.9, y - radius * 0.8), (x + ru * 1.25, y + radius * 0.3),
-        (x + ru * 1.3, y + radius * 1.7), (x, y + radius * 1.9), (x - ru * 1.3, y + radius * 1.7),
-        (x - ru * 1.25, y + radius * 0.3)], hair)
+    pen.blob(
+        [
+            (x - ru * 0.9, y - radius * 0.8),
+            (x + ru * 0.9, y - radius * 0.8),
+            (x + ru * 1.25, y + radius * 0.3),
+            (x + ru * 1.3, y + radius * 1.7),
+            (x, y + radius * 1.9),
+            (x - ru * 1.3, y + radius * 1.7),
+            (x - ru * 1.25, y + radius * 0.3),
+        ],
+        hair,
+    )
 
 
 def _head(pen: Pen, head: Point, radius: float, skin: RGB, hair: RGB) -> None:
@@ -93,21 +127,47 @@ def _head(pen: Pen, head: Point, radius: float, skin: RGB, hair: RGB) -> None:
         pen.disc((x - ru * 0.98, y + radius * 0.1), radius * 0.2, skin)
     pen.disc(head, radius, skin)
     if pen.kind == "boy":
-        pen.blob([(x - ru * 1.06, y - radius * 0.1), (x - ru * 0.9, y - radius * 0.85), (x, y - radius * 1.1),
-            (x + ru * 0.9, y - radius * 0.85), (x + ru * 1.0, y - radius * 0.35), (x + ru * 0.4, y - radius * 0.55),
-            (x - ru * 0.3, y - radius * 0.4)], hair)
+        pen.blob(
+            [
+                (x - ru * 1.06, y - radius * 0.1),
+                (x - ru * 0.9, y - radius * 0.85),
+                (x, y - radius * 1.1),
+                (x + ru * 0.9, y - radius * 0.85),
+                (x + ru * 1.0, y - radius * 0.35),
+                (x + ru * 0.4, y - radius * 0.55),
+                (x - ru * 0.3, y - radius * 0.4),
+            ],
+            hair,
+        )
     elif pen.kind == "man":
-        pen.blob([(x - ru * 1.04, y + radius * 0.05), (x - ru * 0.95, y - radius * 0.8), (x, y - radius * 1.1),
-            (x + ru * 0.85, y - radius * 0.8), (x + ru * 0.7, y - radius * 0.55), (x - ru * 0.5, y - radius * 0.5)], hair)
+        pen.blob(
+            [
+                (x - ru * 1.04, y + radius * 0.05),
+                (x - ru * 0.95, y - radius * 0.8),
+                (x, y - radius * 1.1),
+                (x + ru * 0.85, y - radius * 0.8),
+                (x + ru * 0.7, y - radius * 0.55),
+                (x - ru * 0.5, y - radius * 0.5),
+            ],
+            hair,
+        )
     else:
-        pen.blob([(x - ru * 1.08, y + radius * 0.25), (x - ru * 0.95, y - radius * 0.75), (x, y - radius * 1.1),
-            (x + ru * 0.95, y - radius * 0.75), (x + ru * 1.05, y + radius * 0.2), (x + ru * 0.75, y - radius * 0.4),
-            (x - ru * 0.1, y - radius * 0.55)], hair)
+        pen.blob(
+            [
+                (x - ru * 1.08, y + radius * 0.25),
+                (x - ru * 0.95, y - radius * 0.75),
+                (x, y - radius * 1.1),
+                (x + ru * 0.95, y - radius * 0.75),
+                (x + ru * 1.05, y + radius * 0.2),
+                (x + ru * 0.75, y - radius * 0.4),
+                (x - ru * 0.1, y - radius * 0.55),
+            ],
+            hair,
+        )
     gaze = ru * 0.26
     for side in (-0.36, 0.36):
         pen.disc((x + gaze + ru * side, y + radius * 0.02), radius * 0.13, INK, line=False)
     mouth = (176, 70, 66)
-    pen.stroke([(x + gaze - ru * 0.3, y + radius * 0.46), (x + gaze, y + radius * 0.58),
-        (x + gaze + ru * 0.3, y + radius * 0.46)], mouth)
+    pen.stroke([(x + gaze - ru * 0.3, y + radius * 0.46), (x + gaze, y + radius * 0.58), (x + gaze + ru * 0.3, y + radius * 0.46)], mouth)
     if pen.kind == "man":
         pen.stroke([(x + gaze - ru * 0.34, y + radius * 0.32), (x + gaze + ru * 0.34, y + radius * 0.32)], hair, radius * 0.16)

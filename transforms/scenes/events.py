@@ -128,8 +128,7 @@ class Event:
     def make(self, rng: Rng, backdrop: Backdrop) -> Group:
         """A new group of this kind."""
         one, other = (
-            draft(rng, rng.pick([kind for kind in side if backdrop.name in KINDS[kind].places]))
-                for side in (self.subjects, self.things)
+            draft(rng, rng.pick([kind for kind in side if backdrop.name in KINDS[kind].places])) for side in (self.subjects, self.things)
         )
         return self.build(rng, one, other)
 
@@ -156,8 +155,9 @@ def free_group(rng: Rng, backdrop: Backdrop) -> Group:
 
 def herd_group(rng: Rng, backdrop: Backdrop, count: int) -> Group:
     """`count` objects of one kind side by side, often with the same appearance."""
-    names = [kind.name for kind in KINDS.values() if backdrop.name in kind.places and kind.height * kind.aspect < 100
-        and kind.name != "tree"]
+    names = [
+        kind.name for kind in KINDS.values() if backdrop.name in kind.places and kind.height * kind.aspect < 100 and kind.name != "tree"
+    ]
     first = draft(rng, rng.pick(names))
     alike = rng.chance(0.5)
     members = [first]
@@ -321,4 +321,4 @@ EVENTS: tuple[Event, ...] = (
     Event("resting", ("apple", "banana", "cake", "cup", "book", "cat", "ball"), ("table", "table", "sofa"), _resting, 1.6),
     Event("perching", ("bird", "bird", "cat"), ("bench", "car"), _resting, 0.8),
     Event("sheltered", ("cat", "ball", "dog", "duck"), ("table", "tree"), _sheltered, 1.4),
-)
+)  # fmt: skip

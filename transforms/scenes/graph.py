@@ -68,8 +68,7 @@ class CaptionGraph:
         """The graph that `to_json` wrote. Raises GraphError if it is malformed."""
         try:
             objects = tuple(
-                Mention(m["noun"], tuple(m["attributes"]), m["count"], bool(m["plural"]), bool(m["negated"]))
-                    for m in data["objects"]
+                Mention(m["noun"], tuple(m["attributes"]), m["count"], bool(m["plural"]), bool(m["negated"])) for m in data["objects"]
             )
             relations = tuple((int(s), str(p), int(o)) for s, p, o in data["relations"])
             places = tuple(data["places"])

@@ -115,8 +115,7 @@ class _Draft:
         spoken = _spoken(rng, noun)
         text = _described(rng, noun, spoken[0], words, plural=False)
         count = None
-        if rng.chance(0.04) and sum(matches(Mention(noun, tuple(sorted(words))), other) > 0
-            for other in self.scene.objects) == 1:
+        if rng.chance(0.04) and sum(matches(Mention(noun, tuple(sorted(words))), other) > 0 for other in self.scene.objects) == 1:
             count, text = 1, f"one {text}"
         else:
             text = f"{article(text)} {text}"
@@ -200,8 +199,11 @@ def _clause(draft: _Draft, fact: Fact, finite: bool) -> str:
             first, doer = draft.thing(subject)
             draft.relations.add((first, predicate, second))
             return f"{target} {'is ' if finite else rng.pick(('', 'being '))}{by} {doer}"
-        link = rng.pick((f"is {ing}", f"is {ing}", he)) if finite else rng.pick((ing, ing, f"who is {ing}" if _human(draft,
-            subject) else f"that is {ing}"))
+        link = (
+            rng.pick((f"is {ing}", f"is {ing}", he))
+            if finite
+            else rng.pick((ing, ing, f"who is {ing}" if _human(draft, subject) else f"that is {ing}"))
+        )
     else:
         words = rng.pick(PREPOSITIONS[predicate])
         posture = _posture(rng, draft.scene.objects[subject], predicate)
@@ -300,8 +302,7 @@ def _group(draft: _Draft) -> tuple[list[int], str] | None:
     noun = rng.pick(nouns)
     members = [item for item in scene.objects if item.kind in EXTENSION[noun]]
     words: tuple[str, ...] = ()
-    alike = sorted({word for item in members for word in item.attributes
-        if sum(word in other.attributes for other in members) >= 2})
+    alike = sorted({word for item in members for word in item.attributes if sum(word in other.attributes for other in members) >= 2})
     alike = [word for word in alike if word not in SIZE_WORDS or all(item.size != "medium" for item in members)]
     if alike and rng.chance(0.6):
         words = (rng.pick(alike),)

@@ -96,8 +96,17 @@ class Scene:
         try:
             objects = tuple(
                 SceneObject(
-                    int(o["index"]), o["kind"], o["colour"], o["size"], o["pattern"], _box(o["box"]), float(o["depth"]),
-                    float(o["visible"]), o["facing"], o["pose"], bool(o["airborne"]),
+                    int(o["index"]),
+                    o["kind"],
+                    o["colour"],
+                    o["size"],
+                    o["pattern"],
+                    _box(o["box"]),
+                    float(o["depth"]),
+                    float(o["visible"]),
+                    o["facing"],
+                    o["pose"],
+                    bool(o["airborne"]),
                 )  # fmt: skip
                 for o in data["objects"]
             )
@@ -226,8 +235,7 @@ def _gazes(rng: Rng, placed: list[Draft], links: list[Link]) -> list[Link]:
     busy = {id(end) for subject, _, thing in links for end in (subject, thing)}
     out: list[Link] = []
     for one in placed:
-        if one.kind not in PEOPLE and one.kind not in ANIMALS or id(one) in busy or one.airborne or one.herd or not rng.chance(
-            0.45):
+        if one.kind not in PEOPLE and one.kind not in ANIMALS or id(one) in busy or one.airborne or one.herd or not rng.chance(0.45):
             continue
         near = [other for other in placed if other is not one and not other.airborne and abs(other.depth - one.depth) < 0.45]
         near = [other for other in near if other.box[0] > one.box[2] or other.box[2] < one.box[0]]
@@ -243,8 +251,17 @@ def _freeze(seed: int, index: int, backdrop: Backdrop, horizon: float, placed: l
     index_of = {id(draft): at for at, draft in enumerate(placed)}
     objects = tuple(
         SceneObject(
-            at, draft.kind, "brown" if draft.pattern in MATERIALS else draft.colour, draft.size, draft.pattern, draft.box,
-            round(draft.depth, 3), round(_visible(draft, placed), 2), draft.facing, draft.pose, draft.airborne,
+            at,
+            draft.kind,
+            "brown" if draft.pattern in MATERIALS else draft.colour,
+            draft.size,
+            draft.pattern,
+            draft.box,
+            round(draft.depth, 3),
+            round(_visible(draft, placed), 2),
+            draft.facing,
+            draft.pose,
+            draft.airborne,
         )  # fmt: skip
         for at, draft in enumerate(placed)
     )

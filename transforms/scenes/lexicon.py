@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[Verb, ...]] = {
     "kicking": (("kicking", "kicks", "kick", "kicked by"),),
     "flying": (("flying", "flies", "fly", "flown by"),),
     "walking": (("walking", "walks", "walk", "walked by"),),
-}
+}  # fmt: skip
 HEARD_VERBS: dict[str, tuple[Verb, ...]] = {
     "riding": (("riding on", "rides on", "ride on", ""),),
     "sitting on": (("seated on", "sat on", "sit on", ""), ("sitting in", "sits in", "sit in", ""),
@@ -28,7 +28,7 @@ HEARD_VERBS: dict[str, tuple[Verb, ...]] = {
     "chasing": (("following after", "", "", "pursued by"), ("pursuing", "pursues", "pursue", "")),
     "looking at": (("staring at", "stares at", "stare at", "looked at by"), ("gazing at", "gazes at", "gaze at", ""),
         ("looking out at", "looks out at", "look out at", "")),
-}
+}  # fmt: skip
 PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "left of": ("to the left of", "on the left of", "left of", "on the left side of"),
     "right of": ("to the right of", "on the right of", "right of", "on the right side of"),
@@ -50,7 +50,7 @@ HEARD_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "behind": ("in back of",),
     "in front of": ("before", "ahead of"),
     "next to": ("near", "by", "close to", "alongside", "near to", "at the side of", "by the side of"),
-}
+}  # fmt: skip
 SIZE_WORDS: dict[str, tuple[str, ...]] = {"small": ("small", "little"), "large": ("large", "big")}
 HEIGHT_WORDS = {"small": "short", "large": "tall"}  # used for people and trees
 HEARD_ADJECTIVES = {

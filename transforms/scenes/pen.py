@@ -106,8 +106,7 @@ class Pen:
         """A filled ellipse in the given part of the box."""
         box = self._box(u0, v0, u1, v1)
         corners = [(box[0], box[1]), (box[2], box[3])]
-        self._fill(lambda draw, s, ink: draw.ellipse((box[0] - s[0], box[1] - s[1], box[2] - s[0], box[3] - s[1]), fill=ink),
-            corners, fill)
+        self._fill(lambda draw, s, ink: draw.ellipse((box[0] - s[0], box[1] - s[1], box[2] - s[0], box[3] - s[1]), fill=ink), corners, fill)
         if line:
             self.draw.ellipse(box, outline=outline_of(self._rgb(fill)), width=self.edge)
 
@@ -116,8 +115,7 @@ class Pen:
         ru = radius * self.height / self.width
         self.oval(at[0] - ru, at[1] - radius, at[0] + ru, at[1] + radius, fill, line)
 
-    def rect(self, u0: float, v0: float, u1: float, v1: float, fill: RGB | str = BASE, round_by: float = 0.0,
-        line: bool = True) -> None:
+    def rect(self, u0: float, v0: float, u1: float, v1: float, fill: RGB | str = BASE, round_by: float = 0.0, line: bool = True) -> None:
         """A filled rectangle with corners rounded by `round_by` heights of the box."""
         box, radius = self._box(u0, v0, u1, v1), round_by * self.height
         corners = [(box[0], box[1]), (box[2], box[3])]
@@ -147,8 +145,7 @@ class Pen:
         """An unfilled circle; `radius` and `width` in heights of the box."""
         ru = radius * self.height / self.width
         self.draw.ellipse(
-            self._box(at[0] - ru, at[1] - radius, at[0] + ru, at[1] + radius), outline=ink,
-                width=max(2, round(width * self.height))
+            self._box(at[0] - ru, at[1] - radius, at[0] + ru, at[1] + radius), outline=ink, width=max(2, round(width * self.height))
         )
 
     def eye(self, at: Point, radius: float, white: bool = False) -> None:
@@ -157,8 +154,7 @@ class Pen:
             self.disc(at, radius * 1.7, (252, 252, 250), line=False)
         self.disc(at, radius, INK if sum(self.base) > 190 or white else (236, 214, 120), line=False)
 
-    def _fill(self, stamp: Callable[[ImageDraw.ImageDraw, Point, RGB | int], None], corners: Sequence[Point],
-        fill: RGB | str) -> None:
+    def _fill(self, stamp: Callable[[ImageDraw.ImageDraw, Point, RGB | int], None], corners: Sequence[Point], fill: RGB | str) -> None:
         """Fills a shape with a plain colour, or through a mask with the object's pattern."""
         if fill != BASE or self.pattern == "plain":
             stamp(self.draw, (0.0, 0.0), self._rgb(fill))

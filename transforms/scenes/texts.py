@@ -15,7 +15,7 @@ _FITS = {"holding": ("ball", "umbrella", "balloon", "book", "cup", "apple", "ban
          "sitting on": ("chair", "sofa", "bench"), "flying": ("kite",), "kicking": ("ball",), "walking": ("dog",),
          "chasing": ("dog", "cat", "ball", "duck", "sheep"), "looking at": tuple(KINDS)}  # fmt: skip
 _TIMES = ("in the morning", "in the evening", "every day", "after lunch", "in the summer", "in the winter", "on Sundays",
-    "last week")
+    "last week")  # fmt: skip
 
 
 def sentence(seed: int, index: int) -> str:
@@ -44,8 +44,7 @@ def _a(rng: Rng, kind: str, rich: float = 0.6) -> str:
 
 def _action(rng: Rng) -> tuple[str, str, str]:
     predicate = rng.pick(tuple(VERBS))
-    who = rng.pick(PEOPLE) if predicate not in ("chasing",
-        "looking at") or rng.chance(0.5) else rng.pick(("dog", "cat", "horse"))
+    who = rng.pick(PEOPLE) if predicate not in ("chasing", "looking at") or rng.chance(0.5) else rng.pick(("dog", "cat", "horse"))
     what = rng.pick([kind for kind in _FITS[predicate] if kind != who])
     return who, predicate, what
 

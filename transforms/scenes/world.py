@@ -57,7 +57,7 @@ BACKDROPS: dict[str, Backdrop] = {
         Backdrop("field", (0.36, 0.44), (0.0, 0.95), says=("field",), perhaps=("park",)),
         Backdrop("night", (0.42, 0.48), (0.0, 0.95), says=("night", "street")),
     )
-}
+}  # fmt: skip
 
 _VIVID = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 _PAINT = (*_VIVID, "black", "white", "gray", "brown")

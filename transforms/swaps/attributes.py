@@ -58,9 +58,7 @@ def swap_attributes(draft: Draft) -> None:
         thing = draft.graph.objects[attribute.object]
         if attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma)):
             continue  # "a black and white photo" is about the photo; and people's skin colour is never swapped
-        if draft.context.several(draft.index, thing.lemma, thing.head) and (
-            draft.context.labels is not None or thing.number == "singular"
-        ):
+        if draft.context.several(draft.index, thing.lemma, thing.head) and (draft.context.labels is not None or thing.number == "singular"):
             draft.refuse(Reason.AMBIGUOUS, f"{attribute.lemma} {thing.lemma}")
             continue
         queues.append((attribute, iter(found)))
@@ -74,9 +72,7 @@ def swap_attributes(draft: Draft) -> None:
                 word, score = found_one
                 edits = (*draft.article_edit(attribute.start, word), draft.words(attribute.start, attribute.end, word))
                 thing = draft.graph.objects[attribute.object]
-                draft.add(
-                    "attribute", "word", edits, f"{attribute.lemma} {thing.lemma} > {word}", score, 0.0, "contradicts_original"
-                )
+                draft.add("attribute", "word", edits, f"{attribute.lemma} {thing.lemma} > {word}", score, 0.0, "contradicts_original")
 
 
 def _human(index: Index, lemma: str) -> bool:

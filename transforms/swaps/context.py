@@ -107,6 +107,7 @@ class ImageContext:
 
 def _detectable(index: Index, labels: tuple[str, ...]) -> np.ndarray:
     """Positions of the objects that a detector with these labels could find."""
+
     def make() -> np.ndarray:
         lexicon = index.lexicon
         positions = [

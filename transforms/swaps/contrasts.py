@@ -13,17 +13,17 @@ from transforms.english.wordnet import lexicon
 _CLASSES: dict[str, str] = {
     "colour": "red blue green yellow orange purple pink brown black white gray grey tan beige blond blonde turquoise violet "
     "maroon silver "
-              "gold golden teal",
+    "gold golden teal",
     "material": "wooden wood metal metallic brick stone plastic glass leather concrete cement marble steel wicker rubber paper "
     "cardboard "
-                "ceramic porcelain denim tile bamboo",
+    "ceramic porcelain denim tile bamboo",
     "pattern": "striped spotted checkered checked plaid floral plain polka-dot camouflage paisley",
     "weather": "sunny rainy snowy cloudy foggy stormy overcast",
     "ground": "grassy sandy rocky snowy muddy paved dusty icy dirt gravel",
     "shape": "round square rectangular triangular oval heart-shaped",
     "posture": "sitting standing lying laying kneeling crouching sleeping walking running jumping flying swimming squatting "
     "dancing "
-               "skateboarding surfing skiing snowboarding swimming climbing grazing eating drinking parked",
+    "skateboarding surfing skiing snowboarding swimming climbing grazing eating drinking parked",
     "season": "winter summer autumn",
     "taste": "sweet sour salty spicy bitter",
     "stage": "raw cooked grilled fried burnt baked",
@@ -46,21 +46,47 @@ _OPPOSITES = (
     "ripe|unripe",
 )  # fmt: skip
 _ALIKE = (
-    "black brown", "gray grey blue", "yellow tan beige gold golden", "brown red maroon orange", "white yellow cream beige",
-    "gray grey silver black white", "brown tan beige blond blonde orange gold golden wooden", "blond blonde golden yellow gold",
-    "purple violet maroon pink", "maroon red orange pink", "blue turquoise teal green", "white beige silver tan",
+    "black brown",
+    "gray grey blue",
+    "yellow tan beige gold golden",
+    "brown red maroon orange",
+    "white yellow cream beige",
+    "gray grey silver black white",
+    "brown tan beige blond blonde orange gold golden wooden",
+    "blond blonde golden yellow gold",
+    "purple violet maroon pink",
+    "maroon red orange pink",
+    "blue turquoise teal green",
+    "white beige silver tan",
     "wooden wood bamboo",
-    "metal metallic steel", "brick stone concrete cement tile marble", "ceramic porcelain glass tile", "paper cardboard",
+    "metal metallic steel",
+    "brick stone concrete cement tile marble",
+    "ceramic porcelain glass tile",
+    "paper cardboard",
     "plastic rubber",
-    "checkered checked plaid", "cloudy overcast foggy rainy stormy snowy", "sandy dusty dirt gravel rocky muddy",
+    "checkered checked plaid",
+    "cloudy overcast foggy rainy stormy snowy",
+    "sandy dusty dirt gravel rocky muddy",
     "lying laying sleeping",
-    "walking running jumping", "jumping flying skateboarding snowboarding skiing surfing",
+    "walking running jumping",
+    "jumping flying skateboarding snowboarding skiing surfing",
     "standing eating drinking grazing walking",
-    "sitting eating drinking", "kneeling crouching squatting sitting", "swimming surfing",
+    "sitting eating drinking",
+    "kneeling crouching squatting sitting",
+    "swimming surfing",
     "standing surfing skateboarding skiing snowboarding",
-    "round oval", "square rectangular", "cooked grilled fried baked burnt", "running skiing", "crouching surfing",
+    "round oval",
+    "square rectangular",
+    "cooked grilled fried baked burnt",
+    "running skiing",
+    "crouching surfing",
     "standing dancing",
-    "climbing walking standing", "lying sitting", "snowy icy", "denim blue", "sitting parked", "plain floral",
+    "climbing walking standing",
+    "lying sitting",
+    "snowy icy",
+    "denim blue",
+    "sitting parked",
+    "plain floral",
     "sleeping sitting standing",
 )
 
@@ -87,24 +113,47 @@ _VERB_SETS: dict[str, str] = {
     "motion": "walk run jump fly swim ride drive climb ski surf skateboard slide roll dive gallop march crawl sail float",
     "hand": "hold throw kick eat push pull feed wash cut brush chase paint lift lick bite hug pet drop catch hit carry ride "
     "drive cook drink "
-            "open close milk sell read fix build climb clean",
+    "open close milk sell read fix build climb clean",
     "voice": "sing shout",
 }
 _VERBS_ALIKE = (
-    "sit lie lay kneel crouch squat hang", "sit ride drive sail float", "stand ride surf skateboard ski climb walk",
-    "lie lay sleep", "walk run march climb",
-    "run gallop jump", "fly jump float", "swim float surf dive", "slide ski surf ride skateboard jump",
-    "hold carry eat read lift feed brush throw catch "
-    "cut lick drink pet open hit cook pull push kick hug bite drop paint", "ride drive", "kick chase", "push pull carry lift",
-    "wash clean brush", "cut eat cook",
-    "feed pet hug", "sit sleep", "stand sleep", "jump skateboard", "crawl lie", "ride jump walk run chase", "sell open close",
+    "sit lie lay kneel crouch squat hang",
+    "sit ride drive sail float",
+    "stand ride surf skateboard ski climb walk",
+    "lie lay sleep",
+    "walk run march climb",
+    "run gallop jump",
+    "fly jump float",
+    "swim float surf dive",
+    "slide ski surf ride skateboard jump",
+    "hold carry eat read lift feed brush throw catch cut lick drink pet open hit cook pull push kick hug bite drop paint",
+    "ride drive",
+    "kick chase",
+    "push pull carry lift",
+    "wash clean brush",
+    "cut eat cook",
+    "feed pet hug",
+    "sit sleep",
+    "stand sleep",
+    "jump skateboard",
+    "crawl lie",
+    "ride jump walk run chase",
+    "sell open close",
     "eat bite lick drink",
-    "throw drop", "catch chase", "hit kick throw catch", "fix build paint", "ride fly", "roll drive slide", "paint clean wash",
+    "throw drop",
+    "catch chase",
+    "hit kick throw catch",
+    "fix build paint",
+    "ride fly",
+    "roll drive slide",
+    "paint clean wash",
 )
 # Relations that hold between nearly any two things in a picture, or that merely rephrase another: never a replacement.
-WEAK = frozenset("be have see show look watch use enjoy do make get take near with by beside wear hold carry next face pose wait "
-"prepare "
-                 "try go come display include contain feature stare gaze play view".split())
+WEAK = frozenset(
+    "be have see show look watch use enjoy do make get take near with by beside wear hold carry next face pose wait "
+    "prepare "
+    "try go come display include contain feature stare gaze play view".split()
+)
 
 
 def _groups(sets: tuple[str, ...]) -> dict[str, set[str]]:

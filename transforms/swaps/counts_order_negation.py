@@ -52,7 +52,7 @@ _MUTUAL = frozenset(
 )
 _UNDENIABLE = frozenset(
     {"some", "something", "several", "many", "lots", "both", "all", "multiple", "various", "few", "it", "only", "one"}
-)
+)  # fmt: skip
 _LOOSE = frozenset({"with", "to", "near", "beside", "by", "at", "for", "of", "as"})
 _FINITE = frozenset({"is", "are", "was", "were", "has", "have", "had", "does", "do", "can", "will", "that", "which", "who"})
 
@@ -120,10 +120,7 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
         return
     if any(word.lower() in _FINITE for word in draft.caption[: thing.phrase_start].split(" ")[-1:]):
         return
-    if any(
-        word in ("and", "or", "one")
-        for word in draft.caption[thing.phrase_start : thing.start].lower().replace(",", " and ").split()
-    ):
+    if any(word in ("and", "or", "one") for word in draft.caption[thing.phrase_start : thing.start].lower().replace(",", " and ").split()):
         return
     position = draft.index.position.get(thing.lemma, -1)
     if position < 0 or draft.index.plural_count[position] < 2:
@@ -158,9 +155,7 @@ def swap_order(draft: Draft) -> None:
         kinds = draft.determiner(one), draft.determiner(other)
         if kinds[0] != kinds[1] or (kinds[0] == "bare" and one.number == "singular"):
             continue
-        modified = kinds[0] != "a" or any(
-            a.place == "before" and a.object in (relation.subject, relation.object) for a in graph.attributes
-        )
+        modified = kinds[0] != "a" or any(a.place == "before" and a.object in (relation.subject, relation.object) for a in graph.attributes)
         spans = [(thing.phrase_start if modified else thing.start, thing.end) for thing in (one, other)]
         origin = f"{one.lemma} {relation.lemma} {other.lemma}"
         edits = _exchange(draft, spans[0], spans[1])
@@ -195,9 +190,7 @@ def _exchangeable(draft: Draft, relation: RelationNode) -> bool:
         return False
     if "noun.body" in (index.lexicon.lexname(one.lemma), index.lexicon.lexname(other.lemma)):
         return False
-    living = [
-        index.lexicon.lexname(thing.lemma) in ("noun.person", "noun.animal") or thing.head == "people" for thing in (one, other)
-    ]
+    living = [index.lexicon.lexname(thing.lemma) in ("noun.person", "noun.animal") or thing.head == "people" for thing in (one, other)]
     return living[0] == living[1] or (relation.tag not in ("IN", "VBN") and " " not in relation.lemma)
 
 

@@ -129,35 +129,24 @@ def _why(draft: Draft) -> str:
 
 def _replaceable(draft: Draft, node: int) -> bool:
     thing = draft.graph.objects[node]
-    if (
-        thing.phrase_start > thing.start
-        or thing.head in FRAMES
-        or thing.head in PLACES
-        or thing.text.lower() in ("one", "other", "others")
-    ):
+    if thing.phrase_start > thing.start or thing.head in FRAMES or thing.head in PLACES or thing.text.lower() in ("one", "other", "others"):
         return False
     if thing.number == "singular" and thing.count > 1:
         return False  # "three zebra": another noun would require the plural
-    if any(
-        a.object == node and a.place == "before" and a.tag == "NN" and not attribute_class(a.lemma)
-        for a in draft.graph.attributes
-    ):
+    if any(a.object == node and a.place == "before" and a.tag == "NN" and not attribute_class(a.lemma) for a in draft.graph.attributes):
         return False  # "baseball player" parsed as two words
-    if draft.caption[thing.end:thing.end + 4].lower() == " of ":
+    if draft.caption[thing.end : thing.end + 4].lower() == " of ":
         return False  # "a bowl of soup": few other nouns fit before "of soup"
     # A measured object ("slices of pizza") is not replaced: the measure would rarely fit another.
     return not any(
-        attribute.object == node and attribute.place == "measure" and attribute.lemma != "group of"
-        for attribute in draft.graph.attributes
+        attribute.object == node and attribute.place == "measure" and attribute.lemma != "group of" for attribute in draft.graph.attributes
     )
 
 
 def _phrase(draft: Draft, node: int, position: int, score: float) -> bool:
     """ "A small brown dog" for "a large brown cat": the noun and the one adjective before it are replaced together."""
     thing = draft.graph.objects[node]
-    before = [
-        a for a in draft.graph.attributes if a.object == node and a.place == "before" and a.tag == "JJ" and a.end <= thing.start
-    ]
+    before = [a for a in draft.graph.attributes if a.object == node and a.place == "before" and a.tag == "JJ" and a.end <= thing.start]
     if len(before) != 1 or draft.caption[before[0].end : thing.start] != " ":
         return False
     own = before[0]

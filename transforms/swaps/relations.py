@@ -178,6 +178,7 @@ def _only_verb(draft: Draft, relation: RelationNode) -> bool:
 
 def phrases_of(index: Index, subject: str, tag: str) -> list[tuple[str, int, int]]:
     """Verbs in this form that the corpus has with a subject, each with the verb's usual objects: (relation, position, count)."""
+
     def make() -> list[tuple[str, int, int]]:
         found = []
         for relation, count in index.relations_of.get(subject, ())[:60]:

@@ -19,15 +19,15 @@ class SwapSettings(Params):
     """
 
     parser: Annotated[str, NotFingerprinted()] = Field(  # the parser's own fingerprint is recorded instead
-        "embedded", description="embedded, spacy:NAME_OR_PATH, or sng:NAME_OR_PATH for the rules of sng-parser")
+        "embedded", description="embedded, spacy:NAME_OR_PATH, or sng:NAME_OR_PATH for the rules of sng-parser"
+    )
     min_count: int = Field(5, ge=1, description="mentions an object, attribute or relation must have to serve as a replacement")
     max_objects: int = Field(4000, ge=1, le=20_000, description="maximum number of objects in the vocabulary, most frequent first")
     per_kind: int = Field(20, ge=1, le=1000, description="maximum negatives per caption and kind; fewer where the caption allows fewer")
     kinds: tuple[str, ...] = Field(KINDS, min_length=1, description="which kinds")
     # An estimate: the share of images with one of the caption's objects that also name the replacement, times `missed` for each further
     # caption that does not name it, times `undetected` where the detector could have found it and did not.
-    presence: float = Field(
-        0.01, gt=0, le=1, description="refuse replacements more likely than this to be in the picture unmentioned")
+    presence: float = Field(0.01, gt=0, le=1, description="refuse replacements more likely than this to be in the picture unmentioned")
     missed: float = Field(0.5, gt=0, le=1, description="share of present objects that a caption omits")
     undetected: float = Field(0.2, gt=0, le=1, description="share of present objects that a detector misses")
     temperature: float = Field(0.7, ge=0, le=10, description="temperature of sampling among candidates; 0 always takes the hardest")

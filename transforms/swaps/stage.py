@@ -30,9 +30,7 @@ from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
 
 _WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")
 _SCORES = ("hardness", "presence")
-_CODES: dict[tuple[str, ...], dict[str, int]] = {
-    words: {word: code for code, word in enumerate(words)} for words in (KINDS, LEVELS, _WHY)
-}
+_CODES: dict[tuple[str, ...], dict[str, int]] = {words: {word: code for code, word in enumerate(words)} for words in (KINDS, LEVELS, _WHY)}
 
 
 def _labels(words: tuple[str, ...], found: Sequence[str]) -> pa.DictionaryArray:
@@ -86,8 +84,12 @@ class SwapNegatives(Stage[SwapSettings]):
     name = "swaps"
     revision = 5
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in CountVocabulary.depends_on)
-    reads = (Input("pairs", "pairs"), Input("graphs", "graphs"), Input("vocabulary", "vocabulary", "corpus"),
-             Input("regions", "regions", optional=True))
+    reads = (
+        Input("pairs", "pairs"),
+        Input("graphs", "graphs"),
+        Input("vocabulary", "vocabulary", "corpus"),
+        Input("regions", "regions", optional=True),
+    )
     writes = {"rewrites": REWRITES}
 
     def wants(self, source: Input, stage: Stage[Any]) -> bool:
@@ -112,9 +114,7 @@ class SwapNegatives(Stage[SwapSettings]):
         with task.engine(), gc_paused():
             for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
                 own = labels.get(image_ids[row], {}) if labels is not None else None
-                context = ImageContext(
-                    index, self.params, [caption for caption, _ in group], [graph for _, graph in group], own, known
-                )
+                context = ImageContext(index, self.params, [caption for caption, _ in group], [graph for _, graph in group], own, known)
                 for caption, graph in group:
                     refusals.row = pair_ids[row]
                     rng = counter_rng(task.seed, self.name, pair_ids[row])

@@ -65,7 +65,7 @@ class BoundedSearch:
         for start in range(0, rows.shape[0], _ROWS):
             self._rescore(rows, slice(start, start + _ROWS), partial.keys, present, keys)
         keys.sort(axis=1)
-        return Hits(keys[:, :int(present.sum(axis=1).max(initial=0))], np.zeros_like(partial.floor), partial.complete)
+        return Hits(keys[:, : int(present.sum(axis=1).max(initial=0))], np.zeros_like(partial.floor), partial.complete)
 
     def _rescore(self, rows: csr_matrix, span: slice, partial: np.ndarray, present: np.ndarray, keys: np.ndarray) -> None:
         """Fills `keys` uint64 [q, width] in the rows of `span` for the candidates marked `present`."""

@@ -42,7 +42,8 @@ class Captions:
         if len(self) >= 2**31:
             raise ValueError(f"at most {2**31 - 1} captions are supported, not {len(self)}")
         self.image, self.content, self.text = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("image", "content", "text"))
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("image", "content", "text")
+        )
         self.by_rank = _order_of([part.pair_id for part in parts])
         self.rank = np.empty(len(self), np.int32)
         self.rank[self.by_rank] = np.arange(len(self), dtype=np.int32)
@@ -91,22 +92,28 @@ class Captions:
     def gather(self, numbers: np.ndarray) -> csr_matrix:
         """The vectors CSR [n, words] of ascending caption numbers [n]."""
         cuts = np.searchsorted(numbers, self.starts)
-        stack = [self.matrix(part)[numbers[low:high] - self.starts[part]]
-                 for part, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False)) if low < high]
+        stack = [
+            self.matrix(part)[numbers[low:high] - self.starts[part]]
+            for part, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False))
+            if low < high
+        ]
         return _stacked(stack, self.columns)
 
     def strings(self, column: Callable[[Vectors], pa.Array], numbers: np.ndarray) -> pa.Array:
         """`column` (pair_id or caption) of ascending caption numbers [n]."""
         cuts = np.searchsorted(numbers, self.starts)
-        pieces = [column(part).take(pa.array(numbers[low:high] - start))
-                  for part, start, low, high in zip(self.parts, self.starts, cuts, cuts[1:], strict=False) if low < high]
+        pieces = [
+            column(part).take(pa.array(numbers[low:high] - start))
+            for part, start, low, high in zip(self.parts, self.starts, cuts, cuts[1:], strict=False)
+            if low < high
+        ]
         return pa.concat_arrays(pieces) if pieces else pa.array([], pa.string())
 
     def sample(self, limit: int) -> tuple[float, csr_matrix]:
         """Evenly spaced candidates, a share of at most 1/16 and at most `limit`: (the share, CSR [words, captions])."""
         step = max(16, -(-self.candidates // limit))
         if self._samples.get(step) is None:
-            numbers = np.flatnonzero(self.is_candidate)[step // 2::step]
+            numbers = np.flatnonzero(self.is_candidate)[step // 2 :: step]
             self._samples[step] = (len(numbers) / max(self.candidates, 1), invert([self.gather(numbers)])[1])
         return self._samples[step]
 
@@ -160,8 +167,9 @@ def _order_of(ids: list[pa.Array]) -> np.ndarray:
         starts = np.concatenate([[0], np.cumsum([len(array) for array in ids])])
         numbers = np.sort(order[inside])
         cuts = np.searchsorted(numbers, starts)
-        texts = pa.concat_arrays([array.take(pa.array(numbers[low:high] - start))
-                                  for array, start, low, high in zip(ids, starts, cuts, cuts[1:], strict=False)])
+        texts = pa.concat_arrays(
+            [array.take(pa.array(numbers[low:high] - start)) for array, start, low, high in zip(ids, starts, cuts, cuts[1:], strict=False)]
+        )
         # All runs are in ascending order of prefix, and so are the sorted strings.
         order[inside] = numbers[pc.sort_indices(texts).to_numpy()]
     return order

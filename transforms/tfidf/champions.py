@@ -62,9 +62,10 @@ def _truncated(column: np.ndarray, weight: np.ndarray, order: np.ndarray, bound:
     starts = np.flatnonzero(np.concatenate([[True], column[1:] != column[:-1]])) if len(column) else np.zeros(0, np.int64)
     position = np.arange(len(column)) - np.repeat(starts, np.diff(np.append(starts, len(column))))
     chosen = sequence[position < bound]
-    return pa.RecordBatch.from_arrays([
-        pa.array(column[position < bound].astype(np.int32, copy=False)), pa.array(weight[chosen]), pa.array(order[chosen])],
-        schema=TFIDF_CHAMPIONS)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column[position < bound].astype(np.int32, copy=False)), pa.array(weight[chosen]), pa.array(order[chosen])],
+        schema=TFIDF_CHAMPIONS,
+    )
 
 
 def cuts_of(champions: pa.RecordBatch, bound: int) -> pa.RecordBatch:

@@ -52,15 +52,18 @@ def count_terms(pairs: pa.Table, sha256: pa.Array | pa.ChunkedArray | None, sett
     indptr = pa.array(_offsets(owners, rows).astype(np.int32))
     image_keys = _image_keys(pairs["image_id"])
     schema = TFIDF_COUNTS
-    batch = pa.RecordBatch.from_arrays([
-        _whole(pairs["pair_id"]),
-        _whole(pairs["caption"]),
-        pa.array(image_keys),
-        pa.array(_content_keys(sha256, image_keys)),
-        pa.array(text_keys),
-        pa.ListArray.from_arrays(indptr, pa.array(columns), type=schema.field("terms").type),
-        pa.ListArray.from_arrays(indptr, pa.array(counts), type=schema.field("counts").type),
-    ], schema=schema)
+    batch = pa.RecordBatch.from_arrays(
+        [
+            _whole(pairs["pair_id"]),
+            _whole(pairs["caption"]),
+            pa.array(image_keys),
+            pa.array(_content_keys(sha256, image_keys)),
+            pa.array(text_keys),
+            pa.ListArray.from_arrays(indptr, pa.array(columns), type=schema.field("terms").type),
+            pa.ListArray.from_arrays(indptr, pa.array(counts), type=schema.field("counts").type),
+        ],
+        schema=schema,
+    )
     frequencies = pa.array(np.bincount(columns, minlength=len(terms)).astype(np.int64))
     return TermCounts(batch, pa.RecordBatch.from_arrays([terms, frequencies], schema=TFIDF_TERMS))
 
@@ -69,8 +72,9 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A column with any number of chunks as a single array."""
     if isinstance(column, pa.Array):
         return column
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else \
-        pa.array([], column.type)
+    return (
+        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    )
 
 
 def _tokenise(captions: pa.ChunkedArray) -> tuple[pa.DictionaryArray, np.ndarray]:
@@ -126,7 +130,7 @@ def _ngrams(words: pa.DictionaryArray, owners: np.ndarray, sizes: tuple[int, int
         count = len(text) - size + 1
         if count <= 0:
             continue
-        inside = np.flatnonzero(owners[:count] == owners[size - 1:])
+        inside = np.flatnonzero(owners[:count] == owners[size - 1 :])
         picks = [text.take(pa.array(inside + step)) for step in range(size)]
         grams.append(pc.binary_join_element_wise(*picks, " ") if size > 1 else picks[0])
         homes.append(owners[inside])

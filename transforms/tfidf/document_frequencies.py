@@ -59,8 +59,10 @@ def merge_frequencies(parts: Sequence[Frequencies]) -> Frequencies:
         return no_frequencies()
     table = pa.Table.from_batches([part.terms for part in parts], schema=TFIDF_TERMS)
     grouped = table.group_by("term").aggregate([("df", "sum")]).sort_by("term").combine_chunks()
-    terms, df = (grouped[name].combine_chunks() if grouped.num_rows else pa.array([], kind)
-                 for name, kind in (("term", pa.string()), ("df_sum", pa.int64())))
+    terms, df = (
+        grouped[name].combine_chunks() if grouped.num_rows else pa.array([], kind)
+        for name, kind in (("term", pa.string()), ("df_sum", pa.int64()))
+    )
     return Frequencies(sum(part.documents for part in parts), pa.RecordBatch.from_arrays([terms, df], schema=TFIDF_TERMS))
 
 
@@ -73,8 +75,9 @@ def vocabulary_batch(frequencies: Frequencies, settings: TfidfSettings) -> pa.Re
     df = frequencies.terms["df"].to_numpy()
     kept = (df >= _captions(settings.min_df, frequencies.documents)) & (df <= _captions(settings.max_df, frequencies.documents))
     idf = log((1 + frequencies.documents) / (1 + df)) + 1.0
-    return pa.RecordBatch.from_arrays([frequencies.terms["term"], frequencies.terms["df"], pa.array(kept), pa.array(idf)],
-                                      schema=vocabulary_schema(frequencies.documents))
+    return pa.RecordBatch.from_arrays(
+        [frequencies.terms["term"], frequencies.terms["df"], pa.array(kept), pa.array(idf)], schema=vocabulary_schema(frequencies.documents)
+    )
 
 
 def _captions(limit: int | float, documents: int) -> float:
@@ -87,8 +90,9 @@ def read_vocabulary(artefact: pa.RecordBatch | pa.Table) -> Vocabulary:
     if isinstance(kept, pa.Table):
         kept = kept.combine_chunks().to_batches()[0] if kept.num_rows else pa.RecordBatch.from_pylist([], schema=kept.schema)
     order = np.argsort(-kept["df"].to_numpy(), kind="stable")
-    return Vocabulary(documents_of(artefact.schema), kept["term"].take(pa.array(order)), kept["idf"].to_numpy()[order],
-                      kept["df"].to_numpy()[order])
+    return Vocabulary(
+        documents_of(artefact.schema), kept["term"].take(pa.array(order)), kept["idf"].to_numpy()[order], kept["df"].to_numpy()[order]
+    )
 
 
 def kept_columns(terms: pa.Array, vocabulary: Vocabulary) -> np.ndarray:

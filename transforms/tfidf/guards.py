@@ -16,8 +16,7 @@ from transforms.tfidf.pairwise import pair_cosines
 from transforms.tfidf.search import PADDING, UNIT, Hits, millionths, ranks_of, scores_of
 from transforms.tfidf.settings import TfidfSettings
 
-GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING,
-               Reason.INSIDE_MARGIN)
+GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN)
 KEPT, ABSENT = np.int8(-1), np.int8(-2)
 _BUCKETS = np.uint64(20)  # bits of the hash table that rules most candidates out as near-duplicate texts
 
@@ -109,8 +108,15 @@ def _write(verdict: np.ndarray, where: np.ndarray, reason: Reason) -> None:
     verdict[where] = reason_position(reason)
 
 
-def _near_texts(corpus: Captions, queries: Queries, candidate: np.ndarray, score: np.ndarray, verdict: np.ndarray,
-                present: np.ndarray, settings: TfidfSettings) -> None:
+def _near_texts(
+    corpus: Captions,
+    queries: Queries,
+    candidate: np.ndarray,
+    score: np.ndarray,
+    verdict: np.ndarray,
+    present: np.ndarray,
+    settings: TfidfSettings,
+) -> None:
     """Marks candidates whose text is the same or nearly the same as a caption of the image."""
     row, column = np.nonzero(present & (score >= millionths(settings.near_text)))
     foreign = corpus.content[candidate[row, column]] != corpus.content[queries.numbers][row]

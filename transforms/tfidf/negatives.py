@@ -79,8 +79,13 @@ class Negatives:
     drop_details: pa.Array
 
 
-def hard_negatives(corpus: Captions, part: int, settings: TfidfSettings, stats: Stats, search: Search | None = None,
-                   ) -> Iterator[Negatives]:
+def hard_negatives(
+    corpus: Captions,
+    part: int,
+    settings: TfidfSettings,
+    stats: Stats,
+    search: Search | None = None,
+) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
     All captions of an image must be adjacent in one part. `search` defaults to the exact search. `stats` is updated in place.
@@ -119,8 +124,14 @@ def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search:
     return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
 
 
-def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: TfidfSettings, search: Search, stats: Stats,
-             ) -> Iterator[Found]:
+def _settled(
+    corpus: Captions,
+    rows: csr_matrix,
+    queries: Queries,
+    settings: TfidfSettings,
+    search: Search,
+    stats: Stats,
+) -> Iterator[Found]:
     """Searches and judges, then searches deeper for images with an unsettled caption until all are settled."""
     limit = min(settings.max_depth, corpus.candidates)
     depth = min(settings.k + _SLACK, limit)
@@ -154,9 +165,9 @@ def _settled(corpus: Captions, rows: csr_matrix, queries: Queries, settings: Tfi
 def _replaced(known: Hits, missing: np.ndarray, new: Hits) -> Hits:
     """`known`, with the rows marked in `missing` bool [q] replaced by those of `new`."""
     keys = np.full((len(missing), max(known.keys.shape[1], new.keys.shape[1])), PADDING)
-    keys[:, :known.keys.shape[1]] = known.keys
+    keys[:, : known.keys.shape[1]] = known.keys
     keys[missing] = PADDING
-    keys[missing, :new.keys.shape[1]] = new.keys
+    keys[missing, : new.keys.shape[1]] = new.keys
     floor, complete = known.floor.copy(), known.complete.copy()
     floor[missing], complete[missing] = new.floor, new.complete
     return Hits(keys, floor, complete)
@@ -166,8 +177,14 @@ def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
     """The judged candidates of the captions marked in `rows` bool [q]."""
     chosen = (verdicts.verdict != ABSENT) & rows[:, None]
     row = np.repeat(np.arange(len(rows)), chosen.sum(axis=1))
-    return Found(queries.numbers[row], verdicts.candidate[chosen], verdicts.score[chosen], queries.own[row].astype(np.int32),
-                 queries.limit[row].astype(np.int32), verdicts.verdict[chosen])
+    return Found(
+        queries.numbers[row],
+        verdicts.candidate[chosen],
+        verdicts.score[chosen],
+        queries.own[row].astype(np.int32),
+        queries.limit[row].astype(np.int32),
+        verdicts.verdict[chosen],
+    )
 
 
 def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
@@ -216,7 +233,7 @@ def _decimals(score: np.ndarray) -> pa.Array:
 
 
 def _times(copies: np.ndarray) -> pa.Array:
-    """" x500" for a candidate whose text 500 captions share; "" for a unique one."""
+    """ " x500" for a candidate whose text 500 captions share; "" for a unique one."""
     table, codes = np.unique(copies, return_inverse=True)
     return pa.array([f" x{count}" if count > 1 else "" for count in table.tolist()], pa.string()).take(pa.array(codes))
 
@@ -234,23 +251,29 @@ def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> p
     shown[:, 1] = related
     offsets = np.concatenate([[0], np.cumsum(2 + related)]).astype(np.int32)
     names = np.broadcast_to(np.arange(3, dtype=np.int8), (count, 3))
-    score = pa.StructArray.from_arrays([
-        pa.DictionaryArray.from_arrays(pa.array(names[shown]), _SCORE_NAMES),
-        pa.array((values[shown] / UNIT).astype(np.float32)),
-    ], fields=list(SCORE))
+    score = pa.StructArray.from_arrays(
+        [
+            pa.DictionaryArray.from_arrays(pa.array(names[shown]), _SCORE_NAMES),
+            pa.array((values[shown] / UNIT).astype(np.float32)),
+        ],
+        fields=list(SCORE),
+    )
     origin, text = _strings(corpus, kept.candidate, "pair_id"), _strings(corpus, kept.candidate, "caption")
     schema = REWRITES
-    return pa.RecordBatch.from_arrays([
-        _take(pair_ids, kept.query - first),
-        text,
-        _label("negative", count),
-        _label("sentence", count),
-        _label("tfidf", count),
-        pa.nulls(count, schema.field("edits").type),
-        origin,
-        pa.ListArray.from_arrays(pa.array(offsets), score, type=schema.field("scores").type),
-        pa.DictionaryArray.from_arrays(pa.array((~related).astype(np.int8)), _WHY),
-    ], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        [
+            _take(pair_ids, kept.query - first),
+            text,
+            _label("negative", count),
+            _label("sentence", count),
+            _label("tfidf", count),
+            pa.nulls(count, schema.field("edits").type),
+            origin,
+            pa.ListArray.from_arrays(pa.array(offsets), score, type=schema.field("scores").type),
+            pa.DictionaryArray.from_arrays(pa.array((~related).astype(np.int8)), _WHY),
+        ],
+        schema=schema,
+    )
 
 
 def _label(value: str, count: int) -> pa.DictionaryArray:

@@ -28,7 +28,7 @@ def pair_cosines(left: csr_matrix, left_rows: np.ndarray, right: csr_matrix, rig
         words = np.unique(left.indices[low:high])
         slot[words] = np.arange(1, len(words) + 1)  # column 0 collects the words that no left row contains
         dense = np.zeros((top - base, len(words) + 1))
-        owners = np.repeat(np.arange(top - base), np.diff(left.indptr[base:top + 1]))
+        owners = np.repeat(np.arange(top - base), np.diff(left.indptr[base : top + 1]))
         dense[owners, slot[left.indices[low:high]]] = left.data[low:high]
         chosen = right[right_rows[start:stop]]
         shift = (left_rows[start:stop] - base) * dense.shape[1]

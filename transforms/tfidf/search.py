@@ -86,9 +86,12 @@ class ExactSearch:
         shuffled = rows[order]
         least = thresholds[order]  # a group's threshold is that of its first row
         for numbers, block in self.corpus.inverted(self.block_rows):
-            groups = [sp_matmul_topn(shuffled[start:start + _GROUP_ROWS], block, top_n=depth,
-                                     threshold=float(least[start]) if least[start] > 0 else None)
-                      for start in range(0, len(order), _GROUP_ROWS)]
+            groups = [
+                sp_matmul_topn(
+                    shuffled[start : start + _GROUP_ROWS], block, top_n=depth, threshold=float(least[start]) if least[start] > 0 else None
+                )
+                for start in range(0, len(order), _GROUP_ROWS)
+            ]
             pending.append(_padded(groups, self.corpus.rank[numbers]))
             if sum(keys.shape[1] for keys in pending) > 2 * depth:
                 pending = [_merged(pending, depth)]
@@ -108,7 +111,7 @@ def _row_minima(matrix: csr_matrix) -> np.ndarray:
     out = np.zeros(matrix.shape[0])
     filled = np.flatnonzero(np.diff(matrix.indptr))
     if len(filled):
-        out[filled] = np.minimum.reduceat(matrix.data[:matrix.indptr[-1]], matrix.indptr[filled])
+        out[filled] = np.minimum.reduceat(matrix.data[: matrix.indptr[-1]], matrix.indptr[filled])
     return out
 
 
@@ -117,8 +120,7 @@ def _padded(groups: list[csr_matrix], ranks: np.ndarray) -> np.ndarray:
     counts = np.concatenate([np.diff(group.indptr) for group in groups])
     out = np.full((len(counts), int(counts.max(initial=0))), PADDING)
     filled = np.arange(out.shape[1]) < counts[:, None]
-    out[filled] = np.concatenate([
-        make_keys(group.data[:group.indptr[-1]], ranks[group.indices[:group.indptr[-1]]]) for group in groups])
+    out[filled] = np.concatenate([make_keys(group.data[: group.indptr[-1]], ranks[group.indices[: group.indptr[-1]]]) for group in groups])
     return out
 
 

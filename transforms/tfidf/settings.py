@@ -20,29 +20,30 @@ class TfidfSettings(Params):
     """
 
     k: int = Field(100, ge=1, le=100_000, description="maximum number of negatives per caption")
-    max_df: DocumentFrequency = Field(
-        0.5, description="ignore words that occur in more captions than this (int: number, float: share)")
-    min_df: DocumentFrequency = Field(
-        1, description="ignore words that occur in fewer captions than this (int: number, float: share)")
+    max_df: DocumentFrequency = Field(0.5, description="ignore words that occur in more captions than this (int: number, float: share)")
+    min_df: DocumentFrequency = Field(1, description="ignore words that occur in fewer captions than this (int: number, float: share)")
     sublinear_tf: bool = Field(False, description="use 1 + ln(count) instead of a word's count in a caption")
     ngrams: tuple[int, int] = Field((1, 1), description="minimum and maximum number of words in a term")
     block_rows: Annotated[int, NotFingerprinted()] = Field(
-        32_768, ge=1, description="captions per block of the inverted index; limits memory")
-    query_rows: Annotated[int, NotFingerprinted()] = Field(
-        4_096, ge=1, description="captions searched for at a time; limits memory")
+        32_768, ge=1, description="captions per block of the inverted index; limits memory"
+    )
+    query_rows: Annotated[int, NotFingerprinted()] = Field(4_096, ge=1, description="captions searched for at a time; limits memory")
     max_depth: int = Field(
-        20_000, ge=1, description="maximum number of candidates considered per caption; beyond it, a caption gets fewer than k")
+        20_000, ge=1, description="maximum number of candidates considered per caption; beyond it, a caption gets fewer than k"
+    )
     bound: int | None = Field(
-        None, ge=1, description="maximum number of candidates that a single word contributes; null: all, for exact search")
+        None, ge=1, description="maximum number of candidates that a single word contributes; null: all, for exact search"
+    )
     rescore: int = Field(700, ge=1, description="bounded search: number of candidates per caption that are scored with their full vectors")
     recall_sample: int = Field(512, ge=0, description="bounded search: number of captions on which recall is measured against exact search")
     ceiling: Share = Field(0.8, description="drop candidates with a similarity above this")
     margin: Share = Field(
-        0.1, description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption")
+        0.1, description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption"
+    )
     margin_floor: Share = Field(0.5, description="the margin never drops candidates with a similarity at or below this")
     near_text: float = Field(
-        0.95, ge=0.5, le=1.0,
-        description="drop candidates at least this similar to any caption of the image, as (nearly) the same text")
+        0.95, ge=0.5, le=1.0, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
+    )
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")
 
     @model_validator(mode="after")

@@ -1,10 +1,10 @@
 """Stages of the TF-IDF hard negatives: count, combine, weight, search.
 
-    tfidf_counts      row-local    word counts of each caption; document frequencies of the partition
-    tfidf_vocabulary  corpus-wide  combined document frequencies; kept words and their weights
-    tfidf_vectors     row-local    unit vectors
-    tfidf_champions   corpus-wide  bounded search only: where the postings of frequent words are truncated
-    tfidf             row-local    top-k of each caption over the vectors of all partitions; guards; `rewrites`
+tfidf_counts      row-local    word counts of each caption; document frequencies of the partition
+tfidf_vocabulary  corpus-wide  combined document frequencies; kept words and their weights
+tfidf_vectors     row-local    unit vectors
+tfidf_champions   corpus-wide  bounded search only: where the postings of frequent words are truncated
+tfidf             row-local    top-k of each caption over the vectors of all partitions; guards; `rewrites`
 """
 
 from __future__ import annotations
@@ -97,8 +97,11 @@ class TfidfVectors(Stage[TfidfSettings]):
     internal = True
     depends_on = ("sublinear_tf",)
     packages = ("scipy",)
-    reads = (Input("tfidf_counts", "tfidf_counts"), Input("tfidf_counts", "tfidf_terms"),
-             Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"))
+    reads = (
+        Input("tfidf_counts", "tfidf_counts"),
+        Input("tfidf_counts", "tfidf_terms"),
+        Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
+    )
     writes = {"tfidf_vectors": TFIDF_VECTORS}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -151,8 +154,11 @@ class TfidfNegatives(Stage[TfidfSettings]):
 
     name = "tfidf"
     packages = ("scipy", "sparse-dot-topn")
-    reads = (Input("tfidf_vectors", "tfidf_vectors", "corpus"), Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
-             Input("tfidf_champions", "tfidf_champions", "corpus", optional=True))
+    reads = (
+        Input("tfidf_vectors", "tfidf_vectors", "corpus"),
+        Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
+        Input("tfidf_champions", "tfidf_champions", "corpus", optional=True),
+    )
     writes = {"rewrites": REWRITES}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -174,8 +180,15 @@ class TfidfNegatives(Stage[TfidfSettings]):
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Recall of the bounded search: its share of the exact search's negatives on the sampled captions."""
         wanted = counts.numbers.get("recall_wanted")
-        return {"recall_at_k": round(counts.numbers["recall_found"] / wanted, 6), "recall_captions": counts.numbers["recall_captions"],
-                "k": self.params.k} if wanted else {}
+        return (
+            {
+                "recall_at_k": round(counts.numbers["recall_found"] / wanted, 6),
+                "recall_captions": counts.numbers["recall_captions"],
+                "k": self.params.k,
+            }
+            if wanted
+            else {}
+        )
 
 
 def _one(table: pa.Table) -> pa.RecordBatch:

@@ -44,7 +44,7 @@ def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, 
     offsets = rows["terms"].offsets.to_numpy()
     start, stop = offsets[0], offsets[-1]
     local = rows["terms"].values.to_numpy()[start:stop]
-    counts = rows["counts"].values.to_numpy()[rows["counts"].offsets[0].as_py():rows["counts"].offsets[-1].as_py()]
+    counts = rows["counts"].values.to_numpy()[rows["counts"].offsets[0].as_py() : rows["counts"].offsets[-1].as_py()]
     owners = np.repeat(np.arange(rows.num_rows), np.diff(offsets))
     columns = lookup[local] if len(local) else np.zeros(0, np.int32)
     kept = np.flatnonzero(columns >= 0)
@@ -58,11 +58,14 @@ def vector_batch(rows: pa.RecordBatch, terms: pa.Array, vocabulary: Vocabulary, 
     weights /= length[owners]
     indptr = pa.array(np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=rows.num_rows))]).astype(np.int32))
     schema = TFIDF_VECTORS
-    return pa.RecordBatch.from_arrays([
-        *(rows[name] for name in ("pair_id", "caption", "image_key", "content_key", "text_key")),
-        pa.ListArray.from_arrays(indptr, pa.array(columns.astype(np.int32, copy=False)), type=schema.field("terms").type),
-        pa.ListArray.from_arrays(indptr, pa.array(weights), type=schema.field("weights").type),
-    ], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        [
+            *(rows[name] for name in ("pair_id", "caption", "image_key", "content_key", "text_key")),
+            pa.ListArray.from_arrays(indptr, pa.array(columns.astype(np.int32, copy=False)), type=schema.field("terms").type),
+            pa.ListArray.from_arrays(indptr, pa.array(weights), type=schema.field("weights").type),
+        ],
+        schema=schema,
+    )
 
 
 def read_vectors(batch: pa.RecordBatch, columns: int) -> Vectors:
@@ -71,7 +74,7 @@ def read_vectors(batch: pa.RecordBatch, columns: int) -> Vectors:
     start, stop = int(offsets[0]), int(offsets[-1])
     shift = batch["weights"].offsets[0].as_py() - start
     indices = batch["terms"].values.to_numpy()[start:stop]
-    data = batch["weights"].values.to_numpy()[start + shift:stop + shift]
+    data = batch["weights"].values.to_numpy()[start + shift : stop + shift]
     image, content, text = (batch[name].to_numpy() for name in ("image_key", "content_key", "text_key"))
     matrix = _csr(data, indices, offsets - start if start else offsets, columns)
     return Vectors(matrix, image, content, text, batch["pair_id"], batch["caption"])

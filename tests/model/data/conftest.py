@@ -32,8 +32,16 @@ def copy(corpus, tmp_path) -> Path:
 
 def settings(corpus: str, **changes: Any) -> DataSettings:
     """Small batches of all three streams, some of every companion."""
-    return DataSettings.model_validate({
-        "corpus": str(corpus), "batch": {"pairs": 12, "images": 6, "texts": 8}, "window": 3, "matched_images": 1, "matched_texts": 2, **changes})
+    return DataSettings.model_validate(
+        {
+            "corpus": str(corpus),
+            "batch": {"pairs": 12, "images": 6, "texts": 8},
+            "window": 3,
+            "matched_images": 1,
+            "matched_texts": 2,
+            **changes,
+        }
+    )
 
 
 def batches(corpus: str, rank: int = 0, world: int = 1, seed: int = 1, wanted: Wanted = EVERYTHING, **changes: Any) -> Batches:

@@ -53,12 +53,21 @@ def test_a_stage_that_failed_is_not_read(copy):
         batches(str(copy))
 
 
-@pytest.mark.parametrize(("stage", "table"), [("tokens", "tokens"), ("tokens", "text_tokens"), ("tokens", "image_index"), ("tokens", "pair_index"),
-                                              ("regions", "regions"), ("image_regions", "regions")])
+@pytest.mark.parametrize(
+    ("stage", "table"),
+    [
+        ("tokens", "tokens"),
+        ("tokens", "text_tokens"),
+        ("tokens", "image_index"),
+        ("tokens", "pair_index"),
+        ("regions", "regions"),
+        ("image_regions", "regions"),
+    ],
+)
 def test_truncated_and_missing_files_are_named(copy, stage, table):
     path = part(copy, stage, table)
     whole = path.read_bytes()
-    for data in (whole[:len(whole) // 2], b"", None):
+    for data in (whole[: len(whole) // 2], b"", None):
         path.unlink()
         if data is not None:
             path.write_bytes(data)
@@ -66,8 +75,15 @@ def test_truncated_and_missing_files_are_named(copy, stage, table):
             batches(str(copy))
 
 
-@pytest.mark.parametrize(("stage", "table", "lost"), [("tokens", "tokens", "pairs"), ("regions", "regions", "pairs"),
-                                                      ("tokens", "text_tokens", "texts"), ("image_regions", "regions", "images")])
+@pytest.mark.parametrize(
+    ("stage", "table", "lost"),
+    [
+        ("tokens", "tokens", "pairs"),
+        ("regions", "regions", "pairs"),
+        ("tokens", "text_tokens", "texts"),
+        ("image_regions", "regions", "images"),
+    ],
+)
 def test_damaged_files_are_skipped_and_their_rows_counted(copy, corpus, stage, table, lost):
     path = part(copy, stage, table)
     whole = batches(corpus).facts.rows
@@ -78,7 +94,8 @@ def test_damaged_files_are_skipped_and_their_rows_counted(copy, corpus, stage, t
     gone = whole[lost] - made.facts.rows[lost]
     assert 0 < gone <= sum(skipped.values())
     assert {stream: rows for stream, rows in made.facts.rows.items() if stream != lost} == {
-        stream: rows for stream, rows in whole.items() if stream != lost}
+        stream: rows for stream, rows in whole.items() if stream != lost
+    }
     names = [name for step in range(len(made)) for name in made[step].names]
     assert names and len(made.left_out) > 0
 
@@ -112,8 +129,11 @@ def test_a_file_of_another_table_is_refused(copy):
     path = part(copy, "tokens", "tokens")
     path.write_bytes(part(copy, "tokens", "text_tokens").read_bytes())
     manifest = Corpus(str(copy), 3).manifest("tokens")
-    rewrite_manifest(copy, "tokens", files=[
-        dataclasses.replace(file, bytes=path.stat().st_size) if file.name == path.name else file for file in manifest.files])
+    rewrite_manifest(
+        copy,
+        "tokens",
+        files=[dataclasses.replace(file, bytes=path.stat().st_size) if file.name == path.name else file for file in manifest.files],
+    )
     with pytest.raises(SchemaError, match=rf"{path.name} contains the table 'text_tokens', not 'tokens'"):
         batches(str(copy))
 
@@ -133,7 +153,10 @@ def test_images_without_regions_are_left_out_and_counted(corpus):
 
 def test_captions_and_sentences_past_the_limit_are_left_out_and_counted(corpus):
     whole, made = batches(corpus), batches(corpus, max_tokens=14)
-    for stream, reason in (("pairs", "pairs whose caption is longer than max_tokens"), ("texts", "texts longer than max_tokens, or without tokens")):
+    for stream, reason in (
+        ("pairs", "pairs whose caption is longer than max_tokens"),
+        ("texts", "texts longer than max_tokens, or without tokens"),
+    ):
         assert made.left_out[reason] == whole.facts.rows[stream] - made.facts.rows[stream] > 0
     for step in range(len(made)):
         batch = made[step]
@@ -164,7 +187,8 @@ def test_a_batch_that_the_corpus_cannot_fill(corpus):
         batches(corpus, batch={"pairs": 500}, mix={"pairs": 1})
     made = batches(corpus, batch={"pairs": 500}, mix={"pairs": 1}, keep_last=True)
     assert sorted(len(made[step]) for step in range(len(made))) == sorted(
-        sum(count > turn for count in (1 + number % 6 for number in range(2, 100))) for turn in range(6))
+        sum(count > turn for count in (1 + number % 6 for number in range(2, 100))) for turn in range(6)
+    )
 
 
 def test_batches_of_one_pair(corpus):

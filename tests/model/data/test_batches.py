@@ -50,7 +50,7 @@ def epoch(corpus):
 
 def words(batch: Batch, row: int) -> list[int]:
     assert batch.texts
-    return batch.texts.ids[row, 1:int(batch.texts.lengths[row]) - 1].tolist()
+    return batch.texts.ids[row, 1 : int(batch.texts.lengths[row]) - 1].tolist()
 
 
 def test_pairs_are_the_rows_of_the_tables(epoch, tables):
@@ -61,11 +61,13 @@ def test_pairs_are_the_rows_of_the_tables(epoch, tables):
             row = pairs[name]
             assert words(batch, at) == row["caption"] and int(texts.keys[at]) == row["key"]
             assert (int(texts.ids[at, 0]), int(texts.ids[at, int(texts.lengths[at]) - 1])) == (2, 3)
-            assert (texts.ids[at, int(texts.lengths[at]):] == 0).all()
+            assert (texts.ids[at, int(texts.lengths[at]) :] == 0).all()
             shown, count = regions[row["image"]], int(images.counts[at])
             assert (count, int(images.keys[at])) == (row["regions"], row["image_key"])
             assert np.array_equal(images.features[at, :count].numpy(), shown.features)
-            assert np.allclose(images.boxes[at, :count].numpy(), shown.geometry_5) and np.allclose(images.confidence[at, :count], shown.confidence)
+            assert np.allclose(images.boxes[at, :count].numpy(), shown.geometry_5) and np.allclose(
+                images.confidence[at, :count], shown.confidence
+            )
             assert not images.features[at, count:].any() and not images.boxes[at, count:].any()
         assert images.features.shape[1] in (16, 36, 64, 100) and texts.ids.shape[1] in (16, 24, 32, 48, 64)
         assert images.full == bool((images.counts == images.features.shape[1]).all())
@@ -95,13 +97,15 @@ def test_companions_belong_to_their_pairs(epoch, tables):
             for one in batch.matched_texts.rows[batch.matched_texts.owners == at]:
                 assert words(batch, int(one)) in [places[place]["tokens"] for place in row["matched_texts"]]
             for one in batch.matched_images.rows[batch.matched_images.owners == at]:
-                features = batch.images.features[one, :int(batch.images.counts[one])].numpy()
+                features = batch.images.features[one, : int(batch.images.counts[one])].numpy()
                 assert any(np.array_equal(features, regions[place].features) for place in row["matched_images"])
             told = set(batch.known_texts.keys[batch.known_texts.owners == at].tolist())
             assert told == {other["key"] for other in of_image[row["image"]]} | set(row["positive_keys"]) | {
-                places[place]["key"] for place in row["matched_texts"]}
+                places[place]["key"] for place in row["matched_texts"]
+            }
             assert set(batch.known_images.keys[batch.known_images.owners == at].tolist()) == {
-                place ^ 0x5555 for place in row["matched_images"]}
+                place ^ 0x5555 for place in row["matched_images"]
+            }
 
 
 def test_streams_of_images_and_of_texts(epoch, tables):
@@ -109,15 +113,17 @@ def test_streams_of_images_and_of_texts(epoch, tables):
     shown = dict(zip((one.image_id for one in regions.values()), regions.values(), strict=True))
     for batch in by_stream(epoch, "images"):
         assert batch.texts is None and batch.positives is None
-        assert all(np.array_equal(batch.images.features[at, :len(shown[name].boxes)].numpy(), shown[name].features)
-                   for at, name in enumerate(batch.names))
+        assert all(
+            np.array_equal(batch.images.features[at, : len(shown[name].boxes)].numpy(), shown[name].features)
+            for at, name in enumerate(batch.names)
+        )
     for batch in by_stream(epoch, "texts"):
         assert batch.images is None and [words(batch, at) for at in range(len(batch))] == [texts[name]["tokens"] for name in batch.names]
         fragments = batch.fragments
         assert (fragments.sources < fragments.lengths).all()
         for at in range(len(batch)):
-            laid = fragments.ids[at, :int(fragments.lengths[at])].tolist()
-            assert sorted(laid) == sorted(batch.texts.ids[at, :int(batch.texts.lengths[at])].tolist())
+            laid = fragments.ids[at, : int(fragments.lengths[at])].tolist()
+            assert sorted(laid) == sorted(batch.texts.ids[at, : int(batch.texts.lengths[at])].tolist())
     assert Counter(batch.stream for batch in epoch[:7]) == {"pairs": 5, "images": 1, "texts": 1}
 
 
@@ -125,10 +131,10 @@ def test_soft_labels_are_those_of_the_hidden_regions(epoch, tables):
     pairs, _, regions = tables
     for batch in by_stream(epoch, "pairs"):
         hidden, wanted = batch.images.hidden, []
-        assert not hidden[len(batch):].any()
+        assert not hidden[len(batch) :].any()
         for at, name in enumerate(batch.names):
-            assert hidden[at].any() and not hidden[at, int(batch.images.counts[at]):].any()
-            wanted.append(regions[pairs[name]["image"]].soft_labels[np.flatnonzero(hidden[at, :int(batch.images.counts[at])])])
+            assert hidden[at].any() and not hidden[at, int(batch.images.counts[at]) :].any()
+            wanted.append(regions[pairs[name]["image"]].soft_labels[np.flatnonzero(hidden[at, : int(batch.images.counts[at])])])
         assert np.array_equal(batch.images.soft_labels.numpy(), np.concatenate(wanted))
 
 
@@ -261,8 +267,8 @@ def test_two_ranks_have_what_one_has(corpus):
             if one.images:
                 width = min(one.images.features.shape[1], part.images.features.shape[1])
                 rows = slice(start, start + len(part))
-                assert torch.equal(one.images.features[rows, :width], part.images.features[:len(part), :width])
-                assert torch.equal(one.images.hidden[rows, :width], part.images.hidden[:len(part), :width])
+                assert torch.equal(one.images.features[rows, :width], part.images.features[: len(part), :width])
+                assert torch.equal(one.images.hidden[rows, :width], part.images.hidden[: len(part), :width])
             for at in range(len(part)):
                 if one.texts:
                     assert words(one, start + at) == words(part, at)
@@ -272,7 +278,8 @@ def test_two_ranks_have_what_one_has(corpus):
                     if one.stream == "pairs":
                         first, second = getattr(one, group), getattr(part, group)
                         assert [words(one, int(row)) for row in first.rows[first.owners == start + at]] == [
-                            words(part, int(row)) for row in second.rows[second.owners == at]]
+                            words(part, int(row)) for row in second.rows[second.owners == at]
+                        ]
 
 
 def test_nothing_is_made_that_nobody_asked_for(corpus):

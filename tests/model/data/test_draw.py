@@ -21,10 +21,10 @@ def test_a_draw_holds_each_candidate_once_and_as_many_as_there_are(counts, numbe
     assert (np.diff(owners) >= 0).all() and len(set(zip(owners.tolist(), indices.tolist(), strict=True))) == len(owners)
     ends = np.cumsum(counts)
     for owner, count in enumerate(counts):
-        open_ = np.flatnonzero(allowed[ends[owner] - count:ends[owner]])
+        open_ = np.flatnonzero(allowed[ends[owner] - count : ends[owner]])
         mine = indices[owners == owner]
         assert len(mine) == min(number, len(open_)) and set(mine.tolist()) <= set(open_.tolist())
-        alone = draw(rows[owner:owner + 1], np.array([count]), number, key, allowed[ends[owner] - count:ends[owner]])
+        alone = draw(rows[owner : owner + 1], np.array([count]), number, key, allowed[ends[owner] - count : ends[owner]])
         assert alone[1].tolist() == mine.tolist()  # whoever shares the batch
 
 

@@ -18,10 +18,12 @@ from tests.model.data.conftest import batches
 
 def told(batch: Batch) -> Any:
     """A batch as plain values, to compare."""
+
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return str(value.dtype), value.tolist()
         return {key: plain(held) for key, held in vars(value).items()} if hasattr(value, "__dataclass_fields__") else value
+
     return plain(batch)
 
 
@@ -56,9 +58,9 @@ def test_resuming_twice_in_a_row(corpus, made, truth, step):
     loader = ShardLoader(made)
     take(loader, step)
     once = resumed(corpus, loader.state())
-    assert take(once, 5) == truth[step:step + 5]
+    assert take(once, 5) == truth[step : step + 5]
     again = resumed(corpus, once.state())
-    assert take(again, 5) == truth[step + 5:step + 10]
+    assert take(again, 5) == truth[step + 5 : step + 10]
 
 
 def test_just_after_resuming_the_state_is_that_which_was_loaded(corpus, made):
@@ -70,7 +72,7 @@ def test_just_after_resuming_the_state_is_that_which_was_loaded(corpus, made):
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_at_the_end_of_an_epoch_and_in_the_third(corpus, made, truth, epochs):
     for step in (epochs * len(made) - 1, epochs * len(made), epochs * len(made) + 3):
-        assert take(resumed(corpus, {**ShardLoader(made).state(), "step": step}), 4) == truth[step:step + 4]
+        assert take(resumed(corpus, {**ShardLoader(made).state(), "step": step}), 4) == truth[step : step + 4]
 
 
 def test_an_iterator_made_before_goes_where_the_state_says(made, truth):
@@ -128,7 +130,16 @@ def test_the_iterable_dataset_is_the_same_stream(made, truth):
     assert [told(batch) for batch in islice(iter(loader), 5)] == truth[21:26]
 
 
-@pytest.mark.parametrize("changes", [{"seed": 2}, {"batch": {"pairs": 10, "images": 6, "texts": 8}}, {"mix": {"pairs": 1}}, {"negatives": {"tfidf": 1}}, {"max_tokens": 20}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"batch": {"pairs": 10, "images": 6, "texts": 8}},
+        {"mix": {"pairs": 1}},
+        {"negatives": {"tfidf": 1}},
+        {"max_tokens": 20},
+    ],
+)
 def test_a_state_of_another_order_is_refused(corpus, made, changes):
     with pytest.raises(ConfigError, match="another corpus, seed or data settings"):
         resumed(corpus, ShardLoader(made).state(), **changes)

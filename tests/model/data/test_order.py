@@ -36,7 +36,7 @@ def test_a_permutation_is_computed_by_index(count, seed, data):
     some = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=20)))
     found = permuted(some, count, key_of(seed))
     assert ((found >= 0) & (found < count)).all()
-    assert [int(permuted(some[at:at + 1], count, key_of(seed))[0]) for at in range(len(some))] == found.tolist()
+    assert [int(permuted(some[at : at + 1], count, key_of(seed))[0]) for at in range(len(some))] == found.tolist()
     assert len(set(found.tolist())) == len(set(some.tolist()))
 
 

@@ -39,21 +39,46 @@ def coco(shared_data, count):
     return [" ".join(note["caption"].split()) for note in notes[:count]]
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    ("word " * 51, "51 words, 50 are allowed"), ("See https://example.org/x for more", "address"), ("mail me at someone@example.org", "address"),
-    ("A <b>dog</b> runs", "markup"), ("A dog &amp; a cat", "markup"), ("#sunset over the #beach", "markup"), ("A dog 🐶 runs", "U+1F436"),
-    ("Собака бежит по пляжу", "not Latin"), ("一只狗在海滩上", "not Latin"), ("123 456", "no words"), ("", "no words"),
-    ("Ein Mann mit einem Hund auf der Straße", "not English"), ("Un homme avec un chien dans la rue", "not English"),
-    ("IMG_2034.jpg", "address"),
-])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("word " * 51, "51 words, 50 are allowed"),
+        ("See https://example.org/x for more", "address"),
+        ("mail me at someone@example.org", "address"),
+        ("A <b>dog</b> runs", "markup"),
+        ("A dog &amp; a cat", "markup"),
+        ("#sunset over the #beach", "markup"),
+        ("A dog 🐶 runs", "U+1F436"),
+        ("Собака бежит по пляжу", "not Latin"),
+        ("一只狗在海滩上", "not Latin"),
+        ("123 456", "no words"),
+        ("", "no words"),
+        ("Ein Mann mit einem Hund auf der Straße", "not English"),
+        ("Un homme avec un chien dans la rue", "not English"),
+        ("IMG_2034.jpg", "address"),
+    ],
+)
 def test_non_captions_are_recognised(text, why):
     assert why in why_not_caption(text, 50)
 
 
-@pytest.mark.parametrize("text", [
-    "No parking sign", "No dogs allowed", "White van parked outside", "Do not enter sign", "Lion den", "Las Vegas hotel", "No people",
-    "Player #5 swings a bat", "Temperature of 20° outside", "Coca-Cola® can", "Los Angeles skyline at night", "A dog in café Le Monde",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No parking sign",
+        "No dogs allowed",
+        "White van parked outside",
+        "Do not enter sign",
+        "Lion den",
+        "Las Vegas hotel",
+        "No people",
+        "Player #5 swings a bat",
+        "Temperature of 20° outside",
+        "Coca-Cola® can",
+        "Los Angeles skyline at night",
+        "A dog in café Le Monde",
+    ],
+)
 def test_short_titles_are_captions(text):
     assert why_not_caption(text, 50) == ""
 
@@ -68,7 +93,7 @@ def test_captions_in_other_languages_are_distinguished_from_short_english_ones(s
         texts = (shared_data / "multi30k" / f"val.{language}").read_text(encoding="utf-8").splitlines()
         foreign[language] = sum("not English" in why_not_caption(text, 60) for text in texts) / len(texts)
     assert foreign["de"] > 0.97 and foreign["fr"] > 0.97 and foreign["en"] == 0
-    short = [" ".join(caption.split()[:2 + at % 4]) for at, caption in enumerate(coco(shared_data, 3000))]
+    short = [" ".join(caption.split()[: 2 + at % 4]) for at, caption in enumerate(coco(shared_data, 3000))]
     assert not [text for text in short if "confidence" in why_not_caption(text, 60)]
 
 
@@ -78,15 +103,18 @@ def test_real_captions_are_captions(shared_data):
     assert len(problems) < 25, problems
 
 
-@pytest.mark.parametrize(("caption", "sent", "back", "dressed"), [
-    ("A dog runs.", "A dog runs.", "a dog  is running .", "A dog is running."),
-    ("a dog runs", "A dog runs.", "A dog is running.", "a dog is running"),
-    ("A dog runs!", "A dog runs!", "A dog is running !", "A dog is running!"),
-    ("A DOG RUNS", "A dog runs.", "A dog is running.", "A DOG IS RUNNING"),
-    ("i see a dog", "I see a dog.", "I see a dog .", "I see a dog"),
-    ("A boy 's ball , red .", "A boy 's ball , red.", "A boy 's ball , red .", "A boy's ball, red."),
-    ("two dogs run...", "Two dogs run.", "Two dogs are running.", "two dogs are running..."),
-])
+@pytest.mark.parametrize(
+    ("caption", "sent", "back", "dressed"),
+    [
+        ("A dog runs.", "A dog runs.", "a dog  is running .", "A dog is running."),
+        ("a dog runs", "A dog runs.", "A dog is running.", "a dog is running"),
+        ("A dog runs!", "A dog runs!", "A dog is running !", "A dog is running!"),
+        ("A DOG RUNS", "A dog runs.", "A dog is running.", "A DOG IS RUNNING"),
+        ("i see a dog", "I see a dog.", "I see a dog .", "I see a dog"),
+        ("A boy 's ball , red .", "A boy 's ball , red.", "A boy 's ball , red .", "A boy's ball, red."),
+        ("two dogs run...", "Two dogs run.", "Two dogs are running.", "two dogs are running..."),
+    ],
+)
 def test_captions_keep_their_style(caption, sent, back, dressed):
     assert prepared(caption) == sent
     assert restored(back, caption) == dressed
@@ -131,20 +159,59 @@ def test_windows_do_not_depend_on_the_order():
     assert list(windows(texts)) == list(windows(texts[::-1] + texts))
 
 
-@pytest.mark.parametrize("text", ["", "...", "a dog dog runs", "a dog on a dog on a dog on a dog", "a ⁇ runs", "a orange cat", "a umbrella", "an dog", "in a the park", "a dog and a small cat is.", "A gray dog is very.",
-                                  "two dogs's ball", "a house with lot of windows", "a man on his back of a horse",
-                                  "A man on her right side of a dog.", "A car's left of a tree.", "Walking a dog and the right of a child.",
-                                  "This are two dogs.", "These is two dogs.", "This two dogs run.", "There has a dog.",
-                                  "This picture is a man and a dog.", "These a dog.", "We a dog.",
-                                  "In this photo where there is a dog.", "This picture is picture of a dog."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "...",
+        "a dog dog runs",
+        "a dog on a dog on a dog on a dog",
+        "a ⁇ runs",
+        "a orange cat",
+        "a umbrella",
+        "an dog",
+        "in a the park",
+        "a dog and a small cat is.",
+        "A gray dog is very.",
+        "two dogs's ball",
+        "a house with lot of windows",
+        "a man on his back of a horse",
+        "A man on her right side of a dog.",
+        "A car's left of a tree.",
+        "Walking a dog and the right of a child.",
+        "This are two dogs.",
+        "These is two dogs.",
+        "This two dogs run.",
+        "There has a dog.",
+        "This picture is a man and a dog.",
+        "These a dog.",
+        "We a dog.",
+        "In this photo where there is a dog.",
+        "This picture is picture of a dog.",
+    ],
+)
 def test_garbled_texts(text):
     assert garbled(text)
 
 
-@pytest.mark.parametrize("text", ["an MRI scan", "An LCD screen", "vitamin A and C", "a dog that had had a ball", "a one way sign",
-                                  "a car in a parking lot of a mall", "a lot of dogs",
-                                  "a man lies on his back", "a dog to the right of a car", "a man on her right", "a dog's left paw",
-                                  "this picture is a close up photo", "a dog that has been there has a ball"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "an MRI scan",
+        "An LCD screen",
+        "vitamin A and C",
+        "a dog that had had a ball",
+        "a one way sign",
+        "a car in a parking lot of a mall",
+        "a lot of dogs",
+        "a man lies on his back",
+        "a dog to the right of a car",
+        "a man on her right",
+        "a dog's left paw",
+        "this picture is a close up photo",
+        "a dog that has been there has a ball",
+    ],
+)
 def test_good_english_is_not_garbled(text):
     assert garbled(text) == ""
 
@@ -236,8 +303,11 @@ OTHER = [
     ("A bicycle is little and a boy is wearing a hat.", "A bicycle and a little boy is wearing a hat.", None),
     ("The dog is little and the woman is wearing a hat.", "The little dog and the woman are wearing a hat.", Reason.RELATIONS_DIFFER),
     ("A white vehicle over a red ball is over a seat.", "A white vehicle over a red ball above a seat.", Reason.RELATIONS_DIFFER),
-    ("A green book is on the left of a table and beside a book.", "A green book on the left of a table next to a book.",
-     Reason.RELATIONS_DIFFER),
+    (
+        "A green book is on the left of a table and beside a book.",
+        "A green book on the left of a table next to a book.",
+        Reason.RELATIONS_DIFFER,
+    ),
     ("A photo of a dog.", "A blurry photo of a dog.", Reason.ATTRIBUTES_DIFFER),
     ("The large bear is walking on a rock.", "The large number of bear is walking on a rock.", Reason.NUMBERS_DIFFER),
     ("Dogs on a beach.", "A row of dogs on a beach.", Reason.NUMBERS_DIFFER),
@@ -285,8 +355,9 @@ def test_every_real_caption_is_its_own_paraphrase(shared_data):
 def test_things_lost_by_words_are_also_lost_by_graphs(shared_data):
     """On translations of real captions, most of whose defects it finds."""
     parser, captions = caption_parser("embedded"), sorted({prepared(caption) for caption in coco(shared_data, 60)})
-    pairs = sorted({(caption, one.text) for caption, own in back_translate(captions, BackTranslationSettings(), 0).items()
-                    for one in own.candidates})
+    pairs = sorted(
+        {(caption, one.text) for caption, own in back_translate(captions, BackTranslationSettings(), 0).items() for one in own.candidates}
+    )
     texts = sorted({text for pair in pairs for text in pair})
     readings = {text: Reading.of(document) for text, document in zip(texts, parser.documents(texts), strict=True)}
     differ = [pair for pair in pairs if graphs_differ(*(readings[text] for text in pair))]
@@ -308,13 +379,20 @@ def test_hard_negatives_of_real_captions_are_refused(shared_data):
     parser, captions = caption_parser("embedded"), coco(shared_data, 1500)
     graphs, how = parser.parse(captions), SwapSettings(per_kind=1)
     index = Index(prune(summarise([str(at) for at in range(len(captions))], captions, graphs), 3, 4000), lexicon())
-    swapped = [(captions[at], negative) for at in range(300)
-               for negative in negatives(captions[at], graphs[at], index, ImageContext(index, how, [captions[at]], [graphs[at]]), how,
-                                         counter_rng(1, "swaps", str(at)))]
+    swapped = [
+        (captions[at], negative)
+        for at in range(300)
+        for negative in negatives(
+            captions[at], graphs[at], index, ImageContext(index, how, [captions[at]], [graphs[at]]), how, counter_rng(1, "swaps", str(at))
+        )
+    ]
     texts = sorted({text for caption, negative in swapped for text in (caption, negative.text)})
     readings = {text: Reading.of(document) for text, document in zip(texts, parser.documents(texts), strict=True)}
-    passed = [(caption, negative.text) for caption, negative in swapped
-              if not (words_differ(words_of(caption), words_of(negative.text)) or graphs_differ(readings[caption], readings[negative.text]))]
+    passed = [
+        (caption, negative.text)
+        for caption, negative in swapped
+        if not (words_differ(words_of(caption), words_of(negative.text)) or graphs_differ(readings[caption], readings[negative.text]))
+    ]
     assert len(swapped) > 400 and len({negative.kind for _, negative in swapped}) == 6
     assert passed == []
 
@@ -322,7 +400,7 @@ def test_hard_negatives_of_real_captions_are_refused(shared_data):
 CAPTION = "Two dogs are running on the beach."
 RETURNED = ["Two dogs run on the beach.", "two dogs are running on the beach", "Two dogs run at the beach.", "Three dogs run on the beach.",
             "Two dogs run on the beach .", "Two dogs are running along the beach.", "Two cats run on the beach.", "Two dogs dogs run.",
-            "The two dogs run on the shore."]
+            "The two dogs run on the shore."]  # fmt: skip
 
 
 def chosen(returned, **changes):
@@ -379,10 +457,17 @@ def test_a_parser_failure_does_not_affect_other_texts():
     assert [one.text for one in found.positives] == [one.text for one in whole.positives if "shore" not in one.text]
 
 
-@pytest.mark.parametrize(("changes", "text"), [
-    ({"n_best": 9}, "n_best 9 exceeds beam 6"), ({"pivots": ["de", "de"]}, "duplicate pivot 'de'"), ({"pivots": []}, "at least 1"),
-    ({"pivot_texts": 5}, "pivot_texts 5 exceeds pivot_beam 4"), ({"temperature": 0}, "greater than 0"), ({"compute_type": "int4"}, "int8"),
-])
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"n_best": 9}, "n_best 9 exceeds beam 6"),
+        ({"pivots": ["de", "de"]}, "duplicate pivot 'de'"),
+        ({"pivots": []}, "at least 1"),
+        ({"pivot_texts": 5}, "pivot_texts 5 exceeds pivot_beam 4"),
+        ({"temperature": 0}, "greater than 0"),
+        ({"compute_type": "int4"}, "int8"),
+    ],
+)
 def test_wrong_settings_are_named(changes, text):
     with pytest.raises(ValueError, match=text):
         BackTranslationSettings(**changes)

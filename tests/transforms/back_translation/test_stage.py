@@ -40,14 +40,14 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def rows_of(corpus: Corpus, table: str = "rewrites") -> list[dict[str, Any]]:
-    return [row for partition in range(corpus.partitions)
-            for row in corpus.open("back_translation", table, partition).read().to_pylist()]
+    return [row for partition in range(corpus.partitions) for row in corpus.open("back_translation", table, partition).read().to_pylist()]
 
 
 def captions_of(corpus: Corpus) -> dict[str, str]:
     tables = [corpus.open("pairs", "pairs", partition).read() for partition in range(corpus.partitions)]
-    return {pair: caption for table in tables
-            for pair, caption in zip(table["pair_id"].to_pylist(), table["caption"].to_pylist(), strict=True)}
+    return {
+        pair: caption for table in tables for pair, caption in zip(table["pair_id"].to_pylist(), table["caption"].to_pylist(), strict=True)
+    }
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path, shared_data):
@@ -63,8 +63,7 @@ def test_the_number_of_partitions_changes_almost_nothing(tmp_path, shared_data):
     """Almost: batches depend on partitions, and int8 results differ by batch in a few texts per thousand."""
     found = []
     for partitions in (1, 3):
-        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 150)), BackTranslate(HOW)],
-                     partitions=partitions)
+        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 150)), BackTranslate(HOW)], partitions=partitions)
         found.append({(row["pair_id"], row["text"]) for row in rows_of(corpus)})
     assert len(found[0] ^ found[1]) <= 0.05 * len(found[0] | found[1])
 
@@ -101,7 +100,12 @@ def test_every_candidate_is_accounted_for(tmp_path, shared_data):
 
 
 def test_repeated_captions_are_translated_once_for_all_their_pairs(tmp_path):
-    captions = ("A man rides a horse on the beach.", "a man rides a horse on the beach", "A man rides a horse on the beach .", "A dog runs.")
+    captions = (
+        "A man rides a horse on the beach.",
+        "a man rides a horse on the beach",
+        "A man rides a horse on the beach .",
+        "A dog runs.",
+    )
     corpus = run_stages(tmp_path, [pairs_of(captions), BackTranslate(HOW)], partitions=1)
     numbers = corpus.manifest("back_translation").counts.numbers
     assert numbers["texts_translated"] == 2
@@ -115,8 +119,15 @@ def test_repeated_captions_are_translated_once_for_all_their_pairs(tmp_path):
 
 
 def test_non_captions_get_a_reason_and_no_positives(tmp_path):
-    odd = ("See https://example.org/a.jpg", "<b>A dog</b>", "A dog 🐶 runs", "word " * 60, "Ein Hund läuft mit einem Ball über die Wiese",
-           "一只狗", "12345")
+    odd = (
+        "See https://example.org/a.jpg",
+        "<b>A dog</b>",
+        "A dog 🐶 runs",
+        "word " * 60,
+        "Ein Hund läuft mit einem Ball über die Wiese",
+        "一只狗",
+        "12345",
+    )
     corpus = run_stages(tmp_path, [pairs_of((*odd, "A dog runs on the beach.")), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
     assert counts.reasons["no_caption"] == counts.excluded == len(odd) and counts.rejected == 0
@@ -144,8 +155,13 @@ def test_an_engine_failure_does_not_affect_other_sentences(tmp_path, monkeypatch
         context = RunContext(corpus, 0, 0.05, {})
         run_task(context, pairs_of(captions), 0)
         if corpus is broken:
-            monkeypatch.setattr(candidates, "translator", lambda spec, *how: (
-                Fragile(load.translator(spec, *how)) if spec == f"embedded:en-{PIVOTS[0]}" else load.translator(spec, *how)))
+            monkeypatch.setattr(
+                candidates,
+                "translator",
+                lambda spec, *how: (
+                    Fragile(load.translator(spec, *how)) if spec == f"embedded:en-{PIVOTS[0]}" else load.translator(spec, *how)
+                ),
+            )
         run_task(context, BackTranslate(HOW), 0)
     zebra = next(pair for pair, caption in captions_of(whole).items() if "zebra" in caption)
     assert [row for row in rows_of(broken) if row["pair_id"] != zebra] == [row for row in rows_of(whole) if row["pair_id"] != zebra]

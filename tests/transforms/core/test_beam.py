@@ -39,8 +39,17 @@ class Numbers(Stage[NumbersParams]):
         for number in range(self.params.bad):
             task.rejects.add(str(number), Reason.EMPTY, "made bad")
         rows = range(self.params.bad, 10)
-        task.write("texts", pa.table({"text_id": [f"{task.partition}.{n}" for n in rows], "text": [f"{self.params.word} {n}" for n in rows],
-                                      "source": ["s"] * len(rows)}, schema=TEXTS))
+        task.write(
+            "texts",
+            pa.table(
+                {
+                    "text_id": [f"{task.partition}.{n}" for n in rows],
+                    "text": [f"{self.params.word} {n}" for n in rows],
+                    "source": ["s"] * len(rows),
+                },
+                schema=TEXTS,
+            ),
+        )
 
 
 def numbers(kind=Numbers, compression=None, **settings):
@@ -179,8 +188,14 @@ def test_a_missing_input_is_named(corpus):
 
 
 def test_the_key_hangs_on_settings_seed_and_cut(corpus):
-    keys = {numbers().key(corpus, 0, 0), numbers(word="x").key(corpus, 0, 0), numbers().key(corpus, 1, 0), numbers().key(corpus, 0, 1),
-            numbers().key(Corpus(corpus.url, 6), 0, 0), numbers(compression="lz4").key(corpus, 0, 0)}
+    keys = {
+        numbers().key(corpus, 0, 0),
+        numbers(word="x").key(corpus, 0, 0),
+        numbers().key(corpus, 1, 0),
+        numbers().key(corpus, 0, 1),
+        numbers().key(Corpus(corpus.url, 6), 0, 0),
+        numbers(compression="lz4").key(corpus, 0, 0),
+    }
     assert len(keys) == 6 and numbers(batch=9).key(corpus, 0, 0) in keys  # which leaves no trace in what is made
     assert numbers().key(corpus, 0, 0) in keys
 
@@ -192,6 +207,7 @@ def test_engine_time_and_rejects_reach_the_books(corpus):
         def process(self, task: Task, payload):
             with task.engine():
                 import time
+
                 time.sleep(0.05)
             super().process(task, payload)
 

@@ -21,7 +21,9 @@ CAPTIONS = [f"{who} {does} {where}." for who in PEOPLE for does in DEEDS for whe
 
 def companies(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[str, list[Any]]:
     """What `work` gives of each row in batches of several sizes, in another order, and beside only some of the others."""
-    found = {f"batches of {size}": [one for start in range(0, len(rows), size) for one in work(rows[start:start + size])] for size in SIZES}
+    found = {
+        f"batches of {size}": [one for start in range(0, len(rows), size) for one in work(rows[start : start + size])] for size in SIZES
+    }
     order = random.Random(5).sample(range(len(rows)), len(rows))
     shuffled = dict(zip(order, work([rows[at] for at in order]), strict=True))
     found["another order"] = [shuffled[at] for at in range(len(rows))]
@@ -34,7 +36,9 @@ def assert_unmoved(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence
     found = companies(rows, work)
     alone = found["batches of 1"]
     assert len({repr(one) for one in alone}) > 1
-    assert {name: sum(one != own for one, own in zip(results, alone, strict=True)) for name, results in found.items()} == dict.fromkeys(found, 0)
+    assert {name: sum(one != own for one, own in zip(results, alone, strict=True)) for name, results in found.items()} == dict.fromkeys(
+        found, 0
+    )
 
 
 @pytest.mark.parametrize("spec", ["embedded:en-de", "embedded:en-fr"])
@@ -71,8 +75,12 @@ def test_regions():
     pictures = [Image.fromarray(noise.integers(0, 255, (6, 8, 3), np.uint8)).resize((288, 216)) for _ in range(14)]
     ready = [model.prepare(picture) for picture in pictures]
     assert len({one.shape for one in ready}) == 1
-    assert_unmoved(ready, lambda batch: [tuple(part.tobytes() for part in (one.boxes, one.features, one.confidence, one.soft_labels))
-                                         for one in model.detect(batch)])  # type: ignore[union-attr]
+    assert_unmoved(
+        ready,
+        lambda batch: [
+            tuple(part.tobytes() for part in (one.boxes, one.features, one.confidence, one.soft_labels)) for one in model.detect(batch)
+        ],
+    )  # type: ignore[union-attr]
 
 
 def test_trees_and_what_they_are_scored_from():
@@ -80,9 +88,13 @@ def test_trees_and_what_they_are_scored_from():
     from transforms.engines.parsers.load import caption_parser
 
     parser = caption_parser("embedded")
-    assert_unmoved(CAPTIONS, lambda texts: [
-        ([(token.head.i, token.dep_, token.tag_, token.lemma_) for token in document], document.tensor.tobytes())
-        for document in parser.documents(texts)])
+    assert_unmoved(
+        CAPTIONS,
+        lambda texts: [
+            ([(token.head.i, token.dep_, token.tag_, token.lemma_) for token in document], document.tensor.tobytes())
+            for document in parser.documents(texts)
+        ],
+    )
 
 
 def test_sentence_vectors():

@@ -41,8 +41,12 @@ def refused(path: Path) -> str:
 
 def test_weights_that_say_more_than_they_hold_are_refused(tmp_path):
     path = tmp_path / "w.pth"
-    for value in (torch.zeros(1).expand(1 << 35), torch.zeros(1, 4).expand(1 << 30, 4), torch.zeros(2, 2).to_sparse(),
-                  torch.empty(1 << 40, device="meta")):
+    for value in (
+        torch.zeros(1).expand(1 << 35),
+        torch.zeros(1, 4).expand(1 << 30, 4),
+        torch.zeros(2, 2).to_sparse(),
+        torch.empty(1 << 40, device="meta"),
+    ):
         torch.save({"model": {"a": value}}, path)
         assert path.stat().st_size < 1 << 14
         assert "plain tensor" in refused(path)
@@ -67,10 +71,17 @@ def test_invalid_checkpoints_are_named(data, tmp_path):
         refused(tmp_path / name)
 
 
-@pytest.mark.parametrize("header", [
-    {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1 << 40]}},
-    {"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}, {"a": 7}, [], {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}},
-])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1 << 40]}},
+        {"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}},
+        {"a": 7},
+        [],
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}},
+    ],
+)
 def test_hostile_safetensors_are_named(header, tmp_path):
     text = json.dumps(header).encode()
     (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
@@ -89,8 +100,20 @@ def test_pickles_are_never_run(tmp_path):
     assert not place.exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"size": 3}', '{"size": {"features": "x"}, "settings": {}, "classes": []}', "[" * 100_000,
-                                  '{"size": {"features": 8}, "settings": [], "classes": ["a"]}', '{"size": {"features": 8}, "settings": {}, "classes": [1]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        '{"size": 3}',
+        '{"size": {"features": "x"}, "settings": {}, "classes": []}',
+        "[" * 100_000,
+        '{"size": {"features": 8}, "settings": [], "classes": ["a"]}',
+        '{"size": {"features": 8}, "settings": {}, "classes": [1]}',
+    ],
+)
 def test_a_detector_json_of_wrong_types_is_named(text, tmp_path):
     from transforms.engines.detectors.load import embedded_info
     from transforms.engines.detectors.settings import DetectorSettings
@@ -101,7 +124,9 @@ def test_a_detector_json_of_wrong_types_is_named(text, tmp_path):
         embedded_info(DetectorSettings(), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", "{", '{"source": 3}', '{"target": ["de"]}', '{"before": "x"}', '{"before": [1]}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "7", "{", '{"source": 3}', '{"target": ["de"]}', '{"before": "x"}', '{"before": [1]}', "[" * 100_000, "\udcff"]
+)
 def test_side_files_of_translators_of_wrong_types_are_named(text, tmp_path):
     (tmp_path / SIDECAR).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(TranslatorError, match=SIDECAR) as caught:
@@ -112,11 +137,22 @@ def test_side_files_of_translators_of_wrong_types_are_named(text, tmp_path):
         read_texts(tmp_path / "shared_vocabulary.json")
 
 
-@pytest.mark.parametrize(("name", "data"), [
-    ("meta.json", b"{"), ("meta.json", b"[]"), ("config.cfg", b""), ("config.cfg", b"[nlp]\nlang = 7\n"), ("config.cfg", b"\xff\xfe"),
-    ("vocab/strings.json", b"{}7"), ("tokenizer", b"\xc1"), ("tagger/model", b"\xff"), ("parser/model", b""), ("parser/moves", b"\x81"),
-    ("config.cfg", b'[nlp]\nlang = "en"\npipeline = ["x"]\n[components.x]\nfactory = "nowhere"\n'),
-])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("meta.json", b"{"),
+        ("meta.json", b"[]"),
+        ("config.cfg", b""),
+        ("config.cfg", b"[nlp]\nlang = 7\n"),
+        ("config.cfg", b"\xff\xfe"),
+        ("vocab/strings.json", b"{}7"),
+        ("tokenizer", b"\xc1"),
+        ("tagger/model", b"\xff"),
+        ("parser/model", b""),
+        ("parser/moves", b"\x81"),
+        ("config.cfg", b'[nlp]\nlang = "en"\npipeline = ["x"]\n[components.x]\nfactory = "nowhere"\n'),
+    ],
+)
 def test_damaged_spacy_folders_are_named(name, data, tmp_path):
     folder = tmp_path / "parser"
     shutil.copytree(PARSER, folder)

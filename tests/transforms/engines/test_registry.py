@@ -24,6 +24,7 @@ def slowly(counted: list[Any], load: Callable[..., Any]) -> Callable[..., Any]:
         counted.append(args)
         time.sleep(0.2)  # a second thread would enter here
         return load(*args, **kwargs)
+
     return loading
 
 

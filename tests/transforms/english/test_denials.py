@@ -12,9 +12,21 @@ DENIED = {
     "A boy isn t holding": 6, "A dog wont move": 6, "A MAN DOESNT WEAR A HELMET": 6, "A man can't": 6, "A man hardly holds": 6, "Zero dogs sit": 0,
     "A table devoid of balls": 8, "A room with out any chairs": 7, "A man w/o a hat": 6, "A sky free of clouds": 6, "A man lacks a hat": 6,
     "A dog refuses to sit": 6, "A boy in a cap instead of a hat": 15, "A man with neither hat": 11, "A man didnt": 6,
-}
-AFFIRMED = ["A knot of rope", "A notebook on a nail", "A can of paint", "A nothingness",
-            "A man paints", "A free dog", "A tent in a canyon", "A dog sent home", "Ants on a plant", "A can t-shirt", "A northern cannon", "A donut"]
+}  # fmt: skip
+AFFIRMED = [
+    "A knot of rope",
+    "A notebook on a nail",
+    "A can of paint",
+    "A nothingness",
+    "A man paints",
+    "A free dog",
+    "A tent in a canyon",
+    "A dog sent home",
+    "Ants on a plant",
+    "A can t-shirt",
+    "A northern cannon",
+    "A donut",
+]
 
 
 @pytest.mark.parametrize(("text", "at"), DENIED.items())

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from transforms.english.morphology import INVARIANT, article, inflect, inflections, lemmas, like, plural
 from transforms.english.wordnet import lexicon
 
-PLURALS = dict(pair.split(":") for pair in """
+PLURALS = dict(
+    pair.split(":")
+    for pair in """
 bookshelf:bookshelves shelf:shelves wolf:wolves werewolf:werewolves child:children grandchild:grandchildren stepchild:stepchildren man:men
 woman:women fireman:firemen policeman:policemen businesswoman:businesswomen snowman:snowmen cameraman:cameramen frenchman:frenchmen
 person:people foot:feet forefoot:forefeet tooth:teeth goose:geese mongoose:mongooses mouse:mice knife:knives penknife:penknives leaf:leaves
@@ -35,9 +37,10 @@ stadium:stadiums aquarium:aquariums museum:museums antenna:antennas formula:form
 talisman:talismans shaman:shamans frisbee:frisbees selfie:selfies hoodie:hoodies onesie:onesies skateboarder:skateboarders
 passer-by:passers-by mother-in-law:mothers-in-law runner-up:runners-up merry-go-round:merry-go-rounds close-up:close-ups t-shirt:t-shirts
 8-year-old:8-year-olds can:cans TV:TVs SUV:SUVs DJ:DJs hour:hours unicorn:unicorns
-""".split())
+""".split()
+)
 COMPOUNDS = {"MP3 player": "MP3 players", "fire hydrant": "fire hydrants", "teddy bear": "teddy bears", "wine glass": "wine glasses",
-             "book shelf": "book shelves", "bird of prey": "birds of prey", "street sign": "street signs"}
+             "book shelf": "book shelves", "bird of prey": "birds of prey", "street sign": "street signs"}  # fmt: skip
 # Already plural, plural only, or mass nouns.
 SAME = """
 skis glasses sunglasses scissors pants jeans trousers shorts leggings goggles binoculars pajamas clothes stairs headphones men children people
@@ -97,7 +100,7 @@ def test_plurals(noun: str, wanted: str) -> None:
         assert noun in lemmas(wanted)
 
 
-@pytest.mark.parametrize("lemma, past, participle, gerund, third", [VERBS[at:at + 5] for at in range(0, len(VERBS), 5)])
+@pytest.mark.parametrize("lemma, past, participle, gerund, third", [VERBS[at : at + 5] for at in range(0, len(VERBS), 5)])
 def test_verb_forms(lemma: str, past: str, participle: str, gerund: str, third: str) -> None:
     forms = {"VB": lemma, "VBP": lemma, "VBD": past, "VBN": participle, "VBG": gerund, "VBZ": third}
     assert {tag: inflect(lemma, tag) for tag in forms} == forms
@@ -139,7 +142,9 @@ def test_articles_agree_with_real_captions(shared_data: Path) -> None:
     for text in texts:
         for letter, word in re.findall(r"\b([Aa]n?) (\w[\w'-]+)", text):
             written[word][letter.lower()] += 1
-    common = {word: found.most_common(1)[0] for word, found in written.items() if found.total() >= 3 and len(found) == 1 or found.total() >= 10}
+    common = {
+        word: found.most_common(1)[0] for word, found in written.items() if found.total() >= 3 and len(found) == 1 or found.total() >= 10
+    }
     wrong = {word: letter for word, (letter, _) in common.items() if article(word) != letter}
     assert len(common) > 1500 and len(wrong) <= 5, wrong
 

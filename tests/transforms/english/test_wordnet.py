@@ -11,23 +11,23 @@ from transforms.english.data.make_lexicon import table
 from transforms.english.wordnet import TABLE, Lexicon, lexicon
 
 
-@pytest.mark.parametrize("above, below", [("animal", "dog"), ("person", "man"), ("vehicle", "bus"), ("fruit", "apple"),
-                                          ("food", "pizza")])
+@pytest.mark.parametrize("above, below", [("animal", "dog"), ("person", "man"), ("vehicle", "bus"), ("fruit", "apple"), ("food", "pizza")])
 def test_hypernyms(above: str, below: str) -> None:
     assert lexicon().hypernym(above, below) or lexicon().synonyms(above, below)
     assert not lexicon().hypernym(below, above)
 
 
-@pytest.mark.parametrize("one, other", [("couch", "sofa"), ("tv", "television"), ("bike", "bicycle"), ("airplane", "plane"),
-                                        ("dog", "dog"),
-                                        ("fire hydrant", "red hydrant")])
+@pytest.mark.parametrize(
+    "one, other",
+    [("couch", "sofa"), ("tv", "television"), ("bike", "bicycle"), ("airplane", "plane"), ("dog", "dog"), ("fire hydrant", "red hydrant")],
+)
 def test_synonyms(one: str, other: str) -> None:
     assert lexicon().synonyms(one, other) and lexicon().synonyms(other, one)
 
 
-@pytest.mark.parametrize("one, other", [("dog", "cat"), ("man", "woman"), ("boy", "girl"), ("kitchen", "bathroom"),
-                                        ("bus", "train"),
-                                        ("fork", "knife")])
+@pytest.mark.parametrize(
+    "one, other", [("dog", "cat"), ("man", "woman"), ("boy", "girl"), ("kitchen", "bathroom"), ("bus", "train"), ("fork", "knife")]
+)
 def test_words_that_may_replace_each_other(one: str, other: str) -> None:
     words = lexicon()
     assert not words.synonyms(one, other) and not words.hypernym(one, other) and not words.hypernym(other, one)
@@ -65,7 +65,8 @@ def test_the_script_reads_the_database_format(tmp_path: Path) -> None:
         (tmp_path / f"data.{name}").write_text("  1 licence\n")
         (tmp_path / f"index.{name}").write_text("  1 licence\n")
     (tmp_path / "data.noun").write_text(
-        "  1 licence\n00000001 03 n 01 entity 0 000 | all\n00000002 05 n 02 dog 0 domestic_dog 0 001 @ 00000001 n 0000 | a pet\n")
+        "  1 licence\n00000001 03 n 01 entity 0 000 | all\n00000002 05 n 02 dog 0 domestic_dog 0 001 @ 00000001 n 0000 | a pet\n"
+    )
     (tmp_path / "index.noun").write_text("  1 licence\ndog n 1 1 @ 1 1 00000002\ndomestic_dog n 1 1 @ 1 0 00000002\n")
     lines = table(tmp_path, set())
     assert lines == ["n\t00000001\tnoun.Tops\t\t\t\t", "n\t00000002\tnoun.animal\t00000001\t\t\tdog:1:42"]

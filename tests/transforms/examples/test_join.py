@@ -27,8 +27,17 @@ def rewrites_table(rows):
 
 
 def rewrite(pair_id, text, polarity, scores=()):
-    return {"pair_id": pair_id, "text": text, "polarity": polarity, "level": "sentence", "kind": "tfidf", "edits": None, "origin": "o",
-            "scores": [{"name": name, "value": value} for name, value in scores], "why": "because"}
+    return {
+        "pair_id": pair_id,
+        "text": text,
+        "polarity": polarity,
+        "level": "sentence",
+        "kind": "tfidf",
+        "edits": None,
+        "origin": "o",
+        "scores": [{"name": name, "value": value} for name, value in scores],
+        "why": "because",
+    }
 
 
 def write(corpus, stage, tables):
@@ -47,8 +56,19 @@ def write(corpus, stage, tables):
 def make(corpus, owners, seed=0):
     """A partition of pairs, two per image, and two stages of rewrites; `owners`: number of rewrites of each stage for each pair."""
     pairs = [{"pair_id": f"p{n:04d}", "image_id": f"s/{n // 2}", "caption": f"caption {n}", "source": "s"} for n in range(len(owners))]
-    images = [{"image_id": f"s/{n}", "source": "s", "uri": f"/photos/{n}.jpg", "offset": None, "length": None, "width": 10 + n,
-               "height": 20, "sha256": bytes(32)} for n in range((len(owners) + 1) // 2)]
+    images = [
+        {
+            "image_id": f"s/{n}",
+            "source": "s",
+            "uri": f"/photos/{n}.jpg",
+            "offset": None,
+            "length": None,
+            "width": 10 + n,
+            "height": 20,
+            "sha256": bytes(32),
+        }
+        for n in range((len(owners) + 1) // 2)
+    ]
     random.Random(seed).shuffle(images)  # the join must not depend on their order
     first, second = [], []
     for pair, (one, two) in zip(pairs, owners, strict=True):
@@ -66,16 +86,26 @@ def expected(pairs, images, rewrites):
         own = [row for row in rewrites if row["pair_id"] == pair["pair_id"]]
         image = images[pair["image_id"]]
         yield {
-            **pair, "image": {name: image[name] for name in ("uri", "offset", "length", "width", "height")}, "region_row": None,
+            **pair,
+            "image": {name: image[name] for name in ("uri", "offset", "length", "width", "height")},
+            "region_row": None,
             "positives": [{name: row[name] for name in ("text", "level", "kind")} for row in own if row["polarity"] == "positive"],
-            "negatives": [{**{name: row[name] for name in ("text", "level", "kind")},
-                           "score": row["scores"][0]["value"] if row["scores"] else None} for row in own if row["polarity"] == "negative"],
-            "matches_image": [], "matches_text": [],
+            "negatives": [
+                {**{name: row[name] for name in ("text", "level", "kind")}, "score": row["scores"][0]["value"] if row["scores"] else None}
+                for row in own
+                if row["polarity"] == "negative"
+            ],
+            "matches_image": [],
+            "matches_text": [],
         }
 
 
 def joined(corpus):
-    run_task(RunContext(corpus, 0, 0.05, {}), Join(NoParams(), resolved=(*Join(NoParams()).inputs, Input("tfidf", "rewrites"), Input("other", "rewrites"))), 0)
+    run_task(
+        RunContext(corpus, 0, 0.05, {}),
+        Join(NoParams(), resolved=(*Join(NoParams()).inputs, Input("tfidf", "rewrites"), Input("other", "rewrites"))),
+        0,
+    )
     return corpus.open("examples", "examples", 0).read()
 
 

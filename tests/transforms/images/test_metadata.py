@@ -49,12 +49,12 @@ def webp(kind: bytes, body: bytes) -> bytes:
     """A WebP with metadata, one of whose chunks is replaced."""
     data = encoded("WEBP", icc_profile=b"\0" * 200, exif=Image.Exif().tobytes() + b"\0" * 20, xmp=b"<x/>" * 9)
     at = data.index(kind)
-    length = int.from_bytes(data[at + 4:at + 8], "little")
-    return data[:at + 8] + body[:length].ljust(length, b"\xff") + data[at + 8 + length:]
+    length = int.from_bytes(data[at + 4 : at + 8], "little")
+    return data[: at + 8] + body[:length].ljust(length, b"\xff") + data[at + 8 + length :]
 
 
 RAMP = Image.merge("RGB", [Image.linear_gradient("L").resize((40, 30)), Image.linear_gradient("L").rotate(90).resize((40, 30)),
-                           Image.radial_gradient("L").resize((40, 30))])
+                           Image.radial_gradient("L").resize((40, 30))])  # fmt: skip
 LARGE = zlib.compress(b"a" * (3 << 20))
 METADATA = {
     "large zTXt": png(chunk(b"zTXt", b"Comment\0\0" + LARGE)), "large zTXt behind": png(behind=chunk(b"zTXt", b"Comment\0\0" + LARGE)),
@@ -71,7 +71,7 @@ METADATA = {
     "JPEG JFIF short": jpeg(segment(0xE0, b"JFIF\0\1")), "JPEG XMP": jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:\xff>")),
     "JPEG comment": jpeg(segment(0xFE, b"\xff" * 60_000)),
     **{f"WebP {kind.decode()}": webp(kind, b"\xff\0") for kind in (b"ICCP", b"EXIF", b"XMP ")},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", METADATA)
@@ -87,10 +87,18 @@ def test_faulty_metadata_does_not_reject_an_image(what, decode, tmp_path):
         assert open_image(str(tmp_path / "a")).size == (40, 30)
 
 
-@pytest.mark.parametrize("data", [
-    png().replace(b"IDAT", b"IDAX"), png()[:-300], png(bad(b"tEXt", b"x\0y"))[:-400], encoded("PNG").replace(b"IHDR", b"IHDx"),
-    encoded()[:-200], b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff",
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        png().replace(b"IDAT", b"IDAX"),
+        png()[:-300],
+        png(bad(b"tEXt", b"x\0y"))[:-400],
+        encoded("PNG").replace(b"IHDR", b"IHDx"),
+        encoded()[:-200],
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+    ],
+)
 def test_faulty_pixels_still_reject_it(data):
     found = probe(data)
     assert isinstance(found, ImageReject) and found.reason == Reason.IMAGE_BROKEN
@@ -117,8 +125,20 @@ def marked(kind: str, orientation: int) -> bytes:
     return encoded(kind, RAMP, exif=exif, **({"quality": 100} if kind in ("JPEG", "WEBP", "AVIF") else {}))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG before", "PNG behind", "PNG raw profile", "PNG with other damage", "JPEG with other damage",
-                                  "WEBP", "TIFF", pytest.param("AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="no AVIF here"))])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "JPEG",
+        "PNG before",
+        "PNG behind",
+        "PNG raw profile",
+        "PNG with other damage",
+        "JPEG with other damage",
+        "WEBP",
+        "TIFF",
+        pytest.param("AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="no AVIF here")),
+    ],
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_once_whoever_reads(kind, orientation, tmp_path):
     data = marked(kind, orientation)
@@ -134,8 +154,18 @@ def test_orientation_is_applied_once_whoever_reads(kind, orientation, tmp_path):
 def tiled_tiff(tile: int) -> bytes:
     """A TIFF of 64 x 64 in one deflated tile of `tile` x `tile`."""
     packed = zlib.compress(bytes(min(tile * tile, 1 << 20)), 9)
-    tags = [(256, 3, 64), (257, 3, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (322, 4, tile), (323, 4, tile),
-            (324, 4, 8), (325, 4, len(packed))]
+    tags = [
+        (256, 3, 64),
+        (257, 3, 64),
+        (258, 3, 8),
+        (259, 3, 8),
+        (262, 3, 1),
+        (277, 3, 1),
+        (322, 4, tile),
+        (323, 4, tile),
+        (324, 4, 8),
+        (325, 4, len(packed)),
+    ]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
 
@@ -153,7 +183,7 @@ HUNGRY = {
     "comment": b"GIF89a\x28\0\x1e\0\0\0\0!\xfe" + (b"\xff" + b"a" * 255) * 20_000 + b"\0" + encoded("GIF")[13:],
     "rubbish in a GIF": encoded("GIF")[:13] + b"\1" * 300_000,
     "frame beyond its screen": b"GIF89a\x28\0\x1e\0\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2D\1\0;",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", HUNGRY)
@@ -174,14 +204,24 @@ def test_the_bounds_are_settings_and_ordinary_files_pass_them():
 
 
 @settings(max_examples=120)
-@given(st.sampled_from([png(chunk(b"tEXt", b"a\0b"), chunk(b"eXIf", BROKEN_EXIF)), jpeg(segment(0xE1, BROKEN_EXIF)), webp(b"XMP ", b"x"),
-                        encoded("GIF"), encoded("TIFF")]),
-       st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=9), st.integers(0, 60))
+@given(
+    st.sampled_from(
+        [
+            png(chunk(b"tEXt", b"a\0b"), chunk(b"eXIf", BROKEN_EXIF)),
+            jpeg(segment(0xE1, BROKEN_EXIF)),
+            webp(b"XMP ", b"x"),
+            encoded("GIF"),
+            encoded("TIFF"),
+        ]
+    ),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=9),
+    st.integers(0, 60),
+)
 def test_cleaning_never_raises_and_never_grows(data, changes, cut):
     changed = bytearray(data)
     for place, value in changes:
         changed[place] = value
-    changed = changed[:len(changed) - cut]
+    changed = changed[: len(changed) - cut]
     cleaned = without_metadata(bytes(changed))
     assert cleaned is None or len(cleaned) < len(changed)
     assert isinstance(probe(bytes(changed)), (Probe, ImageReject))
@@ -208,8 +248,16 @@ def test_an_image_that_could_not_be_reached_is_asked_for_again(tmp_path, monkeyp
     for name in "abcd":
         (tmp_path / "img" / f"{name}.jpg").write_bytes(encoded("JPEG", picture(seed=ord(name))))
     (tmp_path / "c.csv").write_text("image,caption\n" + "".join(f"{name}.jpg,A dog number {name} runs home\n" for name in "abcd"))
-    config = parse_config({"corpus": str(tmp_path / "corpus"), "partitions": 2, "tfidf": None, "max_rejected": 1.0, "pairs": [
-        {"format": "csv", "name": "x", "captions": str(tmp_path / "c.csv"), "images": str(tmp_path / "img")}]}, str(tmp_path))
+    config = parse_config(
+        {
+            "corpus": str(tmp_path / "corpus"),
+            "partitions": 2,
+            "tfidf": None,
+            "max_rejected": 1.0,
+            "pairs": [{"format": "csv", "name": "x", "captions": str(tmp_path / "c.csv"), "images": str(tmp_path / "img")}],
+        },
+        str(tmp_path),
+    )
     whole = files.open_regular
 
     def failing(path):

@@ -59,31 +59,34 @@ def sixteen_bit() -> Image.Image:
     return Image.fromarray(np.full((30, 40), 40_000, dtype=np.uint16))
 
 
-@pytest.mark.parametrize(("data", "reason"), [
-    pytest.param(b"", Reason.IMAGE_EMPTY, id="zero bytes"),
-    pytest.param(encoded()[:-200], Reason.IMAGE_BROKEN, id="truncated JPEG"),
-    pytest.param(encoded()[:25], Reason.IMAGE_BROKEN, id="JPEG cut in its header"),
-    pytest.param(encoded("PNG")[:-400], Reason.IMAGE_BROKEN, id="truncated PNG"),
-    pytest.param(encoded("WEBP")[:-200], Reason.IMAGE_BROKEN, id="truncated WebP"),
-    pytest.param(encoded("GIF")[:-500], Reason.IMAGE_BROKEN, id="truncated GIF"),
-    pytest.param(encoded("TIFF")[:200], Reason.IMAGE_BROKEN, id="truncated TIFF"),
-    pytest.param(b"<html>404 not found</html>", Reason.IMAGE_BROKEN, id="HTML called an image"),
-    pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n", Reason.IMAGE_BROKEN, id="a format that is not allowed"),
-    pytest.param(b"\xff" * 1000, Reason.IMAGE_BROKEN, id="noise"),
-    pytest.param(encoded("PNG", sixteen_bit()), Reason.IMAGE_MODE, id="16-bit PNG"),
-    pytest.param(encoded("TIFF", Image.new("F", (40, 30))), Reason.IMAGE_MODE, id="float TIFF"),
-    pytest.param(encoded("TIFF", Image.new("I", (40, 30))), Reason.IMAGE_MODE, id="32-bit TIFF"),
-    pytest.param(frames("GIF"), Reason.IMAGE_ANIMATED, id="animated GIF"),
-    pytest.param(frames("WEBP"), Reason.IMAGE_ANIMATED, id="animated WebP"),
-    pytest.param(frames("PNG"), Reason.IMAGE_ANIMATED, id="APNG"),
-    pytest.param(frames("TIFF"), Reason.IMAGE_ANIMATED, id="TIFF of several pages"),
-    pytest.param(png_header(20_000, 10_000), Reason.IMAGE_TOO_LARGE, id="200 megapixels declared by a tiny PNG"),
-    pytest.param(png_header(10_000, 9_000), Reason.IMAGE_TOO_LARGE, id="90 megapixels: Pillow only warns"),
-    pytest.param(webp_header(16_000, 16_000), Reason.IMAGE_TOO_LARGE, id="256 megapixels declared by a tiny WebP"),
-    pytest.param(encoded("PNG", picture(200, 15)), Reason.IMAGE_TOO_SMALL, id="too low"),
-    pytest.param(encoded("PNG", picture(1, 1)), Reason.IMAGE_TOO_SMALL, id="tracking pixel"),
-    pytest.param(encoded("PNG").replace(b"IDAT", b"IDAX"), Reason.IMAGE_BROKEN, id="PNG without pixels"),
-])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(b"", Reason.IMAGE_EMPTY, id="zero bytes"),
+        pytest.param(encoded()[:-200], Reason.IMAGE_BROKEN, id="truncated JPEG"),
+        pytest.param(encoded()[:25], Reason.IMAGE_BROKEN, id="JPEG cut in its header"),
+        pytest.param(encoded("PNG")[:-400], Reason.IMAGE_BROKEN, id="truncated PNG"),
+        pytest.param(encoded("WEBP")[:-200], Reason.IMAGE_BROKEN, id="truncated WebP"),
+        pytest.param(encoded("GIF")[:-500], Reason.IMAGE_BROKEN, id="truncated GIF"),
+        pytest.param(encoded("TIFF")[:200], Reason.IMAGE_BROKEN, id="truncated TIFF"),
+        pytest.param(b"<html>404 not found</html>", Reason.IMAGE_BROKEN, id="HTML called an image"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n", Reason.IMAGE_BROKEN, id="a format that is not allowed"),
+        pytest.param(b"\xff" * 1000, Reason.IMAGE_BROKEN, id="noise"),
+        pytest.param(encoded("PNG", sixteen_bit()), Reason.IMAGE_MODE, id="16-bit PNG"),
+        pytest.param(encoded("TIFF", Image.new("F", (40, 30))), Reason.IMAGE_MODE, id="float TIFF"),
+        pytest.param(encoded("TIFF", Image.new("I", (40, 30))), Reason.IMAGE_MODE, id="32-bit TIFF"),
+        pytest.param(frames("GIF"), Reason.IMAGE_ANIMATED, id="animated GIF"),
+        pytest.param(frames("WEBP"), Reason.IMAGE_ANIMATED, id="animated WebP"),
+        pytest.param(frames("PNG"), Reason.IMAGE_ANIMATED, id="APNG"),
+        pytest.param(frames("TIFF"), Reason.IMAGE_ANIMATED, id="TIFF of several pages"),
+        pytest.param(png_header(20_000, 10_000), Reason.IMAGE_TOO_LARGE, id="200 megapixels declared by a tiny PNG"),
+        pytest.param(png_header(10_000, 9_000), Reason.IMAGE_TOO_LARGE, id="90 megapixels: Pillow only warns"),
+        pytest.param(webp_header(16_000, 16_000), Reason.IMAGE_TOO_LARGE, id="256 megapixels declared by a tiny WebP"),
+        pytest.param(encoded("PNG", picture(200, 15)), Reason.IMAGE_TOO_SMALL, id="too low"),
+        pytest.param(encoded("PNG", picture(1, 1)), Reason.IMAGE_TOO_SMALL, id="tracking pixel"),
+        pytest.param(encoded("PNG").replace(b"IDAT", b"IDAX"), Reason.IMAGE_BROKEN, id="PNG without pixels"),
+    ],
+)
 def test_bad_images_have_a_reason(data: bytes, reason: Reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -93,22 +96,37 @@ def test_bad_images_have_a_reason(data: bytes, reason: Reason):
     assert found.detail
 
 
-@pytest.mark.parametrize(("data", "detail"), [
-    (b"<html>404 not found</html>", "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'<html>404 not fo'"),
-    (b"\xff" * 1000, "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'\\xff"),
-    (encoded()[:-200], "truncated"),
-    (frames("GIF"), "a GIF with several frames"),
-    (png_header(8_000, 8_000), "8000 x 8000 pixels; the limit is 50000000"),
-    (encoded("PNG", picture(200, 15)), "200 x 15 pixels; each side must be at least 16"),
-])
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"<html>404 not found</html>", "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'<html>404 not fo'"),
+        (b"\xff" * 1000, "not an image in JPEG, PNG, WEBP, GIF, BMP, TIFF format: it starts with b'\\xff"),
+        (encoded()[:-200], "truncated"),
+        (frames("GIF"), "a GIF with several frames"),
+        (png_header(8_000, 8_000), "8000 x 8000 pixels; the limit is 50000000"),
+        (encoded("PNG", picture(200, 15)), "200 x 15 pixels; each side must be at least 16"),
+    ],
+)
 def test_details_say_what_is_wrong(data: bytes, detail: str):
     assert detail in probe(data).detail
 
 
-@pytest.mark.parametrize(("kind", "mode"), [
-    ("JPEG", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "1"),
-    ("WEBP", "RGBA"), ("GIF", "P"), ("BMP", "RGB"), ("TIFF", "CMYK"),
-])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("JPEG", "L"),
+        ("PNG", "P"),
+        ("PNG", "RGBA"),
+        ("PNG", "LA"),
+        ("PNG", "1"),
+        ("WEBP", "RGBA"),
+        ("GIF", "P"),
+        ("BMP", "RGB"),
+        ("TIFF", "CMYK"),
+    ],
+)
 def test_good_images_are_measured_and_open_as_rgb(kind: str, mode: str, tmp_path: Path):
     data = encoded(kind, picture(mode=mode))
     assert probe(data) == Probe(40, 30, hashlib.sha256(data).digest())
@@ -158,6 +176,7 @@ def test_exif_orientation_turns_size_and_pixels(orientation: int, decode: str, t
     file.write_bytes(data)
     upright = open_image(str(file))
     from PIL import ImageOps
+
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     assert upright.size == (found.width, found.height)
     assert np.array_equal(np.asarray(upright), np.asarray(expected))
@@ -273,13 +292,16 @@ def test_evicted_files_are_closed(tmp_path: Path):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]),
-       st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 2**16))
+@given(
+    st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=12),
+    st.integers(0, 2**16),
+)
 def test_no_damage_raises(kind: str, changes: list[tuple[int, int]], cut: int):
     data = bytearray(encoded(kind, picture(20, 20)))
     for place, value in changes:
         data[place % min(len(data), 400)] = value
-    found = probe(bytes(data[:len(data) - cut % len(data)]), ImageLimits(animated="first"))
+    found = probe(bytes(data[: len(data) - cut % len(data)]), ImageLimits(animated="first"))
     assert isinstance(found, (Probe, ImageReject))
 
 

@@ -13,23 +13,26 @@ from hypothesis import strategies as st
 from transforms.ingest.sentences import sentences, split_sentences
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("A dog runs. A cat sleeps.", ["A dog runs.", "A cat sleeps."]),
-    ("Hard-wrapped lines\nare joined.\n  Then cut.", ["Hard-wrapped lines are joined.", "Then cut."]),
-    ("Mr. Darcy met Mrs. Hill at 8:35 p.m. on St. George's Day.", ["Mr. Darcy met Mrs. Hill at 8:35 p.m. on St. George's Day."]),
-    ('"I do not know. I hope there was."', ['"I do not know.', 'I hope there was."']),
-    ('"Oh!" cried Miss Bingley, "Charles writes."', ['"Oh!" cried Miss Bingley, "Charles writes."']),
-    ("“Oh!” cried she. He left.", ["“Oh!” cried she.", "He left."]),
-    ('said she. "I am sorry it went off."', ["said she.", '"I am sorry it went off."']),
-    ("At six o'clock he came. Tom's cat slept.", ["At six o'clock he came.", "Tom's cat slept."]),
-    ("It costs 3.50 dollars. Cheap!", ["It costs 3.50 dollars.", "Cheap!"]),
-    ("no full stop", ["no full stop"]),
-    ("", []),
-    (" \n\t ", []),
-    ('"', ['"']),
-    ("“”\" '", ["“”\" '"]),
-    (". . .", [". . ."]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A dog runs. A cat sleeps.", ["A dog runs.", "A cat sleeps."]),
+        ("Hard-wrapped lines\nare joined.\n  Then cut.", ["Hard-wrapped lines are joined.", "Then cut."]),
+        ("Mr. Darcy met Mrs. Hill at 8:35 p.m. on St. George's Day.", ["Mr. Darcy met Mrs. Hill at 8:35 p.m. on St. George's Day."]),
+        ('"I do not know. I hope there was."', ['"I do not know.', 'I hope there was."']),
+        ('"Oh!" cried Miss Bingley, "Charles writes."', ['"Oh!" cried Miss Bingley, "Charles writes."']),
+        ("“Oh!” cried she. He left.", ["“Oh!” cried she.", "He left."]),
+        ('said she. "I am sorry it went off."', ["said she.", '"I am sorry it went off."']),
+        ("At six o'clock he came. Tom's cat slept.", ["At six o'clock he came.", "Tom's cat slept."]),
+        ("It costs 3.50 dollars. Cheap!", ["It costs 3.50 dollars.", "Cheap!"]),
+        ("no full stop", ["no full stop"]),
+        ("", []),
+        (" \n\t ", []),
+        ('"', ['"']),
+        ("“”\" '", ["“”\" '"]),
+        (". . .", [". . ."]),
+    ],
+)
 def test_sentences(text: str, expected: list[str]):
     found = sentences(text)
     if text == ". . .":  # only dots: nothing may be lost

@@ -60,14 +60,29 @@ def csv(tmp_path):
     for name, colour in (("a.jpg", "red"), ("b.jpg", "blue"), ("copy of a.jpg", "red"), ("tests.jpg", "green")):
         photo(tmp_path / "photos" / name, colour)
     whole = (tmp_path / "photos/b.jpg").read_bytes()
-    (tmp_path / "photos/broken.jpg").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "photos/broken.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "photos/zero.jpg").write_bytes(b"")
     photo(tmp_path / "photos/huge.png", size=(400, 300))
     lines = [
-        b"image,caption", b"a.jpg,A red square.", b"a.jpg,A red square.", b"a.jpg,A  red\tsquare. ", b"a.jpg,Something red.",
-        b"b.jpg,A blue square.", b"copy of a.jpg,A red square.", b"tests.jpg,Left out on purpose.", b"broken.jpg,Half a photo.",
-        b"broken.jpg,Still half a photo.", b"zero.jpg,No photo at all.", b"huge.png,Too large.", b"nowhere.jpg,No such photo.",
-        b"a.jpg,", b"a.jpg,   ", b"a.jpg,caf\xff", b"a.jpg," + b"word " * 10_000, b"b.jpg,caf\xc3\xa9", b"b.jpg,cafe\xcc\x81",
+        b"image,caption",
+        b"a.jpg,A red square.",
+        b"a.jpg,A red square.",
+        b"a.jpg,A  red\tsquare. ",
+        b"a.jpg,Something red.",
+        b"b.jpg,A blue square.",
+        b"copy of a.jpg,A red square.",
+        b"tests.jpg,Left out on purpose.",
+        b"broken.jpg,Half a photo.",
+        b"broken.jpg,Still half a photo.",
+        b"zero.jpg,No photo at all.",
+        b"huge.png,Too large.",
+        b"nowhere.jpg,No such photo.",
+        b"a.jpg,",
+        b"a.jpg,   ",
+        b"a.jpg,caf\xff",
+        b"a.jpg," + b"word " * 10_000,
+        b"b.jpg,caf\xc3\xa9",
+        b"b.jpg,cafe\xcc\x81",
     ]
     (tmp_path / "captions.csv").write_bytes(b"\n".join(lines) + b"\n")
     return tmp_path
@@ -75,20 +90,40 @@ def csv(tmp_path):
 
 def pairs_stage(csv, **changes):
     source = DelimitedSource(format="csv", name="my", captions=str(csv / "captions.csv"), images=str(csv / "photos"))
-    return IngestPairs(PairParams(**{"collections": (source,), "image_limits": ImageLimits(max_pixels=50_000),
-                                     "exclude": ExclusionRules(ids=["tests.jpg"]), **changes}))
+    return IngestPairs(
+        PairParams(
+            **{
+                "collections": (source,),
+                "image_limits": ImageLimits(max_pixels=50_000),
+                "exclude": ExclusionRules(ids=["tests.jpg"]),
+                **changes,
+            }
+        )
+    )
 
 
 def test_every_row_is_accounted_for(csv):
     corpus = ingest(pairs_stage(csv), csv / "c")
     found = {(row["image_id"], row["caption"]) for row in rows(corpus, "pairs", "pairs")}
-    assert found == {("my/a.jpg", "A red square."), ("my/a.jpg", "Something red."), ("my/b.jpg", "A blue square."),
-                     ("my/b.jpg", "café"), ("my/copy of a.jpg", "A red square.")}
-    assert reasons(corpus, "pairs") == {"image_broken": 2, "image_empty": 1, "image_too_large": 1, "image_missing": 1, "empty": 2,
-                                        "bad_encoding": 1, "too_long": 1, "excluded": 1}
+    assert found == {
+        ("my/a.jpg", "A red square."),
+        ("my/a.jpg", "Something red."),
+        ("my/b.jpg", "A blue square."),
+        ("my/b.jpg", "café"),
+        ("my/copy of a.jpg", "A red square."),
+    }
+    assert reasons(corpus, "pairs") == {
+        "image_broken": 2,
+        "image_empty": 1,
+        "image_too_large": 1,
+        "image_missing": 1,
+        "empty": 2,
+        "bad_encoding": 1,
+        "too_long": 1,
+        "excluded": 1,
+    }
     counts = corpus.manifest("pairs").counts
-    assert (counts.rows_in, counts.rows_out, counts.rejected, counts.excluded, counts.merged) == \
-        (18, {"images": 3, "pairs": 5}, 9, 1, 3)
+    assert (counts.rows_in, counts.rows_out, counts.rejected, counts.excluded, counts.merged) == (18, {"images": 3, "pairs": 5}, 9, 1, 3)
     assert balanced(corpus, "pairs", "pairs")
 
 
@@ -123,8 +158,7 @@ def test_order_of_rows_files_and_partitions_leaves_no_trace(csv):
     (csv / "captions.csv").unlink()
     for number, part in enumerate((shuffled[:6], shuffled[6:])):
         (csv / f"part{number}.csv").write_bytes(b"\n".join([lines[0], *part]) + b"\n")
-    source = DelimitedSource(format="csv", name="my", captions=[str(csv / "part1.csv"), str(csv / "part0.csv")],
-                             images=str(csv / "photos"))
+    source = DelimitedSource(format="csv", name="my", captions=[str(csv / "part1.csv"), str(csv / "part0.csv")], images=str(csv / "photos"))
     other = ingest(pairs_stage(csv, collections=(source,)), csv / "other", partitions=1)
     for table in ("images", "pairs"):
         assert hash_table(one, "pairs", table) == hash_table(other, "pairs", table)
@@ -159,9 +193,14 @@ def test_one_id_for_two_images_is_refused(tmp_path):
 
 
 def test_urls_on_an_exclusion_list(tmp_path):
-    content = {"images": [{"id": 1, "file_name": "1.jpg", "flickr_url": "http://farm7.staticflickr.com/6116/6255196340_da26cf2c9e_z.jpg"},
-                          {"id": 2, "file_name": "2.jpg", "coco_url": "http://x.org/2.jpg"}, {"id": 3, "file_name": "3.jpg"}],
-               "annotations": [{"id": n, "image_id": n, "caption": f"Image {n}."} for n in (1, 2, 3)]}
+    content = {
+        "images": [
+            {"id": 1, "file_name": "1.jpg", "flickr_url": "http://farm7.staticflickr.com/6116/6255196340_da26cf2c9e_z.jpg"},
+            {"id": 2, "file_name": "2.jpg", "coco_url": "http://x.org/2.jpg"},
+            {"id": 3, "file_name": "3.jpg"},
+        ],
+        "annotations": [{"id": n, "image_id": n, "caption": f"Image {n}."} for n in (1, 2, 3)],
+    }
     (tmp_path / "captions.json").write_text(json.dumps(content))
     (tmp_path / "flickr30k.txt").write_text("6255196340.jpg\n")
     (tmp_path / "urls.txt").write_text("https://x.org/2.jpg\n")
@@ -181,13 +220,16 @@ def test_images_without_captions(csv):
     source = FolderSource(format="folder", name="only", images=str(csv / "photos"))
     corpus = ingest(IngestImages(PairParams(collections=(source,))), csv / "c")
     assert {row["image_id"] for row in rows(corpus, "images", "images")} == {
-        image_id("only", name) for name in ("a.jpg", "b.jpg", "copy of a.jpg", "tests.jpg", "huge.png")}
+        image_id("only", name) for name in ("a.jpg", "b.jpg", "copy of a.jpg", "tests.jpg", "huge.png")
+    }
     assert reasons(corpus, "images") == {"image_broken": 1, "image_empty": 1} and balanced(corpus, "images", "images")
 
 
 def test_uncaptioned_images_are_kept_as_images_and_rejected_as_pairs(csv):
-    content = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
-               "annotations": [{"id": 1, "image_id": 1, "caption": "A red square."}]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "caption": "A red square."}],
+    }
     (csv / "captions.json").write_text(json.dumps(content))
     source = CocoSource(format="coco", name="coco", captions=str(csv / "captions.json"), images=str(csv / "photos"), keep_uncaptioned=True)
     corpus = ingest(IngestPairs(PairParams(collections=(source,))), csv / "c")
@@ -214,8 +256,14 @@ def test_documents_are_split_into_paragraphs_before_cleaning(tmp_path):
     source = JsonLinesSource(format="jsonl", name="t", files=str(tmp_path / "a.jsonl"))
     corpus = ingest(IngestTexts(TextParams(collections=(source,))), tmp_path / "c")
     found = {row["text"] for row in rows(corpus, "texts", "texts")}
-    assert found == {"A Heading", "A dog runs.", "Good one.", "Good two.", "It barks.",
-                     *(text for n in range(1000) for text in (f"Chapter {n}", f"In chapter {n} a dog runs."))}
+    assert found == {
+        "A Heading",
+        "A dog runs.",
+        "Good one.",
+        "Good two.",
+        "It barks.",
+        *(text for n in range(1000) for text in (f"Chapter {n}", f"In chapter {n} a dog runs.")),
+    }
     assert reasons(corpus, "texts") == {"too_long": 1, "empty": 2, "bad_row": 1}
     assert any(row["detail"].startswith(f"{tmp_path}/a.jsonl:3, paragraph 2: ") for row in rows(corpus, "texts", "rejects"))
     assert corpus.manifest("texts").counts.rows_in == 2 + 22 * 1000 + 2 + 4 and balanced(corpus, "texts", "texts")
@@ -230,10 +278,16 @@ def test_entities_stay_in_texts_where_the_rules_say_so(tmp_path):
 
 def test_complete_real_collections(shared_data, tmp_path):
     """The real collections: every row is accounted for."""
-    coco = CocoSource(format="coco", name="coco", captions=str(shared_data / "coco_val2017/captions_val2017.json"),
-                      images=str(shared_data / "coco_val2017/images"), missing_images="exclude")
-    flickr = DelimitedSource(format="csv", name="flickr8k", captions=str(shared_data / "flickr8k/captions.csv"),
-                             images=str(shared_data / "flickr8k/images"))
+    coco = CocoSource(
+        format="coco",
+        name="coco",
+        captions=str(shared_data / "coco_val2017/captions_val2017.json"),
+        images=str(shared_data / "coco_val2017/images"),
+        missing_images="exclude",
+    )
+    flickr = DelimitedSource(
+        format="csv", name="flickr8k", captions=str(shared_data / "flickr8k/captions.csv"), images=str(shared_data / "flickr8k/images")
+    )
     corpus = ingest(IngestPairs(PairParams(collections=(coco, flickr))), tmp_path / "c", partitions=8)
     counts = corpus.manifest("pairs").counts
     assert counts.rows_in == 25_014 + 2_950 and counts.rejected == 0

@@ -50,9 +50,18 @@ class Fake:
             raise OutOfMemory(f"{len(batch)} images")
         assert len({one.shape for one in batch}) == 1
         self.batches.append([one.pixels for one in batch])
-        return [Regions(one.width, one.height, np.full((3, 4), one.pixels, np.float32), np.full((3, FEATURES), one.pixels, np.float16),
-                        np.array([0.9, 0.5, 0.3], np.float32), np.full((3, CLASSES), 0.2, np.float16), np.array([1, 2, 3], np.int32))
-                for one in batch]
+        return [
+            Regions(
+                one.width,
+                one.height,
+                np.full((3, 4), one.pixels, np.float32),
+                np.full((3, FEATURES), one.pixels, np.float16),
+                np.array([0.9, 0.5, 0.3], np.float32),
+                np.full((3, CLASSES), 0.2, np.float16),
+                np.array([1, 2, 3], np.int32),
+            )
+            for one in batch
+        ]
 
 
 @pytest.fixture
@@ -99,8 +108,11 @@ def test_rows_are_in_image_order_and_batches_have_one_size(fake, tmp_path):
         assert (row.features == int(row.image_id[2:5])).all()
     assert max(map(len, fake.batches)) <= 4 and sum(map(len, fake.batches)) == 30
     counts = corpus.manifest("regions").counts
-    assert (counts.rows_in, counts.rows_out, counts.numbers) == (30, {"regions": 30}, {
-        "images_without_regions": 0, "regions": 90, "images_on none": 30})
+    assert (counts.rows_in, counts.rows_out, counts.numbers) == (
+        30,
+        {"regions": 30},
+        {"images_without_regions": 0, "regions": 90, "images_on none": 30},
+    )
 
 
 def test_batches_are_the_same_every_time(fake, tmp_path):
@@ -167,8 +179,9 @@ def test_images_one_by_one_fit_where_a_batch_really_runs_out_of_memory(tmp_path)
     folder = tmp_path / "i"
     for path in scene_files(folder, 64):
         Image.open(path).resize((288, 216)).save(path)
-    said = subprocess.run([sys.executable, "-c", _STARVED, str(folder), str(tmp_path / "c")], cwd=Path(__file__).parents[3],
-                          capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "-c", _STARVED, str(folder), str(tmp_path / "c")], cwd=Path(__file__).parents[3], capture_output=True, text=True
+    )
     assert said.returncode == 0, said.stderr[-2000:]
     rows_out, rejected, full = map(int, said.stdout.split())
     assert (rows_out, rejected) == (64, 0) and full >= 1
@@ -219,7 +232,7 @@ def png(mode="RGB", size=(64, 48), **options):
 def webp(share):
     buffer = io.BytesIO()
     Image.frombytes("RGB", (64, 48), np.random.default_rng(1).bytes(64 * 48 * 3)).save(buffer, "WEBP")
-    return buffer.getvalue()[:int(len(buffer.getvalue()) * share)]
+    return buffer.getvalue()[: int(len(buffer.getvalue()) * share)]
 
 
 def tiff(mode):
@@ -232,7 +245,7 @@ def garbled():
     """A PNG whose pixels cannot be decompressed."""
     data = bytearray(png())
     at = data.index(b"IDAT") + 6
-    data[at:at + 8] = b"garbled!"
+    data[at : at + 8] = b"garbled!"
     return bytes(data)
 
 
@@ -304,14 +317,17 @@ def test_malformed_images_are_rejected_and_unusual_ones_decoded_correctly(tmp_pa
     expected = {f"c/{name}": what for name, (_, what) in CASES.items()}
     assert rejects(corpus, "regions") == {name: what for name, what in expected.items() if isinstance(what, Reason)}
     assert {row.image_id: (row.width, row.height) for row in rows(corpus)} == {
-        name: what for name, what in expected.items() if not isinstance(what, Reason)}
+        name: what for name, what in expected.items() if not isinstance(what, Reason)
+    }
     assert len([what for what in expected.values() if isinstance(what, Reason)]) >= 15
 
 
 def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
     from schemas.tables import IMAGES  # a run on captions alone
 
-    blind = Given(GivenParams(stage="pairs", table="images", rows=pa.Table.from_pylist([{"image_id": "c/1", "source": "c"}], schema=IMAGES)))
+    blind = Given(
+        GivenParams(stage="pairs", table="images", rows=pa.Table.from_pylist([{"image_id": "c/1", "source": "c"}], schema=IMAGES))
+    )
     corpus = run(tmp_path / "c", 1, blind, stage())
     assert rejects(corpus, "regions") == {"c/1": Reason.IMAGE_MISSING}
 
@@ -323,10 +339,18 @@ def test_one_and_four_workers_write_the_same_bytes(tmp_path):
     found = []
     for workers in (1, 4):
         config = tmp_path / f"{workers}.json"  # JSON is YAML
-        config.write_text(json.dumps({
-            "corpus": str(tmp_path / f"c{workers}"), "partitions": 6, "workers": workers, "tfidf": None,
-            "pairs": [{"format": "csv", "name": "p", "captions": str(tmp_path / "captions.csv"), "images": str(tmp_path / "i")}],
-            "regions": {"batch": 4, "threads": 1}}))
+        config.write_text(
+            json.dumps(
+                {
+                    "corpus": str(tmp_path / f"c{workers}"),
+                    "partitions": 6,
+                    "workers": workers,
+                    "tfidf": None,
+                    "pairs": [{"format": "csv", "name": "p", "captions": str(tmp_path / "captions.csv"), "images": str(tmp_path / "i")}],
+                    "regions": {"batch": 4, "threads": 1},
+                }
+            )
+        )
         names = sorted(path.name for path in (tmp_path / "i").iterdir())
         (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{name},A scene.\n" for name in names))
         subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], check=True, cwd=Path(__file__).parents[3])
@@ -395,8 +419,13 @@ def test_memory_stays_where_it_is_over_2000_images(tmp_path):
     for copy in range(1, 20):
         for path in first:
             os.link(path, path.replace("scene_", f"scene{copy}_"))
-    code = subprocess.run([sys.executable, "-c", _MEASURE, str(tmp_path / "i"), str(tmp_path / "c")], cwd=Path(__file__).parents[3],
-                          capture_output=True, text=True, check=True)
+    code = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(tmp_path / "i"), str(tmp_path / "c")],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     count, early, most = map(int, code.stdout.split())
     print(f"{count} images: {early / 2**20:.0f} MiB after 384, {most / 2**20:.0f} MiB at most")
     assert count == 2000 and most - early < 100 * 2**20

@@ -70,8 +70,12 @@ def vinvl(folder):
 def uniter_arrays(seed):
     boxes, features, confidence, probabilities = content(seed)
     shares = boxes / np.float32([WIDTH, HEIGHT] * 2)
-    return {"norm_bb": np.concatenate([shares, shares[:, 2:] - shares[:, :2]], 1).astype(np.float16),
-            "features": features.astype(np.float16), "conf": confidence.astype(np.float16), "soft_labels": probabilities.astype(np.float16)}
+    return {
+        "norm_bb": np.concatenate([shares, shares[:, 2:] - shares[:, :2]], 1).astype(np.float16),
+        "features": features.astype(np.float16),
+        "conf": confidence.astype(np.float16),
+        "soft_labels": probabilities.astype(np.float16),
+    }
 
 
 def uniter_npz(folder):
@@ -104,7 +108,7 @@ def uniter_lmdb(folder, compressed=False):
 
 
 FORMATS = {"bottom_up": bottom_up, "unimo": unimo, "vinvl": vinvl, "uniter_npz": uniter_npz, "uniter_lmdb": uniter_lmdb,
-           "uniter_lmdb_compressed": lambda folder: uniter_lmdb(folder, True)}
+           "uniter_lmdb_compressed": lambda folder: uniter_lmdb(folder, True)}  # fmt: skip
 
 
 def listed(folder, names=NAMES, size=(WIDTH, HEIGHT), stage="pairs"):
@@ -160,7 +164,10 @@ def test_our_regions_go_out_as_uniters_files_and_come_back(tmp_path):
     assert json.loads((out / "nbb_th0.2_max100_min10.json").read_text())["coco_val2014_000000000139.npz"] == 12
     with np.load(out / "coco_val2014_000000000139.npz", allow_pickle=False) as held:  # as UNITER's loader opens them
         assert {name: (held[name].shape, held[name].dtype.str) for name in held.files} == {
-            "norm_bb": ((12, 6), "<f2"), "features": ((12, FEATURES), "<f2"), "soft_labels": ((12, CLASSES), "<f2")}
+            "norm_bb": ((12, 6), "<f2"),
+            "features": ((12, FEATURES), "<f2"),
+            "soft_labels": ((12, CLASSES), "<f2"),
+        }
     back = RegionFileSettings(format="uniter_npz", files=(str(out),), key="coco_val2014_{number:012d}.npz")
     second = table(run(tmp_path / "d", 3, listed(tmp_path / "i"), ImportRegions(back)))
     for image_id, row in table(first).items():
@@ -214,14 +221,23 @@ def damaged(line):
     fields = line.split("\t")
 
     def put(at, value):
-        return "\t".join([*fields[:at], value, *fields[at + 1:]])
+        return "\t".join([*fields[:at], value, *fields[at + 1 :]])
 
     return {
-        "few fields": "\t".join(fields[:5]), "not base64": put(4, "§§§"), "another count": put(3, "11"), "no count": put(3, "many"),
-        "huge count": put(3, "999999999"), "negative": put(3, "-12"), "no boxes": put(3, "0"), "other image": put(1, "641"),
-        "infinite": put(5, b64(np.full((12, FEATURES), np.inf))), "too large for half": put(5, b64(np.full((12, FEATURES), 1e6))),
-        "narrow": put(5, b64(np.zeros((12, 100)))), "outside": put(4, b64(np.tile([0, 0, 900, 100], (12, 1)))),
-        "backwards": put(4, b64(np.tile([50, 50, 10, 10], (12, 1)))), "cut": line[:-300],
+        "few fields": "\t".join(fields[:5]),
+        "not base64": put(4, "§§§"),
+        "another count": put(3, "11"),
+        "no count": put(3, "many"),
+        "huge count": put(3, "999999999"),
+        "negative": put(3, "-12"),
+        "no boxes": put(3, "0"),
+        "other image": put(1, "641"),
+        "infinite": put(5, b64(np.full((12, FEATURES), np.inf))),
+        "too large for half": put(5, b64(np.full((12, FEATURES), 1e6))),
+        "narrow": put(5, b64(np.zeros((12, 100)))),
+        "outside": put(4, b64(np.tile([0, 0, 900, 100], (12, 1)))),
+        "backwards": put(4, b64(np.tile([50, 50, 10, 10], (12, 1)))),
+        "cut": line[:-300],
     }
 
 

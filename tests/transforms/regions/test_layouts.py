@@ -42,8 +42,18 @@ def bottom_up(key="1", boxes="<f4", features="<f4", count=3, extra=()) -> bytes:
 
 
 def lxmert(key="1", ids="<i8", boxes="<f4", features="<f4") -> bytes:
-    return line(key, HEIGHT, WIDTH, b64([4, 0, 1599], ids), b64([0.9, 0.5, 0.25], boxes), b64([399, 0, 7], ids), b64([1, 1, 1], boxes), 3,
-                b64(BOXES, boxes), b64(VALUES, features))
+    return line(
+        key,
+        HEIGHT,
+        WIDTH,
+        b64([4, 0, 1599], ids),
+        b64([0.9, 0.5, 0.25], boxes),
+        b64([399, 0, 7], ids),
+        b64([1, 1, 1], boxes),
+        3,
+        b64(BOXES, boxes),
+        b64(VALUES, features),
+    )
 
 
 def vinvl(key="1", dtype="<f4", layout="json") -> bytes:
@@ -65,15 +75,28 @@ def fault(held: TsvStore, key: str = "1") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("layout", "data"), [
-    ("bottom_up", bottom_up()), ("bottom_up", bottom_up(boxes="<f2", features="<f2")), ("bottom_up", bottom_up(boxes="<f8", features="<f8")),
-    ("bottom_up", bottom_up().replace(b"\n", b"\r\n")), ("bottom_up", b"\xef\xbb\xbf" + bottom_up()),
-    ("bottom_up", bottom_up(extra=[b64(np.full((3, 5), 0.2))])), ("unimo", bottom_up(extra=[b64(np.full((3, 5), 0.2))])),
-    ("unimo", bottom_up(boxes="<f2", features="<f2", extra=[b64(np.full((3, 5), 0.2), "<f2")])),
-    ("lxmert", lxmert()), ("lxmert", lxmert(boxes="<f2", features="<f2")), ("lxmert", lxmert(ids="<i4")),
-    *[(name, vinvl(dtype=dtype, layout=layout)) for name in ("vinvl", "oscar") for dtype in ("<f4", "<f2", "<f8")
-      for layout in ("json", "counts", "columns between")],
-])
+@pytest.mark.parametrize(
+    ("layout", "data"),
+    [
+        ("bottom_up", bottom_up()),
+        ("bottom_up", bottom_up(boxes="<f2", features="<f2")),
+        ("bottom_up", bottom_up(boxes="<f8", features="<f8")),
+        ("bottom_up", bottom_up().replace(b"\n", b"\r\n")),
+        ("bottom_up", b"\xef\xbb\xbf" + bottom_up()),
+        ("bottom_up", bottom_up(extra=[b64(np.full((3, 5), 0.2))])),
+        ("unimo", bottom_up(extra=[b64(np.full((3, 5), 0.2))])),
+        ("unimo", bottom_up(boxes="<f2", features="<f2", extra=[b64(np.full((3, 5), 0.2), "<f2")])),
+        ("lxmert", lxmert()),
+        ("lxmert", lxmert(boxes="<f2", features="<f2")),
+        ("lxmert", lxmert(ids="<i4")),
+        *[
+            (name, vinvl(dtype=dtype, layout=layout))
+            for name in ("vinvl", "oscar")
+            for dtype in ("<f4", "<f2", "<f8")
+            for layout in ("json", "counts", "columns between")
+        ],
+    ],
+)
 def test_every_layout_in_every_type_of_number(layout, data, tmp_path):
     entry = store(tmp_path, layout, data).get("1")
     found = to_regions(entry, WIDTH, HEIGHT, FEATURES, 5)
@@ -87,18 +110,26 @@ def test_every_layout_in_every_type_of_number(layout, data, tmp_path):
     assert (found.soft_labels is not None) == (layout == "unimo" or data.count(b"\t") == 6 and layout == "bottom_up")
 
 
-@pytest.mark.parametrize(("layout", "data"), [
-    ("bottom_up", bottom_up(features="<f2")), ("lxmert", lxmert(features="<f2")),
-    ("unimo", bottom_up(features="<f2", extra=[b64(np.full((3, 5), 0.2))])),
-])
+@pytest.mark.parametrize(
+    ("layout", "data"),
+    [
+        ("bottom_up", bottom_up(features="<f2")),
+        ("lxmert", lxmert(features="<f2")),
+        ("unimo", bottom_up(features="<f2", extra=[b64(np.full((3, 5), 0.2))])),
+    ],
+)
 def test_halves_beside_single_boxes_are_never_taken_for_single(layout, data, tmp_path):
     assert "set dtype: float16" in fault(store(tmp_path, layout, data))
     if layout != "unimo":
         np.testing.assert_array_equal(store(tmp_path, layout, data, dtype="float16").get("1").features, VALUES)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["normal", "relu", "unit", "tenths", "widened", "constant", "bfloat"]),
-       st.integers(1, 12), st.integers(1, 64))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["normal", "relu", "unit", "tenths", "widened", "constant", "bfloat"]),
+    st.integers(1, 12),
+    st.integers(1, 64),
+)
 def test_single_numbers_are_never_taken_for_halves(seed, kind, count, width):
     rng = np.random.default_rng(seed)
     values = rng.normal(0, 2, (count, width)).astype(np.float32)
@@ -119,18 +150,27 @@ def test_single_numbers_are_never_taken_for_halves(seed, kind, count, width):
     np.testing.assert_array_equal(PARSERS["bottom_up"](fields, Bounds()).features, values)
 
 
-@pytest.mark.parametrize(("data", "text"), [
-    (lxmert(), "LXMERT's TSV has as many (format: lxmert)"),
-    (line("1", WIDTH, HEIGHT, 3, repr(b64(BOXES)), repr(b64(VALUES))), "Python's repr of bytes"),
-    (bottom_up()[:-40], "not valid base64"), (bottom_up()[:-1] + bottom_up("2"), "merged with the next one"),
-    (line("1", WIDTH, HEIGHT, "three", b64(BOXES), b64(VALUES)), "the number of boxes is 'three'"),
-    (line("1", WIDTH, HEIGHT, 2.5, b64(BOXES), b64(VALUES)), "the number of boxes is '2.5'"),
-    (line("1", WIDTH, HEIGHT, 3000, b64(BOXES), b64(VALUES)), "max_boxes"), (line("1", 0, HEIGHT, 3, b64(BOXES), b64(VALUES)), "sides"),
-    (line("1", "9" * 5000, HEIGHT, 3, b64(BOXES), b64(VALUES)), "a side of the image"),
-    (line("1", WIDTH, HEIGHT, 3, b64(BOXES)[:-4], b64(VALUES)), "not 4 numbers of 2, 4 or 8 bytes"),
-    (line("1", WIDTH, HEIGHT, 0, b"", b64(VALUES)), "for 0 regions"), (line("1", WIDTH, HEIGHT, 3, b"", b""), "boxes have 0 bytes"),
-    (vinvl(), "format: vinvl"), (line("1"), "contains no entries"), (b"\n\n", "contains no entries"), (b"", "contains no entries"),
-])
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (lxmert(), "LXMERT's TSV has as many (format: lxmert)"),
+        (line("1", WIDTH, HEIGHT, 3, repr(b64(BOXES)), repr(b64(VALUES))), "Python's repr of bytes"),
+        (bottom_up()[:-40], "not valid base64"),
+        (bottom_up()[:-1] + bottom_up("2"), "merged with the next one"),
+        (line("1", WIDTH, HEIGHT, "three", b64(BOXES), b64(VALUES)), "the number of boxes is 'three'"),
+        (line("1", WIDTH, HEIGHT, 2.5, b64(BOXES), b64(VALUES)), "the number of boxes is '2.5'"),
+        (line("1", WIDTH, HEIGHT, 3000, b64(BOXES), b64(VALUES)), "max_boxes"),
+        (line("1", 0, HEIGHT, 3, b64(BOXES), b64(VALUES)), "sides"),
+        (line("1", "9" * 5000, HEIGHT, 3, b64(BOXES), b64(VALUES)), "a side of the image"),
+        (line("1", WIDTH, HEIGHT, 3, b64(BOXES)[:-4], b64(VALUES)), "not 4 numbers of 2, 4 or 8 bytes"),
+        (line("1", WIDTH, HEIGHT, 0, b"", b64(VALUES)), "for 0 regions"),
+        (line("1", WIDTH, HEIGHT, 3, b"", b""), "boxes have 0 bytes"),
+        (vinvl(), "format: vinvl"),
+        (line("1"), "contains no entries"),
+        (b"\n\n", "contains no entries"),
+        (b"", "contains no entries"),
+    ],
+)
 def test_an_unreadable_file_reports_the_fault_of_its_first_entry(data, text, tmp_path):
     (tmp_path / "f.tsv").write_bytes(data)
     with pytest.raises(ValueError, match="f.tsv") as caught:
@@ -138,10 +178,16 @@ def test_an_unreadable_file_reports_the_fault_of_its_first_entry(data, text, tmp
     assert text in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("others", [
-    [bottom_up()[:60] + b"\n"], [line("1", WIDTH, HEIGHT, 0, b"", b"")], [line("1", "", "", "", "", "")], [bottom_up()],
-    [b"1\t\n", bottom_up()[:-9] + b"\n", bottom_up()],
-])
+@pytest.mark.parametrize(
+    "others",
+    [
+        [bottom_up()[:60] + b"\n"],
+        [line("1", WIDTH, HEIGHT, 0, b"", b"")],
+        [line("1", "", "", "", "", "")],
+        [bottom_up()],
+        [b"1\t\n", bottom_up()[:-9] + b"\n", bottom_up()],
+    ],
+)
 def test_of_duplicate_lines_the_valid_one_is_used(others, tmp_path):
     for lines in ([*others, bottom_up()], [bottom_up(), *others]):
         np.testing.assert_array_equal(store(tmp_path, "bottom_up", *lines).get("1").features, VALUES)
@@ -152,11 +198,16 @@ def test_lines_that_contradict_each_other_are_refused(tmp_path):
     assert "none valid" in fault(store(tmp_path, "bottom_up", line("1", 1), line("1", 2)))
 
 
-@pytest.mark.parametrize(("layout", "data"), [
-    ("bottom_up", line("1", WIDTH, HEIGHT, 0, b"", b"")), ("unimo", line("1", WIDTH, HEIGHT, 0, b"", b"", b"")),
-    ("lxmert", line("1", HEIGHT, WIDTH, b"", b"", b"", b"", 0, b"", b"")),
-    ("vinvl", line("1", json.dumps({"num_boxes": 0, "features": ""}))), ("vinvl", line("1", 0, b"")),
-])
+@pytest.mark.parametrize(
+    ("layout", "data"),
+    [
+        ("bottom_up", line("1", WIDTH, HEIGHT, 0, b"", b"")),
+        ("unimo", line("1", WIDTH, HEIGHT, 0, b"", b"", b"")),
+        ("lxmert", line("1", HEIGHT, WIDTH, b"", b"", b"", b"", 0, b"", b"")),
+        ("vinvl", line("1", json.dumps({"num_boxes": 0, "features": ""}))),
+        ("vinvl", line("1", 0, b"")),
+    ],
+)
 def test_no_regions_are_no_regions(layout, data, tmp_path):
     found = to_regions(store(tmp_path, layout, data).get("1"), WIDTH, HEIGHT, FEATURES, 7)
     assert found.boxes.shape == (0, 4) and found.features.shape == (0, FEATURES)

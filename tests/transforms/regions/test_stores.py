@@ -58,7 +58,7 @@ HOSTILE = {
     "times": npy(SHAPE.format("<M8[s]", (1, 4)), bytes(32)), "text": npy(SHAPE.format("<U4", (1, 4)), bytes(64)),
     "wide floats": npy(SHAPE.format("<f16", (1, 4)), bytes(64)), "fewer bytes": npy(SHAPE.format("<f4", (1, 4)), bytes(15)),
     "more bytes": npy(SHAPE.format("<f4", (1, 4)), bytes(17)), "nothing": b"", "another file": b"GIF89a", "version 9": b"\x93NUMPY\x09\x00" + bytes(90),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -68,20 +68,36 @@ def test_hostile_arrays_of_npz_files_are_refused(what):
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("data", [encrypted(), b"", b"PK\x05\x06", npz(features=bytes(9))[:-30],
-                                  npz(zipfile.ZIP_LZMA, features=BOX)[:60] + b"\xff" * 30 + npz(zipfile.ZIP_LZMA, features=BOX)[90:],
-                                  npz(zipfile.ZIP_BZIP2, features=BOX)[:60] + b"\0" * 30 + npz(zipfile.ZIP_BZIP2, features=BOX)[90:]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        encrypted(),
+        b"",
+        b"PK\x05\x06",
+        npz(features=bytes(9))[:-30],
+        npz(zipfile.ZIP_LZMA, features=BOX)[:60] + b"\xff" * 30 + npz(zipfile.ZIP_LZMA, features=BOX)[90:],
+        npz(zipfile.ZIP_BZIP2, features=BOX)[:60] + b"\0" * 30 + npz(zipfile.ZIP_BZIP2, features=BOX)[90:],
+    ],
+)
 def test_hostile_archives_are_refused(data):
     with pytest.raises(RegionFileError, match="not a valid npz"):
         read_npz("x.npz", data)
 
 
-@pytest.mark.parametrize(("boxes", "features", "count"), [
-    (np.zeros((0, 6), np.float16), np.zeros((0, 4), np.float16), 0), (np.zeros(0, np.float16), np.zeros(0, np.float16), 0),
-    (np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), 0), (BOX, np.ones((1, 4), np.float16), 1),
-    (BOX[0], np.ones(4, np.float16), None), (BOX, np.ones((1, 0), np.float16), None), (BOX, np.zeros((0, 4), np.float16), None),
-    (np.float16(0.5), np.ones((1, 4), np.float16), None), (BOX, np.ones((1, 4, 1), np.float16), None),
-])
+@pytest.mark.parametrize(
+    ("boxes", "features", "count"),
+    [
+        (np.zeros((0, 6), np.float16), np.zeros((0, 4), np.float16), 0),
+        (np.zeros(0, np.float16), np.zeros(0, np.float16), 0),
+        (np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), 0),
+        (BOX, np.ones((1, 4), np.float16), 1),
+        (BOX[0], np.ones(4, np.float16), None),
+        (BOX, np.ones((1, 0), np.float16), None),
+        (BOX, np.zeros((0, 4), np.float16), None),
+        (np.float16(0.5), np.ones((1, 4), np.float16), None),
+        (BOX, np.ones((1, 4, 1), np.float16), None),
+    ],
+)
 def test_first_entries_of_odd_shapes(boxes, features, count, tmp_path):
     (tmp_path / "a.npz").write_bytes(npz(norm_bb=np.asarray(boxes), features=features))
     (tmp_path / "b.npz").write_bytes(npz(norm_bb=BOX, features=np.ones((1, 4), np.float16)))
@@ -97,17 +113,38 @@ def test_first_entries_of_odd_shapes(boxes, features, count, tmp_path):
 
 def test_entries_have_bounds_that_can_be_set(tmp_path):
     (tmp_path / "a.npz").write_bytes(npz(zipfile.ZIP_DEFLATED, norm_bb=np.tile(BOX, (50, 1)), features=np.ones((50, 40), np.float16)))
-    for bounds, text in ((Bounds(max_boxes=49), "max_boxes"), (Bounds(max_bytes=3000), "max_entry_bytes"), (Bounds(max_bytes=9), "max_entry")):
+    for bounds, text in (
+        (Bounds(max_boxes=49), "max_boxes"),
+        (Bounds(max_bytes=3000), "max_entry_bytes"),
+        (Bounds(max_bytes=9), "max_entry"),
+    ):
         with pytest.raises(RegionFileError, match=text):
             NpzStore(str(tmp_path), bounds).get("a.npz")
     assert len(NpzStore(str(tmp_path)).get("a.npz").boxes) == 50
 
 
-@pytest.mark.parametrize("change", [
-    {b"shape": [float("inf"), 4]}, {b"shape": [float("nan")]}, {b"shape": [1 << 62, 1 << 62]}, {b"shape": [-1, 4]}, {b"shape": None},
-    {b"shape": {"a": 1}}, {b"type": "|O"}, {b"type": [["a", "<f4"]]}, {b"type": b"<f4"}, {b"type": "<f16"}, {b"type": "<c8"}, {b"type": None},
-    {b"data": "text"}, {b"data": 7}, {b"data": b"123"}, {b"nd": False}, {b"nd": 1},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {b"shape": [float("inf"), 4]},
+        {b"shape": [float("nan")]},
+        {b"shape": [1 << 62, 1 << 62]},
+        {b"shape": [-1, 4]},
+        {b"shape": None},
+        {b"shape": {"a": 1}},
+        {b"type": "|O"},
+        {b"type": [["a", "<f4"]]},
+        {b"type": b"<f4"},
+        {b"type": "<f16"},
+        {b"type": "<c8"},
+        {b"type": None},
+        {b"data": "text"},
+        {b"data": 7},
+        {b"data": b"123"},
+        {b"nd": False},
+        {b"nd": 1},
+    ],
+)
 def test_hostile_arrays_of_msgpack_are_refused(change):
     msgpack = pytest.importorskip("msgpack")
     array = msgpack_array(np.ones((1, 4), np.float32))
@@ -116,7 +153,9 @@ def test_hostile_arrays_of_msgpack_are_refused(change):
         read_msgpack("x", msgpack.dumps({"features": {**array, **change}}))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", b"\x81\xa8features", b"\x91" * 3000, b"\xdf\xff\xff\xff\xff", b"\x81\xa8features\xc9\0\0\0\1\5x"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"\x90", b"\x81\xa8features", b"\x91" * 3000, b"\xdf\xff\xff\xff\xff", b"\x81\xa8features\xc9\0\0\0\1\5x"]
+)
 def test_hostile_msgpack_is_refused(data):
     pytest.importorskip("msgpack")
     with pytest.raises(RegionFileError, match="not a valid msgpack"):
@@ -204,7 +243,7 @@ def test_damaged_npz_files_never_do_more_than_raise(changes, cut, packed):
     for place, value in changes:
         data[place % len(data)] = value
     try:
-        assert set(read_npz("x", bytes(data[:len(data) - cut]))) <= {"norm_bb", "features"}
+        assert set(read_npz("x", bytes(data[: len(data) - cut]))) <= {"norm_bb", "features"}
     except RegionFileError as error:
         assert error.detail
 
@@ -215,9 +254,14 @@ def test_a_missing_or_invalid_store_is_named(tmp_path):
 
     base = {"corpus": str(tmp_path / "c"), "tfidf": None, "pairs": [{"format": "csv", "name": "x", "captions": "c.csv", "images": "i"}]}
     (tmp_path / "data.mdb").mkdir()
-    for told in ({"format": "uniter_lmdb", "files": [str(tmp_path / "none")]}, {"format": "uniter_lmdb", "files": [str(tmp_path)]},
-                 {"format": "uniter_npz", "files": [str(tmp_path / "none")]}, {"format": "uniter_npz", "files": [str(tmp_path), "b"]},
-                 {"format": "lxmert", "files": ["/dev/zero"]}, {"format": "vinvl", "files": [str(tmp_path)]}):
+    for told in (
+        {"format": "uniter_lmdb", "files": [str(tmp_path / "none")]},
+        {"format": "uniter_lmdb", "files": [str(tmp_path)]},
+        {"format": "uniter_npz", "files": [str(tmp_path / "none")]},
+        {"format": "uniter_npz", "files": [str(tmp_path), "b"]},
+        {"format": "lxmert", "files": ["/dev/zero"]},
+        {"format": "vinvl", "files": [str(tmp_path)]},
+    ):
         with pytest.raises(ConfigError, match="region_files: ") as caught:
             stages_of(parse_config({**base, "region_files": told}, str(tmp_path)))
         assert "\n" not in str(caught.value)

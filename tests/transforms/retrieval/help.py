@@ -15,11 +15,30 @@ from pipelines.run import run
 from schemas.corpus import Corpus, open_corpus
 
 WIDTH, KINDS = 16, 7  # numbers of a feature; soft labels, the background among them
-SENTENCES = ("A dog runs on the beach.", "Two dogs are playing with a ball.", "A man rides a horse.", "The stock market fell on Monday.",
-             "Children play in the park.", "A red bus is on the street.", "The committee approved the budget.", "A cat sleeps on a sofa.",
-             "She read a long novel about the sea.", "A woman is cooking dinner.", "The train leaves at noon.", "Birds fly over the lake.")
-CAPTIONS = ("a dog running along the shore", "a brown dog runs on a beach", "two dogs play with a red ball", "a man on a horse",
-            "a kitten asleep on the couch", "kids playing in a park", "a double decker bus in the street", "someone cooks a meal")
+SENTENCES = (
+    "A dog runs on the beach.",
+    "Two dogs are playing with a ball.",
+    "A man rides a horse.",
+    "The stock market fell on Monday.",
+    "Children play in the park.",
+    "A red bus is on the street.",
+    "The committee approved the budget.",
+    "A cat sleeps on a sofa.",
+    "She read a long novel about the sea.",
+    "A woman is cooking dinner.",
+    "The train leaves at noon.",
+    "Birds fly over the lake.",
+)
+CAPTIONS = (
+    "a dog running along the shore",
+    "a brown dog runs on a beach",
+    "two dogs play with a red ball",
+    "a man on a horse",
+    "a kitten asleep on the couch",
+    "kids playing in a park",
+    "a double decker bus in the street",
+    "someone cooks a meal",
+)
 
 
 def write_inputs(folder: Path, pairs: int = 8, alone: int = 24, soft_labels: bool = True) -> Path:
@@ -46,8 +65,11 @@ def write_regions(folder: Path, name: str, rng: np.random.Generator, labelled: b
     corners = np.sort(rng.random((count, 2, 2)), axis=1)
     boxes = np.concatenate([corners[:, 0], corners[:, 1], corners[:, 1] - corners[:, 0]], axis=1)
     labels = rng.random((count, KINDS)) ** 4
-    arrays = {"norm_bb": boxes.astype(np.float16), "features": rng.random((count, WIDTH)).astype(np.float16),
-              "conf": rng.random(count).astype(np.float16)}
+    arrays = {
+        "norm_bb": boxes.astype(np.float16),
+        "features": rng.random((count, WIDTH)).astype(np.float16),
+        "conf": rng.random(count).astype(np.float16),
+    }
     if labelled:
         arrays["soft_labels"] = (labels / labels.sum(1, keepdims=True)).astype(np.float16)
     (folder / "regions").mkdir(exist_ok=True)
@@ -57,12 +79,17 @@ def write_regions(folder: Path, name: str, rng: np.random.Generator, labelled: b
 def settings(folder: Path, corpus: Path, **changes: Any) -> dict[str, Any]:
     """The settings of a corpus over these inputs."""
     return {
-        "corpus": str(corpus), "partitions": 3, "tfidf": None, "max_rejected": 0.5,
+        "corpus": str(corpus),
+        "partitions": 3,
+        "tfidf": None,
+        "max_rejected": 0.5,
         "pairs": [{"format": "csv", "name": "p", "captions": str(folder / "captions.csv"), "images": str(folder / "paired")}],
         "images": [{"format": "folder", "name": "a", "images": str(folder / "alone")}],
         "texts": [{"format": "text", "name": "t", "files": str(folder / "sentences.txt")}],
         "region_files": {"format": "uniter_npz", "files": [str(folder / "regions")], "key": "{stem}.npz"},
-        "retrieval": {}, **changes}
+        "retrieval": {},
+        **changes,
+    }
 
 
 def made(folder: Path, corpus: Path, **changes: Any) -> Corpus:

@@ -68,14 +68,24 @@ def test_copies_by_perceptual_hash():
 
     collection = Collection([shard.set_column(3, shard.schema.field(3), pa.array(hashes, mask=np.array([0, 0, 0, 1], bool)))])
     hits = search(collection, unit(np.eye(1, 5)), 4)
-    verdict = judge(Query(2 * MILLION, NOTHING, Reason.COPY_OF_IMAGE, Reason.NEAR_COPY, phash=0b1110), hits.positions[0], hits.scores[0],
-                    collection, Rules(4, 0, 0.99, near_copy_bits=2))
+    verdict = judge(
+        Query(2 * MILLION, NOTHING, Reason.COPY_OF_IMAGE, Reason.NEAR_COPY, phash=0b1110),
+        hits.positions[0],
+        hits.scores[0],
+        collection,
+        Rules(4, 0, 0.99, near_copy_bits=2),
+    )
     assert verdict.dropped == [(0, Reason.NEAR_COPY), (1, Reason.NEAR_COPY)] and verdict.kept == [2, 3]
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any), min_size=1, max_size=40), st.integers(1, 12),
-       st.floats(-1, 1), st.floats(0.5, 1), st.floats(0.5, 1.1))
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any), min_size=1, max_size=40),
+    st.integers(1, 12),
+    st.floats(-1, 1),
+    st.floats(0.5, 1),
+    st.floats(0.5, 1.1),
+)
 def test_the_rule_said_plainly(rows, k, floor, near_match, near):
     vectors = unit(np.array(rows, float))
     rules, asked = Rules(k, round(floor * MILLION), near_match), query(near=near, keys=np.array([2, 5]))
@@ -101,6 +111,8 @@ def test_a_verdict_does_not_depend_on_how_deep_the_search_went():
     vectors = unit(np.random.default_rng(1).normal(size=(200, 6)))
     rules = Rules(20, 0, 0.9)
     collection = cut(vectors, [50])
-    verdicts = [judge(query(near=0.97), *(values[0] for values in (hits.positions, hits.scores)), collection, rules)
-                for hits in (search(collection, vectors[:1], depth) for depth in (60, 100, 200))]
+    verdicts = [
+        judge(query(near=0.97), *(values[0] for values in (hits.positions, hits.scores)), collection, rules)
+        for hits in (search(collection, vectors[:1], depth) for depth in (60, 100, 200))
+    ]
     assert verdicts[0].kept == verdicts[1].kept == verdicts[2].kept and len(verdicts[0].kept) == 20

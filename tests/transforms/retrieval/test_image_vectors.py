@@ -13,9 +13,14 @@ RNG = np.random.default_rng(0)
 
 
 def image(count: int = 5, **instead: np.ndarray | None) -> ImageRegions:
-    arrays = {"boxes": np.zeros((count, 4), np.float32), "features": RNG.random((count, 8)).astype(np.float16),
-              "confidence": RNG.random(count).astype(np.float32), "soft_labels": RNG.random((count, 6)).astype(np.float16),
-              "classes": None, "attributes": None}
+    arrays = {
+        "boxes": np.zeros((count, 4), np.float32),
+        "features": RNG.random((count, 8)).astype(np.float16),
+        "confidence": RNG.random(count).astype(np.float32),
+        "soft_labels": RNG.random((count, 6)).astype(np.float16),
+        "classes": None,
+        "attributes": None,
+    }
     return ImageRegions("i", 10, 10, **{**arrays, **instead})
 
 
@@ -54,18 +59,21 @@ def test_components_reduce_the_features_alone():
     assert len(vector) == 3 + 5 and np.linalg.norm(vector.astype(float)) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize(("instead", "reason", "text"), [
-    ({"features": np.full((5, 8), np.nan, np.float16)}, Reason.BAD_VECTOR, "mean feature is not finite"),
-    ({"features": np.full((5, 8), np.inf, np.float16)}, Reason.BAD_VECTOR, "mean feature is not finite"),
-    ({"features": np.zeros((5, 8), np.float16)}, Reason.BAD_VECTOR, "mean feature is zero"),
-    ({"confidence": np.zeros(5, np.float32)}, Reason.BAD_VECTOR, "mean feature is zero"),
-    ({"confidence": np.full(5, np.nan, np.float32)}, Reason.BAD_VECTOR, "mean feature is not finite"),
-    ({"soft_labels": np.full((5, 6), np.nan, np.float16)}, Reason.BAD_VECTOR, "count of objects is not finite"),
-    ({"soft_labels": np.full((5, 6), -0.5, np.float16)}, Reason.BAD_VECTOR, "soft labels are negative"),
-    ({"soft_labels": np.eye(6, dtype=np.float16)[[0] * 5]}, Reason.BAD_VECTOR, "count of objects is zero"),
-    ({"soft_labels": None}, Reason.NO_SOFT_LABELS, "no soft labels"),
-    ({"features": np.zeros((0, 8), np.float16)}, Reason.REGIONS_MISSING, "no regions"),
-])
+@pytest.mark.parametrize(
+    ("instead", "reason", "text"),
+    [
+        ({"features": np.full((5, 8), np.nan, np.float16)}, Reason.BAD_VECTOR, "mean feature is not finite"),
+        ({"features": np.full((5, 8), np.inf, np.float16)}, Reason.BAD_VECTOR, "mean feature is not finite"),
+        ({"features": np.zeros((5, 8), np.float16)}, Reason.BAD_VECTOR, "mean feature is zero"),
+        ({"confidence": np.zeros(5, np.float32)}, Reason.BAD_VECTOR, "mean feature is zero"),
+        ({"confidence": np.full(5, np.nan, np.float32)}, Reason.BAD_VECTOR, "mean feature is not finite"),
+        ({"soft_labels": np.full((5, 6), np.nan, np.float16)}, Reason.BAD_VECTOR, "count of objects is not finite"),
+        ({"soft_labels": np.full((5, 6), -0.5, np.float16)}, Reason.BAD_VECTOR, "soft labels are negative"),
+        ({"soft_labels": np.eye(6, dtype=np.float16)[[0] * 5]}, Reason.BAD_VECTOR, "count of objects is zero"),
+        ({"soft_labels": None}, Reason.NO_SOFT_LABELS, "no soft labels"),
+        ({"features": np.zeros((0, 8), np.float16)}, Reason.REGIONS_MISSING, "no regions"),
+    ],
+)
 def test_what_has_no_vector_is_told_why(instead, reason, text):
     with pytest.raises(NoVector, match=text) as caught:
         ImageSpace(0.5).vector(image(**instead))

@@ -32,11 +32,15 @@ QUERIES = unit(CENTRES[RNG.integers(0, 40, 30)] + RNG.normal(size=(30, 32)) * 0.
 def searcher(factory: str, places: list[int], nprobe: int) -> Searcher:
     collection, trained = cut(VECTORS, places), train(factory, VECTORS[::2])
     starts = collection.partition_starts
-    shards = [pa.py_buffer(fill(trained, [VECTORS[start:end]]) if end > start else b"") for start, end in zip(starts, starts[1:], strict=False)]
+    shards = [
+        pa.py_buffer(fill(trained, [VECTORS[start:end]]) if end > start else b"") for start, end in zip(starts, starts[1:], strict=False)
+    ]
     return Searcher(collection, 500, 7, shards, nprobe, lists_of(factory))
 
 
-@pytest.mark.parametrize("factory", ["IVF16,Flat", "IVF16,SQ8", "IVF16,SQ4", "IVF16,PQ16x4fs", "IVF16,RaBitQ", "PCA16,IVF16,SQ8", "OPQ8_16,IVF8,PQ8x4fs"])
+@pytest.mark.parametrize(
+    "factory", ["IVF16,Flat", "IVF16,SQ8", "IVF16,SQ4", "IVF16,PQ16x4fs", "IVF16,RaBitQ", "PCA16,IVF16,SQ8", "OPQ8_16,IVF8,PQ8x4fs"]
+)
 def test_an_index_may_miss_but_never_scores_wrongly(factory):
     index = searcher(factory, [100, 100, 900], 8)
     found, exact = index.search(QUERIES, 10), replace(index, shards=()).search(QUERIES, 10)
@@ -64,10 +68,19 @@ def test_more_is_asked_for_than_the_lists_hold():
     assert (found.positions[:, -1] == -1).all() and (found.positions[:, 0] >= 0).all()
 
 
-@pytest.mark.parametrize(("asked", "count", "factory"), [
-    ("auto", 100_000, "Flat"), ("auto", 100_001, "IVF1024,SQ8"), ("auto", 1_000_000, "IVF2048,SQ8"), ("auto", 3_000_000, "IVF4096,PQ192x4fs"),
-    ("Flat", 10**7, "Flat"), ("IVF4096,SQ8", 1000, "IVF16,SQ8"), ("IVF64,RaBitQ", 100, "Flat"), ("IVF16,SQ8", 10**6, "IVF16,SQ8"),
-])
+@pytest.mark.parametrize(
+    ("asked", "count", "factory"),
+    [
+        ("auto", 100_000, "Flat"),
+        ("auto", 100_001, "IVF1024,SQ8"),
+        ("auto", 1_000_000, "IVF2048,SQ8"),
+        ("auto", 3_000_000, "IVF4096,PQ192x4fs"),
+        ("Flat", 10**7, "Flat"),
+        ("IVF4096,SQ8", 1000, "IVF16,SQ8"),
+        ("IVF64,RaBitQ", 100, "Flat"),
+        ("IVF16,SQ8", 10**6, "IVF16,SQ8"),
+    ],
+)
 def test_an_index_is_chosen_by_size_and_made_smaller_where_vectors_are_few(asked, count, factory):
     assert factory_for(asked, count, 384) == factory
     sizes = estimate(factory, count, 384)
@@ -115,5 +128,7 @@ def test_an_index_that_finds_too_little_fails_the_run_and_names_the_nprobe_that_
 
 def test_training_beyond_the_memory_allowed_is_refused(inputs, tmp_path):
     changes = {"retrieval": {"texts": None, "images": {"index": "IVF4,SQ8"}, "max_memory": 1000}}
-    with pytest.raises(CmclError, match=r"image_search_index: training IVF4,SQ8 takes about \d+ bytes, more than retrieval.max_memory \(1000\)"):
+    with pytest.raises(
+        CmclError, match=r"image_search_index: training IVF4,SQ8 takes about \d+ bytes, more than retrieval.max_memory \(1000\)"
+    ):
         run(parse_config(settings(inputs, tmp_path / "c", **changes), "/"))

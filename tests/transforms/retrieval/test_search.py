@@ -24,11 +24,21 @@ def table(vectors: np.ndarray, start: int = 0) -> pa.Table:
     """Vectors as a partition's table, in record batches of 5 rows."""
     count = len(vectors)
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * vectors.shape[1])
-    columns = [pa.array([f"t{start + row}" for row in range(count)]), pa.array(np.arange(count)), pa.array(np.arange(count) + start),
-               pa.nulls(count, pa.uint64()), pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()), type=VECTORS.field("vector").type)]
+    columns = [
+        pa.array([f"t{start + row}" for row in range(count)]),
+        pa.array(np.arange(count)),
+        pa.array(np.arange(count) + start),
+        pa.nulls(count, pa.uint64()),
+        pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()), type=VECTORS.field("vector").type),
+    ]
     whole = pa.Table.from_arrays(columns, schema=VECTORS)
-    return pa.Table.from_batches([pa.RecordBatch.from_arrays([column.combine_chunks() for column in whole.slice(at, 5).columns],
-                                                             schema=VECTORS) for at in range(0, count, 5)], schema=VECTORS)
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_arrays([column.combine_chunks() for column in whole.slice(at, 5).columns], schema=VECTORS)
+            for at in range(0, count, 5)
+        ],
+        schema=VECTORS,
+    )
 
 
 def cut(vectors: np.ndarray, places: list[int]) -> Collection:
@@ -41,8 +51,9 @@ def brute_force(vectors: np.ndarray, queries: np.ndarray, depth: int) -> tuple[n
     """Every product in Python's whole numbers (float16 times 2**24 is one), rounded to millionths; ties by position."""
     scaled = [[int(value) for value in np.ldexp(row.astype(np.float64), 24)] for row in vectors]
     asked = [[int(value) for value in np.ldexp(row.astype(np.float64), 24)] for row in queries]
-    scores = np.array([[round(sum(a * b for a, b in zip(one, other, strict=True)) / 2**48 * MILLION) for other in scaled] for one in asked],
-                      np.int64).reshape(len(queries), len(vectors))
+    scores = np.array(
+        [[round(sum(a * b for a, b in zip(one, other, strict=True)) / 2**48 * MILLION) for other in scaled] for one in asked], np.int64
+    ).reshape(len(queries), len(vectors))
     order = np.lexsort((np.broadcast_to(np.arange(len(vectors)), scores.shape), -scores), axis=1)[:, :depth]
     return order, np.take_along_axis(scores, order, 1)
 

@@ -53,7 +53,7 @@ def test_matches_are_the_best_by_the_stored_vectors(corpus):
             own = list(own)
             assert [match["rank"] for match in own] == list(range(len(own)))
             best = sorted(-round(float(asked[query_id] @ vector), 6) for vector in held.values())
-            assert [-match["score"] for match in own] == pytest.approx(best[:len(own)], abs=2e-6)
+            assert [-match["score"] for match in own] == pytest.approx(best[: len(own)], abs=2e-6)
 
 
 def test_meaning_is_found(corpus):
@@ -69,8 +69,10 @@ def test_a_score_is_made_of_its_parts(corpus):
 
 
 def test_examples_hold_their_matches_and_lead_to_what_was_matched(corpus):
-    images, texts = ({query: list(own) for query, own in itertools.groupby(rows(corpus, stage, "matches"), key=lambda one: one["query_id"])}
-                     for stage in ("image_matches", "text_matches"))
+    images, texts = (
+        {query: list(own) for query, own in itertools.groupby(rows(corpus, stage, "matches"), key=lambda one: one["query_id"])}
+        for stage in ("image_matches", "text_matches")
+    )
     find, seen = Matched(corpus), 0
     for example in rows(corpus, "examples", "examples"):
         assert [match["id"] for match in example["matches_image"]] == [match["matched_id"] for match in images[example["image_id"]]]
@@ -96,8 +98,13 @@ def test_short_lists_are_counted_by_cause(corpus):
     assert corpus.manifest("image_matches").extra["k"] == 100
 
 
-@pytest.mark.parametrize("changes", [pytest.param({"partitions": 7, "workers": 2}, marks=pytest.mark.slow),
-                                     {"partitions": 1, "retrieval": {"block_rows": 3, "query_rows": 2, "threads": 2}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"partitions": 7, "workers": 2}, marks=pytest.mark.slow),
+        {"partitions": 1, "retrieval": {"block_rows": 3, "query_rows": 2, "threads": 2}},
+    ],
+)
 def test_the_same_whatever_partitions_workers_and_blocks(corpus, inputs, tmp_path, changes):
     other = made(inputs, tmp_path / "c", **changes)
     assert hash_of(other) == hash_of(corpus)
@@ -105,8 +112,11 @@ def test_the_same_whatever_partitions_workers_and_blocks(corpus, inputs, tmp_pat
 
 def test_k_reruns_search_guards_and_join_and_a_floor_guards_and_join(corpus, inputs):
     def stale(**texts):
-        return [state.stage.name for state in plan_of(parse_config(settings(inputs, corpus.url, retrieval={"texts": texts}), "/"))[1]
-                if state.must_run]
+        return [
+            state.stage.name
+            for state in plan_of(parse_config(settings(inputs, corpus.url, retrieval={"texts": texts}), "/"))[1]
+            if state.must_run
+        ]
 
     assert stale() == []
     assert stale(k=5) == ["text_neighbours", "text_matches", "examples"] == stale(nprobe=9)
@@ -128,7 +138,9 @@ def test_a_copy_by_bytes_and_a_caption_among_the_sentences_are_dropped(inputs, t
     own = shutil.copytree(inputs, tmp_path / "in")
     shutil.copy(own / "paired/paired2.png", own / "alone/alone3.png")
     shutil.copy(own / "regions/paired2.npz", own / "regions/alone3.npz")
-    (own / "sentences.txt").write_text((own / "sentences.txt").read_text() + "A kitten, asleep on the couch.\nA kitten asleep on a couch!\n")
+    (own / "sentences.txt").write_text(
+        (own / "sentences.txt").read_text() + "A kitten, asleep on the couch.\nA kitten asleep on a couch!\n"
+    )
     found = made(own, tmp_path / "c")
     dropped = rows(found, "image_matches", "rejects")
     assert [(row["id"], row["reason"]) for row in dropped if "alone3" in row["detail"]] == [("p/paired2.png", "copy_of_image")]
@@ -143,7 +155,10 @@ def test_a_copy_of_other_bytes_is_told_by_its_perceptual_hash(inputs, tmp_path):
     Image.open(own / "paired/paired2.png").resize((96, 80)).save(own / "alone/alone3.png")
     found = made(own, tmp_path / "c", retrieval={"texts": None})
     assert [(row["id"], row["reason"]) for row in rows(found, "image_matches", "rejects")] == [("p/paired2.png", "near_copy")]
-    assert made(own, tmp_path / "d", retrieval={"texts": None, "images": {"near_copy_bits": None}}).manifest("image_matches").counts.dropped == 0
+    assert (
+        made(own, tmp_path / "d", retrieval={"texts": None, "images": {"near_copy_bits": None}}).manifest("image_matches").counts.dropped
+        == 0
+    )
 
 
 def test_without_soft_labels_features_alone_count_and_the_manifest_says_so(tmp_path):
@@ -167,25 +182,37 @@ def test_components_keep_what_there_is_to_keep(inputs, corpus, tmp_path):
     assert hash_of(fewer) == hash_of(made(inputs, tmp_path / "e", partitions=5, retrieval={"texts": None, "images": {"pca": 4}}))
 
 
-@pytest.mark.parametrize("instead", [
-    {"features": np.zeros((4, WIDTH), np.float16)},
-    {"features": np.full((4, WIDTH), np.nan, np.float16)},
-    {"features": np.full((4, WIDTH), np.inf, np.float16)},
-    {"soft_labels": np.eye(KINDS, dtype=np.float16)[[0] * 4]},
-    {"features": np.zeros((0, WIDTH), np.float16), "norm_bb": np.zeros((0, 6), np.float16), "conf": np.zeros(0, np.float16),
-     "soft_labels": np.zeros((0, KINDS), np.float16)},
-])
+@pytest.mark.parametrize(
+    "instead",
+    [
+        {"features": np.zeros((4, WIDTH), np.float16)},
+        {"features": np.full((4, WIDTH), np.nan, np.float16)},
+        {"features": np.full((4, WIDTH), np.inf, np.float16)},
+        {"soft_labels": np.eye(KINDS, dtype=np.float16)[[0] * 4]},
+        {
+            "features": np.zeros((0, WIDTH), np.float16),
+            "norm_bb": np.zeros((0, 6), np.float16),
+            "conf": np.zeros(0, np.float16),
+            "soft_labels": np.zeros((0, KINDS), np.float16),
+        },
+    ],
+)
 def test_an_image_without_a_vector_is_rejected_somewhere_and_in_no_list(inputs, tmp_path, instead):
     own = shutil.copytree(inputs, tmp_path / "in")
     for name in ("alone3", "paired2"):
-        rest = {"norm_bb": np.tile(np.array([0, 0, 0.5, 0.5, 0.5, 0.5], np.float16), (4, 1)), "conf": np.ones(4, np.float16),
-                "features": np.ones((4, WIDTH), np.float16), "soft_labels": np.full((4, KINDS), 0.1, np.float16)}
+        rest = {
+            "norm_bb": np.tile(np.array([0, 0, 0.5, 0.5, 0.5, 0.5], np.float16), (4, 1)),
+            "conf": np.ones(4, np.float16),
+            "features": np.ones((4, WIDTH), np.float16),
+            "soft_labels": np.full((4, KINDS), 0.1, np.float16),
+        }
         write_regions(own, name, RNG, **{**rest, **instead})
     found = made(own, tmp_path / "c", retrieval={"texts": None})
     for name, stages in (("a/alone3.png", ("image_regions", "image_vectors")), ("p/paired2.png", ("regions", "image_vectors"))):
         assert sum(row["id"] == name for stage in stages for row in rows(found, stage, "rejects")) == 1
-    assert not any(match["matched_id"] == "a/alone3.png" or match["query_id"] == "p/paired2.png"
-                   for match in rows(found, "image_matches", "matches"))
+    assert not any(
+        match["matched_id"] == "a/alone3.png" or match["query_id"] == "p/paired2.png" for match in rows(found, "image_matches", "matches")
+    )
     assert all(not example["matches_image"] for example in rows(found, "examples", "examples") if example["image_id"] == "p/paired2.png")
     assert verify(*open_corpus(found.url)) == []
 
@@ -193,8 +220,14 @@ def test_an_image_without_a_vector_is_rejected_somewhere_and_in_no_list(inputs, 
 def test_long_texts_are_rejected_and_short_ones_of_any_script_are_not(inputs, tmp_path):
     own = shutil.copytree(inputs, tmp_path / "in")
     (own / "sentences.txt").write_text("word " * 10_000 + "\n\n \t \n犬が走る\n?!\n")
-    found = made(own, tmp_path / "c", retrieval={"images": None, "texts": {"max_words": 500}}, region_files=None, images=[],
-                 sentences={"max_words": 20_000, "max_characters": 100_000})
+    found = made(
+        own,
+        tmp_path / "c",
+        retrieval={"images": None, "texts": {"max_words": 500}},
+        region_files=None,
+        images=[],
+        sentences={"max_words": 20_000, "max_characters": 100_000},
+    )
     assert [row["reason"] for row in rows(found, "text_vectors", "rejects")] == ["too_long"]
     texts = {row["text_id"]: row["text"] for row in rows(found, "texts", "texts")}
     assert {texts[row["id"]] for row in rows(found, "text_vectors", "vectors")} == {"犬が走る ?!"}
@@ -219,27 +252,43 @@ def test_all_below_the_floor(inputs, tmp_path):
     assert counts.rows_out["matches"] == 0 and counts.numbers == {"short_lists": 9, "short_by_floor": 9}
 
 
-@pytest.mark.parametrize(("changes", "text"), [
-    ({"region_files": None}, "give `images` and `regions`"),
-    ({"images": []}, "give `images` and `regions`"),
-    ({"texts": []}, "give `texts`, or set retrieval.texts to null"),
-    ({"retrieval": {"texts": {"encoder": "sentence-transformers:/nowhere"}}}, "/nowhere"),
-    ({"retrieval": {"texts": {"encoder": "word2vec"}}}, "'word2vec' is none of: embedded"),
-])
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"region_files": None}, "give `images` and `regions`"),
+        ({"images": []}, "give `images` and `regions`"),
+        ({"texts": []}, "give `texts`, or set retrieval.texts to null"),
+        ({"retrieval": {"texts": {"encoder": "sentence-transformers:/nowhere"}}}, "/nowhere"),
+        ({"retrieval": {"texts": {"encoder": "word2vec"}}}, "'word2vec' is none of: embedded"),
+    ],
+)
 def test_what_is_wanting_is_named_before_any_work(inputs, tmp_path, changes, text):
     with pytest.raises(ConfigError, match=text):
         run(parse_config(settings(inputs, tmp_path / "c", **changes), "/"))
     assert not (tmp_path / "c/pairs").exists()
 
 
-@pytest.mark.parametrize(("images", "text"), [
-    ({"k": 0}, "retrieval.images.k"), ({"k": 10**9}, "retrieval.images.k"), ({"object_weight": 1.5}, "object_weight"),
-    ({"object_weight": -0.1}, "object_weight"), ({"object_weight": float("nan")}, "object_weight"), ({"pca": 0}, "pca"),
-    ({"floor": float("inf")}, "floor"), ({"near_match": 0}, "near_match"), ({"near_copy_bits": 65}, "near_copy_bits"),
-    ({"weight": 0.5}, "weight"), ({"depth": 0}, "depth"),
-    ({"index": "HNSW32"}, "'HNSW32' is none of: auto, Flat, or IVFn with"), ({"index": "IVF16"}, "is none of"), ({"nprobe": 0}, "nprobe"),
-    ({"index": "__import__('os')"}, "is none of"), ({"min_recall": 1.1}, "min_recall"),
-])
+@pytest.mark.parametrize(
+    ("images", "text"),
+    [
+        ({"k": 0}, "retrieval.images.k"),
+        ({"k": 10**9}, "retrieval.images.k"),
+        ({"object_weight": 1.5}, "object_weight"),
+        ({"object_weight": -0.1}, "object_weight"),
+        ({"object_weight": float("nan")}, "object_weight"),
+        ({"pca": 0}, "pca"),
+        ({"floor": float("inf")}, "floor"),
+        ({"near_match": 0}, "near_match"),
+        ({"near_copy_bits": 65}, "near_copy_bits"),
+        ({"weight": 0.5}, "weight"),
+        ({"depth": 0}, "depth"),
+        ({"index": "HNSW32"}, "'HNSW32' is none of: auto, Flat, or IVFn with"),
+        ({"index": "IVF16"}, "is none of"),
+        ({"nprobe": 0}, "nprobe"),
+        ({"index": "__import__('os')"}, "is none of"),
+        ({"min_recall": 1.1}, "min_recall"),
+    ],
+)
 def test_wrong_settings_are_named(inputs, tmp_path, images, text):
     with pytest.raises(ConfigError, match=text):
         parse_config(settings(inputs, tmp_path / "c", retrieval={"images": images}), "/")
@@ -258,8 +307,10 @@ def test_two_distributions_of_faiss_are_refused_by_name(inputs, tmp_path, monkey
         run(parse_config(settings(inputs, tmp_path / "c"), "/"))
 
 
-@pytest.mark.parametrize(("stage", "table"), [("text_vectors", "vectors"), ("image_vectors", "query_vectors"),
-                                              ("text_neighbours", "neighbours"), ("image_matches", "matches")])
+@pytest.mark.parametrize(
+    ("stage", "table"),
+    [("text_vectors", "vectors"), ("image_vectors", "query_vectors"), ("text_neighbours", "neighbours"), ("image_matches", "matches")],
+)
 def test_a_flipped_byte_is_named_and_made_again(corpus, inputs, tmp_path, stage, table):
     from pathlib import Path
 
@@ -279,20 +330,29 @@ def test_a_flipped_byte_is_named_and_made_again(corpus, inputs, tmp_path, stage,
 
 def _with(name, change):
     """A table with one column changed."""
+
     def changed(table):
         at = table.schema.get_field_index(name)
         return table.set_column(at, table.schema.field(at), change(table[name]).cast(table.schema.field(at).type))
+
     return changed
 
 
-@pytest.mark.parametrize(("stage", "change", "text"), [
-    ("image_matches", _with("row", lambda rows: pc.add(rows, 1)), "matches disagree with the row that they refer to"),
-    ("image_matches", _with("partition", lambda partitions: pc.add(partitions, 99)), "matches disagree with the row that they refer to"),
-    ("text_matches", _with("text", lambda texts: pc.utf8_upper(texts)), "matches disagree with the row that they refer to"),
-    ("image_matches", _with("rank", lambda ranks: pc.add(ranks, 1)), "its ranks do not count from 0"),
-    ("image_matches", _with("score", lambda scores: pc.negate(scores)), "not in the order of their scores"),
-    ("text_matches", _with("query_id", lambda ids: pc.utf8_reverse(ids)), "matches refer to queries that are not in the partition"),
-])
+@pytest.mark.parametrize(
+    ("stage", "change", "text"),
+    [
+        ("image_matches", _with("row", lambda rows: pc.add(rows, 1)), "matches disagree with the row that they refer to"),
+        (
+            "image_matches",
+            _with("partition", lambda partitions: pc.add(partitions, 99)),
+            "matches disagree with the row that they refer to",
+        ),
+        ("text_matches", _with("text", lambda texts: pc.utf8_upper(texts)), "matches disagree with the row that they refer to"),
+        ("image_matches", _with("rank", lambda ranks: pc.add(ranks, 1)), "its ranks do not count from 0"),
+        ("image_matches", _with("score", lambda scores: pc.negate(scores)), "not in the order of their scores"),
+        ("text_matches", _with("query_id", lambda ids: pc.utf8_reverse(ids)), "matches refer to queries that are not in the partition"),
+    ],
+)
 def test_forged_matches_are_found(corpus, tmp_path, stage, change, text):
     place = shutil.copytree(corpus.url, tmp_path / "c")
     copy = open_corpus(str(place))[0]

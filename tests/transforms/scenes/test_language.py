@@ -89,8 +89,13 @@ def test_attachment_is_fixed() -> None:
     graph = parse("A man riding a horse is next to a dog on a bench and a cat and a bird are above two cars")
     nouns = [mention.noun for mention in graph.objects]
     named = {(nouns[s], p, nouns[o]) for s, p, o in graph.relations}
-    assert named == {("man", "riding", "horse"), ("man", "next to", "dog"), ("dog", "on", "bench"), ("cat", "above", "car"),
-        ("bird", "above", "car")}
+    assert named == {
+        ("man", "riding", "horse"),
+        ("man", "next to", "dog"),
+        ("dog", "on", "bench"),
+        ("cat", "above", "car"),
+        ("bird", "above", "car"),
+    }
     assert graph.objects[-1] == Mention("car", (), 2)
     assert parse("no dog is on a sofa").objects[0] == Mention("dog", negated=True)
     assert parse("dogs").objects == (Mention("dog", plural=True),) and parse("dog").objects == (Mention("dog"),)

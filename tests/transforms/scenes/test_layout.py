@@ -110,8 +110,9 @@ def test_a_ball_has_the_colour_of_its_record(colour: str) -> None:
         for item in scene.objects:
             if item.kind == "ball" and item.colour == colour and item.visible == 1.0 and item.pattern == "plain":
                 x1, y1, x2, y2 = item.box
-                pixels = np.asarray(render(scene), dtype=float)[(y1 + y2) // 2 - 1 : (y1 + y2) // 2 + 2,
-                    (x1 + x2) // 2 - 2 : (x1 + x2) // 2 + 2]
+                pixels = np.asarray(render(scene), dtype=float)[
+                    (y1 + y2) // 2 - 1 : (y1 + y2) // 2 + 2, (x1 + x2) // 2 - 2 : (x1 + x2) // 2 + 2
+                ]
                 mean = pixels.reshape(-1, 3).mean(axis=0)
                 nearest = min(COLOURS, key=lambda name: float(np.linalg.norm(np.subtract(COLOURS[name], mean))))
                 assert nearest == colour

@@ -79,11 +79,11 @@ def test_hidden_objects_do_not_support_a_clear_verdict() -> None:
 def test_verdicts_near_a_threshold_are_unclear() -> None:
     verdicts = []
     for shift in range(-60, 61, 2):
-        scene = replace(SCENE, objects=(thing(0, "car", (100, 100, 140, 120)),
-            thing(1, "cup", (100 + shift, 100, 140 + shift, 120))), relations=())
+        scene = replace(
+            SCENE, objects=(thing(0, "car", (100, 100, 140, 120)), thing(1, "cup", (100 + shift, 100, 140 + shift, 120))), relations=()
+        )
         left, right = judge(parse("a car left of a cup"), scene), judge(parse("a car right of a cup"), scene)
-        assert (left, right) in (("true", "false"), ("false", "true"), ("unclear", "unclear"), ("unclear", "false"),
-            ("false", "unclear"))
+        assert (left, right) in (("true", "false"), ("false", "true"), ("unclear", "unclear"), ("unclear", "false"), ("false", "unclear"))
         verdicts.append(left)
     changes = [one for one, other in zip(verdicts, verdicts[1:], strict=False) if one != other]
     assert changes == ["false", "unclear"], "false, then unclear, then true as the cup moves to the right"

@@ -145,9 +145,7 @@ def test_counts_follow_labels() -> None:
 
 def test_denied_things_are_left_alone() -> None:
     found, _ = make(["A man on a street without a dog."])
-    assert not [
-        negative for negative in found[0] if negative.edits[-1][0] > len("A man on a street") and negative.kind == "object"
-    ]
+    assert not [negative for negative in found[0] if negative.edits[-1][0] > len("A man on a street") and negative.kind == "object"]
     assert not [negative for negative in found[0] if negative.kind == "negation"]
 
 

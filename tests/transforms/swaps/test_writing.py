@@ -23,9 +23,16 @@ def written(folder, captions):
     return folder
 
 
-DENIED = ["A man doesnt wear a helmet on a red bike", "A boy isnt holding a ball near a tree", "A man cannot reach the blue ball on the table",
-          "A boy isn´t holding a ball near a tree", "A boy isn`t holding a ball near a tree", "A man hardly holds the blue ball",
-          "A man doesn't wear a helmet on a red bike", "A boy isn't holding a ball near a tree"]
+DENIED = [
+    "A man doesnt wear a helmet on a red bike",
+    "A boy isnt holding a ball near a tree",
+    "A man cannot reach the blue ball on the table",
+    "A boy isn´t holding a ball near a tree",
+    "A boy isn`t holding a ball near a tree",
+    "A man hardly holds the blue ball",
+    "A man doesn't wear a helmet on a red bike",
+    "A boy isn't holding a ball near a tree",
+]
 MORE = ["A man is n't holding a red ball near a tree", "A woman wasnt riding a brown horse on the beach", "A GIRL ISNT HOLDING A RED BALL"]
 
 
@@ -37,7 +44,8 @@ def test_case_20_denials(tmp_path):
     for caption in ("Two dogs arent sitting on the red chair", "Two dogs aren't sitting on the red chair"):
         assert not {kind for kind, _ in found[caption]} & {"relation", "order", "negation"}, found[caption]
     assert {kind for kind, _ in found["Two dogs arent sitting on the red chair"]} == {
-        kind for kind, _ in found["Two dogs aren't sitting on the red chair"]}
+        kind for kind, _ in found["Two dogs aren't sitting on the red chair"]
+    }
 
 
 @pytest.mark.slow

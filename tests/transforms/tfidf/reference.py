@@ -30,8 +30,9 @@ class Row:
 
 def cosines(rows: Sequence[Row], settings: TfidfSettings) -> np.ndarray:
     """All cosines, float64 [n, n], rounded to 6 decimals, by scikit-learn."""
-    vectorizer = TfidfVectorizer(max_df=settings.max_df, min_df=settings.min_df, sublinear_tf=settings.sublinear_tf,
-                                 ngram_range=settings.ngrams)
+    vectorizer = TfidfVectorizer(
+        max_df=settings.max_df, min_df=settings.min_df, sublinear_tf=settings.sublinear_tf, ngram_range=settings.ngrams
+    )
     try:
         matrix = vectorizer.fit_transform([row.caption for row in rows]).toarray()
     except ValueError:  # empty vocabulary
@@ -54,8 +55,7 @@ def brute_force(rows: Sequence[Row], settings: TfidfSettings) -> dict[str, tuple
         own = max((similar[q, i] for i in siblings), default=None)
         kept: list[tuple[str, float]] = []
         refused: list[tuple[str, str, float]] = []
-        order = sorted((i for i in firsts if i != q and similar[q, i] > 0),
-                       key=lambda i: (-similar[q, i], rows[i].pair_id))
+        order = sorted((i for i in firsts if i != q and similar[q, i] > 0), key=lambda i: (-similar[q, i], rows[i].pair_id))
         for i in order:
             score, other = similar[q, i], rows[i]
             if other.image_id == query.image_id:
@@ -87,8 +87,7 @@ def counts_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> 
     out = []
     for home in range(partitions):
         own = [row for row, partition in zip(ordered, homes, strict=True) if partition == home]
-        table = pa.table({name: pa.array([getattr(row, name) for row in own], pa.string())
-                          for name in ("pair_id", "image_id", "caption")})
+        table = pa.table({name: pa.array([getattr(row, name) for row in own], pa.string()) for name in ("pair_id", "image_id", "caption")})
         out.append(count_terms(table, pa.array([row.sha256 for row in own], pa.binary(32)), settings))
     return out
 
@@ -100,8 +99,7 @@ def vocabulary_of(counts: Sequence[TermCounts], settings: TfidfSettings) -> Voca
 
 def vectors_of(counts: Sequence[TermCounts], vocabulary: Vocabulary, settings: TfidfSettings) -> list[Vectors]:
     """The vectors of each partition."""
-    return [read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms))
-            for part in counts]
+    return [read_vectors(vector_batch(part.rows, part.terms.column(0), vocabulary, settings), len(vocabulary.terms)) for part in counts]
 
 
 def corpus_of(rows: Sequence[Row], partitions: int, settings: TfidfSettings) -> Captions:

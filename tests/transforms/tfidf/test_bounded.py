@@ -55,7 +55,7 @@ def test_a_word_keeps_as_many_captions_as_the_bound():
     cuts = Cuts(cuts_of(merge_champions(parts, bound), bound), corpus.columns)
     kept, df = np.zeros(corpus.columns, int), np.zeros(corpus.columns, int)
     for part, first in zip(corpus.parts, corpus.starts, strict=False):
-        chosen = corpus.is_candidate[first:first + len(part)]
+        chosen = corpus.is_candidate[first : first + len(part)]
         kept += np.bincount(cuts.apply(part)[chosen].indices, minlength=corpus.columns)
         df += np.bincount(part.matrix[chosen].indices, minlength=corpus.columns)
     np.testing.assert_array_equal(kept, np.minimum(df, bound))

@@ -77,13 +77,20 @@ def make_rows(drawn: list[tuple[int, str]], copies: bool = True) -> list[Row]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(CORPUS, st.integers(1, 8), st.integers(1, 40), st.integers(1, 12), st.integers(1, 9),
-       st.sampled_from([(0.9, 0.1, 0.5, 0.95), (1.0, 0.0, 0.0, 1.0), (0.7, 0.4, 0.1, 0.8), (0.8, 0.2, 0.3, 0.6)]),
-       st.sampled_from([1.0, 0.6, 0.3, 4]))
+@given(
+    CORPUS,
+    st.integers(1, 8),
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.integers(1, 9),
+    st.sampled_from([(0.9, 0.1, 0.5, 0.95), (1.0, 0.0, 0.0, 1.0), (0.7, 0.4, 0.1, 0.8), (0.8, 0.2, 0.3, 0.6)]),
+    st.sampled_from([1.0, 0.6, 0.3, 4]),
+)
 def test_equals_brute_force(drawn, partitions, block_rows, query_rows, k, guards, max_df):
     ceiling, margin, floor, near = guards
-    options = TfidfSettings(k=k, block_rows=block_rows, query_rows=query_rows, ceiling=ceiling, margin=margin, margin_floor=floor,
-                            near_text=near, max_df=max_df)
+    options = TfidfSettings(
+        k=k, block_rows=block_rows, query_rows=query_rows, ceiling=ceiling, margin=margin, margin_floor=floor, near_text=near, max_df=max_df
+    )
     assert_law(make_rows(drawn), partitions, options)
 
 
@@ -144,8 +151,7 @@ def test_estimated_thresholds_change_nothing(monkeypatch):
     plain, _ = run(corpus_of(rows, 2, options), options)
     monkeypatch.setattr("transforms.tfidf.search._SMALL", 0)
     guessed, _ = run(corpus_of(rows, 3, options), options)
-    assert pa.Table.from_batches([out.rewrites for out in plain]).equals(
-        pa.Table.from_batches([out.rewrites for out in guessed]))
+    assert pa.Table.from_batches([out.rewrites for out in plain]).equals(pa.Table.from_batches([out.rewrites for out in guessed]))
 
 
 def test_the_order_of_rows_and_the_partitions_change_nothing():
@@ -172,5 +178,7 @@ def test_copies_of_a_text_are_one_candidate(copies: int):
     assert any(detail.endswith(f" x{copies}") for detail in details)
     kept = [row for out in outputs for row in out.rewrites.to_pylist()]
     assert {row["origin"] for row in kept if row["origin"].startswith("c")} <= {"c0000"}
-    assert all(len({row["text"] for row in kept if row["pair_id"] == pid}) == sum(row["pair_id"] == pid for row in kept)
-               for pid in {row["pair_id"] for row in kept})
+    assert all(
+        len({row["text"] for row in kept if row["pair_id"] == pid}) == sum(row["pair_id"] == pid for row in kept)
+        for pid in {row["pair_id"] for row in kept}
+    )

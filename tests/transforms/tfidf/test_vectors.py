@@ -24,7 +24,7 @@ from transforms.tfidf.settings import TfidfSettings
 from transforms.tfidf.vectors import read_vectors, vector_batch
 
 TEXTS = st.lists(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(["ΟΔΟΣ", "İx", "cat", "a", "cat's", "\n", "日本"]),
-                                                         max_size=6).map(" ".join)), min_size=1, max_size=12)
+                                                         max_size=6).map(" ".join)), min_size=1, max_size=12)  # fmt: skip
 
 
 def rows_of(texts: list[str]) -> list[Row]:
@@ -33,8 +33,14 @@ def rows_of(texts: list[str]) -> list[Row]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(TEXTS, st.integers(1, 4), st.sampled_from([(1, 1), (1, 2), (2, 2)]), st.booleans(), st.sampled_from([1.0, 0.5, 3]),
-       st.sampled_from([1, 2]))
+@given(
+    TEXTS,
+    st.integers(1, 4),
+    st.sampled_from([(1, 1), (1, 2), (2, 2)]),
+    st.booleans(),
+    st.sampled_from([1.0, 0.5, 3]),
+    st.sampled_from([1, 2]),
+)
 def test_vectors_are_those_of_scikit_learn(texts, partitions, ngrams, sublinear, max_df, min_df):
     rows = rows_of(texts)
     options = TfidfSettings(ngrams=ngrams, sublinear_tf=sublinear, max_df=max_df, min_df=min_df)
@@ -57,8 +63,7 @@ def test_vectors_are_those_of_scikit_learn(texts, partitions, ngrams, sublinear,
 def test_document_frequencies_merge_in_any_order():
     rows = rows_of(["red cat", "red dog", "blue cat", "", "cat"])
     parts = [frequencies_of(part) for part in counts_of(rows, 3, TfidfSettings())]
-    merged = [merge_frequencies([merge_frequencies([a, no_frequencies()]), merge_frequencies([b, c])])
-              for a, b, c in permutations(parts)]
+    merged = [merge_frequencies([merge_frequencies([a, no_frequencies()]), merge_frequencies([b, c])]) for a, b, c in permutations(parts)]
     assert all(one == merged[0] for one in merged)
     assert merged[0].documents == 5
     assert dict(zip(*merged[0].terms.to_pydict().values(), strict=True)) == {"blue": 1, "cat": 3, "dog": 1, "red": 2}
@@ -88,8 +93,10 @@ def test_vectors_read_from_a_memory_map_are_views(tmp_path):
         writer.write_batch(batch)
     mapped = pa.memory_map(str(tmp_path / "v.arrow"))
     found = read_vectors(pa.ipc.open_file(mapped).get_batch(0), len(vocabulary.terms))
-    assert not any(array.flags.owndata or array.flags.writeable
-                   for array in (found.matrix.data, found.matrix.indices, found.matrix.indptr, found.image, found.text))
+    assert not any(
+        array.flags.owndata or array.flags.writeable
+        for array in (found.matrix.data, found.matrix.indices, found.matrix.indptr, found.image, found.text)
+    )
     whole = read_vectors(batch, len(vocabulary.terms)).matrix
     assert (found.matrix != whole).nnz == 0
     sliced = read_vectors(batch.slice(1, 2), len(vocabulary.terms))

@@ -55,7 +55,7 @@ def test_attention_is_fairseqs(parts, seed, batch, length, hidden, causal):
     torch.manual_seed(seed)
     theirs = parts.MultiheadAttention(16, 4, self_attention=True)
     x, padding = torch.randn(length, batch, 16), torch.zeros(batch, length, dtype=torch.bool)
-    padding[0, :min(hidden, length - 1)] = not causal  # left padding, as in a source
+    padding[0, : min(hidden, length - 1)] = not causal  # left padding, as in a source
     mask = torch.full((length, length), float("-inf")).triu(1) if causal else None
     expected, _ = theirs(x, x, x, key_padding_mask=padding, attn_mask=mask, need_weights=False)
     theirs.__class__ = parts.PlainAttention
@@ -103,7 +103,9 @@ def test_the_options_of_a_direction(pair, tmp_path):
     start = tmp_path / "model.pt" if pair in recipe.STARTS else None
     options = recipe.command(pair, tmp_path, tmp_path, start)
     assert ("--finetune-from-model" in options) == (start is not None)
-    assert options[options.index("--max-update") + 1] == options[options.index("--total-num-update") + 1] == str(recipe.schedule(pair).until)
+    assert (
+        options[options.index("--max-update") + 1] == options[options.index("--total-num-update") + 1] == str(recipe.schedule(pair).until)
+    )
     with pytest.raises(ValueError, match="no recipe for 'en-es'"):
         recipe.schedule("en-es")
 
@@ -137,7 +139,8 @@ def test_the_subword_model_is_reproducible_and_lossless(multi30k, tmp_path):
     for language in corpus.LANGUAGES:
         texts = corpus.sentences(multi30k, "val", language)
         assert model.decode([row.split() for row in corpus.cut(tmp_path / "made.model", texts)]) == [
-            " ".join(model.normalize(text).replace("▁", " ").split()) for text in texts]
+            " ".join(model.normalize(text).replace("▁", " ").split()) for text in texts
+        ]
     corpus.write_dictionary(tmp_path / "made.model", tmp_path / "dict.txt")
     assert len((tmp_path / "dict.txt").read_text(encoding="utf-8").splitlines()) == corpus.PIECES - 1
 

@@ -76,8 +76,11 @@ class CompactBackbone(nn.Module):
         stages = []
         for position, (width, blocks) in enumerate(zip(size.widths, size.blocks, strict=True)):
             inputs = size.widths[max(0, position - 1)]
-            stages.append(nn.Sequential(*(
-                _Block(inputs if number == 0 else width, width, 2 if number == 0 and position else 1) for number in range(blocks))))
+            stages.append(
+                nn.Sequential(
+                    *(_Block(inputs if number == 0 else width, width, 2 if number == 0 and position else 1) for number in range(blocks))
+                )
+            )
         self.stages = nn.ModuleList(stages)
         self.fpn = FeaturePyramidNetwork(list(size.widths[1:]), size.pyramid)
         self.out_channels = size.pyramid
@@ -101,13 +104,19 @@ def compact_detector(size: CompactSize, **settings: Any) -> FasterRCNN:
     backbone = CompactBackbone(size)
     levels = [str(number) for number in range(len(size.anchors))]
     return FasterRCNN(
-        backbone, num_classes=None, min_size=size.min_size, max_size=size.max_size,
-        image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.25, 0.25],
+        backbone,
+        num_classes=None,
+        min_size=size.min_size,
+        max_size=size.max_size,
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.25, 0.25, 0.25],
         rpn_anchor_generator=AnchorGenerator(size.anchors, ((0.5, 1.0, 2.0),) * len(size.anchors)),
         # An object of 64 pixels is pooled from stride 16, smaller ones from stride 8.
         box_roi_pool=MultiScaleRoIAlign(levels, 7, 2, canonical_scale=64, canonical_level=4),
         box_head=TwoMLPHead(size.pyramid * 49, size.features),
-        box_predictor=FastRCNNPredictor(size.features, size.classes + 1), **settings)
+        box_predictor=FastRCNNPredictor(size.features, size.classes + 1),
+        **settings,
+    )
 
 
 def folded(model: FasterRCNN) -> FasterRCNN:

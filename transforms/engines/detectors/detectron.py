@@ -43,8 +43,10 @@ def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detecto
     if not Path(spec.model).is_file():
         raise DetectorError(f"detector {settings.detector!r}: config not found: {spec.model!r}")
     if spec.weights.endswith(".pkl"):
-        raise DetectorError(f"{spec.weights} is a pickle, which could run arbitrary code; save the model's state dictionary with "
-                            "torch.save(model.state_dict(), FILE.pth) or as safetensors")
+        raise DetectorError(
+            f"{spec.weights} is a pickle, which could run arbitrary code; save the model's state dictionary with "
+            "torch.save(model.state_dict(), FILE.pth) or as safetensors"
+        )
     config = _config_of(get_cfg(), spec.model)
     # Includes its base configs; taken before the device is set, which is not part of the model's identity.
     identity = ["detectron2", _version(), config.dump(), file_digest(spec.weights)]
@@ -132,8 +134,15 @@ class Detectron2Detector(Engine):
         if boxes.shape[1] == 1:  # one refinement for all classes
             boxes = boxes.expand(-1, labels.shape[1] - 1, -1)
         boxes = torch.cat([boxes[:, :1], boxes], 1)  # a column for the background, which `select` skips
-        parts = zip(batch, images.image_sizes, boxes.split(counts), labels.split(counts), pooled.split(counts),
-                    extra.split(counts) if extra is not None else [None] * len(counts), strict=True)
+        parts = zip(
+            batch,
+            images.image_sizes,
+            boxes.split(counts),
+            labels.split(counts),
+            pooled.split(counts),
+            extra.split(counts) if extra is not None else [None] * len(counts),
+            strict=True,
+        )
         return [self._one(*part) for part in parts]
 
     def _split_outputs(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -143,7 +152,7 @@ class Detectron2Detector(Engine):
             return scores, others[0], None
         width = self.model.roi_heads.box_predictor.bbox_pred.out_features
         deltas, attributes = others if others[0].shape[1] == width else reversed(others)
-        return scores, deltas, attributes[:, :self.info.attributes or None]
+        return scores, deltas, attributes[:, : self.info.attributes or None]
 
     def _pooled(self, features: dict[str, Tensor], boxes: list[Any]) -> Tensor:
         heads = self.model.roi_heads
@@ -153,8 +162,9 @@ class Detectron2Detector(Engine):
             return heads._shared_roi_transform(held, boxes).mean(dim=[2, 3])
         return heads.box_head(heads.box_pooler(held, boxes))
 
-    def _one(self, one: Prepared, size: tuple[int, int], boxes: Tensor, labels: Tensor, features: Tensor,
-             attributes: Tensor | None) -> Regions:
+    def _one(
+        self, one: Prepared, size: tuple[int, int], boxes: Tensor, labels: Tensor, features: Tensor, attributes: Tensor | None
+    ) -> Regions:
         rows, label, box = select(boxes.float(), labels, size, self._nms, self._rule)
         predictor = getattr(self.model.roi_heads, "attribute_predictor", None)
         if attributes is not None:
@@ -163,10 +173,15 @@ class Detectron2Detector(Engine):
             attributes = predictor(features[rows], label - 1)
         scale = torch.tensor([one.width / size[1], one.height / size[0]] * 2, device=box.device)
         return Regions(
-            one.width, one.height, boxes=as_array(box * scale, np.float32), features=as_array(features[rows], np.float16),
-            confidence=as_array(labels[rows, label], np.float32), soft_labels=as_array(labels[rows], np.float16),
+            one.width,
+            one.height,
+            boxes=as_array(box * scale, np.float32),
+            features=as_array(features[rows], np.float16),
+            confidence=as_array(labels[rows, label], np.float32),
+            soft_labels=as_array(labels[rows], np.float16),
             classes=as_array(label, np.int32),
-            attributes=as_array(attributes.argmax(-1), np.int32) if attributes is not None else None)
+            attributes=as_array(attributes.argmax(-1), np.int32) if attributes is not None else None,
+        )
 
 
 def _version() -> str:

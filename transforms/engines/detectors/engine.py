@@ -22,7 +22,7 @@ from transforms.images.fetch import ImageError
 _HALF = 65504.0  # the largest finite float16
 # Messages of torch's allocators, the C++ library, and oneDNN, which gives no reason.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator", "bad_alloc",
-              "could not create a primitive", "could not create a memory", "could not execute a primitive")
+              "could not create a primitive", "could not create a memory", "could not execute a primitive")  # fmt: skip
 
 
 class Engine(ABC):
@@ -91,8 +91,9 @@ class Engine(ABC):
 def check_widths(info: DetectorInfo, features: int, classes: int, where: str) -> None:
     """Raises DetectorError if a model's widths differ from those in `info`, determined before it was loaded."""
     if (info.features, info.classes) != (features, classes):
-        raise DetectorError(f"{where} gives features of width {features} and {classes} soft labels, but {info.features} and "
-                            f"{info.classes} were expected")
+        raise DetectorError(
+            f"{where} gives features of width {features} and {classes} soft labels, but {info.features} and {info.classes} were expected"
+        )
 
 
 def out_of_memory(error: BaseException) -> bool:

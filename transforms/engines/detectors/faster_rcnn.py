@@ -74,7 +74,7 @@ class FasterRcnnDetector(Engine):
         sizes = [(int(one.pixels.shape[-2]), int(one.pixels.shape[-1])) for one in batch]
         pixels = torch.zeros((len(batch), 3, *batch[0].shape))
         for row, one in zip(pixels, batch, strict=True):
-            row[:, :one.pixels.shape[-2], :one.pixels.shape[-1]].copy_(one.pixels)
+            row[:, : one.pixels.shape[-2], : one.pixels.shape[-1]].copy_(one.pixels)
         images = ImageList(pixels.to(self.device, memory_format=self._layout), sizes)
         with self._autocast():
             proposals, pooled, logits, deltas = self._forward(images)
@@ -91,8 +91,15 @@ class FasterRcnnDetector(Engine):
         logits, deltas = model.roi_heads.box_predictor(pooled)
         return proposals, pooled.flatten(1), logits, deltas
 
-    def _regions(self, batch: Sequence[Prepared], sizes: list[tuple[int, int]], proposals: list[Tensor], pooled: Tensor,
-                 logits: Tensor, deltas: Tensor) -> list[Regions]:
+    def _regions(
+        self,
+        batch: Sequence[Prepared],
+        sizes: list[tuple[int, int]],
+        proposals: list[Tensor],
+        pooled: Tensor,
+        logits: Tensor,
+        deltas: Tensor,
+    ) -> list[Regions]:
         heads = self.model.roi_heads
         counts = [len(boxes) for boxes in proposals]
         classes = logits.shape[1]
@@ -102,13 +109,17 @@ class FasterRcnnDetector(Engine):
         found = []
         for one, size, its_boxes, its_labels, its_features in parts:
             rows, label, box = select(its_boxes, its_labels, size, heads.nms_thresh, self._rule)
-            found.append(Regions(
-                one.width, one.height,
-                boxes=as_array(resize_boxes(box, list(size), [one.height, one.width]), np.float32),
-                features=as_array(its_features[rows], np.float16),
-                confidence=as_array(its_labels[rows, label], np.float32),
-                soft_labels=as_array(its_labels[rows], np.float16),
-                classes=as_array(label, np.int32)))
+            found.append(
+                Regions(
+                    one.width,
+                    one.height,
+                    boxes=as_array(resize_boxes(box, list(size), [one.height, one.width]), np.float32),
+                    features=as_array(its_features[rows], np.float16),
+                    confidence=as_array(its_labels[rows, label], np.float32),
+                    soft_labels=as_array(its_labels[rows], np.float16),
+                    classes=as_array(label, np.int32),
+                )
+            )
         return found
 
 

@@ -54,8 +54,10 @@ def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     """The compact detector's properties, from its files. Raises DetectorError if they or the required packages are missing."""
     described, weights = folder / "detector.json", folder / "detector.safetensors"
     if not (described.is_file() and weights.is_file()):
-        raise DetectorError(f"the embedded detector is missing ({weights}): reinstall the package, or create it with "
-                            "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`")
+        raise DetectorError(
+            f"the embedded detector is missing ({weights}): reinstall the package, or create it with "
+            "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`"
+        )
     description = _described(described)
     versions(settings.detector, ["safetensors"])
     mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
@@ -66,8 +68,12 @@ def _described(path: Path) -> dict[str, Any]:
     """The content of detector.json. Raises DetectorError if `transforms.training.detector.export` could not have written it."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        valid = (type(held["size"]["features"]) is int and isinstance(held["settings"], dict) and isinstance(held["classes"], list)
-                 and all(isinstance(name, str) for name in held["classes"]))
+        valid = (
+            type(held["size"]["features"]) is int
+            and isinstance(held["settings"], dict)
+            and isinstance(held["classes"], list)
+            and all(isinstance(name, str) for name in held["classes"])
+        )
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         valid = False
     if not valid:
@@ -89,8 +95,9 @@ def load_embedded(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
         model = compact_detector(CompactSize.from_json(description["size"]), **description["settings"])
         model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     except Exception as error:
-        raise DetectorError(f"{folder}: detector.json and detector.safetensors do not fit each other ({str(error)[:300]}): "
-                            "reinstall the package") from error
+        raise DetectorError(
+            f"{folder}: detector.json and detector.safetensors do not fit each other ({str(error)[:300]}): reinstall the package"
+        ) from error
     return FasterRcnnDetector(folded(model), info, settings)
 
 
@@ -136,8 +143,10 @@ def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
     enum: Any = get_model_weights(spec.model)
     name = (spec.weights or "DEFAULT").rpartition(".")[2]
     if name not in enum.__members__:
-        raise DetectorError(f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision has {', '.join(enum.__members__)}, "
-                            "or name a file (.pth, .safetensors)")
+        raise DetectorError(
+            f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision has {', '.join(enum.__members__)}, "
+            "or name a file (.pth, .safetensors)"
+        )
     weights = enum[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     if not path.is_file():
@@ -145,6 +154,8 @@ def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
         except (URLError, OSError, RuntimeError) as error:
-            raise DetectorError(f"detector {text!r}: its weights could not be downloaded ({error}). Download {weights.url} elsewhere "
-                                f"and copy it to {path}, or name the file: torchvision:{spec.model}@FILE") from error
+            raise DetectorError(
+                f"detector {text!r}: its weights could not be downloaded ({error}). Download {weights.url} elsewhere "
+                f"and copy it to {path}, or name the file: torchvision:{spec.model}@FILE"
+            ) from error
     return str(path), tuple(weights.meta["categories"])

@@ -51,7 +51,7 @@ def select(boxes: Tensor, scores: Tensor, size: tuple[int, int], overlap: float,
         take = min(len(order), max(_FIRST, 4 * take))
         chosen = _survivors(boxes, flat, order[:take], size, overlap, rule)
     confident = int((flat[chosen] > rule.threshold).sum())
-    chosen = chosen[:min(rule.max_regions, max(rule.min_regions, confident))]
+    chosen = chosen[: min(rule.max_regions, max(rule.min_regions, confident))]
     proposal, label = chosen // (classes - 1), chosen % (classes - 1) + 1
     return proposal, label, clip_boxes_to_image(boxes[proposal, label], size)
 

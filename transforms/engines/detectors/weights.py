@@ -24,8 +24,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types here, e.g. pickle, zip and runtime errors
-        raise DetectorError(f"{path} contains more than tensors, or is not a checkpoint ({type(error).__name__}: {str(error)[:200]}); "
-                            "save it again with torch.save(model.state_dict(), FILE) or as safetensors") from error
+        raise DetectorError(
+            f"{path} contains more than tensors, or is not a checkpoint ({type(error).__name__}: {str(error)[:200]}); "
+            "save it again with torch.save(model.state_dict(), FILE) or as safetensors"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(held, dict) and isinstance(held.get(key), dict):
             held = held[key]
@@ -33,8 +35,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DetectorError(f"{path} is not a state dictionary (names and tensors)")
     for name, value in held.items():
         if not isinstance(name, str) or value.layout != torch.strided or value.is_meta or _exceeds_storage(value):
-            raise DetectorError(f"{path}: {str(name)[:100]} is not a plain tensor: with shape {tuple(value.shape)}, it is sparse, "
-                                "without data or larger than its storage; save value.clone() of each tensor")
+            raise DetectorError(
+                f"{path}: {str(name)[:100]} is not a plain tensor: with shape {tuple(value.shape)}, it is sparse, "
+                "without data or larger than its storage; save value.clone() of each tensor"
+            )
     return {name.removeprefix("module."): value for name, value in held.items()}, {}
 
 

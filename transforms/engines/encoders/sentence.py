@@ -61,18 +61,28 @@ def model_folder(spec: str) -> Path:
         folder = Path(path)
     for name in ("modules.json", "config.json"):
         if not (folder / name).is_file():
-            raise EncoderError(f"encoder {spec!r}: {folder} is not a sentence-transformers model (no {name}); download one with "
-                               "`python -c \"from sentence_transformers import SentenceTransformer as S; S('NAME').save('PATH')\"`")
+            raise EncoderError(
+                f"encoder {spec!r}: {folder} is not a sentence-transformers model (no {name}); download one with "
+                "`python -c \"from sentence_transformers import SentenceTransformer as S; S('NAME').save('PATH')\"`"
+            )
     return folder
 
 
 def spec_fingerprint(spec: str, threads: int = 1) -> str:
     """The fingerprint of a specification's encoder, without loading it. Raises as `model_folder` does."""
     folder = model_folder(spec)
-    names = tuple(str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))
-                  if path.suffix in (".json", ".safetensors", ".txt", ".model"))
-    return fingerprint([folder_digest(folder, names), _WIDTHS, _BATCH, threads,
-                        *(version(name) for name in ("torch", "transformers", "sentence-transformers"))])
+    names = tuple(
+        str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".safetensors", ".txt", ".model")
+    )
+    return fingerprint(
+        [
+            folder_digest(folder, names),
+            _WIDTHS,
+            _BATCH,
+            threads,
+            *(version(name) for name in ("torch", "transformers", "sentence-transformers")),
+        ]
+    )
 
 
 class TransformerEncoder:
@@ -94,8 +104,9 @@ class TransformerEncoder:
         self.fingerprint = spec_fingerprint(spec, threads)
         self._threads, self._lock = threads, threading.Lock()
         try:
-            self._model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False,
-                                                   model_kwargs={"use_safetensors": True})
+            self._model: Any = SentenceTransformer(
+                str(folder), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
         except Exception as error:  # the files are read by many libraries, each with its own exceptions
             text = " ".join(str(error).split())[:400]
             raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {text}") from error
@@ -109,15 +120,18 @@ class TransformerEncoder:
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         limit = min(self._model.max_seq_length or _WIDTHS[-1], _WIDTHS[-1])
-        lengths = [min(len(ids), limit) for ids in self._model.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]] \
-            if texts else []
+        lengths = (
+            [min(len(ids), limit) for ids in self._model.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]]
+            if texts
+            else []
+        )
         padded = [next(width for width in _WIDTHS if length <= width) for length in lengths]
         out = np.zeros((len(texts), getattr(self, "width", 0)), dtype=np.float32)
         parts: list[tuple[list[int], np.ndarray]] = []
         for width in sorted(set(padded)):
             rows = [row for row, own in enumerate(padded) if own == width]
             for start in range(0, len(rows), _BATCH):
-                own = rows[start:start + _BATCH]
+                own = rows[start : start + _BATCH]
                 parts.append((own, self._batch([texts[row] for row in own], width)))
         if parts:
             out = np.zeros((len(texts), parts[0][1].shape[1]), dtype=np.float32)
@@ -135,7 +149,7 @@ class TransformerEncoder:
         with torch.inference_mode(), kernel_threads(self._threads):
             vectors = self._model(dict(features))["sentence_embedding"]
             vectors = torch.nn.functional.normalize(vectors, dim=1)
-        found: np.ndarray = vectors[:len(texts)].numpy()
+        found: np.ndarray = vectors[: len(texts)].numpy()
         return found
 
 

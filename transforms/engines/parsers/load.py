@@ -67,13 +67,13 @@ def load_pipeline(name: str) -> Language:
                 "`python -m transforms.training.parser.make`"
             ) from error
         raise ParserError(
-            f"spaCy pipeline {name!r} not found: name a folder, run `python -m spacy download {name}`, "
-            "or use the parser `embedded`"
+            f"spaCy pipeline {name!r} not found: name a folder, run `python -m spacy download {name}`, or use the parser `embedded`"
         ) from error
     except Exception as error:  # the files are read by many libraries, each with its own exceptions
         text = " ".join(str(error).split())[:300]
-        raise ParserError(f"the spaCy pipeline {path!r} is damaged or has another version: {type(error).__name__}: {text}; "
-                          "install or create it again") from error
+        raise ParserError(
+            f"the spaCy pipeline {path!r} is damaged or has another version: {type(error).__name__}: {text}; install or create it again"
+        ) from error
     if "parser" not in nlp.pipe_names:
         raise ParserError(f"the spaCy pipeline {name!r} has no dependency parser, only {nlp.pipe_names}")
     missing = _LABELS - set(nlp.get_pipe("parser").labels)

@@ -120,8 +120,10 @@ def _check_replaceable(out: Path) -> None:
     held = files.entries(str(out)) if out.is_dir() and not out.is_symlink() else [files.Entry(out.name, "other", 0)]
     foreign = [entry.name for entry in held if entry.kind != "file" or not (entry.name in names or _VOCABULARY.fullmatch(entry.name))]
     if foreign or (held and "model.bin" not in {entry.name for entry in held}):
-        raise TranslatorError(f"{out} already exists and is not just a converted model ({(foreign or ['no model.bin'])[0]}): choose "
-                              "another folder, or remove it")
+        raise TranslatorError(
+            f"{out} already exists and is not just a converted model ({(foreign or ['no model.bin'])[0]}): choose "
+            "another folder, or remove it"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

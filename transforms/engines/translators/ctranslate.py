@@ -29,11 +29,16 @@ def model_files(folder: Path) -> tuple[str, ...]:
     """The names of a model's files. Raises TranslatorError naming a missing one, and what provides it."""
     if not (folder / "model.bin").is_file():
         raise TranslatorError(f"{folder} is not a CTranslate2 model (no model.bin): convert a checkpoint with {_CONVERT}")
-    vocabularies = [name for side in ("shared", "source", "target") for name in (f"{side}_vocabulary.json", f"{side}_vocabulary.txt")
-                    if (folder / name).is_file()]
+    vocabularies = [
+        name
+        for side in ("shared", "source", "target")
+        for name in (f"{side}_vocabulary.json", f"{side}_vocabulary.txt")
+        if (folder / name).is_file()
+    ]
     if not vocabularies:
-        raise TranslatorError(f"{folder} has neither shared_vocabulary.json nor source_vocabulary.json: convert the checkpoint again with "
-                              f"{_CONVERT}")
+        raise TranslatorError(
+            f"{folder} has neither shared_vocabulary.json nor source_vocabulary.json: convert the checkpoint again with {_CONVERT}"
+        )
     others = [name for name in ("config.json", SIDECAR) if (folder / name).is_file()]
     return ("model.bin", *vocabularies, *others, *subword_files(folder))
 
@@ -85,8 +90,9 @@ def _language_tokens(folder: Path, vocabulary: frozenset[str], source: str, targ
         return [], []
     if not target:
         some = ", ".join((wrapped or prompts or scripts)[:4])
-        raise TranslatorError(f"{folder} is a multilingual model ({some}, ...): append the languages to its path, "
-                              "e.g. #eng_Latn:deu_Latn or #en:de")
+        raise TranslatorError(
+            f"{folder} is a multilingual model ({some}, ...): append the languages to its path, e.g. #eng_Latn:deu_Latn or #en:de"
+        )
     if prompts and not wrapped:
         return [_known(folder, vocabulary, f">>{target}<<")], []
     marks = [f"__{code}__" if wrapped else code for code in (source, target)]
@@ -107,8 +113,10 @@ def _one_pair(folder: Path, source: str, target: str) -> None:
     """Raises TranslatorError if languages are given that a single-pair model does not have: they would have no effect."""
     own = tuple(sidecar(folder).get(side, "") for side in ("source", "target"))
     if target and any(own) and own != (source, target):
-        raise TranslatorError(f"{folder} translates one pair, {own[0]}:{own[1]} (its {SIDECAR}; no languages in its vocabulary): it cannot "
-                              f"translate #{source}:{target}")
+        raise TranslatorError(
+            f"{folder} translates one pair, {own[0]}:{own[1]} (its {SIDECAR}; no languages in its vocabulary): it cannot "
+            f"translate #{source}:{target}"
+        )
 
 
 def folder_fingerprint(folder: Path, source: str, target: str, compute_type: str) -> str:
@@ -157,14 +165,22 @@ class CTranslate2Translator:
             network = self._sampler(decoding, seed)
             for places in equally_long(rows):
                 results = network.translate_batch(
-                    [rows[place] for place in places], target_prefix=[prefix] * len(places) if prefix else None,
-                    max_batch_size=decoding.batch_tokens, batch_type="tokens", return_scores=True, disable_unk=True,
-                    beam_size=1 if decoding.top_k else decoding.beam, num_hypotheses=decoding.n_best,
-                    sampling_topk=decoding.top_k or 1, sampling_temperature=decoding.temperature,
-                    max_input_length=decoding.max_length, max_decoding_length=decoding.max_length)
+                    [rows[place] for place in places],
+                    target_prefix=[prefix] * len(places) if prefix else None,
+                    max_batch_size=decoding.batch_tokens,
+                    batch_type="tokens",
+                    return_scores=True,
+                    disable_unk=True,
+                    beam_size=1 if decoding.top_k else decoding.beam,
+                    num_hypotheses=decoding.n_best,
+                    sampling_topk=decoding.top_k or 1,
+                    sampling_temperature=decoding.temperature,
+                    max_input_length=decoding.max_length,
+                    max_decoding_length=decoding.max_length,
+                )
                 for place, result in zip(places, results, strict=True):
                     found[place] = result
-        joined = iter(self._subwords.decode([tokens[len(prefix):] for result in found for tokens in result.hypotheses]))
+        joined = iter(self._subwords.decode([tokens[len(prefix) :] for result in found for tokens in result.hypotheses]))
         return [[Hypothesis(next(joined), score) for score in result.scores] for result in found]
 
     def alone(self, decoding: Decoding) -> bool:

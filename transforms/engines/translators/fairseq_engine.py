@@ -31,12 +31,14 @@ TASK = "translation"
 ARCHITECTURES = {**{name: name for name in (
     "transformer", "transformer_tiny", "transformer_iwslt_de_en", "transformer_wmt_en_de", "transformer_vaswani_wmt_en_de_big",
     "transformer_vaswani_wmt_en_fr_big", "transformer_wmt_en_de_big", "transformer_wmt_en_de_big_t2t", "transformer_align",
-    "transformer_wmt_en_de_big_align")}, "caption_transformer": "transformer"}
+    "transformer_wmt_en_de_big_align")}, "caption_transformer": "transformer"}  # fmt: skip
 _WORDS = {"activation_fn": "[a-z_]+", "left_pad_source": "True|False", "left_pad_target": "True|False",
-          "encoder_layers_to_keep": "[0-9]+(,[0-9]+)*", "decoder_layers_to_keep": "[0-9]+(,[0-9]+)*"}
+          "encoder_layers_to_keep": "[0-9]+(,[0-9]+)*", "decoder_layers_to_keep": "[0-9]+(,[0-9]+)*"}  # fmt: skip
 # Settings that shape the network: one that is neither a number nor a word above cannot be left out without changing the network.
-_SHAPES = re.compile(r"encoder|decoder|quant_noise|(encoder|decoder|quant_noise)_(?!embed_path$).*|.*xformers_att_config|"
-                     r"adaptive_softmax_cutoff|activation_fn|left_pad_(source|target)")
+_SHAPES = re.compile(
+    r"encoder|decoder|quant_noise|(encoder|decoder|quant_noise)_(?!embed_path$).*|.*xformers_att_config|"
+    r"adaptive_softmax_cutoff|activation_fn|left_pad_(source|target)"
+)
 _SAMPLING = threading.Lock()  # torch's generator is global to the process: a second sampler would continue from the first one's seed
 _CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "model1.pt", "checkpoint_last.pt")
 
@@ -44,8 +46,10 @@ _CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "model1.pt", "checkpoint_last.
 def require_fairseq(what: str) -> None:
     """Raises TranslatorError, with the command that installs it, if fairseq is missing."""
     if importlib.util.find_spec("fairseq") is None:
-        raise TranslatorError(f"{what} requires fairseq; on Python 3.11 that is the fork fairseq-fixed, installed without its pinned "
-                              f"dependencies: run `{INSTALL}`")
+        raise TranslatorError(
+            f"{what} requires fairseq; on Python 3.11 that is the fork fairseq-fixed, installed without its pinned "
+            f"dependencies: run `{INSTALL}`"
+        )
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -111,8 +115,10 @@ def _settings(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         raise TranslatorError(f"{folder}: its checkpoint has the task {_named(tasks)}; only {TASK} is supported")
     names = [model[name] for name in ("arch", "_name") if model.get(name) is not None]
     if not names or not all(isinstance(name, str) and name in ARCHITECTURES for name in names):
-        raise TranslatorError(f"{folder}: its checkpoint has the architecture {_named(names)}, whose settings fairseq may execute as code; "
-                              f"supported are {', '.join(ARCHITECTURES)}")
+        raise TranslatorError(
+            f"{folder}: its checkpoint has the architecture {_named(names)}, whose settings fairseq may execute as code; "
+            f"supported are {', '.join(ARCHITECTURES)}"
+        )
     return {**task, **model, "arch": ARCHITECTURES[names[0]]}
 
 
@@ -137,14 +143,25 @@ def read_checkpoint(folder: Path, source: str = "", target: str = "") -> dict[st
         elif key == "adaptive_softmax_cutoff" and isinstance(value, list) and all(type(at) is int for at in value):
             kept[key] = value
         elif _SHAPES.fullmatch(key):
-            raise TranslatorError(f"{folder}: its checkpoint's setting {key} is {str(value)[:60]!r}, which fairseq may execute as code; "
-                                  "only numbers are accepted")
+            raise TranslatorError(
+                f"{folder}: its checkpoint's setting {key} is {str(value)[:60]!r}, which fairseq may execute as code; "
+                "only numbers are accepted"
+            )
     if kept.get("max_positions"):  # from before fairseq distinguished the two sides
         kept = {"max_source_positions": kept["max_positions"], "max_target_positions": kept["max_positions"], **kept}
     pair = _languages_in(folder, source, target, settings)
     # Validation by BLEU belongs to training: it would load a tokenizer named in the settings.
-    args = Namespace(**{**kept, "arch": settings["arch"], "task": TASK, "data": str(folder), "source_lang": pair[0], "target_lang": pair[1],
-                        "eval_bleu": False})
+    args = Namespace(
+        **{
+            **kept,
+            "arch": settings["arch"],
+            "task": TASK,
+            "data": str(folder),
+            "source_lang": pair[0],
+            "target_lang": pair[1],
+            "eval_bleu": False,
+        }
+    )
     return {"args": args, "model": state["model"]}
 
 
@@ -178,8 +195,9 @@ def safely(folder: Path) -> Iterator[None]:
     except TranslatorError:
         raise
     except UnpicklingError as error:
-        raise TranslatorError(f"{folder}: its checkpoint contains more than tensors and settings, and was not loaded: "
-                              f"{str(error).splitlines()[0]}") from error
+        raise TranslatorError(
+            f"{folder}: its checkpoint contains more than tensors and settings, and was not loaded: {str(error).splitlines()[0]}"
+        ) from error
     except Exception as error:
         raise TranslatorError(f"{folder}: its checkpoint cannot be loaded: {type(error).__name__}: {error}") from error
 
@@ -220,8 +238,9 @@ class FairseqTranslator:
         from transforms.engines.torch_threads import kernel_threads
 
         dictionary = self._task.source_dictionary
-        ids = [[dictionary.index(piece) for piece in pieces[:decoding.max_length - 1]] + [dictionary.eos()]
-               for pieces in self.tokens(texts)]
+        ids = [
+            [dictionary.index(piece) for piece in pieces[: decoding.max_length - 1]] + [dictionary.eos()] for pieces in self.tokens(texts)
+        ]
         found: list[list[tuple[list[str], float]]] = [[] for _ in texts]
         alone = _drawing(seed) if decoding.top_k else nullcontext()  # beam search is deterministic and need not wait for samplers
         with self._lock, alone, torch.inference_mode(), kernel_threads(self._threads):
@@ -229,14 +248,21 @@ class FairseqTranslator:
             for rows in _batches(ids, decoding.batch_tokens):
                 sample = self._sample([ids[row] for row in rows])
                 for row, hypotheses in zip(rows, self._task.inference_step(generator, [self._model], sample), strict=True):
-                    found[row] = [self._read(hypothesis) for hypothesis in hypotheses[:decoding.n_best]]
+                    found[row] = [self._read(hypothesis) for hypothesis in hypotheses[: decoding.n_best]]
         return found
 
     def _generator(self, decoding: Decoding) -> Any:
         sampling = bool(decoding.top_k)
-        options = Namespace(beam=decoding.n_best if sampling else decoding.beam, nbest=decoding.n_best, max_len_a=0,
-                            max_len_b=decoding.max_length, sampling=sampling, sampling_topk=decoding.top_k or -1,
-                            temperature=decoding.temperature, unkpen=float("inf"))
+        options = Namespace(
+            beam=decoding.n_best if sampling else decoding.beam,
+            nbest=decoding.n_best,
+            max_len_a=0,
+            max_len_b=decoding.max_length,
+            sampling=sampling,
+            sampling_topk=decoding.top_k or -1,
+            temperature=decoding.temperature,
+            unkpen=float("inf"),
+        )
         return self._task.build_generator([self._model], options)
 
     def _sample(self, rows: list[list[int]]) -> dict[str, Any]:

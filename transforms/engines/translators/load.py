@@ -25,8 +25,10 @@ def _folder(spec: Spec) -> Path:
         return folder
     folder = EMBEDDED / spec.path
     if not (folder / "model.bin").is_file():
-        raise TranslatorError(f"no embedded translator {spec.path}; available: {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}); "
-                              "use ctranslate2:PATH for your own")
+        raise TranslatorError(
+            f"no embedded translator {spec.path}; available: {', '.join(embedded_pairs()) or 'none'} (in {EMBEDDED}); "
+            "use ctranslate2:PATH for your own"
+        )
     return folder
 
 

@@ -86,7 +86,7 @@ class MosesBpe:
                 break
             merged, at = [], 0
             while at < len(symbols):
-                if tuple(symbols[at:at + 2]) == best:
+                if tuple(symbols[at : at + 2]) == best:
                     merged.append("".join(best))
                     at += 2
                 else:
@@ -98,8 +98,9 @@ class MosesBpe:
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
         """The pieces of each text, tokenised like fairseq's `moses`: dashes split, XML characters escaped."""
-        return [[piece for word in self._tokenizer.tokenize(text, aggressive_dash_splits=True) for piece in self._cut(word)]
-                for text in texts]
+        return [
+            [piece for word in self._tokenizer.tokenize(text, aggressive_dash_splits=True) for piece in self._cut(word)] for text in texts
+        ]
 
     def decode(self, rows: Sequence[list[str]]) -> list[str]:
         """The text of each row of pieces."""
@@ -115,8 +116,10 @@ def subword_files(folder: Path) -> tuple[str, ...]:
             return (name,)
     half = [name for name in SEPARATE if not (folder / name).is_file()]
     missing = half[0] if len(half) == 1 else f"source.spm and target.spm, nor any of {', '.join((*JOINT, *CODES))}"
-    raise TranslatorError(f"{folder} has no {missing}: copy the model's SentencePiece or BPE files there, or convert the checkpoint with "
-                          "`python -m transforms.engines.translators.convert`, which does")
+    raise TranslatorError(
+        f"{folder} has no {missing}: copy the model's SentencePiece or BPE files there, or convert the checkpoint with "
+        "`python -m transforms.engines.translators.convert`, which does"
+    )
 
 
 def sidecar(folder: Path) -> dict[str, Any]:

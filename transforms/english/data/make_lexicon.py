@@ -53,7 +53,7 @@ def read_data(path: Path) -> Iterator[Synset]:
             continue
         parts = line.split(" | ")[0].split()
         count = int(parts[3], 16)
-        words = [re.sub(r"\(.*\)$", "", word).lower() for word in parts[4:4 + 2 * count:2]]
+        words = [re.sub(r"\(.*\)$", "", word).lower() for word in parts[4 : 4 + 2 * count : 2]]
         synset = Synset(parts[0], LEXNAMES[int(parts[1])], words)
         start = 4 + 2 * count
         for pointer in range(int(parts[start])):
@@ -100,7 +100,7 @@ def table(wordnet: Path, words: set[str]) -> list[str]:
             known = counts.get((pos, lemma), {})
             if not re.fullmatch(r"[a-z][a-z_'-]*", lemma) or not (known or lemma in words):
                 continue
-            for sense, target in enumerate(parts[6 + pointers:][:SENSES], start=1):
+            for sense, target in enumerate(parts[6 + pointers :][:SENSES], start=1):
                 kept[target].append(f"{lemma}:{sense}:{known.get(sense, 0)}")
         chain = set(kept)
         while True:

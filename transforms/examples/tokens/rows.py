@@ -64,11 +64,15 @@ def pair_rows(examples: pa.RecordBatch, images: ImageRows, tokenizer: Tokenizer)
     caption_keys, good_keys, bad_keys = (texts.keys[start:end] for start, end in zip(ends, ends[1:], strict=False))
     scores = pc.fill_null(pc.struct_field(negatives.flatten(), "score"), float("nan"))
     columns: dict[str, Any] = {
-        "pair_id": examples["pair_id"], "caption": caption,
-        "positives": _regrouped(positives, good_ids), "positive_keys": _regrouped(positives, good_keys),
-        "negatives": _regrouped(negatives, bad_ids), "negative_keys": _regrouped(negatives, bad_keys),
+        "pair_id": examples["pair_id"],
+        "caption": caption,
+        "positives": _regrouped(positives, good_ids),
+        "positive_keys": _regrouped(positives, good_keys),
+        "negatives": _regrouped(negatives, bad_ids),
+        "negative_keys": _regrouped(negatives, bad_keys),
         "negative_kinds": _regrouped(negatives, _kinds(pc.struct_field(negatives.flatten(), "kind"))),
-        "negative_scores": _regrouped(negatives, scores)}
+        "negative_scores": _regrouped(negatives, scores),
+    }
     for name in ("matched_images", "matched_texts"):
         matches = examples["matches_" + name.removeprefix("matched_").removesuffix("s")]
         columns[name] = _regrouped(matches, pa.array(placements(pc.struct_field(matches.flatten(), "id").to_pylist())))

@@ -16,12 +16,15 @@ class TokenSettings(Params):
     """
 
     kind: Literal["sentencepiece", "byte_bpe", "wordpiece"] = Field(
-        "sentencepiece", description="SentencePiece (unigram), RoBERTa's byte-level BPE, or BERT's WordPiece")
+        "sentencepiece", description="SentencePiece (unigram), RoBERTa's byte-level BPE, or BERT's WordPiece"
+    )
     vocabulary: str | None = Field(
-        None, description="byte_bpe: encoder.json or vocab.json; wordpiece: vocab.txt; sentencepiece: a .model, null trains one")
+        None, description="byte_bpe: encoder.json or vocab.json; wordpiece: vocab.txt; sentencepiece: a .model, null trains one"
+    )
     merges: str | None = Field(None, description="byte_bpe: vocab.bpe or merges.txt")
     order: str | None = Field(
-        None, description="byte_bpe: a file that renumbers the pieces of encoder.json, fairseq's dict.txt or UNIMO's vocab.txt")
+        None, description="byte_bpe: a file that renumbers the pieces of encoder.json, fairseq's dict.txt or UNIMO's vocab.txt"
+    )
     lowercase: bool = Field(True, description="wordpiece: whether the vocabulary is uncased")
     size: int = Field(8000, ge=16, le=1_000_000, description="sentencepiece: maximum number of pieces")
     coverage: float = Field(0.9999, gt=0.9, le=1, description="sentencepiece: share of the sample's characters that are covered by pieces")

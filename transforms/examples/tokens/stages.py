@@ -1,7 +1,7 @@
 """The token stages: first the tokenizer, trained or published, then the ids of all texts.
 
-    tokenizer   corpus-wide  SentencePiece trained on a seeded sample of captions and sentences, or a published vocabulary
-    tokens      row-local    ids of captions, positives, negatives and sentences, with the locations of their images and matches
+tokenizer   corpus-wide  SentencePiece trained on a seeded sample of captions and sentences, or a published vocabulary
+tokens      row-local    ids of captions, positives, negatives and sentences, with the locations of their images and matches
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class MakeTokenizer(SummaryStage[TokenSettings]):
         """The rows with the lowest hashes, in ascending order."""
         both = pa.concat_tables(summaries)
         order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
-        return both.take(order[:self.params.sample]).combine_chunks()
+        return both.take(order[: self.params.sample]).combine_chunks()
 
     def process(self, task: Task, payload: Any) -> None:
         """Trains the tokenizer unless files are given, and writes it."""
@@ -101,16 +101,25 @@ class Tokenise(Stage[TokenSettings]):
     main_table = "tokens"
     depends_on = ()
     # Images and regions: the hashes that identify copies of an image, and its number of regions.
-    reads = (Input("tokenizer", "tokenizer", "corpus"), Input("examples", "examples"), Input("pairs", "images"),
-             Input("texts", "texts", optional=True), Input("regions", "regions", optional=True),
-             Input("image_regions", "regions", optional=True), Input("images", "images", optional=True))
+    reads = (
+        Input("tokenizer", "tokenizer", "corpus"),
+        Input("examples", "examples"),
+        Input("pairs", "images"),
+        Input("texts", "texts", optional=True),
+        Input("regions", "regions", optional=True),
+        Input("image_regions", "regions", optional=True),
+        Input("images", "images", optional=True),
+    )
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """Tokens, and the tables of the sentences and images without captions if the corpus has them."""
-        return {"tokens": TOKENS, "pair_index": PAIR_INDEX,
-                **({"text_tokens": TEXT_TOKENS, "text_index": TEXT_INDEX} if self.has("texts") else {}),
-                **({"image_index": IMAGE_INDEX} if self.has("image_regions") else {})}
+        return {
+            "tokens": TOKENS,
+            "pair_index": PAIR_INDEX,
+            **({"text_tokens": TEXT_TOKENS, "text_index": TEXT_INDEX} if self.has("texts") else {}),
+            **({"image_index": IMAGE_INDEX} if self.has("image_regions") else {}),
+        }
 
     def process(self, task: Task, payload: Any) -> None:
         """Processes one partition, a batch of rows at a time."""

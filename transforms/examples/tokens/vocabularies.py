@@ -30,8 +30,10 @@ def read_vocabulary(settings: TokenSettings) -> dict[str, bytes]:
     if settings.order:
         vocabulary = _renumbered(vocabulary, _read(settings.order).decode("utf-8", "replace").splitlines(), settings.order)
     elif not any(name in vocabulary for name in SPECIAL["cls"]):
-        raise ValueError(f"{settings.vocabulary} has no special tokens: use RoBERTa's vocab.json, or set order to the file that "
-                         "renumbers the pieces (fairseq's dict.txt, UNIMO's vocab.txt)")
+        raise ValueError(
+            f"{settings.vocabulary} has no special tokens: use RoBERTa's vocab.json, or set order to the file that "
+            "renumbers the pieces (fairseq's dict.txt, UNIMO's vocab.txt)"
+        )
     return {"vocab.json": json.dumps(vocabulary, ensure_ascii=True).encode(), "merges.txt": _read(settings.merges)}
 
 
@@ -81,9 +83,22 @@ def train_sentencepiece(texts: Iterable[str], size: int, coverage: float = 1.0) 
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=model, vocab_size=size, model_type="unigram", hard_vocab_limit=False,
-            num_threads=1, shuffle_input_sentence=False, max_sentence_length=_LONGEST, bos_id=0, pad_id=1, eos_id=2, unk_id=3,
-            character_coverage=coverage, control_symbols=["<mask>"], minloglevel=2)
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=size,
+            model_type="unigram",
+            hard_vocab_limit=False,
+            num_threads=1,
+            shuffle_input_sentence=False,
+            max_sentence_length=_LONGEST,
+            bos_id=0,
+            pad_id=1,
+            eos_id=2,
+            unk_id=3,
+            character_coverage=coverage,
+            control_symbols=["<mask>"],
+            minloglevel=2,
+        )
     except RuntimeError as error:
         raise ValueError(f"SentencePiece cannot be trained on these captions and sentences: {error}") from error
     return model.getvalue()

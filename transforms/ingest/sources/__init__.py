@@ -17,8 +17,10 @@ from transforms.ingest.sources.webdataset import WebDatasetSource
 
 PairSource = Annotated[
     CocoSource | KarpathySource | BlipSource | SbuSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource,
-    Field(discriminator="format")]
+    Field(discriminator="format"),
+]
 TextSource = Annotated[
-    texts.TextSource | texts.MarkdownSource | texts.JsonLinesSource | texts.ParquetTextSource, Field(discriminator="format")]
+    texts.TextSource | texts.MarkdownSource | texts.JsonLinesSource | texts.ParquetTextSource, Field(discriminator="format")
+]
 
 __all__ = ["PairSource", "Source", "Split", "TextSource"]

@@ -124,7 +124,7 @@ class Rows:
     def rest(self) -> Iterator[pa.RecordBatch]:
         """Yields the remaining rows."""
         for start in range(0, len(self._rows), BATCH):
-            yield self._batch(self._rows[start:start + BATCH])
+            yield self._batch(self._rows[start : start + BATCH])
         self._rows = []
 
     def _batch(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -28,7 +28,7 @@ def has_image_extension(name: str) -> bool:
 def without_caption_number(name: str) -> str:
     """The image name in `1000092795.jpg#0`, as Flickr8k and Flickr30k number captions (results.token). URLs are left alone."""
     number = _CAPTION_NUMBER.search(name) if "#" in name and "://" not in name else None
-    return name[:number.start(1)] if number else name
+    return name[: number.start(1)] if number else name
 
 
 def is_address(value: str | None) -> bool:
@@ -78,7 +78,7 @@ class ImageIndex:
         """The file called `name`, in any Unicode form; else None with the reason and detail of its reject."""
         path = name.replace("\\", "/")
         if path.startswith("/") and path.startswith(self.folder.rstrip("/") + "/"):
-            path = path[len(self.folder.rstrip("/")) + 1:]
+            path = path[len(self.folder.rstrip("/")) + 1 :]
         if path.startswith("/") or ".." in path.split("/"):
             return None, Reason.UNSAFE_PATH, f"the image {quoted(name)!r} is outside the folder of images"
         path = posixpath.normpath(path)
@@ -88,8 +88,11 @@ class ImageIndex:
             if form in self._bare:
                 path_below = self._bare[form]
                 if path_below is None:
-                    return None, Reason.BAD_ROW, (f"several images below {self.folder} are called {quoted(name)!r}: "
-                                                  "give the path below the folder")
+                    return (
+                        None,
+                        Reason.BAD_ROW,
+                        (f"several images below {self.folder} are called {quoted(name)!r}: give the path below the folder"),
+                    )
                 return self._files[path_below], Reason.BAD_ROW, ""
         return None, Reason.IMAGE_MISSING, f"no image {quoted(name)!r} below {self.folder}"
 
@@ -124,7 +127,8 @@ class CaptionSource(Source):
 
     images: str | None = Field(default=None, description="folder of the images, searched recursively; null: captions only")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="reject", description="whether a caption whose image is not in the folder is rejected as a bad row, or excluded")
+        default="reject", description="whether a caption whose image is not in the folder is rejected as a bad row, or excluded"
+    )
 
     _listed: _Listed = PrivateAttr(default_factory=lambda: _Listed())
 
@@ -148,8 +152,7 @@ class CaptionSource(Source):
             return []
         files = list_folder(self.images, self.limits)
         corpora = tuple(f"{name.rpartition('/')[0]}/" for name in files if name.endswith(f"/{_CORPUS_INDEX}"))
-        return [listing_stamp({name: file for name, file in files.items()
-                               if has_image_extension(name) and not name.startswith(corpora)})]
+        return [listing_stamp({name: file for name, file in files.items() if has_image_extension(name) and not name.startswith(corpora)})]
 
     def locate(self, name: str) -> tuple[dict[str, Any], Reason | None, str]:
         """Columns `uri` and `stamp` of the image called `name`, or the reason and detail of its reject."""

@@ -84,7 +84,8 @@ class CocoSource(CaptionSource):
     format: Literal["coco"]
     captions: Urls = Field(description="captions_*.json: a path, URL or glob, or a list of these")
     keep_uncaptioned: bool = Field(
-        default=False, description="under `images`: keep images without captions as image-only rows; under `pairs` they are rejected")
+        default=False, description="under `images`: keep images without captions as image-only rows; under `pairs` they are rejected"
+    )
 
     def splits(self) -> list[Split]:
         """One split per captions file."""
@@ -140,14 +141,17 @@ class CocoSource(CaptionSource):
                 rows.reject(where, Reason.BAD_ROW, f"an image requires an 'id' and a 'file_name': {quoted(image)}", key=key)
             elif key in known and known[key].file_name != image.file_name:
                 claimed.add(key)
-                rows.reject(f"{url}: image {key}", Reason.DUPLICATE_ID,
-                            f"both {known[key].file_name!r} and {image.file_name!r} have the id {key}", key=key)
+                rows.reject(
+                    f"{url}: image {key}",
+                    Reason.DUPLICATE_ID,
+                    f"both {known[key].file_name!r} and {image.file_name!r} have the id {key}",
+                    key=key,
+                )
             else:
                 known.setdefault(key, image)
         return known, claimed
 
-    def _caption(self, where: str, annotation: Any, known: dict[str, _Image], claimed: set[str], captioned: set[str],
-                 rows: Rows) -> None:
+    def _caption(self, where: str, annotation: Any, known: dict[str, _Image], claimed: set[str], captioned: set[str], rows: Rows) -> None:
         if not isinstance(annotation, _Caption):
             rows.reject(where, Reason.BAD_ROW, f"an annotation requires an 'image_id' and a 'caption': {quoted(annotation)}")
             return
@@ -169,5 +173,13 @@ class CocoSource(CaptionSource):
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
-        rows.add(key=key, name=image.file_name, caption=caption, url=image.url, width=side(image.width), height=side(image.height),
-                 where=where, **location)
+        rows.add(
+            key=key,
+            name=image.file_name,
+            caption=caption,
+            url=image.url,
+            width=side(image.width),
+            height=side(image.height),
+            where=where,
+            **location,
+        )

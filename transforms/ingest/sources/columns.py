@@ -27,8 +27,11 @@ def open_table(url: str, limits: Limits) -> Iterator[pq.ParquetFile]:
         try:
             file = pq.ParquetFile(handle)
             _check(url, file.metadata, limits)
-            coded = [column.path_in_schema for column in _columns(file.metadata) if column.has_dictionary_page and
-                     column.physical_type == "BYTE_ARRAY" and column.path_in_schema in file.schema_arrow.names]
+            coded = [
+                column.path_in_schema
+                for column in _columns(file.metadata)
+                if column.has_dictionary_page and column.physical_type == "BYTE_ARRAY" and column.path_in_schema in file.schema_arrow.names
+            ]
             yield pq.ParquetFile(handle, read_dictionary=sorted(set(coded))) if coded else file
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SourceError(f"{quoted(url, 500)} is not a readable Parquet file: {quoted(error, 400)}") from error
@@ -43,12 +46,13 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 def _check(url: str, metadata: pq.FileMetaData, limits: Limits) -> None:
     size = store.size_of(url)
     if size is not None and metadata.num_rows > max(_ANY_ROWS, size * limits.rows_per_byte):
-        raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which exceeds "
-                          "`limits.rows_per_byte`")
+        raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which exceeds `limits.rows_per_byte`")
     for column in _columns(metadata):
         if column.total_uncompressed_size > max(_PIECE, column.total_compressed_size * limits.inflation):
-            raise SourceError(f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} expands to {column.total_uncompressed_size} "
-                              "bytes, which exceeds `limits.inflation`")
+            raise SourceError(
+                f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} expands to {column.total_uncompressed_size} "
+                "bytes, which exceeds `limits.inflation`"
+            )
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -60,14 +64,17 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether values are bytes, in any of Arrow's layouts."""
-    return any(check(plain_type(kind)) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-                                                     pa.types.is_fixed_size_binary))
+    return any(
+        check(plain_type(kind))
+        for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    )
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether values are text or bytes, in any of Arrow's layouts."""
-    return is_bytes(kind) or any(check(plain_type(kind)) for check in (pa.types.is_string, pa.types.is_large_string,
-                                                                       pa.types.is_string_view))
+    return is_bytes(kind) or any(
+        check(plain_type(kind)) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
 
 
 def as_plain(values: pa.Array) -> pa.Array:
@@ -79,8 +86,12 @@ def as_plain(values: pa.Array) -> pa.Array:
     return values.cast(pa.large_binary()) if is_text(values.type) else values
 
 
-def read_rows(file: pq.ParquetFile, columns: Sequence[str], as_text: Sequence[str], limits: Limits,
-              ) -> Iterator[dict[str, object] | Exception | None]:
+def read_rows(
+    file: pq.ParquetFile,
+    columns: Sequence[str],
+    as_text: Sequence[str],
+    limits: Limits,
+) -> Iterator[dict[str, object] | Exception | None]:
     """Each row of a file as Python values by column; the exception for a row with an invalid value; None if a text is too long.
 
     `as_text`: columns whose text is returned as bytes; text of other columns is decoded.
@@ -92,8 +103,11 @@ def read_rows(file: pq.ParquetFile, columns: Sequence[str], as_text: Sequence[st
 
 def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch | None]:
     """A batch in pieces whose dictionaries expand to at most `_PIECE` bytes of text; None for a single row that is too long."""
-    sizes = [pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0) for column in batch.columns
-             if pa.types.is_dictionary(column.type) and is_text(column.type) and len(column.dictionary)]
+    sizes = [
+        pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0)
+        for column in batch.columns
+        if pa.types.is_dictionary(column.type) and is_text(column.type) and len(column.dictionary)
+    ]
     if sum(pc.sum(size).as_py() or 0 for size in sizes) <= _PIECE:
         yield batch
         return
@@ -104,8 +118,10 @@ def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch | 
 def _values(batch: pa.RecordBatch, as_text: Sequence[str]) -> Iterator[dict[str, object] | Exception]:
     names = batch.schema.names
     columns = [as_plain(column) for column in batch.columns]
-    columns = [column if name in as_text or not is_text(kind) or is_bytes(kind) else _decoded(column)
-               for name, kind, column in zip(names, batch.schema.types, columns, strict=True)]
+    columns = [
+        column if name in as_text or not is_text(kind) or is_bytes(kind) else _decoded(column)
+        for name, kind, column in zip(names, batch.schema.types, columns, strict=True)
+    ]
     try:
         lists = [column.to_pylist() for column in columns]
     except Exception:  # some value in some row: found below

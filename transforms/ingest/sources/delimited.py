@@ -88,9 +88,11 @@ class DelimitedSource(CaptionSource):
     id: str | None = Field(default=None, description="column with the image's id")
     columns: list[str] | None = Field(default=None, min_length=1, description="column names, for a file without a header")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        default=None, description="a single character; null: comma for csv, tab for tsv")
+        default=None, description="a single character; null: comma for csv, tab for tsv"
+    )
     quoting: Literal["minimal", "none"] | None = Field(
-        default=None, description='minimal: "..." around fields; none: quotes are text; null: minimal for csv, none for tsv')
+        default=None, description='minimal: "..." around fields; none: quotes are text; null: minimal for csv, none for tsv'
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DelimitedSource:
@@ -161,8 +163,10 @@ class DelimitedSource(CaptionSource):
         columns = [name.strip() for name in header]
         missing = [name for name in self._wanted() if columns.count(name) != 1]
         if missing:
-            raise SourceError(f"{quoted(url, 500)} must have exactly one column {missing[0]!r}; it has {quoted(columns)} "
-                              "(for files without a header set `columns`)")
+            raise SourceError(
+                f"{quoted(url, 500)} must have exactly one column {missing[0]!r}; it has {quoted(columns)} "
+                "(for files without a header set `columns`)"
+            )
         return columns
 
     def _row(self, where: str, columns: list[str], values: list[str], rows: Rows) -> None:
@@ -170,8 +174,10 @@ class DelimitedSource(CaptionSource):
             rows.reject(where, Reason.BAD_ROW, f"{len(values)} fields instead of {len(columns)} ({', '.join(columns)})")
             return
         row = dict(zip(columns, values, strict=True))
-        address = {name: row[column].strip() if column is not None else ""
-                   for name, column in (("image", self.image), ("url", self.url), ("id", self.id))}
+        address = {
+            name: row[column].strip() if column is not None else ""
+            for name, column in (("image", self.image), ("url", self.url), ("id", self.id))
+        }
         for name in ("image", "id"):
             address[name] = without_caption_number(address[name])
         if not all(_decodable(value) for value in address.values()):
@@ -187,8 +193,9 @@ class DelimitedSource(CaptionSource):
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
-        rows.add(key=key, name=address["image"] or None, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where,
-                 **location)
+        rows.add(
+            key=key, name=address["image"] or None, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where, **location
+        )
 
     def _locate(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
         """Where the image is: in the folder, at its URL, or unknown (captions only)."""

@@ -89,7 +89,8 @@ class KarpathySource(_JsonSource):
 
     format: Literal["karpathy"]
     split: str | tuple[str, ...] = Field(
-        min_length=1, description="splits to read, e.g. [train, restval]; others are not part of the collection")
+        min_length=1, description="splits to read, e.g. [train, restval]; others are not part of the collection"
+    )
 
     def _entries(self, url: str, found: Any) -> list[Any]:
         images = found.get("images") if isinstance(found, dict) else None

@@ -37,8 +37,14 @@ def stamp_of(info: dict[str, Any]) -> str:
     for name in ("ETag", "etag", "md5Hash", "checksum"):
         if info.get(name):
             return str(info[name]).strip('"')
-    when = next((info[name] for name in ("mtime", "last_modified", "LastModified", "Last-Modified", "updated", "created")
-                 if info.get(name) is not None), "")
+    when = next(
+        (
+            info[name]
+            for name in ("mtime", "last_modified", "LastModified", "Last-Modified", "updated", "created")
+            if info.get(name) is not None
+        ),
+        "",
+    )
     if isinstance(when, float):  # seconds: local files. A float distinguishes microseconds, not nanoseconds
         when = round(when * 1_000_000) * 1000
     size = info.get("size")
@@ -75,8 +81,9 @@ def expand(urls: Urls) -> list[Found]:
             else:
                 info = retried(fs, partial(fs.info, path))
                 if info["type"] == "directory":
-                    raise SourceError(f"{quoted(url, 500)} is a folder, not a file; for the files in it use "
-                                      f"{quoted(url.rstrip('/'), 500)}/*")
+                    raise SourceError(
+                        f"{quoted(url, 500)} is a folder, not a file; for the files in it use {quoted(url.rstrip('/'), 500)}/*"
+                    )
                 if not _is_file(info):
                     raise SourceError(f"{quoted(url, 500)} is a pipe, socket or device, not a file")
                 files = [info]
@@ -99,15 +106,19 @@ def list_folder(url: str, limits: Limits | None = None) -> dict[str, Found]:
     with wrap_source_errors(url):
         fs, path = filesystem_of(url)
         if not is_there(fs, partial(fs.isdir, path)):
-            raise SourceError(f"{quoted(url, 500)}: no such folder" if not fs.exists(path) else
-                              f"{quoted(url, 500)} is a file, not a folder")
+            raise SourceError(
+                f"{quoted(url, 500)}: no such folder" if not fs.exists(path) else f"{quoted(url, 500)} is a file, not a folder"
+            )
         if isinstance(fs, LocalFileSystem):
             files = dict(_walk(path, limits))
         else:
             start = len(path.rstrip("/")) + 1
             listed = retried(fs, partial(fs.find, path, detail=True, **strict(fs)))
-            files = {name[start:]: _found(fs, info) for name, info in listed.items()
-                     if _is_file(info) and not any(part.startswith(".") for part in name[start:].split("/"))}
+            files = {
+                name[start:]: _found(fs, info)
+                for name, info in listed.items()
+                if _is_file(info) and not any(part.startswith(".") for part in name[start:].split("/"))
+            }
     names: dict[str, str] = {}
     for name in sorted(files):
         composed = unicodedata.normalize("NFC", name)
@@ -129,8 +140,9 @@ def _walk(root: str, limits: Limits) -> Iterator[tuple[str, Found]]:
                     continue
                 seen += 1
                 if seen > limits.listed:
-                    raise SourceError(f"{quoted(root, 500)} contains more than {limits.listed} files (`limits.listed`); "
-                                      "does it contain circular links?")
+                    raise SourceError(
+                        f"{quoted(root, 500)} contains more than {limits.listed} files (`limits.listed`); does it contain circular links?"
+                    )
                 name = f"{below}{entry.name}"
                 try:
                     status = entry.stat()

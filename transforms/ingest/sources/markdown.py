@@ -81,6 +81,9 @@ def _plain(content: str, environment: dict[str, Any], in_list: bool) -> str:
     if sum(map(content.count, _MARKS)) <= _MOST_MARKS:
         tokens: list[Token] = []
         _parser().inline.parse(content, _parser(), environment, tokens)
-        content = "".join(token.content if token.type in ("text", "text_special", "code_inline") else " " for token in tokens
-                          if token.type in ("text", "text_special", "code_inline", "softbreak", "hardbreak"))
+        content = "".join(
+            token.content if token.type in ("text", "text_special", "code_inline") else " "
+            for token in tokens
+            if token.type in ("text", "text_special", "code_inline", "softbreak", "hardbreak")
+        )
     return " ".join(_FOOTNOTE_MARK.sub("", content).split())

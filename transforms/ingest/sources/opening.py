@@ -25,8 +25,11 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 def is_grave(error: BaseException) -> bool:
     """Whether an error is not the input's fault (memory, a full disk, an interrupt) or already names its file."""
-    return (isinstance(error, (MemoryError, CmclError, InterruptedError)) or not isinstance(error, Exception)
-            or (isinstance(error, OSError) and error.errno in _DISK))
+    return (
+        isinstance(error, (MemoryError, CmclError, InterruptedError))
+        or not isinstance(error, Exception)
+        or (isinstance(error, OSError) and error.errno in _DISK)
+    )
 
 
 @contextmanager
@@ -48,8 +51,12 @@ def _why(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return ": permission denied"
     kind = type(error)
-    if isinstance(error, (EOFError, zipfile.BadZipFile)) or "ompress" in f"{kind.__module__}{error}" or kind.__module__ in (
-            "gzip", "zlib", "lzma", "_lzma", "bz2", "_bz2", "zstandard", "compression.zstd", "lz4.frame") or _is_bz2(error):
+    if (
+        isinstance(error, (EOFError, zipfile.BadZipFile))
+        or "ompress" in f"{kind.__module__}{error}"
+        or kind.__module__ in ("gzip", "zlib", "lzma", "_lzma", "bz2", "_bz2", "zstandard", "compression.zstd", "lz4.frame")
+        or _is_bz2(error)
+    ):
         return f": the compressed data is damaged or truncated ({quoted(error)})"
     if isinstance(error, OSError) and error.strerror:
         return f": {quoted(error.strerror)}"
@@ -81,7 +88,7 @@ class _Bounded(io.RawIOBase):
         self._seen += len(data)
         if self._seen > self._bound:
             raise SourceError(f"{quoted(self._url, 500)} expands to more than {self._bound} bytes, which exceeds `limits`")
-        memoryview(buffer).cast("B")[:len(data)] = data
+        memoryview(buffer).cast("B")[: len(data)] = data
         return len(data)
 
 

@@ -49,13 +49,14 @@ class ParquetSource(Source):
     image: str = Field(default="jpg", description="column with the encoded images: bytes, or a struct with `bytes`")
     caption: str | None = Field(default="caption", description="column with the caption, or list of captions; null: images only")
     key: str | None = Field(default="key", description="column with the key; null: derive it from the URL")
-    url: str | None = Field(
-        default="url", description="column with the URL; may be missing unless `key` is null")
+    url: str | None = Field(default="url", description="column with the URL; may be missing unless `key` is null")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="exclude", description="whether a row whose download failed, according to its `status`, is rejected as a bad row, or "
-                                       "excluded")
+        default="exclude",
+        description="whether a row whose download failed, according to its `status`, is rejected as a bad row, or excluded",
+    )
     keep_uncaptioned: bool = Field(
-        default=False, description="under `images`: keep rows with a null caption as image-only rows; under `pairs` they are rejected")
+        default=False, description="under `images`: keep rows with a null caption as image-only rows; under `pairs` they are rejected"
+    )
 
     def splits(self) -> list[Split]:
         """One split per file."""
@@ -70,15 +71,19 @@ class ParquetSource(Source):
         schema = file.schema_arrow
         column = image_column(schema, self.image)
         if column is None:
-            raise SourceError(f"{quoted(split.url, 500)} has no image column {self.image!r}; it has {quoted(schema.names)}. If it is "
-                              "the metadata table of a tar shard, read the tars instead, with `format: webdataset`")
+            raise SourceError(
+                f"{quoted(split.url, 500)} has no image column {self.image!r}; it has {quoted(schema.names)}. If it is "
+                "the metadata table of a tar shard, read the tars instead, with `format: webdataset`"
+            )
         needed = [name for name in (self.caption, self.key, None if self.key else self.url) if name is not None]
         missing = [name for name in needed if name not in schema.names]
         if missing or (self.key is None and self.url is None):
-            raise SourceError(f"{quoted(split.url, 500)} has no column {missing[0]!r}; it has {quoted(schema.names)}" if missing
-                              else f"{quoted(split.url, 500)}: name the column of the key or of the URL")
-        optional = [name for name in (self.url, "status", "error_message", "width", "height")
-                    if name is not None and name in schema.names]
+            raise SourceError(
+                f"{quoted(split.url, 500)} has no column {missing[0]!r}; it has {quoted(schema.names)}"
+                if missing
+                else f"{quoted(split.url, 500)}: name the column of the key or of the URL"
+            )
+        optional = [name for name in (self.url, "status", "error_message", "width", "height") if name is not None and name in schema.names]
         rows = pair_rows()
         as_text = [self.caption] if self.caption else []
         for number, values in enumerate(read_rows(file, sorted({*needed, *optional}), as_text, self.limits)):
@@ -86,8 +91,9 @@ class ParquetSource(Source):
             if values is None:
                 rows.reject(where, Reason.TOO_LONG, f"a text of more than {self.limits.line_bytes} bytes")
             elif isinstance(values, Exception):
-                rows.reject(where, Reason.BAD_ENCODING if isinstance(values, UnicodeError) else Reason.BAD_ROW,
-                            f"{type(values).__name__}: {values}")
+                rows.reject(
+                    where, Reason.BAD_ENCODING if isinstance(values, UnicodeError) else Reason.BAD_ROW, f"{type(values).__name__}: {values}"
+                )
             else:
                 rows.attempt(where, self._row, where, split, column, number, values, rows)
             yield from rows.full()
@@ -114,5 +120,14 @@ class ParquetSource(Source):
         elif captions or not problem:
             uri = f"{split.url}#{urlencode({'column': column, 'row': number})}"
             for caption in captions or (None,):
-                rows.add(key=key, name=key, caption=caption, uri=uri, width=side(values.get("width")), height=side(values.get("height")),
-                         url=url, stamp=split.stamp, where=where)
+                rows.add(
+                    key=key,
+                    name=key,
+                    caption=caption,
+                    uri=uri,
+                    width=side(values.get("width")),
+                    height=side(values.get("height")),
+                    url=url,
+                    stamp=split.stamp,
+                    where=where,
+                )

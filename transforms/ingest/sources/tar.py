@@ -172,12 +172,12 @@ def _pax(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, blank, _ = data.partition(b" ")
         if not blank or not length.isdigit() or len(length) > 10 or not len(length) + 1 < int(length) <= len(data):
             raise Broken("a pax header is malformed")
-        record = data[len(length) + 1:int(length)]
+        record = data[len(length) + 1 : int(length)]
         key, equals, value = record.removesuffix(b"\n").partition(b"=")
         if not equals:
             raise Broken("a pax header is malformed")
         yield key, value
-        data = data[int(length):]
+        data = data[int(length) :]
 
 
 def members(url: str, handle: IO[bytes], limits: Limits, rows: Rows) -> Iterator[Member]:
@@ -190,5 +190,8 @@ def members(url: str, handle: IO[bytes], limits: Limits, rows: Rows) -> Iterator
     except Broken as error:
         broken = str(error)
     if broken:
-        rows.reject(url, Reason.ARCHIVE_BROKEN, f"the archive is truncated or damaged at byte {walk.offset} of {size} ({broken}); "
-                    "the samples before are kept")
+        rows.reject(
+            url,
+            Reason.ARCHIVE_BROKEN,
+            f"the archive is truncated or damaged at byte {walk.offset} of {size} ({broken}); the samples before are kept",
+        )

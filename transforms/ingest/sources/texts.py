@@ -30,8 +30,7 @@ class TextFilesSource(Source):
     """Settings common to all text sources."""
 
     files: Urls = Field(description="the files: a path, URL or glob, or a list of these")
-    detokenise: bool = Field(
-        default=False, description='undo the tokenisation of WikiText ("@-@", " , "), leave out its " = headings = "')
+    detokenise: bool = Field(default=False, description='undo the tokenisation of WikiText ("@-@", " , "), leave out its " = headings = "')
     unknown: Literal["keep", "remove"] = Field(default="keep", description="with detokenise: what to do with the word <unk>")
 
     def splits(self) -> list[Split]:
@@ -106,7 +105,8 @@ class TextSource(TextFilesSource):
 
     format: Literal["text"]
     unit: Literal["paragraph", "line"] = Field(
-        default="paragraph", description="paragraph: rows are separated by blank lines; line: every line is a row")
+        default="paragraph", description="paragraph: rows are separated by blank lines; line: every line is a row"
+    )
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
         limit = self.limits.line_bytes
@@ -201,8 +201,9 @@ class ParquetTextSource(TextFilesSource):
         with open_table(split.url, self.limits) as file:
             kind = file.schema_arrow.field(self.column).type if file.schema_arrow.names.count(self.column) == 1 else None
             if kind is None:
-                raise SourceError(f"{quoted(split.url, 500)} must have exactly one column {self.column!r}; "
-                                  f"it has {quoted(file.schema_arrow.names)}")
+                raise SourceError(
+                    f"{quoted(split.url, 500)} must have exactly one column {self.column!r}; it has {quoted(file.schema_arrow.names)}"
+                )
             if not is_text(kind):
                 raise SourceError(f"{quoted(split.url, 500)}: column {self.column!r} has type {quoted(kind)}, not text")
             for number, values in enumerate(read_rows(file, [self.column], [self.column], self.limits)):

@@ -26,7 +26,10 @@ from transforms.ingest.sources.opening import open_binary
 from transforms.ingest.sources.tar import BLOCK, Member, members
 
 _COMPRESSED = {
-    b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "zstd -d",
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ\x00": "unxz",
+    b"\x28\xb5\x2f\xfd": "zstd -d",
 }
 _COMPRESSED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 
@@ -70,25 +73,30 @@ class WebDatasetSource(Source):
     caption: str = Field(default="caption", description="field of the .json member")
     caption_from: Literal["auto", "txt", "json"] = Field(default="auto", description="auto: .txt if there is one, else .json")
     txt: Literal["auto", "lines", "whole"] = Field(
-        default="auto", description="whether a .txt has one caption per line, or is one caption; auto: lines, unless the .json says that "
-                                    "it is one")
+        default="auto",
+        description="whether a .txt has one caption per line, or is one caption; auto: lines, unless the .json says that it is one",
+    )
     url: str = Field(default="url", description="field of the .json member")
     missing_images: Literal["reject", "exclude"] = Field(
-        default="exclude", description="whether a sample whose download failed, according to its `status`, is rejected as a bad row, or "
-                                       "excluded")
+        default="exclude",
+        description="whether a sample whose download failed, according to its `status`, is rejected as a bad row, or excluded",
+    )
     image: str | None = Field(default=None, description="extension of the image, e.g. `jpg`, if samples have several")
     keys: Literal["global", "shard"] = Field(
-        default="global", description="shard: keys are only unique within a shard, so the shard's name is prepended")
+        default="global", description="shard: keys are only unique within a shard, so the shard's name is prepended"
+    )
     keep_uncaptioned: bool = Field(
-        default=False, description="under `images`: keep samples without a caption as image-only rows; under `pairs` they are rejected")
+        default=False, description="under `images`: keep samples without a caption as image-only rows; under `pairs` they are rejected"
+    )
 
     def splits(self) -> list[Split]:
         """One split per shard. Raises SourceError if there is none, or if shards are compressed."""
         files = expand(self.shards)
         for file in files:
             if file.url.endswith(_COMPRESSED_NAMES):
-                raise SourceError(f"{quoted(file.url, 500)} is compressed, so its images have no address: "
-                                  "decompress it with gunzip or zstd -d")
+                raise SourceError(
+                    f"{quoted(file.url, 500)} is compressed, so its images have no address: decompress it with gunzip or zstd -d"
+                )
         shards = [file for file in files if not file.url.endswith((".parquet", ".json"))]
         if not shards:
             raise SourceError(f"{self.shards} matches no tar shards")
@@ -165,9 +173,19 @@ class WebDatasetSource(Source):
             rows.reject(where, *no_caption, key=key)
         link = facts.get(self.url)
         for caption in captions or (None,):
-            rows.add(key=key, name=stem, caption=caption, uri=split.url, offset=image[1], length=image[2], width=side(facts.get("width")),
-                     height=side(facts.get("height")), url=quoted(link, 4000) if isinstance(link, str) and link else None,
-                     stamp=split.stamp, where=where)
+            rows.add(
+                key=key,
+                name=stem,
+                caption=caption,
+                uri=split.url,
+                offset=image[1],
+                length=image[2],
+                width=side(facts.get("width")),
+                height=side(facts.get("height")),
+                url=quoted(link, 4000) if isinstance(link, str) and link else None,
+                stamp=split.stamp,
+                where=where,
+            )
 
     def _facts(self, sample: _Sample) -> tuple[dict[str, Any], tuple[Reason, str] | None]:
         """The .json member, and what is wrong with it: without its URL and status a sample cannot be accepted."""

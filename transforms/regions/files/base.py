@@ -92,7 +92,7 @@ def key_of(image_id: str, template: str) -> str:
     key = image_id.partition("/")[2]
     name = PurePosixPath(key).name
     stem = PurePosixPath(name).stem
-    digits = stem[len(stem.rstrip("0123456789")):]
+    digits = stem[len(stem.rstrip("0123456789")) :]
     if "{number" in template and not digits:
         raise RegionFileError(Reason.IMAGE_MISSING, f"{image_id} does not end in a number, which the key {template!r} requires")
     return template.format_map({"key": key, "name": name, "stem": stem, "number": int(digits or 0)})
@@ -105,8 +105,9 @@ def to_regions(entry: RawRegions, width: int, height: int, features: int, classe
     do not fit half precision, boxes outside the image, and an entry made from an image of another size.
     """
     if entry.width is not None and (entry.width, entry.height) != (width, height):
-        raise RegionFileError(Reason.BAD_ROW, f"made from an image of {entry.width} x {entry.height} pixels, but this one has "
-                              f"{width} x {height}")
+        raise RegionFileError(
+            Reason.BAD_ROW, f"made from an image of {entry.width} x {entry.height} pixels, but this one has {width} x {height}"
+        )
     if not count_of(entry):
         return _none(entry, width, height, features, classes)
     count = len(entry.boxes)
@@ -122,11 +123,15 @@ def to_regions(entry: RawRegions, width: int, height: int, features: int, classe
         raise RegionFileError(Reason.BAD_ROW, "a box is outside the image or has a negative side")
     boxes = entry.boxes if entry.width is not None else shares * sides
     return Regions(
-        width, height, np.asarray(boxes, np.float32), entry.features.astype(np.float16),
+        width,
+        height,
+        np.asarray(boxes, np.float32),
+        entry.features.astype(np.float16),
         confidence=None if entry.confidence is None else entry.confidence.astype(np.float32),
         soft_labels=None if entry.soft_labels is None else entry.soft_labels.astype(np.float16),
         classes=None if entry.classes is None else _numbers("classes", entry.classes, count),
-        attributes=None if entry.attributes is None else _numbers("attributes", entry.attributes, count))
+        attributes=None if entry.attributes is None else _numbers("attributes", entry.attributes, count),
+    )
 
 
 def count_of(entry: RawRegions) -> int:
@@ -146,11 +151,15 @@ def are_normalised(boxes: np.ndarray) -> bool:
 
 def _none(entry: RawRegions, width: int, height: int, features: int, classes: int) -> Regions:
     return Regions(
-        width, height, np.zeros((0, 4), np.float32), np.zeros((0, features), np.float16),
+        width,
+        height,
+        np.zeros((0, 4), np.float32),
+        np.zeros((0, features), np.float16),
         confidence=None if entry.confidence is None else np.zeros(0, np.float32),
         soft_labels=None if entry.soft_labels is None else np.zeros((0, classes), np.float16),
         classes=None if entry.classes is None else np.zeros(0, np.int32),
-        attributes=None if entry.attributes is None else np.zeros(0, np.int32))
+        attributes=None if entry.attributes is None else np.zeros(0, np.int32),
+    )
 
 
 def _numbers(name: str, values: np.ndarray, count: int) -> np.ndarray:

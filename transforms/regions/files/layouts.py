@@ -56,9 +56,16 @@ def parse_lxmert(fields: list[bytes], bounds: Bounds) -> RawRegions:
     found = _boxed(width, height, fields[6], *fields[7:], bounds=bounds)
     count = len(found.boxes)
     confidence = _array(fields[3], count, "objects_conf", _FLOATS)
-    return RawRegions(found.boxes, found.features, confidence, None, width, height,
-                    _array(fields[2], count, "objects_id", {4: "<i4", 8: "<i8"}) + 1,
-                    _array(fields[4], count, "attrs_id", {4: "<i4", 8: "<i8"}))
+    return RawRegions(
+        found.boxes,
+        found.features,
+        confidence,
+        None,
+        width,
+        height,
+        _array(fields[2], count, "objects_id", {4: "<i4", 8: "<i8"}) + 1,
+        _array(fields[4], count, "attrs_id", {4: "<i4", 8: "<i8"}),
+    )
 
 
 def parse_vinvl(fields: list[bytes], bounds: Bounds) -> RawRegions:
@@ -81,13 +88,22 @@ def parse_vinvl(fields: list[bytes], bounds: Bounds) -> RawRegions:
 
 
 PARSERS: dict[str, Parse] = {
-    "bottom_up": parse_bottom_up, "vinvl": parse_vinvl, "oscar": parse_vinvl, "lxmert": parse_lxmert, "unimo": parse_unimo}
+    "bottom_up": parse_bottom_up,
+    "vinvl": parse_vinvl,
+    "oscar": parse_vinvl,
+    "lxmert": parse_lxmert,
+    "unimo": parse_unimo,
+}
 
 
 def _miscounted(fields: list[bytes], wanted: str, layout: str) -> str:
-    other = {9: "LXMERT's TSV has as many (format: lxmert)", 6: "UNIMO's lines have as many (format: unimo)",
-             5: "the bottom-up TSV has as many (format: bottom_up)", 1: "VinVL's JSON lines have as many (format: vinvl)",
-             2: "VinVL's lines with counts have as many (format: vinvl)"}.get(len(fields))
+    other = {
+        9: "LXMERT's TSV has as many (format: lxmert)",
+        6: "UNIMO's lines have as many (format: unimo)",
+        5: "the bottom-up TSV has as many (format: bottom_up)",
+        1: "VinVL's JSON lines have as many (format: vinvl)",
+        2: "VinVL's lines with counts have as many (format: vinvl)",
+    }.get(len(fields))
     damaged = "the line is truncated or merged with the next one"
     return f"{len(fields)} fields after the key, not {wanted} as in {layout}: {other or damaged}"
 
@@ -130,8 +146,9 @@ def _decoded(text: bytes, name: str) -> bytes:
         raise ValueError(f"{name} are not valid base64 ({error}): {_shown(text)}") from None
 
 
-def _boxed(width: int, height: int, number: bytes, boxes: bytes, features: bytes, probabilities: bytes | None = None, *,
-           bounds: Bounds) -> RawRegions:
+def _boxed(
+    width: int, height: int, number: bytes, boxes: bytes, features: bytes, probabilities: bytes | None = None, *, bounds: Bounds
+) -> RawRegions:
     count = _count(number, bounds)
     held = {"boxes": _decoded(boxes, "boxes"), "features": _decoded(features, "features")}
     if probabilities is not None:
@@ -140,15 +157,21 @@ def _boxed(width: int, height: int, number: bytes, boxes: bytes, features: bytes
         for name, data in held.items():
             _nothing(data, name)
         none = np.zeros((0, 0), np.float32)
-        return RawRegions(np.zeros((0, 4), np.float32), none, soft_labels=none if probabilities is not None else None,
-                        width=width, height=height)
+        return RawRegions(
+            np.zeros((0, 4), np.float32), none, soft_labels=none if probabilities is not None else None, width=width, height=height
+        )
     size, rest = divmod(len(held["boxes"]), count * 4)
     if rest or size not in _FLOATS:
         raise ValueError(f"boxes have {len(held['boxes'])} bytes, not 4 numbers of 2, 4 or 8 bytes for each of {count} regions")
     kind = _CODES[bounds.dtype] if bounds.dtype else _FLOATS[size]
     rows = {name: _rows(data, count, kind, name, bounds) for name, data in held.items() if name != "boxes"}
-    return RawRegions(np.frombuffer(held["boxes"], _FLOATS[size]).reshape(count, 4), rows["features"],
-                    soft_labels=rows.get("probabilities"), width=width, height=height)
+    return RawRegions(
+        np.frombuffer(held["boxes"], _FLOATS[size]).reshape(count, 4),
+        rows["features"],
+        soft_labels=rows.get("probabilities"),
+        width=width,
+        height=height,
+    )
 
 
 def _nothing(data: bytes, name: str) -> None:
@@ -162,8 +185,10 @@ def _rows(data: bytes, count: int, kind: str, name: str, bounds: Bounds) -> np.n
     if not data or len(data) % (count * size):
         raise ValueError(f"{name} have {len(data)} bytes, which cannot be split into float{8 * size} numbers for {count} regions")
     if bounds.dtype is None and size == 4 and _are_halves(data):
-        raise ValueError(f"{name} are not float32, though the boxes are: they only make sense as float16; "
-                         "set dtype: float16 (or float32 if that is correct)")
+        raise ValueError(
+            f"{name} are not float32, though the boxes are: they only make sense as float16; "
+            "set dtype: float16 (or float32 if that is correct)"
+        )
     return np.frombuffer(data, kind).reshape(count, -1)
 
 
@@ -173,7 +198,7 @@ def _are_halves(data: bytes) -> bool:
     The mantissas of float16 numbers converted to float32 end in zeros, which distinguishes them from both.
     """
     words = np.frombuffer(data, "<u2")
-    low = words[::max(len(words) // _SAMPLE * 2, 2)]
+    low = words[:: max(len(words) // _SAMPLE * 2, 2)]
     low = low[low != 0]
     exponents = (low >> 10) & 31
     if len(low) < _ENOUGH or exponents.max() == 31 or exponents.std() >= 5:  # random bits: 9.2
@@ -215,8 +240,10 @@ def _with_geometry(data: bytes, count: int, bounds: Bounds) -> np.ndarray:
     widths = sorted({values.shape[1] for values in held.values()})
     if widths[-1] <= _GEOMETRY:
         raise ValueError(f"{widths[-1]} numbers per region leave no features besides the {_GEOMETRY} of geometry")
-    raise ValueError(f"read as {tried}, the last {_GEOMETRY} of {' or '.join(map(str, widths))} numbers per region are not a normalised "
-                     "box with its width and height: a box is outside the image, or the numbers have another type")
+    raise ValueError(
+        f"read as {tried}, the last {_GEOMETRY} of {' or '.join(map(str, widths))} numbers per region are not a normalised "
+        "box with its width and height: a box is outside the image, or the numbers have another type"
+    )
 
 
 def _is_geometry(values: np.ndarray) -> bool:

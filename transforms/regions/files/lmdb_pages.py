@@ -121,11 +121,11 @@ class LmdbFile:
 
     @staticmethod
     def _key(page: bytes, node: int) -> bytes:  # shorter for a damaged node: slices end where the page does
-        return page[node + 8:node + 8 + int.from_bytes(page[node + 6:node + 8], "little")]
+        return page[node + 8 : node + 8 + int.from_bytes(page[node + 6 : node + 8], "little")]
 
     @staticmethod
     def _child(page: bytes, node: int) -> int:
-        return int.from_bytes(page[node:node + 6], "little")
+        return int.from_bytes(page[node : node + 6], "little")
 
     def _value(self, page: bytes, node: int, max_bytes: int) -> bytes:
         if node + 8 > len(page):
@@ -139,8 +139,8 @@ class LmdbFile:
         if not flags & _BIG:
             if start + size > len(page):
                 raise LmdbError(f"{self.path} is damaged: a value is outside its page")
-            return page[start:start + size]
-        number = int.from_bytes(page[start:start + 8], "little")
+            return page[start : start + size]
+        number = int.from_bytes(page[start : start + 8], "little")
         data = self._read(number, min(_HEADER + size, max(self._last + 1 - number, 0) * self._page_size))
         own, _, kind, pages = struct.unpack_from("<QHHI", data)
         if own != number or kind & 0xF != _OVERFLOW or len(data) != _HEADER + size or pages * self._page_size < len(data):

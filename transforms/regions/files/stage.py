@@ -49,18 +49,22 @@ class RegionFileSettings(Params):
     Raises pydantic.ValidationError, naming the key and what is allowed, on an unknown key or a value out of range.
     """
 
-    format: Format = Field(description="bottom_up, vinvl, oscar, lxmert, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a local "
-                                       "folder")
+    format: Format = Field(
+        description="bottom_up, vinvl, oscar, lxmert, unimo: TSV files; uniter_npz: a folder; uniter_lmdb: a local folder"
+    )
     files: tuple[str, ...] = Field(min_length=1, description="the TSV files (or globs), or the folder")
-    key: str = Field(default="{key}", description="pattern of an image's key in the files: {key}, {name}, {stem}, {number:012d} and "
-                                                  "literal text")
+    key: str = Field(
+        default="{key}", description="pattern of an image's key in the files: {key}, {name}, {stem}, {number:012d} and literal text"
+    )
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="keep regions with a confidence above this (if the files have one); null keeps all")
+        default=None, ge=0, le=1, description="keep regions with a confidence above this (if the files have one); null keeps all"
+    )
     min_regions: int = Field(default=10, ge=0, description="keep at least this many of the most confident regions, whatever the threshold")
     max_regions: int = Field(default=100, ge=1, description="maximum number of regions per image, if there is a threshold")
 
     dtype: Dtype | None = Field(
-        default=None, description="type of TSV files' features and probabilities: float16, float32 or float64; null: the boxes' type")
+        default=None, description="type of TSV files' features and probabilities: float16, float32 or float64; null: the boxes' type"
+    )
     max_entry_bytes: int = Field(default=MAX_BYTES, ge=1, description="maximum size of an image's entry in bytes, packed and unpacked")
     max_boxes: int = Field(default=MAX_BOXES, ge=1, description="maximum number of regions in an entry")
 
@@ -124,8 +128,11 @@ def widths(settings: RegionFileSettings) -> tuple[int, int]:
         raise ValueError(f"no entry of {names} can be read as {settings.format}: {fault}")
     if empty:
         raise ValueError(f"no entry of {names} has regions, so the width of the features is unknown")
-    raise ValueError(f"{names} contains no entries: no line starts with a key and a tab" if settings.format in PARSERS else
-                     f"{names} contains no entries")
+    raise ValueError(
+        f"{names} contains no entries: no line starts with a key and a tab"
+        if settings.format in PARSERS
+        else f"{names} contains no entries"
+    )
 
 
 class ImportRegions(Stage[RegionFileSettings]):

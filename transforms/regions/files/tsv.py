@@ -67,8 +67,9 @@ class TsvStore:
     def _read(self, key: str, location: Location) -> RawRegions:
         number, offset, length = location
         if length > self._bounds.max_bytes:
-            raise RegionFileError(Reason.BAD_ROW, f"the line of {key!r} has {length} bytes; the limit is {self._bounds.max_bytes} "
-                                  "(max_entry_bytes)")
+            raise RegionFileError(
+                Reason.BAD_ROW, f"the line of {key!r} has {length} bytes; the limit is {self._bounds.max_bytes} (max_entry_bytes)"
+            )
         with self._lock:
             file = self._file(number)
             file.seek(offset)
@@ -117,4 +118,5 @@ def _opened(url: str) -> IO[bytes]:
 def _same(first: RawRegions, second: RawRegions) -> bool:
     return all(
         (one is None) == (other is None) and (one is None or np.array_equal(one, other, equal_nan=True))
-        for one, other in ((getattr(first, name), getattr(second, name)) for name in vars(first)))
+        for one, other in ((getattr(first, name), getattr(second, name)) for name in vars(first))
+    )

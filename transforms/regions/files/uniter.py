@@ -101,7 +101,7 @@ def _npy(name: str, data: bytes) -> np.ndarray:
     shape, fortran, dtype = read_header(stream)
     if dtype.hasobject or dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise ValueError(f"{name} has type {dtype}, not floating point; objects would require allow_pickle, which runs code")
-    return _shaped(name, data[stream.tell():], dtype, shape, "F" if fortran else "C")
+    return _shaped(name, data[stream.tell() :], dtype, shape, "F" if fortran else "C")
 
 
 def read_msgpack(key: str, data: bytes, bounds: Bounds | None = None) -> dict[str, np.ndarray]:
@@ -150,4 +150,3 @@ def _entry(key: str, arrays: dict[str, np.ndarray], bounds: Bounds) -> RawRegion
     if len(boxes) > bounds.max_boxes:
         raise RegionFileError(Reason.BAD_ROW, f"{key}: {len(boxes)} boxes; the limit is {bounds.max_boxes} (max_boxes)")
     return RawRegions(boxes[:, :4], features, arrays.get("conf"), arrays.get("soft_labels"))
-

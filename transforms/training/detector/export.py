@@ -32,8 +32,10 @@ _EXACT = ("running_mean", "running_var", "num_batches_tracked")
 def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
     """Writes `detector.safetensors` and `detector.json` from the checkpoint in `work`; returns the JSON's content."""
     held = torch.load(work / "checkpoint.pt", weights_only=True)
-    state = {name: value.contiguous() if name.endswith(_EXACT) or not value.is_floating_point() else value.contiguous().half()
-             for name, value in held["average"].items()}
+    state = {
+        name: value.contiguous() if name.endswith(_EXACT) or not value.is_floating_point() else value.contiguous().half()
+        for name, value in held["average"].items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "detector.safetensors")
     (folder / "detector.safetensors").chmod(0o644)
@@ -42,10 +44,16 @@ def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     quality = evaluate(folded(model), TEST_SEED, count)
     record = {
-        "size": size.to_json(), "settings": SETTINGS, "classes": ["background", *CLASSES],
+        "size": size.to_json(),
+        "settings": SETTINGS,
+        "classes": ["background", *CLASSES],
         "trained": {"steps": held["step"], "arguments": held.get("arguments")},
-        "measured": {"map_50": round(quality["map"], 4), "scenes": count, "seed": TEST_SEED,
-                     "ap_50": {name: round(value, 4) for name, value in quality["ap"].items()}},
+        "measured": {
+            "map_50": round(quality["map"], 4),
+            "scenes": count,
+            "seed": TEST_SEED,
+            "ap_50": {name: round(value, 4) for name, value in quality["ap"].items()},
+        },
     }
     write_json(str(folder / "detector.json"), record)
     return record

@@ -61,8 +61,9 @@ def sample(seed: int, number: int, shares: dict[str, float], hard: bool = True) 
     return image, {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
 
 
-def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
-             chance: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+def _reframe(
+    picture: Image.Image, boxes: np.ndarray, labels: np.ndarray, chance: np.random.Generator
+) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """Flips, zooms, stretches and shifts; keeps objects at least half of which remain in view."""
     width, height = picture.size
     if chance.random() < 0.5:
@@ -75,8 +76,13 @@ def _reframe(picture: Image.Image, boxes: np.ndarray, labels: np.ndarray,
         left = chance.uniform(min(0.0, width - wide), max(0.0, width - wide))
         top = chance.uniform(min(0.0, height - tall), max(0.0, height - tall))
         grey = tuple(int(value) for value in chance.integers(60, 200, 3))
-        picture = picture.transform((width, height), Image.Transform.AFFINE,
-                                    (wide / width, 0, left, 0, tall / height, top), Image.Resampling.BILINEAR, fillcolor=grey)
+        picture = picture.transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            (wide / width, 0, left, 0, tall / height, top),
+            Image.Resampling.BILINEAR,
+            fillcolor=grey,
+        )
         moved = (boxes - np.array([left, top, left, top])) * np.array([width / wide, height / tall] * 2)
         seen = np.clip(moved, 0, np.array([width, height, width, height]))
         share = np.prod(seen[:, 2:] - seen[:, :2], 1) / np.prod(moved[:, 2:] - moved[:, :2], 1)

@@ -25,8 +25,9 @@ def evaluate(network: FasterRCNN, seed: int, count: int, threshold: float = 0.5)
         with torch.inference_mode():
             results = network(pictures)
         for scene, result in zip(scenes, results, strict=True):
-            truth.append(Truth(np.array([item.box for item in scene.objects], np.float64),
-                               np.array([LABEL_OF[item.kind] for item in scene.objects])))
+            truth.append(
+                Truth(np.array([item.box for item in scene.objects], np.float64), np.array([LABEL_OF[item.kind] for item in scene.objects]))
+            )
             found.append(Found(result["boxes"].double().numpy(), result["labels"].numpy(), result["scores"].double().numpy()))
     by_label = average_precisions(found, truth, threshold)
     return {"map": float(np.mean(list(by_label.values()))), "ap": {CLASSES[label - 1]: value for label, value in by_label.items()}}

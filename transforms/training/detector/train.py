@@ -80,9 +80,16 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
     """The network with weights initialised from `args.seed`."""
     torch.manual_seed(args.seed)
     return compact_detector(
-        CompactSize(classes=len(CLASSES)), rpn_pre_nms_top_n_train=400, rpn_post_nms_top_n_train=200, rpn_pre_nms_top_n_test=300,
-        rpn_post_nms_top_n_test=150, rpn_batch_size_per_image=128, box_batch_size_per_image=64, box_positive_fraction=0.4,
-        box_detections_per_img=100)
+        CompactSize(classes=len(CLASSES)),
+        rpn_pre_nms_top_n_train=400,
+        rpn_post_nms_top_n_train=200,
+        rpn_pre_nms_top_n_test=300,
+        rpn_post_nms_top_n_test=150,
+        rpn_batch_size_per_image=128,
+        box_batch_size_per_image=64,
+        box_positive_fraction=0.4,
+        box_detections_per_img=100,
+    )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -122,26 +129,41 @@ def train(args: argparse.Namespace) -> None:
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if step % args.report == 0:
-            log.info("%s step %d %s %.2f s wall %.2f s cpu a step", time.strftime("%H:%M:%S"), step,
-                     " ".join(f"{name.removeprefix('loss_')} {value / args.report:.3f}" for name, value in sums.items()),
-                     (time.time() - start) / args.report, (time.process_time() - begun) / args.report)
+            log.info(
+                "%s step %d %s %.2f s wall %.2f s cpu a step",
+                time.strftime("%H:%M:%S"),
+                step,
+                " ".join(f"{name.removeprefix('loss_')} {value / args.report:.3f}" for name, value in sums.items()),
+                (time.time() - start) / args.report,
+                (time.process_time() - begun) / args.report,
+            )
             sums, start, begun = {}, time.time(), time.process_time()
         if step % args.checkpoint == 0 or step == last:
             _save(work, network, optimiser, average, step, args)
             start, begun = time.time(), time.process_time()
 
 
-def _save(work: Path, network: FasterRCNN, optimiser: torch.optim.Optimizer, average: Average, step: int,
-          args: argparse.Namespace) -> None:
-    held: dict[str, Any] = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average.state, "step": step,
-                            "arguments": {name: value for name, value in vars(args).items() if name not in ("work", "resume")}}
+def _save(work: Path, network: FasterRCNN, optimiser: torch.optim.Optimizer, average: Average, step: int, args: argparse.Namespace) -> None:
+    held: dict[str, Any] = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "average": average.state,
+        "step": step,
+        "arguments": {name: value for name, value in vars(args).items() if name not in ("work", "resume")},
+    }
     torch.save(held, work / "checkpoint.tmp")
     os.replace(work / "checkpoint.tmp", work / "checkpoint.pt")
     measured = make_network(args)
     measured.load_state_dict(average.state)
     quality = evaluate(measured.eval(), EVALUATION_SEED, args.evaluate)
-    log.info("%s step %d mAP@0.5 %.4f on %d unseen scenes; lowest: %s", time.strftime("%H:%M:%S"), step, quality["map"],
-             args.evaluate, ", ".join(f"{name} {value:.2f}" for name, value in sorted(quality["ap"].items(), key=lambda pair: pair[1])[:6]))
+    log.info(
+        "%s step %d mAP@0.5 %.4f on %d unseen scenes; lowest: %s",
+        time.strftime("%H:%M:%S"),
+        step,
+        quality["map"],
+        args.evaluate,
+        ", ".join(f"{name} {value:.2f}" for name, value in sorted(quality["ap"].items(), key=lambda pair: pair[1])[:6]),
+    )
     with open(work / "log.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, "map": quality["map"], "ap": quality["ap"]}) + "\n")
 

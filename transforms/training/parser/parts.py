@@ -28,7 +28,7 @@ _TEMPLATES: tuple[tuple[tuple[int, str], ...], ...] = (
     ((0, "TAG"), (0, "DEP"), (0, "LOWER")),
     ((0, "TAG"), (0, "DEP"), (1, "TAG")),
     ((-1, "TAG"), (0, "TAG"), (0, "DEP")),
-)
+)  # fmt: skip
 
 
 class Rule(NamedTuple):

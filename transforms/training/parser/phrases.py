@@ -16,7 +16,7 @@ from transforms.training.parser.convert import Node, is_tree
 _NOUNS = ("NN", "NNS")
 _CLAUSE_EDGE = frozenset(
     {"nsubj", "nsubjpass", "auxpass", "aux", "mark", "cc", "advcl", "ccomp", "parataxis", "conj", "neg", "expl"}
-)
+)  # fmt: skip
 
 
 def subtree(nodes: list[Node], top: int) -> list[int]:

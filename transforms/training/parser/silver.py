@@ -76,9 +76,7 @@ def caption_tree(doc: Doc, opening: str, words: int) -> list[Node] | None:
 def as_document(nlp: Language, nodes: list[Node], words: list[str], spaces: list[bool]) -> Doc:
     """A document of the caption's words with these tags and heads, and with predicted lemmas and parts of speech."""
     heads = [index if node.head < 0 else node.head for index, node in enumerate(nodes)]
-    doc = Doc(
-        nlp.vocab, words=words, spaces=spaces, tags=[node.tag for node in nodes], deps=[node.dep for node in nodes], heads=heads
-    )
+    doc = Doc(nlp.vocab, words=words, spaces=spaces, tags=[node.tag for node in nodes], deps=[node.dep for node in nodes], heads=heads)
     for name in ("attribute_ruler", "lemmatizer"):
         doc = nlp.get_pipe(name)(doc)
     return doc

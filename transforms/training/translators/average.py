@@ -13,7 +13,7 @@ _NAME = re.compile(r"checkpoint_\d+_(\d+)\.pt")
 _KEPT = ("share_all_embeddings", "encoder_normalize_before", "decoder_normalize_before", "encoder_layers", "decoder_layers",
          "encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_embed_dim", "decoder_ffn_embed_dim", "encoder_attention_heads",
          "decoder_attention_heads", "dropout", "source_lang", "target_lang", "left_pad_source", "left_pad_target", "max_source_positions",
-         "max_target_positions", "activation_fn")
+         "max_target_positions", "activation_fn")  # fmt: skip
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
@@ -45,7 +45,17 @@ def average(paths: Sequence[Path], out: Path) -> int:
     settings = {name: getattr(network, name) for name in _KEPT if hasattr(network, name)}
     kept = Namespace(**settings, arch="transformer", task="translation", data=".")
     scratch = out.with_name(out.name + ".tmp")
-    torch.save({"args": kept, "cfg": None, "model": mean_of([state["model"] for state in read]), "extra_state": {},
-                "optimizer_history": read[-1]["optimizer_history"], "last_optimizer_state": None, "task_state": {}}, scratch)
+    torch.save(
+        {
+            "args": kept,
+            "cfg": None,
+            "model": mean_of([state["model"] for state in read]),
+            "extra_state": {},
+            "optimizer_history": read[-1]["optimizer_history"],
+            "last_optimizer_state": None,
+            "task_state": {},
+        },
+        scratch,
+    )
     scratch.replace(out)
     return int(read[-1]["optimizer_history"][-1]["num_updates"])

@@ -31,8 +31,10 @@ def parallel(folder: Path, split: str, languages: Sequence[str]) -> list[list[st
     """The captions of a split in each language. Raises ValueError if their numbers differ."""
     found = [sentences(folder, split, language) for language in languages]
     if len({len(lines) for lines in found}) > 1:
-        raise ValueError(f"{folder}: {split} has " + ", ".join(f"{len(lines)} lines in {language}"
-                                                               for language, lines in zip(languages, found, strict=True)))
+        raise ValueError(
+            f"{folder}: {split} has "
+            + ", ".join(f"{len(lines)} lines in {language}" for language, lines in zip(languages, found, strict=True))
+        )
     return found
 
 
@@ -46,8 +48,19 @@ def train_subwords(data: Path, out: Path, pieces: int = PIECES) -> None:
     captions = parallel(data, "train", LANGUAGES)
     written = io.BytesIO()  # a file written by SentencePiece itself would contain this machine's paths
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=itertools.chain.from_iterable(captions), model_writer=written, vocab_size=pieces, model_type="bpe",
-        character_coverage=1.0, num_threads=1, bos_id=-1, pad_id=-1, unk_id=0, eos_id=-1, shuffle_input_sentence=False, minloglevel=1)
+        sentence_iterator=itertools.chain.from_iterable(captions),
+        model_writer=written,
+        vocab_size=pieces,
+        model_type="bpe",
+        character_coverage=1.0,
+        num_threads=1,
+        bos_id=-1,
+        pad_id=-1,
+        unk_id=0,
+        eos_id=-1,
+        shuffle_input_sentence=False,
+        minloglevel=1,
+    )
     scratch = out.with_name(out.name + ".tmp")
     scratch.write_bytes(written.getvalue())
     scratch.replace(out)
@@ -77,15 +90,35 @@ def binarise(data: Path, subwords: Path, dictionary: Path, pair: tuple[str, str]
     for split in SPLITS:
         for language, lines in zip(pair, parallel(data, split, pair), strict=True):
             (text / f"{split}.{language}").write_text("\n".join(cut(subwords, lines)) + "\n", encoding="utf-8")
-    fairseq("preprocess", ["-s", pair[0], "-t", pair[1], "--trainpref", str(text / "train"), "--validpref", str(text / "val"),
-                           "--srcdict", str(dictionary), "--tgtdict", str(dictionary), "--destdir", str(out), "--workers", "1"])
+    fairseq(
+        "preprocess",
+        [
+            "-s",
+            pair[0],
+            "-t",
+            pair[1],
+            "--trainpref",
+            str(text / "train"),
+            "--validpref",
+            str(text / "val"),
+            "--srcdict",
+            str(dictionary),
+            "--tgtdict",
+            str(dictionary),
+            "--destdir",
+            str(out),
+            "--workers",
+            "1",
+        ],
+    )
 
 
 def fairseq(command: str, arguments: list[str], environment: dict[str, str] | None = None, log: Path | None = None) -> None:
     """Runs fairseq-COMMAND in a separate process, logging to `log`. Raises RuntimeError with the end of its output if it fails."""
     program = [sys.executable, "-m", f"fairseq_cli.{command}", *arguments]
-    done = subprocess.run(program, env=environment, stdout=subprocess.PIPE if log is None else log.open("ab"), stderr=subprocess.STDOUT,
-                          check=False)
+    done = subprocess.run(
+        program, env=environment, stdout=subprocess.PIPE if log is None else log.open("ab"), stderr=subprocess.STDOUT, check=False
+    )
     if done.returncode:
         output = (done.stdout if log is None else log.read_bytes()).decode(errors="replace")
         raise RuntimeError(f"fairseq-{command} exited with status {done.returncode}: {output[-2000:]}")

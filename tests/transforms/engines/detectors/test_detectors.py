@@ -34,8 +34,20 @@ def test_specs_have_three_forms(tmp_path):
     assert parse_spec(f"detectron2:config.yaml@{weights}") == Spec("detectron2", "config.yaml", str(weights))
 
 
-@pytest.mark.parametrize("spec", ["", "yolo", "embedded:x", "torchvision", "torchvision:", "torchvision:m@", "detectron2:config.yaml",
-                                  "torchvision:m@/nowhere/w.pth", "Torchvision:m"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "yolo",
+        "embedded:x",
+        "torchvision",
+        "torchvision:",
+        "torchvision:m@",
+        "detectron2:config.yaml",
+        "torchvision:m@/nowhere/w.pth",
+        "Torchvision:m",
+    ],
+)
 def test_other_specs_are_refused_with_a_reason(spec):
     with pytest.raises(DetectorError, match="detector"):
         parse_spec(spec)
@@ -43,8 +55,17 @@ def test_other_specs_are_refused_with_a_reason(spec):
         DetectorSettings(detector=spec)
 
 
-@pytest.mark.parametrize("wrong", [{"detectors": "embedded"}, {"threshold": 1.5}, {"min_regions": 50, "max_regions": 10}, {"bucket": 40},
-                                   {"precision": "float16", "device": "cpu"}, {"threads": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"detectors": "embedded"},
+        {"threshold": 1.5},
+        {"min_regions": 50, "max_regions": 10},
+        {"bucket": 40},
+        {"precision": "float16", "device": "cpu"},
+        {"threads": 0},
+    ],
+)
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValidationError) as caught:
         DetectorSettings(**wrong)
@@ -144,7 +165,7 @@ def naive(boxes, scores, size, nms, rule):
                 once.append(one)
         kept = once
     confident = sum(score > rule.threshold for score, *_ in kept)
-    return kept[:min(rule.max_regions, max(rule.min_regions, confident))]
+    return kept[: min(rule.max_regions, max(rule.min_regions, confident))]
 
 
 @pytest.mark.parametrize("unique", [True, False])
@@ -203,8 +224,10 @@ def test_average_precision_against_manual_results():
     from transforms.training.detector.average_precision import Found, Truth, average_precisions
 
     truth = [Truth(np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]]), np.array([1, 1])), Truth(np.array([[0, 0, 10, 10.0]]), np.array([2]))]
-    found = [Found(np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]), np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])),
-             Found(np.array([[0, 0, 10, 4.0]]), np.array([2]), np.array([0.9]))]
+    found = [
+        Found(np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]), np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])),
+        Found(np.array([[0, 0, 10, 4.0]]), np.array([2]), np.array([0.9])),
+    ]
     values = average_precisions(found, truth)
     # One of two objects is found, at rank 1: precision 1 up to recall 0.5, 51 of 101 points. The other's IoU is below 0.5.
     assert values == {1: pytest.approx(51 / 101), 2: 0.0}
@@ -235,8 +258,10 @@ def test_the_embedded_detector_on_a_thousand_scenes():
 
 def test_planning_works_without_torch_and_matches_the_engine():
     pytest.importorskip("torch", reason="engines need torch")
-    code = ("import sys; from transforms.engines.detectors.load import describe; from transforms.engines.detectors.settings import DetectorSettings; "
-            "print(describe(DetectorSettings()).fingerprint, 'torch' in sys.modules)")
+    code = (
+        "import sys; from transforms.engines.detectors.load import describe; from transforms.engines.detectors.settings import DetectorSettings; "
+        "print(describe(DetectorSettings()).fingerprint, 'torch' in sys.modules)"
+    )
     said = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[4], capture_output=True, text=True, check=True)
     assert said.stdout.split() == [detector(DetectorSettings()).fingerprint, "False"]
     assert describe(DetectorSettings(min_regions=3)) == detector(DetectorSettings(min_regions=3)).info
@@ -251,8 +276,20 @@ def test_a_plan_names_a_missing_package(monkeypatch):
         describe(DetectorSettings())
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"precision": "bfloat16"}, {"batch": 4}, {"bucket": 64}, {"threshold": 0.3},
-                                    {"min_regions": 3}, {"max_regions": 50}, {"unique": False}, {"device": "cpu"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threads": 2},
+        {"precision": "bfloat16"},
+        {"batch": 4},
+        {"bucket": 64},
+        {"threshold": 0.3},
+        {"min_regions": 3},
+        {"max_regions": 50},
+        {"unique": False},
+        {"device": "cpu"},
+    ],
+)
 def test_the_fingerprint_holds_every_setting_that_regions_depend_on(change):
     pytest.importorskip("torch", reason="engines need torch")
     assert describe(DetectorSettings(**change)).fingerprint != describe(DetectorSettings()).fingerprint
@@ -287,8 +324,21 @@ def test_training_that_was_interrupted_ends_where_one_in_one_go_does(tmp_path):
     try:
         for work, sittings in (("whole", [3]), ("parts", [1, 2, 3])):
             for number, until in enumerate(sittings):
-                train(parser().parse_args(["--work", str(tmp_path / work), "--until", str(until), "--batch", "2", "--evaluate", "2",
-                                           *(["--resume"] if number else [])]))
+                train(
+                    parser().parse_args(
+                        [
+                            "--work",
+                            str(tmp_path / work),
+                            "--until",
+                            str(until),
+                            "--batch",
+                            "2",
+                            "--evaluate",
+                            "2",
+                            *(["--resume"] if number else []),
+                        ]
+                    )
+                )
     finally:
         torch.set_num_threads(before)
     whole, parts = (torch.load(tmp_path / work / "checkpoint.pt", weights_only=True)["average"] for work in ("whole", "parts"))

@@ -88,8 +88,9 @@ class Model(torch.nn.Module):
         self.roi_heads = Heads(form, old)
 
     def preprocess_image(self, batch):
-        return SimpleNamespace(tensor=torch.stack([one["image"] for one in batch]),
-                               image_sizes=[tuple(one["image"].shape[-2:]) for one in batch])
+        return SimpleNamespace(
+            tensor=torch.stack([one["image"] for one in batch]), image_sizes=[tuple(one["image"].shape[-2:]) for one in batch]
+        )
 
     def backbone(self, tensor):
         return {"p2": tensor}

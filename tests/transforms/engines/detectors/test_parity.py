@@ -107,10 +107,20 @@ def reference(model, images, threshold=0.2, lowest=10, most=100):
                 seen.add(owner)
                 kept.append((row, owner))
         confident = sum(bool(scores[number][row] > threshold) for row, _ in kept)
-        kept = kept[:min(most, max(lowest, confident))]
+        kept = kept[: min(most, max(lowest, confident))]
         rows, owners = [row for row, _ in kept], [owner for _, owner in kept]
-        result.append([part.numpy() for part in (shown[number]["boxes"][rows], pooled_here[owners], soft[number][owners],
-                                                 scores[number][rows], labels[number][rows])])
+        result.append(
+            [
+                part.numpy()
+                for part in (
+                    shown[number]["boxes"][rows],
+                    pooled_here[owners],
+                    soft[number][owners],
+                    scores[number][rows],
+                    labels[number][rows],
+                )
+            ]
+        )
     return result
 
 
@@ -141,7 +151,7 @@ def compare(engine, paths, batch=4):
     counts = np.zeros(3, int)
     for group in alike.values():
         for start in range(0, len(group), batch):
-            part = group[start:start + batch]
+            part = group[start : start + batch]
             found = engine.detect([engine.prepare(image) for image in part])
             for image, ours, theirs in zip(part, found, reference(engine.model, part), strict=True):
                 assert (ours.width, ours.height) == image.size
@@ -166,10 +176,10 @@ def test_a_sample_of_photos(made, shared_data, batch):
 @pytest.mark.parametrize("batch", [8, 1])
 def test_every_photo(made, shared_data, batch):
     """Every eighth photo by default; `CMCL_PARITY_STEP=1` tests all of them."""
-    paths = photos(shared_data)[::int(os.environ.get("CMCL_PARITY_STEP", "8"))]
+    paths = photos(shared_data)[:: int(os.environ.get("CMCL_PARITY_STEP", "8"))]
     counts = np.zeros(3, int)
     for start in range(0, len(paths), 64):
-        counts += compare(load(made, SMALL), paths[start:start + 64], batch)
+        counts += compare(load(made, SMALL), paths[start : start + 64], batch)
     total, different, bits = counts
     print(f"{len(paths)} photos in batches of {batch}, {total} regions, {different} differ by more than 1e-3, {bits} in any bit")
     assert total >= 10 * len(paths) and different == 0

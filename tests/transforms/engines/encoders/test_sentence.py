@@ -20,7 +20,9 @@ def test_vectors_are_those_of_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
     texts = scene_captions(40)
-    theirs = SentenceTransformer(str(model_folder("embedded")), device="cpu", local_files_only=True).encode(texts, normalize_embeddings=True)
+    theirs = SentenceTransformer(str(model_folder("embedded")), device="cpu", local_files_only=True).encode(
+        texts, normalize_embeddings=True
+    )
     ours = sentence_encoder("embedded").encode(texts)
     assert ours.dtype == np.float32 and ours.shape == (40, 384) == (40, sentence_encoder("embedded").width)
     assert np.abs(ours - theirs).max() < 1e-5
@@ -32,7 +34,7 @@ def test_a_vector_is_the_same_to_the_last_bit_in_any_batch():
     order = random.Random(1).sample(range(len(texts)), len(texts))
     parts = np.zeros_like(whole)
     for start in range(0, len(order), 23):
-        parts[order[start:start + 23]] = encoder.encode([texts[at] for at in order[start:start + 23]])
+        parts[order[start : start + 23]] = encoder.encode([texts[at] for at in order[start : start + 23]])
     assert np.array_equal(parts, whole)
     assert np.allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
     assert encoder.encode([]).shape == (0, 384)
@@ -67,7 +69,9 @@ class _With:
 
 
 def test_nearer_in_meaning_is_nearer():
-    one, same, other = sentence_encoder("embedded").encode(["A man rides a horse.", "A person is riding a horse.", "A cat sleeps on a sofa."])
+    one, same, other = sentence_encoder("embedded").encode(
+        ["A man rides a horse.", "A person is riding a horse.", "A cat sleeps on a sofa."]
+    )
     assert one @ same > 0.8 > 0.3 > one @ other
 
 

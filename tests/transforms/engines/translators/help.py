@@ -30,8 +30,16 @@ def sentence_pieces(prefix: Path, texts: Sequence[str], pieces: int = 200) -> Pa
     """Trains a SentencePiece model on these texts, written to `prefix`.model."""
     import sentencepiece
 
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=pieces, model_type="bpe",
-                                             character_coverage=1.0, minloglevel=2, num_threads=1, hard_vocab_limit=False)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=pieces,
+        model_type="bpe",
+        character_coverage=1.0,
+        minloglevel=2,
+        num_threads=1,
+        hard_vocab_limit=False,
+    )
     return Path(f"{prefix}.model")
 
 
@@ -46,18 +54,41 @@ def marian_folder(folder: Path, texts: Sequence[str], seed: int = 0, languages: 
 
     model = sentencepiece.SentencePieceProcessor(model_file=str(path))
     pieces = [model.id_to_piece(at) for at in range(model.vocab_size())]
-    words = ["</s>", "<unk>", *(f">>{code}<<" for code in languages), *(piece for piece in pieces if piece not in ("<s>", "</s>", "<unk>")), "<pad>"]
+    words = [
+        "</s>",
+        "<unk>",
+        *(f">>{code}<<" for code in languages),
+        *(piece for piece in pieces if piece not in ("<s>", "</s>", "<unk>")),
+        "<pad>",
+    ]
     (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate(words)}))
     for name in ("source.spm", "target.spm"):
         (folder / name).write_bytes(path.read_bytes())
     path.unlink()
     (folder / "pieces.vocab").unlink()
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "de"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "de"})
+    )
     torch.manual_seed(seed)
-    network = MarianMTModel(MarianConfig(
-        vocab_size=len(words), decoder_vocab_size=len(words), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128, pad_token_id=len(words) - 1,
-        decoder_start_token_id=len(words) - 1, eos_token_id=0, forced_eos_token_id=0, init_std=0.5))
+    network = MarianMTModel(
+        MarianConfig(
+            vocab_size=len(words),
+            decoder_vocab_size=len(words),
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            max_position_embeddings=128,
+            pad_token_id=len(words) - 1,
+            decoder_start_token_id=len(words) - 1,
+            eos_token_id=0,
+            forced_eos_token_id=0,
+            init_std=0.5,
+        )
+    )
     network.save_pretrained(folder)
     return folder
 
@@ -78,10 +109,36 @@ def fairseq_folder(folder: Path, texts: Sequence[str], seed: int = 0, steps: int
     (folder / "pieces.vocab").unlink()
     for language in ("en", "de"):
         (folder / f"dict.{language}.txt").write_text("".join(f"{line.split(chr(9))[0]} 1\n" for line in lines), encoding="utf-8")
-    parsed = options.parse_args_and_arch(options.get_training_parser(), [
-        str(folder), "-s", "en", "-t", "de", "--arch", "transformer", "--share-all-embeddings", "--encoder-layers", "2", "--decoder-layers", "2",
-        "--encoder-embed-dim", "64", "--decoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--decoder-ffn-embed-dim", "128",
-        "--encoder-attention-heads", "4", "--decoder-attention-heads", "4", "--cpu"])
+    parsed = options.parse_args_and_arch(
+        options.get_training_parser(),
+        [
+            str(folder),
+            "-s",
+            "en",
+            "-t",
+            "de",
+            "--arch",
+            "transformer",
+            "--share-all-embeddings",
+            "--encoder-layers",
+            "2",
+            "--decoder-layers",
+            "2",
+            "--encoder-embed-dim",
+            "64",
+            "--decoder-embed-dim",
+            "64",
+            "--encoder-ffn-embed-dim",
+            "128",
+            "--decoder-ffn-embed-dim",
+            "128",
+            "--encoder-attention-heads",
+            "4",
+            "--decoder-attention-heads",
+            "4",
+            "--cpu",
+        ],
+    )
     config = convert_namespace_to_omegaconf(parsed)
     task = tasks.setup_task(config.task)
     torch.manual_seed(seed)
@@ -89,8 +146,17 @@ def fairseq_folder(folder: Path, texts: Sequence[str], seed: int = 0, steps: int
     with kernel_threads(1):  # on a busy machine the threads of such a small network spend their time waiting
         _teach(model, task, sentence_rows(folder / "sentencepiece.bpe.model", task.source_dictionary, texts), steps)
     history = {"num_updates": 0, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}}
-    torch.save({"args": None, "cfg": OmegaConf.to_container(config, resolve=True, enum_to_str=True), "model": model.state_dict(),
-                "extra_state": {}, "optimizer_history": [history], "task_state": {}}, folder / "checkpoint_best.pt")
+    torch.save(
+        {
+            "args": None,
+            "cfg": OmegaConf.to_container(config, resolve=True, enum_to_str=True),
+            "model": model.state_dict(),
+            "extra_state": {},
+            "optimizer_history": [history],
+            "task_state": {},
+        },
+        folder / "checkpoint_best.pt",
+    )
     return folder
 
 
@@ -111,7 +177,7 @@ def _teach(model, task, rows: list[list[int]], steps: int) -> None:
     model.train()
     for step in range(steps):
         start = (step * 7919) % max(1, len(rows) - 32)
-        batch = rows[start:start + 32]
+        batch = rows[start : start + 32]
         width = max(map(len, batch)) + 1
         source = torch.tensor([[dictionary.pad()] * (width - len(row) - 1) + row + [dictionary.eos()] for row in batch])
         target = torch.tensor([row + [dictionary.eos()] + [dictionary.pad()] * (width - len(row) - 1) for row in batch])

@@ -11,9 +11,11 @@ from transforms.engines.translators.base import Decoding
 from transforms.engines.translators.load import EMBEDDED, embedded_pairs, translator
 
 PAIRS = ["de-en", "en-de", "en-fr", "fr-en"]
-CAPTIONS = {"en": ["A man in a red shirt is riding a bicycle.", "Two dogs are playing in the snow.", "A woman is sitting on a bench"],
-            "de": ["Ein Mann in einem roten Hemd fährt Fahrrad.", "Zwei Hunde spielen im Schnee.", "Eine Frau sitzt auf einer Bank"],
-            "fr": ["Un homme en chemise rouge fait du vélo.", "Deux chiens jouent dans la neige.", "Une femme est assise sur un banc"]}
+CAPTIONS = {
+    "en": ["A man in a red shirt is riding a bicycle.", "Two dogs are playing in the snow.", "A woman is sitting on a bench"],
+    "de": ["Ein Mann in einem roten Hemd fährt Fahrrad.", "Zwei Hunde spielen im Schnee.", "Eine Frau sitzt auf einer Bank"],
+    "fr": ["Un homme en chemise rouge fait du vélo.", "Deux chiens jouent dans la neige.", "Une femme est assise sur un banc"],
+}
 WORDS = {"de": ["Mann", "Hunde", "Frau"], "en": ["man", "dogs", "woman"], "fr": ["homme", "chiens", "femme"]}
 
 
@@ -29,7 +31,8 @@ def test_captions_keep_their_meaning_case_and_full_stop(pair):
     for text, word in zip(found, WORDS[target], strict=True):
         assert word in text and text[0].isupper() and text.isprintable()
     assert [restored(text, caption)[-1] for text, caption in zip(found, CAPTIONS[source], strict=True)] == [
-        caption[-1] if caption[-1] == "." else text.rstrip(".")[-1] for text, caption in zip(found, CAPTIONS[source], strict=True)]
+        caption[-1] if caption[-1] == "." else text.rstrip(".")[-1] for text, caption in zip(found, CAPTIONS[source], strict=True)
+    ]
     assert all(text.endswith(".") for text in found[:2])
 
 

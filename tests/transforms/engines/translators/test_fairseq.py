@@ -16,6 +16,7 @@ from transforms.engines.translators.fairseq_engine import ARCHITECTURES, INSTALL
 
 try:
     import fairseq  # noqa: F401
+
     HERE = True
 except ImportError:
     HERE = False
@@ -46,7 +47,7 @@ def test_which_checkpoint_is_meant_must_be_clear(tmp_path):
 
 SETTINGS = {"arch": "transformer_wmt_en_de_big", "task": "translation", "source_lang": "en", "target_lang": "de", "encoder_layers": 6,
             "dropout": 0.1, "share_all_embeddings": True, "left_pad_source": "True", "encoder_embed_path": None, "activation_fn": "relu",
-            "user_dir": "/somewhere", "criterion": "label_smoothed_cross_entropy", "lr": [0.1], "eval_bleu": True}
+            "user_dir": "/somewhere", "criterion": "label_smoothed_cross_entropy", "lr": [0.1], "eval_bleu": True}  # fmt: skip
 RUNS = "__import__('os').mkdir({!r})"
 
 
@@ -68,16 +69,32 @@ def _container(**changed):
     return {"model": {**model, "_name": model["arch"]}, "task": {"_name": model["task"], "source_lang": "en", "target_lang": "de"}}
 
 
-@pytest.mark.parametrize("state", [
-    {"args": Namespace(**SETTINGS)}, {"args": None, "cfg": _container()}, {"cfg": {**_container(), "model": Namespace(**SETTINGS)}},
-    {"args": Namespace(**{name: value for name, value in SETTINGS.items() if name != "task"}), "cfg": None},
-])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"args": Namespace(**SETTINGS)},
+        {"args": None, "cfg": _container()},
+        {"cfg": {**_container(), "model": Namespace(**SETTINGS)}},
+        {"args": Namespace(**{name: value for name, value in SETTINGS.items() if name != "task"}), "cfg": None},
+    ],
+)
 def test_settings_are_rebuilt_from_numbers(tmp_path, state):
     pytest.importorskip("torch")
     made = vars(read_checkpoint(kept(tmp_path / "m", **state))["args"])
-    assert made == {"arch": "transformer_wmt_en_de_big", "task": "translation", "source_lang": "en", "target_lang": "de", "encoder_layers": 6,
-                    "dropout": 0.1, "share_all_embeddings": True, "left_pad_source": True, "encoder_embed_path": None,
-                    "activation_fn": "relu", "eval_bleu": False, "data": str(tmp_path / "m")}
+    assert made == {
+        "arch": "transformer_wmt_en_de_big",
+        "task": "translation",
+        "source_lang": "en",
+        "target_lang": "de",
+        "encoder_layers": 6,
+        "dropout": 0.1,
+        "share_all_embeddings": True,
+        "left_pad_source": True,
+        "encoder_embed_path": None,
+        "activation_fn": "relu",
+        "eval_bleu": False,
+        "data": str(tmp_path / "m"),
+    }
 
 
 def test_our_trainings_network_is_read_as_a_transformer(tmp_path):
@@ -86,17 +103,27 @@ def test_our_trainings_network_is_read_as_a_transformer(tmp_path):
     assert (args.arch, args.source_lang, args.target_lang) == ("transformer", "de", "en")
 
 
-@pytest.mark.parametrize(("changed", "text"), [
-    ({"arch": "fconv"}, "architecture 'fconv', whose settings"), ({"arch": "transformer_lm"}, "architecture 'transformer_lm'"),
-    ({"arch": None}, "architecture None"), ({"arch": ["transformer"]}, "architecture "), ({"arch": "${common.x}"}, "architecture "),
-    ({"task": "multilingual_masked_lm"}, "task 'multilingual_masked_lm'"), ({"task": ["translation"]}, "task "),
-    ({"adaptive_softmax_cutoff": "print()"}, "setting adaptive_softmax_cutoff is 'print"),
-    ({"adaptive_softmax_cutoff": ["print()"]}, "setting adaptive_softmax_cutoff is"),
-    ({"encoder_xformers_att_config": "print()"}, "setting encoder_xformers_att_config is 'print"),
-    ({"xformers_att_config": "print()"}, "setting xformers_att_config"), ({"decoder": {"xformers_att_config": "print()"}}, "setting decoder is"),
-    ({"encoder": "${oc.create:{xformers_att_config: x}}"}, "setting encoder is"), ({"encoder_layers": "[(16, 3)]"}, "setting encoder_layers is"),
-    ({"activation_fn": "print()"}, "setting activation_fn is"), ({"encoder_layers_to_keep": "print()"}, "setting encoder_layers_to_keep is"),
-])
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"arch": "fconv"}, "architecture 'fconv', whose settings"),
+        ({"arch": "transformer_lm"}, "architecture 'transformer_lm'"),
+        ({"arch": None}, "architecture None"),
+        ({"arch": ["transformer"]}, "architecture "),
+        ({"arch": "${common.x}"}, "architecture "),
+        ({"task": "multilingual_masked_lm"}, "task 'multilingual_masked_lm'"),
+        ({"task": ["translation"]}, "task "),
+        ({"adaptive_softmax_cutoff": "print()"}, "setting adaptive_softmax_cutoff is 'print"),
+        ({"adaptive_softmax_cutoff": ["print()"]}, "setting adaptive_softmax_cutoff is"),
+        ({"encoder_xformers_att_config": "print()"}, "setting encoder_xformers_att_config is 'print"),
+        ({"xformers_att_config": "print()"}, "setting xformers_att_config"),
+        ({"decoder": {"xformers_att_config": "print()"}}, "setting decoder is"),
+        ({"encoder": "${oc.create:{xformers_att_config: x}}"}, "setting encoder is"),
+        ({"encoder_layers": "[(16, 3)]"}, "setting encoder_layers is"),
+        ({"activation_fn": "print()"}, "setting activation_fn is"),
+        ({"encoder_layers_to_keep": "print()"}, "setting encoder_layers_to_keep is"),
+    ],
+)
 def test_settings_that_might_be_run_are_refused(tmp_path, changed, text):
     pytest.importorskip("torch")
     for state in ({"args": Namespace(**{**SETTINGS, **changed}), "cfg": None}, {"args": None, "cfg": _container(**changed)}):
@@ -117,12 +144,17 @@ def test_broken_checkpoints_are_named(tmp_path):
     pytest.importorskip("torch")
     folder = kept(tmp_path / "m", args=Namespace(**SETTINGS))
     whole = (folder / "model.pt").read_bytes()
-    for content in (b"", whole[:len(whole) // 2], b"no checkpoint"):
+    for content in (b"", whole[: len(whole) // 2], b"no checkpoint"):
         (folder / "model.pt").write_bytes(content)
         with pytest.raises(TranslatorError, match="its checkpoint"):
             read_checkpoint(folder)
-    for state, text in (({"model": 1}, "not a fairseq checkpoint"), ({"args": None}, "no settings"), ({"cfg": {"model": 3}}, "no settings"),
-                        ({"args": {"arch": 1}}, "architecture 1"), ({"args": [1]}, "no settings")):
+    for state, text in (
+        ({"model": 1}, "not a fairseq checkpoint"),
+        ({"args": None}, "no settings"),
+        ({"cfg": {"model": 3}}, "no settings"),
+        ({"args": {"arch": 1}}, "architecture 1"),
+        ({"args": [1]}, "no settings"),
+    ):
         with pytest.raises(TranslatorError, match=text):
             read_checkpoint(kept(folder, **state))
 
@@ -133,17 +165,31 @@ def test_the_architectures_are_fairseqs_and_unknown_to_run_settings():
     from fairseq.models import ARCH_MODEL_REGISTRY
 
     assert {ARCH_MODEL_REGISTRY[name].__module__ for name in ARCHITECTURES.values()} == {
-        "fairseq.models.transformer.transformer_legacy", "fairseq.models.transformer_align"}
+        "fairseq.models.transformer.transformer_legacy",
+        "fairseq.models.transformer_align",
+    }
 
 
 @wanted
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", [
-    {"arch": "fconv", "encoder_layers": "RUNS or [(16, 3)]", "decoder_layers": "[(16, 3)]", "decoder_attention": "True",
-     "encoder_embed_dim": 16, "decoder_embed_dim": 16, "decoder_out_embed_dim": 16, "decoder_embed_path": None, "share_input_output_embed": False},
-    {"arch": "transformer_tiny", "adaptive_softmax_cutoff": "RUNS or [2]", "share_all_embeddings": False},
-    {"arch": "transformer_tiny", "encoder_xformers_att_config": "RUNS"},
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {
+            "arch": "fconv",
+            "encoder_layers": "RUNS or [(16, 3)]",
+            "decoder_layers": "[(16, 3)]",
+            "decoder_attention": "True",
+            "encoder_embed_dim": 16,
+            "decoder_embed_dim": 16,
+            "decoder_out_embed_dim": 16,
+            "decoder_embed_path": None,
+            "share_input_output_embed": False,
+        },
+        {"arch": "transformer_tiny", "adaptive_softmax_cutoff": "RUNS or [2]", "share_all_embeddings": False},
+        {"arch": "transformer_tiny", "encoder_xformers_att_config": "RUNS"},
+    ],
+)
 def test_a_checkpoint_whose_settings_would_run_code_is_refused(tmp_path, changed):
     """By engine and converter; fairseq itself would execute the code in each."""
     from fairseq import checkpoint_utils
@@ -153,10 +199,28 @@ def test_a_checkpoint_whose_settings_would_run_code_is_refused(tmp_path, changed
 
     made = tmp_path / "ran"
     told = {name: value.replace("RUNS", RUNS.format(str(made))) if isinstance(value, str) else value for name, value in changed.items()}
-    args = Namespace(**{**SETTINGS, "encoder_layers": 1, "left_pad_source": True, "eval_bleu": False, "user_dir": None, "left_pad_target": False,
-                        "max_source_positions": 99, "max_target_positions": 99, **told})
-    folder = kept(tmp_path / "m", args=args, cfg=None, extra_state={}, task_state={}, optimizer_history=[
-        {"num_updates": 1, "criterion_name": "x", "optimizer_name": "x", "lr_scheduler_state": {}}], last_optimizer_state=None)
+    args = Namespace(
+        **{
+            **SETTINGS,
+            "encoder_layers": 1,
+            "left_pad_source": True,
+            "eval_bleu": False,
+            "user_dir": None,
+            "left_pad_target": False,
+            "max_source_positions": 99,
+            "max_target_positions": 99,
+            **told,
+        }
+    )
+    folder = kept(
+        tmp_path / "m",
+        args=args,
+        cfg=None,
+        extra_state={},
+        task_state={},
+        optimizer_history=[{"num_updates": 1, "criterion_name": "x", "optimizer_name": "x", "lr_scheduler_state": {}}],
+        last_optimizer_state=None,
+    )
     for refused in (lambda: FairseqTranslator(folder, "m", "en", "de"), lambda: convert.convert_fairseq(folder, tmp_path / "out")):
         with pytest.raises(TranslatorError, match="fairseq may execute as code"):
             refused()
@@ -172,9 +236,20 @@ def test_weights_that_do_not_fit_are_named(checkpoint, tmp_path):
     from transforms.engines.translators import convert
     from transforms.engines.translators.fairseq_engine import FairseqTranslator
 
-    folder = kept(tmp_path / "m", args=Namespace(**{**SETTINGS, "arch": "transformer_tiny", "encoder_normalize_before": False,
-                                                    "decoder_normalize_before": False, "encoder_attention_heads": 2,
-                                                    "decoder_attention_heads": 2, "decoder_layers": 6}))
+    folder = kept(
+        tmp_path / "m",
+        args=Namespace(
+            **{
+                **SETTINGS,
+                "arch": "transformer_tiny",
+                "encoder_normalize_before": False,
+                "decoder_normalize_before": False,
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "decoder_layers": 6,
+            }
+        ),
+    )
     (folder / "sentencepiece.bpe.model").write_bytes((checkpoint / "sentencepiece.bpe.model").read_bytes())
     with pytest.raises(TranslatorError, match="cannot be loaded: RuntimeError.*TransformerModel"):
         FairseqTranslator(folder, "m")
@@ -219,8 +294,9 @@ def test_fairseq_and_ctranslate2_agree_token_for_token(checkpoint, tmp_path, sha
     greedy = Decoding(beam=1, max_length=120)
     expected = [found[0][0] for found in theirs.hypotheses(captions, greedy)]
     assert sum(len(set(tokens)) for tokens in expected) > 1000  # not a single repeated word
-    result = ours._translator.translate_batch(ours.tokens(captions), beam_size=1, max_input_length=0, max_decoding_length=120,
-                                              disable_unk=True)
+    result = ours._translator.translate_batch(
+        ours.tokens(captions), beam_size=1, max_input_length=0, max_decoding_length=120, disable_unk=True
+    )
     assert [one.hypotheses[0] for one in result] == expected
     texts = [[one[0].text for one in engine.translate(captions, greedy)] for engine in (theirs, ours)]
     assert texts[0] == texts[1]

@@ -34,8 +34,23 @@ def model(checkpoint, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("spec", ["", "embedded", "embedded:en", "embedded:en-de#en:de", "ctranslate2", "ctranslate2:", "opus:/m", "fairseq:",
-                                  "embedded:/tmp/en-de", "embedded:../en-de", "embedded:en-de/../fr-en", "embedded:EN-DE"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "embedded",
+        "embedded:en",
+        "embedded:en-de#en:de",
+        "ctranslate2",
+        "ctranslate2:",
+        "opus:/m",
+        "fairseq:",
+        "embedded:/tmp/en-de",
+        "embedded:../en-de",
+        "embedded:en-de/../fr-en",
+        "embedded:EN-DE",
+    ],
+)
 def test_invalid_specifications_are_refused(spec):
     with pytest.raises(TranslatorError, match="embedded:"):
         parse_spec(spec)
@@ -51,10 +66,15 @@ def test_specifications_are_taken_apart():
         parse_spec("ctranslate2:/m/nllb#:deu_Latn")
 
 
-@pytest.mark.parametrize(("missing", "text"), [
-    ("model.bin", "no model.bin.*translators.convert"), ("shared_vocabulary.json", "neither shared_vocabulary.json"),
-    ("target.spm", "has no target.spm"), ("both", "has no source.spm and target.spm, nor any of sentencepiece.bpe.model"),
-])
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        ("model.bin", "no model.bin.*translators.convert"),
+        ("shared_vocabulary.json", "neither shared_vocabulary.json"),
+        ("target.spm", "has no target.spm"),
+        ("both", "has no source.spm and target.spm, nor any of sentencepiece.bpe.model"),
+    ],
+)
 def test_a_missing_file_is_named_with_its_source(model, tmp_path, missing, text):
     folder = Path(shutil.copytree(model, tmp_path / "m"))
     for name in ("source.spm", "target.spm") if missing == "both" else (missing,):
@@ -116,8 +136,12 @@ def test_samples_of_two_translators_at_once_are_those_of_their_seeds(model, monk
     engines, decoding = [CTranslate2Translator(model, name) for name in ("one", "two")], Decoding(n_best=3, top_k=8, max_length=12)
     alone = [engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)]
     setting = ctranslate2.set_random_seed
-    monkeypatch.setattr(ctranslate2, "set_random_seed", lambda seed: (setting(seed), time.sleep(0.2)))  # each sets its own, then both sample
-    together = at_once([lambda engine=engine, seed=seed: engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)])
+    monkeypatch.setattr(
+        ctranslate2, "set_random_seed", lambda seed: (setting(seed), time.sleep(0.2))
+    )  # each sets its own, then both sample
+    together = at_once(
+        [lambda engine=engine, seed=seed: engine.translate(CAPTIONS[:20], decoding, seed) for seed, engine in enumerate(engines)]
+    )
     assert together == alone
 
 
@@ -159,12 +183,14 @@ def with_words(model: Path, folder: Path, *words: str) -> Path:
     """A copy of the model with some tokens of the vocabulary renamed."""
     shutil.copytree(model, folder)
     vocabulary = json.loads((folder / "shared_vocabulary.json").read_text())
-    vocabulary[-1 - len(words):-1] = words
+    vocabulary[-1 - len(words) : -1] = words
     (folder / "shared_vocabulary.json").write_text(json.dumps(vocabulary))
     return folder
 
 
-@pytest.mark.parametrize("words", [("____",), ("____", "__", "_____"), ("__en__",), ("__A__", "__9__"), (">>>>", ">><<", ">> <<"), ("eng_Latn",)])
+@pytest.mark.parametrize(
+    "words", [("____",), ("____", "__", "_____"), ("__en__",), ("__A__", "__9__"), (">>>>", ">><<", ">> <<"), ("eng_Latn",)]
+)
 def test_words_that_only_look_like_languages_make_no_multilingual_model(model, tmp_path, words):
     spec = f"ctranslate2:{with_words(model, tmp_path / 'm', *words)}"
     check_spec(spec)

@@ -61,13 +61,19 @@ def test_sentences_and_images_without_captions_have_their_tables(corpus):
     tokenizer = Tokenizer.of(corpus.open("tokenizer", "tokenizer", WHOLE).read())
     found = zip(rows(corpus, "texts", "texts"), rows(corpus, "tokens", "text_tokens"), rows(corpus, "tokens", "text_index"), strict=True)
     for text, row, index in found:
-        assert row | index == {"text_id": text["text_id"], "placement": ids.placement(text["text_id"]), "length": len(row["tokens"]),
-                       "tokens": tokenizer.encode([text["text"]])[0].tolist(), "key": text_key(text["text"])}
+        assert row | index == {
+            "text_id": text["text_id"],
+            "placement": ids.placement(text["text_id"]),
+            "length": len(row["tokens"]),
+            "tokens": tokenizer.encode([text["text"]])[0].tolist(),
+            "key": text_key(text["text"]),
+        }
     for part in range(corpus.partitions):
         regions = corpus.open("image_regions", "regions", part).read().to_pylist()
         index = corpus.open("tokens", "image_index", part).read().to_pylist()
         assert [(row["region_row"], row["image"], row["regions"]) for row in index] == [
-            (number, ids.placement(found["image_id"]), len(found["boxes"])) for number, found in enumerate(regions)]
+            (number, ids.placement(found["image_id"]), len(found["boxes"])) for number, found in enumerate(regions)
+        ]
 
 
 def test_partitions_and_workers_change_no_byte_of_the_tokenizer(corpus, scene_files, tmp_path):  # noqa: F811

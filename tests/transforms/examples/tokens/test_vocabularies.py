@@ -25,8 +25,12 @@ def captions(shared_data) -> list[str]:
 @pytest.fixture(scope="module")
 def roberta(shared_data) -> TokenSettings:
     folder = shared_data / "roberta_bpe"
-    return TokenSettings(kind="byte_bpe", vocabulary=str(folder / "unimo_en.encoder.json"), merges=str(folder / "unimo_en.vocab.bpe"),
-                         order=str(folder / "unimo_en.vocab.txt"))
+    return TokenSettings(
+        kind="byte_bpe",
+        vocabulary=str(folder / "unimo_en.encoder.json"),
+        merges=str(folder / "unimo_en.vocab.bpe"),
+        order=str(folder / "unimo_en.vocab.txt"),
+    )
 
 
 def test_sentencepiece_gives_the_same_bytes_and_loses_no_caption(captions):
@@ -54,9 +58,17 @@ def test_byte_level_bpe_has_the_ids_of_roberta(roberta, captions, tmp_path):
     vocabulary = json.loads(held["vocab.json"])
     assert (tokenizer.cls, tokenizer.pad, tokenizer.sep, tokenizer.unk, tokenizer.size) == (0, 1, 2, 3, 50265)
     assert (tokenizer.mask, vocabulary["."], vocabulary["\u0120the"]) == (50264, 4, 5)  # as in RoBERTa's dict.txt
-    theirs = RobertaTokenizer(vocab=vocabulary, merges=[tuple(line.split()) for line in held["merges.txt"].decode().splitlines()[1:]],
-                              bos_token="[CLS]", eos_token="[SEP]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]",
-                              pad_token="[PAD]", mask_token="[MASK]")
+    theirs = RobertaTokenizer(
+        vocab=vocabulary,
+        merges=[tuple(line.split()) for line in held["merges.txt"].decode().splitlines()[1:]],
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+    )
     texts = [*captions[:300], *(text for text in TEXTS if "[MASK]" not in text)]
     assert [row.tolist() for row in tokenizer.encode(texts)] == [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
     assert [tokenizer.decode(row) for row in tokenizer.encode(texts)] == texts
@@ -87,11 +99,16 @@ def test_wordpiece_is_berts(tmp_path):
 
 def test_no_text_is_read_as_a_special_token(roberta, captions, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    for held in (read_vocabulary(roberta), {"sentencepiece.model": train_sentencepiece(captions, 400)},
-                 read_vocabulary(TokenSettings(kind="wordpiece", vocabulary=str(tmp_path / "vocab.txt")))):
+    for held in (
+        read_vocabulary(roberta),
+        {"sentencepiece.model": train_sentencepiece(captions, 400)},
+        read_vocabulary(TokenSettings(kind="wordpiece", vocabulary=str(tmp_path / "vocab.txt"))),
+    ):
         tokenizer = Tokenizer(held)
         special = {tokenizer.cls, tokenizer.pad, tokenizer.sep, tokenizer.mask}
-        assert not special & {int(number) for row in tokenizer.encode(["<s> </s> <pad> <mask>", "[CLS] [SEP] [PAD] [MASK]"]) for number in row}
+        assert not special & {
+            int(number) for row in tokenizer.encode(["<s> </s> <pad> <mask>", "[CLS] [SEP] [PAD] [MASK]"]) for number in row
+        }
 
 
 def test_the_tokenizer_round_trips_through_the_table(roberta):
@@ -113,8 +130,11 @@ def test_damaged_files_are_named(held, text):
 
 
 def test_wrong_settings_say_what_is_required(roberta, tmp_path):
-    for settings, text in (({"kind": "byte_bpe"}, "byte_bpe requires vocabulary"), ({"kind": "wordpiece"}, "wordpiece requires vocabulary"),
-                           ({"merges": "m.txt"}, "merges applies only to byte_bpe")):
+    for settings, text in (
+        ({"kind": "byte_bpe"}, "byte_bpe requires vocabulary"),
+        ({"kind": "wordpiece"}, "wordpiece requires vocabulary"),
+        ({"merges": "m.txt"}, "merges applies only to byte_bpe"),
+    ):
         with pytest.raises(ValueError, match=text):
             TokenSettings(**settings)
     with pytest.raises(ValueError, match="has no special tokens"):

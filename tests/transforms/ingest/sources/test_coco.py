@@ -53,34 +53,47 @@ def test_a_row_says_all_that_is_known(tmp_path: Path):
     assert len(rows) == 1
     row = rows[0]
     assert row.pop("stamp").startswith(f"{size}:")
-    assert row == {"key": "1", "name": "1.jpg", "caption": "café".encode(), "uri": f"{folder}/val/1.jpg", "offset": None, "length": None,
-                   "width": 40, "height": 30, "url": "http://a/1.jpg\nhttp://f/1_ab.jpg",
-                   "where": f"{tmp_path}/captions.json: annotation 7",
-                   "reason": None, "detail": None}
+    assert row == {
+        "key": "1",
+        "name": "1.jpg",
+        "caption": "café".encode(),
+        "uri": f"{folder}/val/1.jpg",
+        "offset": None,
+        "length": None,
+        "width": 40,
+        "height": 30,
+        "url": "http://a/1.jpg\nhttp://f/1_ab.jpg",
+        "where": f"{tmp_path}/captions.json: annotation 7",
+        "reason": None,
+        "detail": None,
+    }
 
 
 def test_captions_alone_have_no_uri(tmp_path: Path):
     assert [row["uri"] for row in read(tmp_path, [image(1)], [note(1, 1)])] == [None]
 
 
-@pytest.mark.parametrize(("images", "annotations", "expected"), [
-    pytest.param([image(1)], [note(1, 1), note(2, 9)], ["image_missing"], id="unknown image"),
-    pytest.param([image(1), image(2)], [note(1, 1)], ["caption_missing"], id="image without a caption"),
-    pytest.param([image(1), image(1, "b.jpg")], [note(1, 1), note(2, 1)], ["duplicate_id"] * 3, id="two images of one id"),
-    pytest.param([image(1), image("1", "b.jpg")], [note(1, 1)], ["duplicate_id"] * 2, id="one id as number and text"),
-    pytest.param([image(1), image(1)], [note(1, 1)], [], id="the same image twice is no conflict"),
-    pytest.param([image(1)], [note(1, 1), note(2, 1, 5)], ["bad_row"], id="number for a caption"),
-    pytest.param([image(1)], [note(1, 1), note(2, 1, ["a"])], ["bad_row"], id="list for a caption"),
-    pytest.param([image(1)], [note(1, 1), note(2, 1, None)], ["caption_missing"], id="null for a caption"),
-    pytest.param([image(1)], [note(1, 1), {"id": 2, "image_id": 1}], ["bad_row"], id="no caption field"),
-    pytest.param([image(1)], [note(1, 1), {"id": 2, "caption": "a"}], ["bad_row"], id="no image_id field"),
-    pytest.param([image(1)], [note(1, 1), "text"], ["bad_row"], id="annotation is a string"),
-    pytest.param([image(1), {"id": 2}], [note(1, 1)], ["bad_row"], id="image without a file_name"),
-    pytest.param([image(1), 5, None], [note(1, 1)], ["bad_row", "bad_row"], id="image is a number"),
-    pytest.param([image(1), image(True, "t.jpg")], [note(1, 1)], ["bad_row"], id="id is a boolean"),
-    pytest.param([image(1), image([1], "t.jpg")], [note(1, 1), note(2, [1])], ["bad_row", "image_missing"], id="id is a list"),
-    pytest.param([image(1, extra={"x": 1})], [{**note(1, 1), "more": "fields"}], [], id="extra fields"),
-])
+@pytest.mark.parametrize(
+    ("images", "annotations", "expected"),
+    [
+        pytest.param([image(1)], [note(1, 1), note(2, 9)], ["image_missing"], id="unknown image"),
+        pytest.param([image(1), image(2)], [note(1, 1)], ["caption_missing"], id="image without a caption"),
+        pytest.param([image(1), image(1, "b.jpg")], [note(1, 1), note(2, 1)], ["duplicate_id"] * 3, id="two images of one id"),
+        pytest.param([image(1), image("1", "b.jpg")], [note(1, 1)], ["duplicate_id"] * 2, id="one id as number and text"),
+        pytest.param([image(1), image(1)], [note(1, 1)], [], id="the same image twice is no conflict"),
+        pytest.param([image(1)], [note(1, 1), note(2, 1, 5)], ["bad_row"], id="number for a caption"),
+        pytest.param([image(1)], [note(1, 1), note(2, 1, ["a"])], ["bad_row"], id="list for a caption"),
+        pytest.param([image(1)], [note(1, 1), note(2, 1, None)], ["caption_missing"], id="null for a caption"),
+        pytest.param([image(1)], [note(1, 1), {"id": 2, "image_id": 1}], ["bad_row"], id="no caption field"),
+        pytest.param([image(1)], [note(1, 1), {"id": 2, "caption": "a"}], ["bad_row"], id="no image_id field"),
+        pytest.param([image(1)], [note(1, 1), "text"], ["bad_row"], id="annotation is a string"),
+        pytest.param([image(1), {"id": 2}], [note(1, 1)], ["bad_row"], id="image without a file_name"),
+        pytest.param([image(1), 5, None], [note(1, 1)], ["bad_row", "bad_row"], id="image is a number"),
+        pytest.param([image(1), image(True, "t.jpg")], [note(1, 1)], ["bad_row"], id="id is a boolean"),
+        pytest.param([image(1), image([1], "t.jpg")], [note(1, 1), note(2, [1])], ["bad_row", "image_missing"], id="id is a list"),
+        pytest.param([image(1, extra={"x": 1})], [{**note(1, 1), "more": "fields"}], [], id="extra fields"),
+    ],
+)
 def test_bad_entries_become_rejects(images: Any, annotations: Any, expected: list[str], tmp_path: Path):
     rows = read(tmp_path, images, annotations)
     assert reasons(rows) == expected
@@ -95,12 +108,19 @@ def test_undecodable_bytes_stay_in_their_caption(tmp_path: Path):
     assert [row["caption"] for row in rows] == [b"fine", b"caf\xe9", b"\xed\xa0\x80"]
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"[1, 2]", "found a list"), (b"{}", "the lists 'images' and 'annotations'"), (b"", "is empty"), (b"{broken", "is not valid JSON"),
-    (b"[" * 100_000, "is not valid JSON"), (b'{"images": {}, "annotations": []}', "the lists"),
-    (b'{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}', "contains no captions"),
-    (b"\x89PNG\r\n", "is not valid JSON"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1, 2]", "found a list"),
+        (b"{}", "the lists 'images' and 'annotations'"),
+        (b"", "is empty"),
+        (b"{broken", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b'{"images": {}, "annotations": []}', "the lists"),
+        (b'{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}', "contains no captions"),
+        (b"\x89PNG\r\n", "is not valid JSON"),
+    ],
+)
 def test_files_that_are_not_coco_are_named(content: bytes, message: str, tmp_path: Path):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(SourceError, match=message) as error:
@@ -111,8 +131,9 @@ def test_files_that_are_not_coco_are_named(content: bytes, message: str, tmp_pat
 @pytest.mark.parametrize(("missing", "reason"), [("reject", "image_missing"), ("exclude", "image_not_held")])
 def test_missing_images(missing: str, reason: str, tmp_path: Path):
     folder = photos(tmp_path, "1.jpg")
-    rows = read(tmp_path, [image(1), image(2), image(3)], [note(1, 1), note(2, 2)], images=folder, missing_images=missing,
-                keep_uncaptioned=True)
+    rows = read(
+        tmp_path, [image(1), image(2), image(3)], [note(1, 1), note(2, 2)], images=folder, missing_images=missing, keep_uncaptioned=True
+    )
     assert [row["key"] for row in good(rows)] == ["1"]
     assert reasons(rows) == [reason] * 2
 
@@ -122,10 +143,17 @@ def test_uncaptioned_images_can_be_kept(tmp_path: Path):
     assert [(row["key"], row["caption"]) for row in rows] == [("1", b"A dog ."), ("2", None)]
 
 
-@pytest.mark.parametrize(("name", "reason"), [
-    ("../secret.jpg", "unsafe_path"), ("/etc/passwd", "unsafe_path"), ("..\\secret.jpg", "unsafe_path"), ("same.jpg", "bad_row"),
-    ("none.jpg", "image_missing"), (".hidden.jpg", "image_missing"),
-])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../secret.jpg", "unsafe_path"),
+        ("/etc/passwd", "unsafe_path"),
+        ("..\\secret.jpg", "unsafe_path"),
+        ("same.jpg", "bad_row"),
+        ("none.jpg", "image_missing"),
+        (".hidden.jpg", "image_missing"),
+    ],
+)
 def test_only_images_of_the_folder_are_found(name: str, reason: str, tmp_path: Path):
     folder = photos(tmp_path, "a/same.jpg", "b/same.jpg", ".hidden.jpg")
     (tmp_path / "secret.jpg").write_bytes(encoded())
@@ -159,9 +187,15 @@ def test_gzip_and_memory(tmp_path: Path):
         read_all(pair_source(format="coco", captions="memory://cmcl_coco/d.json.gz"))
 
 
-@pytest.mark.parametrize(("url", "message"), [
-    ("{0}/none.json", "no such file"), ("{0}/*.none", "matches no file"), ("{0}", "is a folder"), ("nosuch://a/b", "nosuch"),
-])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("{0}/none.json", "no such file"),
+        ("{0}/*.none", "matches no file"),
+        ("{0}", "is a folder"),
+        ("nosuch://a/b", "nosuch"),
+    ],
+)
 def test_missing_inputs_are_named_when_listed(url: str, message: str, tmp_path: Path):
     with pytest.raises(SourceError, match=message):
         pair_source(format="coco", captions=url.format(tmp_path)).splits()
@@ -177,11 +211,17 @@ def test_a_missing_folder_of_images_is_named(tmp_path: Path):
             source.extra_inputs()
 
 
-@pytest.mark.parametrize("settings", [
-    {"format": "coco"}, {"format": "coco", "captions": "a", "mising_images": "reject"},
-    {"format": "coco", "captions": "a", "name": "a/b"},
-    {"format": "coco", "captions": "a", "name": "a b"}, {"format": "coco", "captions": "a", "name": ""}, {"format": "xml"},
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "coco"},
+        {"format": "coco", "captions": "a", "mising_images": "reject"},
+        {"format": "coco", "captions": "a", "name": "a/b"},
+        {"format": "coco", "captions": "a", "name": "a b"},
+        {"format": "coco", "captions": "a", "name": ""},
+        {"format": "xml"},
+    ],
+)
 def test_wrong_settings_are_refused(settings: dict[str, Any]):
     with pytest.raises(ValidationError):
         pair_source(**settings)
@@ -305,8 +345,9 @@ def test_real_coco(shared_data: Path):
     place = shared_data / "coco_val2017"
     rows = read_all(pair_source(format="coco", captions=str(place / "captions_val2017.json")))
     assert len(rows) == 25_014 and not bad(rows) and len({row["key"] for row in rows}) == 5000
-    rows = read_all(pair_source(format="coco", captions=str(place / "captions_val2017.json"), images=str(place / "images"),
-                                missing_images="exclude"))
+    rows = read_all(
+        pair_source(format="coco", captions=str(place / "captions_val2017.json"), images=str(place / "images"), missing_images="exclude")
+    )
     assert len({row["key"] for row in good(rows)}) == 251 == len(expand(str(place / "images" / "*")))
     assert set(reasons(rows)) == {"image_not_held"} and len(rows) == 25_014
 

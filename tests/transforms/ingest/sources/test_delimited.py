@@ -25,24 +25,30 @@ def captions(rows: list[dict[str, Any]]) -> list[bytes]:
 
 
 def test_a_plain_table(tmp_path: Path):
-    rows = read(tmp_path, "image,caption,more\na.jpg,A dog .,1\na.jpg,\"A \"\"big\"\" dog, running\",2\n\nb.jpg,,3\n")
+    rows = read(tmp_path, 'image,caption,more\na.jpg,A dog .,1\na.jpg,"A ""big"" dog, running",2\n\nb.jpg,,3\n')
     assert [(row["key"], row["caption"], row["where"].rpartition(":")[2]) for row in rows] == [
-        ("a.jpg", b"A dog .", "2"), ("a.jpg", b'A "big" dog, running', "3"), ("b.jpg", b"", "5")]
+        ("a.jpg", b"A dog .", "2"),
+        ("a.jpg", b'A "big" dog, running', "3"),
+        ("b.jpg", b"", "5"),
+    ]
     assert not bad(rows)
 
 
-@pytest.mark.parametrize(("line", "reason", "detail"), [
-    ("only_one_field", "bad_row", "1 fields instead of 2"),
-    ("a.jpg,too,many", "bad_row", "3 fields instead of 2"),
-    ('a.jpg,"open"rest', "bad_row", "line 3"),
-    (",no image", "bad_row", "empty"),
-    (b"caf\xe9.jpg,text", "bad_encoding", "UTF-8"),
-    ("a\x07b.jpg,text", "bad_row", "not printable"),
-    ("x" * 200_000 + ",text", "bad_row", "field larger than field limit"),
-    ("a.jpg," + "x" * 5_000_000, "bad_row", "too long"),
-    ("../../etc/passwd,text", "unsafe_path", "outside"),
-    ("none.jpg,text", "image_missing", "no image"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason", "detail"),
+    [
+        ("only_one_field", "bad_row", "1 fields instead of 2"),
+        ("a.jpg,too,many", "bad_row", "3 fields instead of 2"),
+        ('a.jpg,"open"rest', "bad_row", "line 3"),
+        (",no image", "bad_row", "empty"),
+        (b"caf\xe9.jpg,text", "bad_encoding", "UTF-8"),
+        ("a\x07b.jpg,text", "bad_row", "not printable"),
+        ("x" * 200_000 + ",text", "bad_row", "field larger than field limit"),
+        ("a.jpg," + "x" * 5_000_000, "bad_row", "too long"),
+        ("../../etc/passwd,text", "unsafe_path", "outside"),
+        ("none.jpg,text", "image_missing", "no image"),
+    ],
+)
 def test_bad_rows_become_rejects_and_the_rest_is_read(line: str | bytes, reason: str, detail: str, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(encoded())
@@ -67,15 +73,23 @@ def test_quotes_over_lines_and_quotes_left_open(tmp_path: Path):
     assert reasons(rows) == ["bad_row"] and captions(rows) == [f"row {i}".encode() for i in range(500)]
 
 
-@pytest.mark.parametrize(("opened", "closed", "rejected"), [
-    ('b.jpg,"six inch pizza', 'd.jpg,a 6" pizza', 1),  # detected where the quote seems to close
-    ('b.jpg,"six inch pizza', 'd.jpg,6",a pizza', 2),  # closes well, but with a field too many
-    ('b.jpg,"six inch pizza', "d.jpg,a pizza", 1),  # never closes
-    ('b.jpg,"six inch pizza', "d.jpg," + "x" * 5_000_000, 2),  # runs into a line that is too long
-])
+@pytest.mark.parametrize(
+    ("opened", "closed", "rejected"),
+    [
+        ('b.jpg,"six inch pizza', 'd.jpg,a 6" pizza', 1),  # detected where the quote seems to close
+        ('b.jpg,"six inch pizza', 'd.jpg,6",a pizza', 2),  # closes well, but with a field too many
+        ('b.jpg,"six inch pizza', "d.jpg,a pizza", 1),  # never closes
+        ('b.jpg,"six inch pizza', "d.jpg," + "x" * 5_000_000, 2),  # runs into a line that is too long
+    ],
+)
 def test_a_stray_quote_costs_its_own_line(opened: str, closed: str, rejected: int, tmp_path: Path):
-    lines = [*(f"a.jpg,first {i}" for i in range(5)), opened, *(f"c.jpg,row {i}" for i in range(90)), closed,
-             *(f"e.jpg,last {i}" for i in range(5))]
+    lines = [
+        *(f"a.jpg,first {i}" for i in range(5)),
+        opened,
+        *(f"c.jpg,row {i}" for i in range(90)),
+        closed,
+        *(f"e.jpg,last {i}" for i in range(5)),
+    ]
     rows = read(tmp_path, "image,caption\n" + "\n".join(lines) + "\n")
     assert len(rows) == len(lines) and reasons(rows) == ["bad_row"] * rejected
     assert [row["where"].rpartition(":")[2] for row in rows] == [str(i + 2) for i in range(len(lines))]
@@ -85,8 +99,8 @@ def test_a_stray_quote_costs_its_own_line(opened: str, closed: str, rejected: in
 def test_byte_order_mark_compression_and_other_delimiters(tmp_path: Path):
     assert captions(read(tmp_path, b"\xef\xbb\xbfimage,caption\na.jpg,one\n")) == [b"one"]
     assert captions(read(tmp_path, gzip.compress(b"image;caption\na.jpg;o,ne\n"), "c.csv.gz", delimiter=";")) == [b"o,ne"]
-    assert captions(read(tmp_path, "image\tcaption\na.jpg\t\"hello\" she\n", "c.tsv", format="tsv")) == [b'"hello" she']
-    rows = read(tmp_path, "image\tcaption\na.jpg\t\"hel\tlo\"\n", "c.tsv", format="tsv", quoting="minimal")
+    assert captions(read(tmp_path, 'image\tcaption\na.jpg\t"hello" she\n', "c.tsv", format="tsv")) == [b'"hello" she']
+    rows = read(tmp_path, 'image\tcaption\na.jpg\t"hel\tlo"\n', "c.tsv", format="tsv", quoting="minimal")
     assert captions(rows) == [b"hel\tlo"]
     with pytest.raises(SourceError, match="UTF-16"):
         read(tmp_path, "image,caption\n".encode("utf-16"))
@@ -94,10 +108,8 @@ def test_byte_order_mark_compression_and_other_delimiters(tmp_path: Path):
 
 def test_conceptual_captions(tmp_path: Path):
     url = "http://example.org/a.jpg?x=1"
-    rows = read(tmp_path, f"a very \"typical\" bus\t{url}\n", "cc.tsv", format="tsv", columns=["caption", "url"],
-                image=None, url="url")
-    assert [(row["key"], row["uri"], row["url"], row["caption"]) for row in rows] == [
-        (content_id(url), url, url, b'a very "typical" bus')]
+    rows = read(tmp_path, f'a very "typical" bus\t{url}\n', "cc.tsv", format="tsv", columns=["caption", "url"], image=None, url="url")
+    assert [(row["key"], row["uri"], row["url"], row["caption"]) for row in rows] == [(content_id(url), url, url, b'a very "typical" bus')]
 
 
 def test_ids_and_urls(tmp_path: Path):
@@ -109,22 +121,31 @@ def test_ids_and_urls(tmp_path: Path):
     assert [row["key"] for row in rows][:2] == ["x/a.jpg", content_id("http://e.org/b")]
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ("file,text\na.jpg,one\n", r"exactly one column 'caption'; it has \['file', 'text'\]"),
-    ("image,caption,caption\na.jpg,one,two\n", "exactly one column 'caption'"),
-    ("", "has no header"),
-    ("\n\n", "has no header"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,text\na.jpg,one\n", r"exactly one column 'caption'; it has \['file', 'text'\]"),
+        ("image,caption,caption\na.jpg,one,two\n", "exactly one column 'caption'"),
+        ("", "has no header"),
+        ("\n\n", "has no header"),
+    ],
+)
 def test_missing_columns_are_named(content: str, message: str, tmp_path: Path):
     with pytest.raises(SourceError, match=message):
         read(tmp_path, content)
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"image": None}, "image and url are both null"), ({"columns": ["a", "a"]}, "duplicates"),
-    ({"columns": ["image", "text"]}, "lacks"),
-    ({"delimiter": "ab"}, "delimiter"), ({"delimeter": ","}, "delimeter"), ({"quoting": "all"}, "quoting"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": None}, "image and url are both null"),
+        ({"columns": ["a", "a"]}, "duplicates"),
+        ({"columns": ["image", "text"]}, "lacks"),
+        ({"delimiter": "ab"}, "delimiter"),
+        ({"delimeter": ","}, "delimeter"),
+        ({"quoting": "all"}, "quoting"),
+    ],
+)
 def test_wrong_settings_are_refused(settings: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         pair_source(format="csv", captions="a", **settings)

@@ -37,6 +37,7 @@ SMALL = Limits(inflated_bytes=1 << 20, whole_bytes=1 << 20, header_bytes=4096)
 
 # Compressed files
 
+
 def zipped(members: dict[str, bytes]) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,14 +54,25 @@ for _name, _kind, _pack in (("lz4.frame", "lz4", "compress"), ("zstandard", "zst
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:10], lambda data: b"no such thing",
-                                    lambda data: data[:len(data) // 2] + bytes(8) + data[len(data) // 2 + 8:], lambda data: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:10],
+        lambda data: b"no such thing",
+        lambda data: data[: len(data) // 2] + bytes(8) + data[len(data) // 2 + 8 :],
+        lambda data: b"",
+    ],
+)
 def test_a_damaged_container_is_one_named_error(kind: str, damage: Any, tmp_path: Path):
     rows = "".join(f"{i}.jpg,caption number {i * i}\n" for i in range(300))
     place = tmp_path / f"c.csv.{kind}"
     place.write_bytes(damage(PACKERS[kind](b"image,caption\n" + rows.encode())))
-    for source in (pair_source(format="csv", captions=str(place)), pair_source(format="coco", captions=str(place)),
-                   text_source(format="jsonl", files=str(place), field="x")):
+    for source in (
+        pair_source(format="csv", captions=str(place)),
+        pair_source(format="coco", captions=str(place)),
+        text_source(format="jsonl", files=str(place), field="x"),
+    ):
         try:
             found = read_all(source)
         except SourceError as error:
@@ -70,10 +82,17 @@ def test_a_damaged_container_is_one_named_error(kind: str, damage: Any, tmp_path
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-@pytest.mark.parametrize("make", [
-    lambda place: pair_source(format="csv", captions=place, columns=["image", "caption"]),
-    lambda place: pair_source(format="coco", captions=place), lambda place: pair_source(format="blip", captions=place), lambda place: text_source(format="text", files=place, unit="line"),
-    lambda place: text_source(format="jsonl", files=place), lambda place: text_source(format="markdown", files=place)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda place: pair_source(format="csv", captions=place, columns=["image", "caption"]),
+        lambda place: pair_source(format="coco", captions=place),
+        lambda place: pair_source(format="blip", captions=place),
+        lambda place: text_source(format="text", files=place, unit="line"),
+        lambda place: text_source(format="jsonl", files=place),
+        lambda place: text_source(format="markdown", files=place),
+    ],
+)
 def test_the_expansion_of_compressed_files_is_limited(kind: str, make: Any, tmp_path: Path):
     place = tmp_path / f"c.{kind}"
     place.write_bytes(PACKERS[kind](b"word \n" * 250_000))
@@ -87,7 +106,9 @@ def test_every_member_of_a_zip(tmp_path: Path):
     (tmp_path / "c.zip").write_bytes(zipped({"in/b.csv": b"image,caption\nb.jpg,two\n", "a.csv": TABLE, **junk}))
     rows = read_all(pair_source(format="csv", captions=str(tmp_path / "c.zip")))
     assert [(row["key"], row["where"]) for row in rows] == [
-        ("a.jpg", f"{tmp_path}/c.zip/a.csv:2"), ("b.jpg", f"{tmp_path}/c.zip/in/b.csv:2")]
+        ("a.jpg", f"{tmp_path}/c.zip/a.csv:2"),
+        ("b.jpg", f"{tmp_path}/c.zip/in/b.csv:2"),
+    ]
     (tmp_path / "t.zip").write_bytes(zipped({"1.md": b"# Head\n\nOne.", "2.md": b"Two.", **junk}))
     assert [row["text"] for row in read_all(text_source(format="markdown", files=str(tmp_path / "t.zip")))] == [b"One.", b"Two."]
     (tmp_path / "e.zip").write_bytes(zipped(junk))
@@ -95,10 +116,16 @@ def test_every_member_of_a_zip(tmp_path: Path):
         read_all(pair_source(format="csv", captions=str(tmp_path / "e.zip")))
 
 
-@pytest.mark.parametrize("make", [
-    lambda place: pair_source(format="csv", captions=place), lambda place: pair_source(format="karpathy", captions=place, split="test"),
-    lambda place: pair_source(format="webdataset", shards=place), lambda place: pair_source(format="parquet", files=place),
-    lambda place: text_source(format="text", files=place)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda place: pair_source(format="csv", captions=place),
+        lambda place: pair_source(format="karpathy", captions=place, split="test"),
+        lambda place: pair_source(format="webdataset", shards=place),
+        lambda place: pair_source(format="parquet", files=place),
+        lambda place: text_source(format="text", files=place),
+    ],
+)
 def test_pipes_and_devices_are_no_input(make: Any, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for place in (str(tmp_path / "pipe"), "/dev/zero", "/dev/stdin"):
@@ -107,6 +134,7 @@ def test_pipes_and_devices_are_no_input(make: Any, tmp_path: Path):
 
 
 # Parquet
+
 
 def test_values_that_cannot_be_had_cost_their_row(tmp_path: Path):
     bad_text = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0\4\0\0\0"), pa.py_buffer(b"a\xff\xfeb")])
@@ -162,13 +190,16 @@ def test_images_that_are_copies_are_held_once(column: str, tmp_path: Path):
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", JPEG])
 def test_files_that_are_not_parquet_are_named(data: bytes, tmp_path: Path):
     (tmp_path / "a.parquet").write_bytes(data)
-    for source in (pair_source(format="parquet", files=str(tmp_path / "a.parquet")),
-                   text_source(format="parquet", files=str(tmp_path / "a.parquet"))):
+    for source in (
+        pair_source(format="parquet", files=str(tmp_path / "a.parquet")),
+        text_source(format="parquet", files=str(tmp_path / "a.parquet")),
+    ):
         with pytest.raises(SourceError, match=r"a\.parquet"):
             read_all(source)
 
 
 # Folders
+
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "img" / "locked").mkdir(parents=True)
@@ -189,8 +220,14 @@ def test_links_are_followed_and_circles_are_not(tmp_path: Path):
     for name in ("a/x/1.jpg", "b/2.jpg", "outside/deep/3.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(JPEG)
-    for link, target in (("a/b", "../b"), ("b/a", "../a"), ("a/out", "../outside"), ("outside/deep/up", ".."), ("a/self", "."),
-                         ("a/4.jpg", "../b/2.jpg")):
+    for link, target in (
+        ("a/b", "../b"),
+        ("b/a", "../a"),
+        ("a/out", "../outside"),
+        ("outside/deep/up", ".."),
+        ("a/self", "."),
+        ("a/4.jpg", "../b/2.jpg"),
+    ):
         os.symlink(target, tmp_path / link)
     assert list(list_folder(str(tmp_path / "a"))) == ["4.jpg", "b/2.jpg", "out/deep/3.jpg", "x/1.jpg"]
     with pytest.raises(SourceError, match=r"limits\.listed"):
@@ -218,8 +255,20 @@ def test_names_that_are_no_utf8_are_rejects(tmp_path: Path):
 
 # Texts
 
-@pytest.mark.parametrize("text", [" = = =" * 5000, " = " * 20_000 + "x", '" ' * 50_000, " @-@" * 30_000, "<unk> " * 30_000, " '" * 50_000,
-                                  " !!!!" * 30_000 + "x", "=" * 200_000])
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " = = =" * 5000,
+        " = " * 20_000 + "x",
+        '" ' * 50_000,
+        " @-@" * 30_000,
+        "<unk> " * 30_000,
+        " '" * 50_000,
+        " !!!!" * 30_000 + "x",
+        "=" * 200_000,
+    ],
+)
 def test_detokenising_takes_linear_time(text: str):
     began = time.monotonic()
     is_tokenised_heading(text)
@@ -227,8 +276,24 @@ def test_detokenising_takes_linear_time(text: str):
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("text", ["(" * 50_000, "`" * 50_000, "[" * 100_000, "![" * 50_000, "a `b ``c " * 20_000, "[a](" * 50_000, "*a_" * 50_000,
-                                  "<!--" * 30_000, "&" * 100_000, "> " * 20_000 + "x", "- " * 20_000 + "x", "|" * 100_000, "[^a]" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 50_000,
+        "`" * 50_000,
+        "[" * 100_000,
+        "![" * 50_000,
+        "a `b ``c " * 20_000,
+        "[a](" * 50_000,
+        "*a_" * 50_000,
+        "<!--" * 30_000,
+        "&" * 100_000,
+        "> " * 20_000 + "x",
+        "- " * 20_000 + "x",
+        "|" * 100_000,
+        "[^a]" * 50_000,
+    ],
+)
 def test_markdown_takes_bounded_time(text: str):
     began = time.monotonic()
     list(markdown_paragraphs(text))
@@ -241,14 +306,21 @@ def test_markdown_nested_deep_is_read(mark: str, depth: int):
     assert [text for _, text in markdown_paragraphs(mark * depth + "the text\n\nafter")] == ["the text", "after"]
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("---\ntitle: A\n---\nBody.", ["Body."]), ("---\n\nBetween two rules.\n\n---\n\nAfter.", ["Between two rules.", "After."]),
-    ("+++\ntitle = 'A'\n+++\nBody.", ["Body."]), ("Before.\n\n---\nkey: value\n\n---", ["Before.", "key: value"]),
-    ("A claim[^1] and more[^two].\n\n[^1]: The note.\n\n[^two]: Another.\n    Its second line.\n", ["A claim and more."]),
-    ("- [ ] wash up\n- [x] cook\n\n[ ] no list", ["wash up", "cook", "[ ] no list"]),
-    ('!!! note "Mind"\n    The body.\n\nAfter.', ["The body.", "After."]), ("> [!WARNING]\n> Mind it.", ["Mind it."]),
-    ("::: tip Title\nThe body.\n:::", ["The body."]), ("??? question\n    The body.", ["The body."]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("---\ntitle: A\n---\nBody.", ["Body."]),
+        ("---\n\nBetween two rules.\n\n---\n\nAfter.", ["Between two rules.", "After."]),
+        ("+++\ntitle = 'A'\n+++\nBody.", ["Body."]),
+        ("Before.\n\n---\nkey: value\n\n---", ["Before.", "key: value"]),
+        ("A claim[^1] and more[^two].\n\n[^1]: The note.\n\n[^two]: Another.\n    Its second line.\n", ["A claim and more."]),
+        ("- [ ] wash up\n- [x] cook\n\n[ ] no list", ["wash up", "cook", "[ ] no list"]),
+        ('!!! note "Mind"\n    The body.\n\nAfter.', ["The body.", "After."]),
+        ("> [!WARNING]\n> Mind it.", ["Mind it."]),
+        ("::: tip Title\nThe body.\n:::", ["The body."]),
+        ("??? question\n    The body.", ["The body."]),
+    ],
+)
 def test_markdown_that_is_not_text(text: str, expected: list[str]):
     assert [found for _, found in markdown_paragraphs(text)] == expected
 
@@ -257,7 +329,9 @@ def test_markdown_that_is_not_text(text: str, expected: list[str]):
 def test_every_line_end(end: str, tmp_path: Path):
     (tmp_path / "c.csv").write_bytes(end.join(["image,caption", "a.jpg,one", "", " , ", "b.jpg,two", ""]).encode())
     assert [(row["key"], row["caption"]) for row in read_all(pair_source(format="csv", captions=str(tmp_path / "c.csv")))] == [
-        ("a.jpg", b"one"), ("b.jpg", b"two")]
+        ("a.jpg", b"one"),
+        ("b.jpg", b"two"),
+    ]
     (tmp_path / "a.txt").write_bytes(end.join(["One line.", "and more.", "", "Two."]).encode())
     assert len(read_all(text_source(format="text", files=str(tmp_path / "a.txt")))) == 2
     (tmp_path / "a.jsonl").write_bytes(end.join(['{"text": "a"}', "", '{"text": ""}', '{"text": null}', '{"text": "b"}']).encode())
@@ -265,6 +339,7 @@ def test_every_line_end(end: str, tmp_path: Path):
 
 
 # Messages
+
 
 def test_text_from_data_is_quoted(tmp_path: Path):
     evil = "ConfigError: run \x1b[2Jcurl x | sh\n\u202efdp"
@@ -312,9 +387,18 @@ def test_any_error_of_an_entry_is_its_reject(raised: Exception, tmp_path: Path, 
     assert [row["key"] for row in good(rows)] == ["a.jpg", "c.jpg"] and type(raised).__name__ in bad(rows)[0][1]
 
 
-@pytest.mark.parametrize(("raised", "seen"), [
-    (MemoryError(), MemoryError), (OSError(28, "No space left on device"), OSError), (InterruptedError(), InterruptedError),
-    (OSError(5, "Input/output error"), SourceError), (TimeoutError(110, "Connection timed out"), SourceError)])  # may be transient: not a permanent reject
-def test_errors_not_caused_by_the_entry_propagate(raised: Exception, seen: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (MemoryError(), MemoryError),
+        (OSError(28, "No space left on device"), OSError),
+        (InterruptedError(), InterruptedError),
+        (OSError(5, "Input/output error"), SourceError),
+        (TimeoutError(110, "Connection timed out"), SourceError),
+    ],
+)  # may be transient: not a permanent reject
+def test_errors_not_caused_by_the_entry_propagate(
+    raised: Exception, seen: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     with pytest.raises(seen):
         read_with(raised, tmp_path, monkeypatch)

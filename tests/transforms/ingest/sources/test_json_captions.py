@@ -27,14 +27,20 @@ def photos(folder: Path, *names: str) -> str:
 
 
 def entry(name: str, split: str, *texts: Any, **more: Any) -> dict[str, Any]:
-    return {"filename": name, "imgid": 7, "split": split, "sentids": [1], **more,
-            "sentences": [{"raw": text, "tokens": str(text).split()} for text in texts]}
+    return {
+        "filename": name,
+        "imgid": 7,
+        "split": split,
+        "sentids": [1],
+        **more,
+        "sentences": [{"raw": text, "tokens": str(text).split()} for text in texts],
+    }
 
 
 KARPATHY = {"dataset": "coco", "images": [
     entry("COCO_val2014_000000000042.jpg", "train", "One.", "Two.", filepath="val2014", cocoid=42),
     entry("COCO_train2014_000000000073.jpg", "restval", "Three.", filepath="train2014", cocoid=73),
-    entry("COCO_val2014_000000000139.jpg", "test", "Four.", filepath="val2014", cocoid=139)]}
+    entry("COCO_val2014_000000000139.jpg", "test", "Four.", filepath="val2014", cocoid=139)]}  # fmt: skip
 
 
 @pytest.mark.parametrize(("split", "keys"), [("train", ["42", "42"]), (["train", "restval"], ["42", "42", "73"]), ("test", ["139"])])
@@ -51,18 +57,35 @@ def test_karpathy_finds_images_with_and_without_their_folder(tmp_path: Path):
 
 
 def test_karpathy_of_flickr30k_and_bad_entries(tmp_path: Path):
-    value = {"dataset": "flickr30k", "images": [
-        entry("1000092795.jpg", "train", "One."), entry("", "train", "x"), entry("2.jpg", "train"), "nothing", {"filename": "3.jpg", "split": "train"},
-        {"filename": "4.jpg", "split": "train", "sentences": [{"tokens": ["two", "words"]}, {"raw": 5}, None, {"raw": "good"}]}]}
+    value = {
+        "dataset": "flickr30k",
+        "images": [
+            entry("1000092795.jpg", "train", "One."),
+            entry("", "train", "x"),
+            entry("2.jpg", "train"),
+            "nothing",
+            {"filename": "3.jpg", "split": "train"},
+            {"filename": "4.jpg", "split": "train", "sentences": [{"tokens": ["two", "words"]}, {"raw": 5}, None, {"raw": "good"}]},
+        ],
+    }
     rows = read(tmp_path, value, format="karpathy", split="train")
     assert [(row["key"], row["caption"]) for row in good(rows)] == [
-        ("1000092795.jpg", b"One."), ("4.jpg", b"two words"), ("4.jpg", b"good")]
+        ("1000092795.jpg", b"One."),
+        ("4.jpg", b"two words"),
+        ("4.jpg", b"good"),
+    ]
     assert reasons(rows) == ["bad_row", "bad_row", "bad_row", "caption_missing", "caption_missing"]
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"format": "karpathy", "split": "val"}, "no split 'val'; it has restval, test, train"),
-    ({"format": "blip"}, "not one of BLIP's files"), ({"format": "sbu"}, "not SBU's file"), ({"format": "coco"}, "not a COCO captions file")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "karpathy", "split": "val"}, "no split 'val'; it has restval, test, train"),
+        ({"format": "blip"}, "not one of BLIP's files"),
+        ({"format": "sbu"}, "not SBU's file"),
+        ({"format": "coco"}, "not a COCO captions file"),
+    ],
+)
 def test_the_wrong_format_is_named(settings: dict[str, Any], message: str, tmp_path: Path):
     with pytest.raises(SourceError, match=message):
         read(tmp_path, KARPATHY, **settings)
@@ -76,14 +99,28 @@ def test_karpathy_wants_a_split(tmp_path: Path):
 
 def test_blip(tmp_path: Path):
     folder = photos(tmp_path, "val2014/1.jpg", "b/2.jpg")
-    value = [{"image": "/export/home/x/val2014/1.jpg", "caption": "One.", "image_id": "coco_1"},
-             {"image": "b/2.jpg", "caption": ["Two.", None, "Three.", 4]}, {"image": "none.jpg", "caption": "x"},
-             {"caption": "no image"}, {"image": "b/2.jpg"}, 7, {"image": "../../etc/passwd", "caption": "x"}]
+    value = [
+        {"image": "/export/home/x/val2014/1.jpg", "caption": "One.", "image_id": "coco_1"},
+        {"image": "b/2.jpg", "caption": ["Two.", None, "Three.", 4]},
+        {"image": "none.jpg", "caption": "x"},
+        {"caption": "no image"},
+        {"image": "b/2.jpg"},
+        7,
+        {"image": "../../etc/passwd", "caption": "x"},
+    ]
     rows = read(tmp_path, value, format="blip", images=folder)
-    assert [(row["key"], row["caption"]) for row in good(rows)] == [("val2014/1.jpg", b"One."), ("b/2.jpg", b"Two."), ("b/2.jpg", b"Three.")]
+    assert [(row["key"], row["caption"]) for row in good(rows)] == [
+        ("val2014/1.jpg", b"One."),
+        ("b/2.jpg", b"Two."),
+        ("b/2.jpg", b"Three."),
+    ]
     assert reasons(rows) == ["bad_row", "bad_row", "bad_row", "caption_missing", "image_missing", "unsafe_path"]
-    rows = read(tmp_path, [{"image": "1.jpg", "caption": "a", "split": "val"}, {"image": "2.jpg", "caption": "b", "split": "train"}],
-                format="blip", split="train")
+    rows = read(
+        tmp_path,
+        [{"image": "1.jpg", "caption": "a", "split": "val"}, {"image": "2.jpg", "caption": "b", "split": "train"}],
+        format="blip",
+        split="train",
+    )
     assert [row["key"] for row in rows] == ["2.jpg"]
     rows = read(tmp_path, [{"url": "http://e.org/1.jpg", "caption": "a"}, {"url": "file:///etc/passwd", "caption": "b"}], format="blip")
     assert [row["uri"] for row in rows] == ["http://e.org/1.jpg", None]

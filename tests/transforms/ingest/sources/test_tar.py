@@ -69,22 +69,25 @@ def tar_rows(folder: Path, data: bytes, limits: Limits | None = None, **settings
     return read_all(source.within(limits or Limits()))
 
 
-@pytest.mark.parametrize("odd", [
-    with_size(header("x.jpg"), b"\xff" * 10 + b"\xfe\x00"),  # -512 in base 256
-    with_size(header("x.jpg"), b"\xff" * 12),  # -1
-    with_size(header("x.jpg"), b"\x80" + b"\xff" * 11),  # more than exists in the world
-    with_size(header("x.jpg"), b"nonsense"),
-    pax(record("size", "-512")) + header("x.jpg"),
-    pax(record("size", "9" * 30)) + header("x.jpg"),
-    pax(b"99999999999 path=x\n") + header("x.jpg"),
-    pax(b"0 path=x\n") + header("x.jpg"),
-    pax(b"-5 path=x\n") + header("x.jpg"),
-    with_size(header("././@LongLink", 0, tarfile.GNUTYPE_LONGNAME), b"\xff" * 10 + b"\xfe\x00") + header("x.jpg"),
-    with_size(header("x", 0, tarfile.XHDTYPE), b"77777777777") + header("x.jpg"),
-    b"\x01" * 512,
-    header("x.jpg")[:300],
-    pax(record("size", "10")),
-])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        with_size(header("x.jpg"), b"\xff" * 10 + b"\xfe\x00"),  # -512 in base 256
+        with_size(header("x.jpg"), b"\xff" * 12),  # -1
+        with_size(header("x.jpg"), b"\x80" + b"\xff" * 11),  # more than exists in the world
+        with_size(header("x.jpg"), b"nonsense"),
+        pax(record("size", "-512")) + header("x.jpg"),
+        pax(record("size", "9" * 30)) + header("x.jpg"),
+        pax(b"99999999999 path=x\n") + header("x.jpg"),
+        pax(b"0 path=x\n") + header("x.jpg"),
+        pax(b"-5 path=x\n") + header("x.jpg"),
+        with_size(header("././@LongLink", 0, tarfile.GNUTYPE_LONGNAME), b"\xff" * 10 + b"\xfe\x00") + header("x.jpg"),
+        with_size(header("x", 0, tarfile.XHDTYPE), b"77777777777") + header("x.jpg"),
+        b"\x01" * 512,
+        header("x.jpg")[:300],
+        pax(record("size", "10")),
+    ],
+)
 def test_a_tar_that_cannot_be_followed_is_one_reject(odd: bytes, tmp_path: Path):
     began = time.monotonic()
     rows = tar_rows(tmp_path, SOUND + odd)
@@ -92,12 +95,15 @@ def test_a_tar_that_cannot_be_followed_is_one_reject(odd: bytes, tmp_path: Path)
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("odd", [
-    (header("././@LongLink", 2, tarfile.GNUTYPE_LONGNAME) + padded(b"y\0")) * 3000 + header("x.jpg"),  # a chain
-    pax(record("path", "y.jpg")) * 3000 + header("x.jpg"),
-    header("././@LongLink", 1 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(1 << 20) + header("x.jpg"),
-    pax(record("comment", "c" * 200_000)) + header("x.jpg"),
-])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (header("././@LongLink", 2, tarfile.GNUTYPE_LONGNAME) + padded(b"y\0")) * 3000 + header("x.jpg"),  # a chain
+        pax(record("path", "y.jpg")) * 3000 + header("x.jpg"),
+        header("././@LongLink", 1 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(1 << 20) + header("x.jpg"),
+        pax(record("comment", "c" * 200_000)) + header("x.jpg"),
+    ],
+)
 def test_headers_beyond_bounds_cost_their_member_alone(odd: bytes, tmp_path: Path):
     rows = tar_rows(tmp_path, SOUND + odd + NEXT + END)
     assert [row["key"] for row in good(rows)] == ["1", "9"] and reasons(rows) == ["bad_row"]
@@ -139,7 +145,7 @@ def test_garbage_after_an_end_of_archive_marker_is_reported(tmp_path: Path):
 def test_no_bytes_in_a_tar_raise_or_hang(data: bytes, at: int, skip: int):
     whole = SOUND + NEXT + END
     at = min(at, len(whole))
-    for content in (whole[:at] + data + whole[at + skip:], SOUND + data, whole[:at]):
+    for content in (whole[:at] + data + whole[at + skip :], SOUND + data, whole[:at]):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "a.tar").write_bytes(content)
             try:
@@ -148,11 +154,15 @@ def test_no_bytes_in_a_tar_raise_or_hang(data: bytes, at: int, skip: int):
                 pass
 
 
-@pytest.mark.parametrize(("text", "json_caption", "captions"), [
-    (b"one\ntwo\r\nthree\rfour\n\n", None, [b"one", b"two", b"three", b"four"]),
-    (b"a caption that\nwas wrapped", "a caption that\nwas wrapped", [b"a caption that\nwas wrapped"]),  # as written by img2dataset
-    (b"only one\n", None, [b"only one\n"]), (b" \n \nnow\n", None, [b" \n \nnow\n"]),
-])
+@pytest.mark.parametrize(
+    ("text", "json_caption", "captions"),
+    [
+        (b"one\ntwo\r\nthree\rfour\n\n", None, [b"one", b"two", b"three", b"four"]),
+        (b"a caption that\nwas wrapped", "a caption that\nwas wrapped", [b"a caption that\nwas wrapped"]),  # as written by img2dataset
+        (b"only one\n", None, [b"only one\n"]),
+        (b" \n \nnow\n", None, [b" \n \nnow\n"]),
+    ],
+)
 def test_lines_of_a_txt_are_captions(text: bytes, json_caption: str | None, captions: list[bytes], tmp_path: Path):
     facts = member("1.json", json.dumps({"caption": json_caption}).encode()) if json_caption else b""
     rows = tar_rows(tmp_path, member("1.jpg", JPEG) + member("1.txt", text) + facts + END)

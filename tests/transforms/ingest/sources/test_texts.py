@@ -86,8 +86,12 @@ Last &amp; least\\*.
 def test_markdown_loses_its_markup(tmp_path: Path):
     rows = read(tmp_path, MARKDOWN, name="a.md", format="markdown")
     assert [text.decode() for text in texts(rows)] == [
-        "Some emphasis, strong, code, a link, struck and snake_case_word wrapped. 2 * 3 * 4", "item one", "item two", "quoted",
-        "Last & least*."]
+        "Some emphasis, strong, code, a link, struck and snake_case_word wrapped. 2 * 3 * 4",
+        "item one",
+        "item two",
+        "quoted",
+        "Last & least*.",
+    ]
     assert lines(rows) == [6, 9, 10, 12, 31]
     assert [text for _, text in markdown_paragraphs(MARKDOWN, headings=True)][0] == "A Heading"
     assert "Under" in [text for _, text in markdown_paragraphs(MARKDOWN, headings=True)]
@@ -106,12 +110,18 @@ def test_markdown_that_is_left_open(content: str, tmp_path: Path):
     assert all(row["reason"] is None for row in read(tmp_path, content, name="a.md", format="markdown"))
 
 
-@pytest.mark.parametrize(("line", "reason", "detail"), [
-    ("{broken", "bad_row", "not valid JSON"), ("[1]", "bad_row", "a list, without"), ("5", "bad_row", "a int"),
-    ('{"other": "x"}', "bad_row", "other"),
-    ('{"text": 5}', "bad_row", "not a string"),
-    ("[" * 100_000, "bad_row", "not valid JSON"), ('{"text": "' + "x" * 5_000_000 + '"}', "too_long", "4194304"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason", "detail"),
+    [
+        ("{broken", "bad_row", "not valid JSON"),
+        ("[1]", "bad_row", "a list, without"),
+        ("5", "bad_row", "a int"),
+        ('{"other": "x"}', "bad_row", "other"),
+        ('{"text": 5}', "bad_row", "not a string"),
+        ("[" * 100_000, "bad_row", "not valid JSON"),
+        ('{"text": "' + "x" * 5_000_000 + '"}', "too_long", "4194304"),
+    ],
+)
 def test_bad_json_lines(line: str, reason: str, detail: str, tmp_path: Path):
     rows = read(tmp_path, f'{{"text": "first"}}\n{line}\n\n{{"text": "last", "more": 1}}\n', format="jsonl")
     assert texts(rows) == [b"first", b"last"]
@@ -123,8 +133,18 @@ def test_json_lines_keep_bad_bytes_and_take_a_field(tmp_path: Path):
     assert texts(rows) == [b"caf\xe9", b"ok\n"]
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string()),
-                                  pa.string_view(), pa.binary_view(), pa.dictionary(pa.int8(), pa.large_string())])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.string_view(),
+        pa.binary_view(),
+        pa.dictionary(pa.int8(), pa.large_string()),
+    ],
+)
 def test_parquet_texts(kind: pa.DataType, tmp_path: Path):
     column = pa.array(["one", None, "", " ", "two"]).cast(kind)
     pq.write_table(pa.table({"body": column}), tmp_path / "a.parquet")
@@ -135,17 +155,20 @@ def test_parquet_texts(kind: pa.DataType, tmp_path: Path):
         read_all(text_source(format="parquet", files=str(tmp_path / "a.parquet")))
 
 
-@pytest.mark.parametrize(("tokens", "plain"), [
-    ("a guest @-@ starring role , on the series .", "a guest-starring role, on the series."),
-    ("0 @.@ 7 – 2 @.@ 2 kg ( 1 @,@ 500 lb )", "0.7 – 2.2 kg (1,500 lb)"),
-    ('role as " Craig " in " Teddy \'s Story " of', 'role as "Craig" in "Teddy\'s Story" of'),
-    ('" Quoted " first', '"Quoted" first'),
-    ('he said ( " so " ) .', 'he said ("so").'),
-    ("it was n't the dogs ' day ; we 're", "it wasn't the dogs' day; we're"),
-    ("costs $ 5 , or £ 4", "costs $5, or £4"),
-    ("Robert <unk> is", "Robert <unk> is"),
-    ("already, plain (text) \"here\".", "already, plain (text) \"here\"."),
-])
+@pytest.mark.parametrize(
+    ("tokens", "plain"),
+    [
+        ("a guest @-@ starring role , on the series .", "a guest-starring role, on the series."),
+        ("0 @.@ 7 – 2 @.@ 2 kg ( 1 @,@ 500 lb )", "0.7 – 2.2 kg (1,500 lb)"),
+        ('role as " Craig " in " Teddy \'s Story " of', 'role as "Craig" in "Teddy\'s Story" of'),
+        ('" Quoted " first', '"Quoted" first'),
+        ('he said ( " so " ) .', 'he said ("so").'),
+        ("it was n't the dogs ' day ; we 're", "it wasn't the dogs' day; we're"),
+        ("costs $ 5 , or £ 4", "costs $5, or £4"),
+        ("Robert <unk> is", "Robert <unk> is"),
+        ('already, plain (text) "here".', 'already, plain (text) "here".'),
+    ],
+)
 def test_detokenise(tokens: str, plain: str):
     assert detokenise(tokens) == plain
 
@@ -158,8 +181,11 @@ def test_texts_left_out_by_detokenising_are_counted(tmp_path: Path):
     content = " = Head = \n\n<unk>\n <unk> <unk> \nA dog .\n"
     rows = read(tmp_path, content, unit="line", detokenise=True, unknown="remove")
     assert texts(rows) == [b"A dog."] and lines(rows) == [1, 3, 4, 5]
-    assert bad(rows) == [("excluded", "detokenise leaves out headings: = Head ="), ("empty", "empty after detokenise: <unk>"),
-                         ("empty", "empty after detokenise: <unk> <unk>")]
+    assert bad(rows) == [
+        ("excluded", "detokenise leaves out headings: = Head ="),
+        ("empty", "empty after detokenise: <unk>"),
+        ("empty", "empty after detokenise: <unk> <unk>"),
+    ]
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "<unk>"}))
     source = text_source(format="jsonl", files=str(tmp_path / "a.jsonl"), detokenise=True, unknown="remove")
     assert reasons(read_all(source)) == ["empty"]

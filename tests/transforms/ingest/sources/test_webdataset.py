@@ -73,49 +73,59 @@ def test_rows_point_into_the_tar(tar_format: int, tmp_path: Path):
 def test_shards_written_by_webdataset(tmp_path: Path):
     with webdataset.ShardWriter(str(tmp_path / "s-%03d.tar"), maxcount=4, verbose=0) as sink:
         for number in range(10):
-            sink.write({"__key__": f"{number:06d}", "png": picture(seed=number), "txt": f"caption {number}",
-                        "json": {"url": f"http://e.org/{number}", "width": 40, "height": 30}, "cls": 3})
+            sink.write(
+                {
+                    "__key__": f"{number:06d}",
+                    "png": picture(seed=number),
+                    "txt": f"caption {number}",
+                    "json": {"url": f"http://e.org/{number}", "width": 40, "height": 30},
+                    "cls": 3,
+                }
+            )
     source = pair_source(format="webdataset", shards=str(tmp_path / "s-*.tar"))
     assert len(source.splits()) == 3
     rows = read_all(source)
     assert not bad(rows)
     assert [(row["key"], row["caption"], row["url"], row["width"]) for row in rows] == [
-        (f"{number:06d}", f"caption {number}".encode(), f"http://e.org/{number}", 40) for number in range(10)]
+        (f"{number:06d}", f"caption {number}".encode(), f"http://e.org/{number}", 40) for number in range(10)
+    ]
     assert all(isinstance(probe_at(row["uri"], row["offset"], row["length"]), Probe) for row in rows)
 
 
-@pytest.mark.parametrize(("members", "expected", "kept"), [
-    pytest.param([("../../evil.jpg", JPEG), ("../../evil.txt", b"x")], ["unsafe_path"] * 2, 0, id="traversal"),
-    pytest.param([("/etc/evil.jpg", JPEG)], ["unsafe_path"], 0, id="absolute"),
-    pytest.param([("C:\\evil.jpg", JPEG), ("a\\..\\evil.jpg", JPEG)], ["unsafe_path"] * 2, 0, id="paths of Windows"),
-    pytest.param([special("1.jpg", tarfile.SYMTYPE, "/etc/passwd"), ("1.txt", b"x")], ["image_missing", "unsafe_path"], 0,
-                 id="symlink"),
-    pytest.param([special("1.jpg", tarfile.LNKTYPE, "2.jpg"), ("1.txt", b"x")], ["image_missing", "unsafe_path"], 0,
-                 id="hard link"),
-    pytest.param([special("1.jpg", tarfile.CHRTYPE)], ["unsafe_path"], 0, id="device"),
-    pytest.param([special("1.jpg", tarfile.FIFOTYPE)], ["unsafe_path"], 0, id="pipe"),
-    pytest.param([special("folder", tarfile.DIRTYPE), *pair("folder/1")], [], 1, id="folders are passed over"),
-    pytest.param([("._1.jpg", b"x"), ("__meta__.json", b"x"), *pair("./1")], [], 1, id="hidden members are passed over"),
-    pytest.param([("README", b"x"), *pair("1")], ["bad_row"], 1, id="no extension"),
-    pytest.param([("1.txt", b"x")], ["image_missing"], 0, id="no image"),
-    pytest.param([("1.jpg", JPEG)], ["caption_missing"], 0, id="no caption"),
-    pytest.param([("1.jpg", JPEG), ("1.png", JPEG), ("1.txt", b"x")], ["bad_row"], 0, id="two images"),
-    pytest.param([*pair("1"), *pair("1")], ["duplicate_id"], 0, id="one key twice in a row"),
-    pytest.param([*pair("1"), *pair("2"), *pair("1")], ["duplicate_id"], 2, id="one key twice, apart"),
-    pytest.param([("1.jpg", JPEG), ("1.json", b"{broken")], ["bad_row"], 0, id="broken json"),
-    pytest.param([("1.jpg", JPEG), ("1.json", b"[1]")], ["bad_row"], 0, id="json is a list"),
-    pytest.param([("1.jpg", JPEG), ("1.json", b"[" * 99_999)], ["bad_row"], 0, id="json nested too deep"),
-    pytest.param([("1.jpg", JPEG), ("1.json", b'{"caption": "\xff"}')], ["bad_encoding"], 0, id="json with bad UTF-8"),
-    pytest.param([("1.jpg", JPEG), ("1.json", js(caption=7))], ["bad_row"], 0, id="number for a caption"),
-    pytest.param([("1.jpg", JPEG), ("1.json", js(caption=["a", 7]))], ["bad_row"], 1, id="number among captions"),
-    pytest.param([("1.jpg", JPEG), ("1.json", js(caption=None))], ["caption_missing"], 0, id="null caption"),
-    pytest.param([("1.jpg", JPEG), ("1.json", js(caption="a", status="failed_to_resize"))], ["image_not_held"], 0,
-                 id="failed status"),
-    pytest.param([("1.jpg", JPEG), ("1.txt", b"x" * 2_000_000)], ["too_long"], 0, id="text of two megabytes"),
-    pytest.param([("caf\udce9.jpg", JPEG), ("caf\udce9.txt", b"x")], ["bad_encoding"], 0, id="undecodable name"),
-    pytest.param([("1.JPG", JPEG), ("1.TXT", b"x")], [], 1, id="capitals"),
-    pytest.param([("1.npy", b"x"), ("1.cls", b"3")], [], 0, id="no member of ours"),
-])
+@pytest.mark.parametrize(
+    ("members", "expected", "kept"),
+    [
+        pytest.param([("../../evil.jpg", JPEG), ("../../evil.txt", b"x")], ["unsafe_path"] * 2, 0, id="traversal"),
+        pytest.param([("/etc/evil.jpg", JPEG)], ["unsafe_path"], 0, id="absolute"),
+        pytest.param([("C:\\evil.jpg", JPEG), ("a\\..\\evil.jpg", JPEG)], ["unsafe_path"] * 2, 0, id="paths of Windows"),
+        pytest.param(
+            [special("1.jpg", tarfile.SYMTYPE, "/etc/passwd"), ("1.txt", b"x")], ["image_missing", "unsafe_path"], 0, id="symlink"
+        ),
+        pytest.param([special("1.jpg", tarfile.LNKTYPE, "2.jpg"), ("1.txt", b"x")], ["image_missing", "unsafe_path"], 0, id="hard link"),
+        pytest.param([special("1.jpg", tarfile.CHRTYPE)], ["unsafe_path"], 0, id="device"),
+        pytest.param([special("1.jpg", tarfile.FIFOTYPE)], ["unsafe_path"], 0, id="pipe"),
+        pytest.param([special("folder", tarfile.DIRTYPE), *pair("folder/1")], [], 1, id="folders are passed over"),
+        pytest.param([("._1.jpg", b"x"), ("__meta__.json", b"x"), *pair("./1")], [], 1, id="hidden members are passed over"),
+        pytest.param([("README", b"x"), *pair("1")], ["bad_row"], 1, id="no extension"),
+        pytest.param([("1.txt", b"x")], ["image_missing"], 0, id="no image"),
+        pytest.param([("1.jpg", JPEG)], ["caption_missing"], 0, id="no caption"),
+        pytest.param([("1.jpg", JPEG), ("1.png", JPEG), ("1.txt", b"x")], ["bad_row"], 0, id="two images"),
+        pytest.param([*pair("1"), *pair("1")], ["duplicate_id"], 0, id="one key twice in a row"),
+        pytest.param([*pair("1"), *pair("2"), *pair("1")], ["duplicate_id"], 2, id="one key twice, apart"),
+        pytest.param([("1.jpg", JPEG), ("1.json", b"{broken")], ["bad_row"], 0, id="broken json"),
+        pytest.param([("1.jpg", JPEG), ("1.json", b"[1]")], ["bad_row"], 0, id="json is a list"),
+        pytest.param([("1.jpg", JPEG), ("1.json", b"[" * 99_999)], ["bad_row"], 0, id="json nested too deep"),
+        pytest.param([("1.jpg", JPEG), ("1.json", b'{"caption": "\xff"}')], ["bad_encoding"], 0, id="json with bad UTF-8"),
+        pytest.param([("1.jpg", JPEG), ("1.json", js(caption=7))], ["bad_row"], 0, id="number for a caption"),
+        pytest.param([("1.jpg", JPEG), ("1.json", js(caption=["a", 7]))], ["bad_row"], 1, id="number among captions"),
+        pytest.param([("1.jpg", JPEG), ("1.json", js(caption=None))], ["caption_missing"], 0, id="null caption"),
+        pytest.param([("1.jpg", JPEG), ("1.json", js(caption="a", status="failed_to_resize"))], ["image_not_held"], 0, id="failed status"),
+        pytest.param([("1.jpg", JPEG), ("1.txt", b"x" * 2_000_000)], ["too_long"], 0, id="text of two megabytes"),
+        pytest.param([("caf\udce9.jpg", JPEG), ("caf\udce9.txt", b"x")], ["bad_encoding"], 0, id="undecodable name"),
+        pytest.param([("1.JPG", JPEG), ("1.TXT", b"x")], [], 1, id="capitals"),
+        pytest.param([("1.npy", b"x"), ("1.cls", b"3")], [], 0, id="no member of ours"),
+    ],
+)
 def test_odd_members(members: list[Any], expected: list[str], kept: int, tmp_path: Path):
     rows = read(tmp_path, members)
     assert reasons(rows) == expected
@@ -154,7 +164,7 @@ def test_a_truncated_tar_keeps_the_samples_before(cut: int, tmp_path: Path):
 def test_a_truncated_image_is_not_kept(tmp_path: Path):
     file = Path(tar(tmp_path / "a.tar", [("1.txt", b"A dog ."), ("1.jpg", JPEG)]))
     data = file.read_bytes()
-    file.write_bytes(data[:data.index(JPEG) + 600])
+    file.write_bytes(data[: data.index(JPEG) + 600])
     rows = read_all(pair_source(format="webdataset", shards=str(file), keep_uncaptioned=True))
     assert not good(rows) and reasons(rows) == ["archive_broken", "image_missing"]
 
@@ -171,7 +181,7 @@ def test_garbage_in_the_middle_of_a_tar_is_reported(tmp_path: Path):
     file = Path(tar(tmp_path / "a.tar", [*pair("1"), *pair("2")]))
     data = bytearray(file.read_bytes())
     place = data.index(b"2.jpg")
-    data[place:place + 512] = b"\xaa" * 512
+    data[place : place + 512] = b"\xaa" * 512
     file.write_bytes(data)
     rows = read_all(pair_source(format="webdataset", shards=str(file)))
     assert [row["key"] for row in good(rows)] == ["1"] and reasons(rows) == ["archive_broken"]
@@ -199,25 +209,50 @@ def test_files_that_are_not_tars_are_named(tmp_path: Path):
 
 
 # The columns written by img2dataset 1.x.
-IMG2DATASET = pa.schema([("caption", pa.string()), ("url", pa.string()), ("key", pa.string()), ("status", pa.string()),
-                         ("error_message", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
-                         ("original_width", pa.int32()), ("original_height", pa.int32()), ("exif", pa.string()),
-                         ("sha256", pa.string())])
+IMG2DATASET = pa.schema(
+    [
+        ("caption", pa.string()),
+        ("url", pa.string()),
+        ("key", pa.string()),
+        ("status", pa.string()),
+        ("error_message", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("exif", pa.string()),
+        ("sha256", pa.string()),
+    ]
+)
 
 
 def facts(number: int, status: str = "success") -> dict[str, Any]:
     fine = status == "success"
-    return {"caption": f"caption {number}", "url": f"http://e.org/{number}.jpg", "key": f"{number:06d}", "status": status,
-            "error_message": None if fine else "HTTP Error 404", "width": 40 if fine else None, "height": 30 if fine else None,
-            "original_width": 400 if fine else None, "original_height": 300 if fine else None, "exif": "{}", "sha256": "0"}
+    return {
+        "caption": f"caption {number}",
+        "url": f"http://e.org/{number}.jpg",
+        "key": f"{number:06d}",
+        "status": status,
+        "error_message": None if fine else "HTTP Error 404",
+        "width": 40 if fine else None,
+        "height": 30 if fine else None,
+        "original_width": 400 if fine else None,
+        "original_height": 300 if fine else None,
+        "exif": "{}",
+        "sha256": "0",
+    }
 
 
 def img2dataset_folder(folder: Path, kind: str) -> str:
     """img2dataset's output for three images, the last of which failed: tars with separate metadata, or Parquet."""
     rows = [facts(0), facts(1), facts(2, "failed_to_download")]
     if kind == "parquet":
-        pq.write_table(pa.Table.from_pylist([{**row, "jpg": JPEG if row["width"] else None} for row in rows],
-                                            schema=IMG2DATASET.append(pa.field("jpg", pa.binary()))), folder / "00000.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(
+                [{**row, "jpg": JPEG if row["width"] else None} for row in rows], schema=IMG2DATASET.append(pa.field("jpg", pa.binary()))
+            ),
+            folder / "00000.parquet",
+        )
     else:
         with webdataset.TarWriter(str(folder / "00000.tar")) as sink:
             for row in rows[:2]:
@@ -287,18 +322,34 @@ def test_real_img2dataset(kind: str, web_server: str, tmp_path: Path):
     names = [*(f"{number}.jpg" for number in range(6)), "bad.jpg", "none.jpg"]
     table = "".join(f"{web_server}/{name}\tcaption é of {name}\n" for name in names)
     (tmp_path / "urls.tsv").write_text("url\tcaption\n" + table)
-    subprocess.run([program, f"--url_list={tmp_path}/urls.tsv", "--input_format=tsv", "--url_col=url", "--caption_col=caption",
-                    f"--output_format={kind}", f"--output_folder={tmp_path}/out", "--processes_count=1", "--thread_count=2",
-                    "--image_size=64", "--number_sample_per_shard=5"], check=True, capture_output=True, timeout=120,
-                   env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
+    subprocess.run(
+        [
+            program,
+            f"--url_list={tmp_path}/urls.tsv",
+            "--input_format=tsv",
+            "--url_col=url",
+            "--caption_col=caption",
+            f"--output_format={kind}",
+            f"--output_folder={tmp_path}/out",
+            "--processes_count=1",
+            "--thread_count=2",
+            "--image_size=64",
+            "--number_sample_per_shard=5",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"},
+    )
     captions = [f"caption é of {name}" for name in names[:6]]
     keys = [f"{number // 5:05d}{number % 5}"[-6:] for number in range(6)]
     check_img2dataset(str(tmp_path / "out"), kind, keys, captions, 2)
 
 
 def test_parquet_of_the_datasets_library(tmp_path: Path):
-    table = datasets.Dataset.from_dict({"image": [{"bytes": JPEG, "path": None}, {"bytes": None, "path": "x.jpg"}], "id": [1, 2],
-                                        "caption": [["one", "two"], ["three"]]})
+    table = datasets.Dataset.from_dict(
+        {"image": [{"bytes": JPEG, "path": None}, {"bytes": None, "path": "x.jpg"}], "id": [1, 2], "caption": [["one", "two"], ["three"]]}
+    )
     table.to_parquet(str(tmp_path / "a.parquet"))
     rows = read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet"), image="image", key="id", url=None))
     assert [(row["key"], row["caption"]) for row in rows] == [("1", b"one"), ("1", b"two"), ("2", b"three")]
@@ -306,10 +357,18 @@ def test_parquet_of_the_datasets_library(tmp_path: Path):
     assert probe_at(rows[2]["uri"]).reason == "image_missing"
 
 
-@pytest.mark.parametrize(("row", "reason"), [
-    ({"key": None}, "bad_row"), ({"key": ""}, "bad_row"), ({"key": "a\nb"}, "bad_row"), ({"caption": None}, "caption_missing"),
-    ({"caption": []}, "caption_missing"), ({"caption": [None]}, "caption_missing"), ({"status": "failed"}, "image_not_held"),
-])
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"key": None}, "bad_row"),
+        ({"key": ""}, "bad_row"),
+        ({"key": "a\nb"}, "bad_row"),
+        ({"caption": None}, "caption_missing"),
+        ({"caption": []}, "caption_missing"),
+        ({"caption": [None]}, "caption_missing"),
+        ({"status": "failed"}, "image_not_held"),
+    ],
+)
 def test_bad_parquet_rows(row: dict[str, Any], reason: str, tmp_path: Path):
     fine = {"key": "1", "caption": ["a"], "status": "success", "jpg": JPEG}
     kind = pa.schema([("key", pa.string()), ("caption", pa.list_(pa.string())), ("status", pa.string()), ("jpg", pa.binary())])
@@ -322,11 +381,16 @@ def test_bad_parquet_rows(row: dict[str, Any], reason: str, tmp_path: Path):
     assert found == [("1", "column=jpg&row=0"), ("3", "column=jpg&row=2")]
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"image": "png"}, "no image column 'png'"), ({"image": "key"}, "no image column 'key'"),
-    ({"key": "id"}, "no column 'id'"),
-    ({"caption": "text"}, "no column 'text'"), ({"key": None, "url": "link"}, "no column 'link'"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": "png"}, "no image column 'png'"),
+        ({"image": "key"}, "no image column 'key'"),
+        ({"key": "id"}, "no column 'id'"),
+        ({"caption": "text"}, "no column 'text'"),
+        ({"key": None, "url": "link"}, "no column 'link'"),
+    ],
+)
 def test_missing_parquet_columns_are_named(settings: dict[str, Any], message: str, tmp_path: Path):
     folder = img2dataset_folder(tmp_path, "parquet")
     with pytest.raises(SourceError, match=message):

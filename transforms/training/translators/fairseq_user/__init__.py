@@ -38,8 +38,8 @@ class ByteDropout(torch.nn.Module):
         """x, float of any shape, with dropped elements zeroed and the others scaled; x itself in evaluation mode."""
         if not self.training or not self.limit:
             return x
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-2**63, None)
-        kept = words.view(torch.uint8)[:x.numel()].view(x.shape) >= self.limit
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.limit
         return x * (kept.to(x.dtype) * (256 / (256 - self.limit)))
 
 
@@ -47,8 +47,9 @@ class _SmoothedLoss(torch.autograd.Function):
     """Output layer and label-smoothed cross entropy with gradients, a few rows at a time so that rows x classes fit in the cache."""
 
     @staticmethod
-    def forward(context: Any, features: Tensor, weight: Tensor, target: Tensor, epsilon: float,
-                dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def forward(
+        context: Any, features: Tensor, weight: Tensor, target: Tensor, epsilon: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         classes, rows = weight.size(0), 256
         each = epsilon / (classes - 1)
         wanted = any(context.needs_input_grad)
@@ -56,7 +57,7 @@ class _SmoothedLoss(torch.autograd.Function):
         loss, nll = torch.zeros(()), torch.zeros(())
         grad_features, grad_weight = torch.empty_like(features), torch.zeros_like(weight)
         for start in range(0, len(target), rows):
-            part, gold = inputs[start:start + rows], target[start:start + rows, None]
+            part, gold = inputs[start : start + rows], target[start : start + rows, None]
             scores = (part @ weights.t()).float()
             right, mean, top = scores.gather(1, gold), scores.sum(1, keepdim=True), scores.amax(1, keepdim=True)
             grad = scores.sub_(top).exp_()
@@ -67,7 +68,7 @@ class _SmoothedLoss(torch.autograd.Function):
             if wanted:
                 grad.div_(total).sub_(each).scatter_add_(1, gold, torch.full_like(total, each + epsilon - 1.0))
                 grad = grad.to(dtype)
-                grad_features[start:start + rows] = grad @ weights
+                grad_features[start : start + rows] = grad @ weights
                 grad_weight += grad.t() @ part
         context.save_for_backward(grad_features, grad_weight)
         context.mark_non_differentiable(nll)
@@ -79,8 +80,9 @@ class _SmoothedLoss(torch.autograd.Function):
         return grad_features * grads[0], grad_weight * grads[0], None, None, None
 
 
-def smoothed_loss(features: Tensor, weight: Tensor, target: Tensor, epsilon: float,
-                  dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def smoothed_loss(
+    features: Tensor, weight: Tensor, target: Tensor, epsilon: float, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """fairseq's label-smoothed loss of `features @ weight.T` and the negative log likelihood (without gradient), both summed, in nats.
 
     features: float32 (rows, width); weight: float32 (classes, width); target: int64 (rows,), without padding; dtype: that of the products.
@@ -92,13 +94,33 @@ def smoothed_loss(features: Tensor, weight: Tensor, target: Tensor, epsilon: flo
 class PlainAttention(MultiheadAttention):
     """fairseq's attention, with plain float32 products in training: torch's fused attention was ten times slower in bfloat16."""
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, incremental_state: Any = None,
-                need_weights: bool = True, static_kv: bool = False, attn_mask: Tensor | None = None, before_softmax: bool = False,
-                need_head_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        incremental_state: Any = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Tensor | None = None,
+        before_softmax: bool = False,
+        need_head_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """As fairseq's: query is float (target length, batch, width), masks are true or -inf to ignore; no weights in training."""
         if not self.training:
-            return super().forward(query, key, value, key_padding_mask, incremental_state, need_weights, static_kv, attn_mask,
-                                   before_softmax, need_head_weights)
+            return super().forward(
+                query,
+                key,
+                value,
+                key_padding_mask,
+                incremental_state,
+                need_weights,
+                static_kv,
+                attn_mask,
+                before_softmax,
+                need_head_weights,
+            )
         length, batch, width = query.shape
         shape = -1, batch * self.num_heads, self.head_dim
         q = (self.q_proj(query) * self.scaling).float().view(shape).transpose(0, 1)
@@ -132,8 +154,11 @@ class FusedLabelSmoothing(LabelSmoothedCrossEntropyCriterion):
         output = model(**sample["net_input"], features_only=True)
         loss, nll = self.compute_loss(model, output, sample)
         size = sample["ntokens"]
-        return loss, size, {"loss": loss.data, "nll_loss": nll.data, "ntokens": size, "nsentences": sample["target"].size(0),
-                            "sample_size": size}
+        return (
+            loss,
+            size,
+            {"loss": loss.data, "nll_loss": nll.data, "ntokens": size, "nsentences": sample["target"].size(0), "sample_size": size},
+        )
 
 
 def _quicken(module: torch.nn.Module) -> None:
