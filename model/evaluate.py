@@ -12,7 +12,7 @@ from model import metrics
 from model.batch import KINDS
 from model.scoring import Gallery, Head, Scorer, load_network, trained_head
 from schemas.errors import ConfigError
-from schemas.regions import ImageRegions
+from schemas.regions import Regions
 from schemas.token_rows import PairTokens
 
 
@@ -37,7 +37,7 @@ class CorpusPairs:
         """The row of `tokens` of a caption."""
         return self.shards.pairs_at(self.rows[[caption]])[0]
 
-    def _regions(self, image: int) -> ImageRegions:
+    def _regions(self, image: int) -> Regions:
         return self.shards.regions(self.shards.images_at(self.rows[[self._firsts[image]]], alone=False)[0])
 
 

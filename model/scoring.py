@@ -19,7 +19,7 @@ from model.data.shards import Shards
 from model.heads import Network
 from model.transformer import ModelSettings, Shape
 from schemas.errors import ConfigError
-from schemas.regions import ImageRegions
+from schemas.regions import Regions
 
 Head = Literal["match", "contrast"]
 _AT_ONCE = 64  # images or texts encoded, and sequences scored, at a time
@@ -75,7 +75,7 @@ class Scorer:
         """Which numbers of tokens, without `[CLS]` and `[SEP]`, the network takes, bool."""
         return lengths + 2 <= self.network.settings.positions
 
-    def _images(self, regions: Sequence[ImageRegions], hidden: bool) -> Images:
+    def _images(self, regions: Sequence[Regions], hidden: bool) -> Images:
         made = image_table(regions, [0] * len(regions), self._settings)
         return replace(made, hidden=torch.arange(made.boxes.shape[1]) < made.counts[:, None]) if hidden else made
 
@@ -83,7 +83,7 @@ class Scorer:
         return text_table(tokens, [0] * len(tokens), self._settings, self._vocabulary)
 
     @torch.inference_mode()
-    def project_images(self, regions: Sequence[ImageRegions], hidden: bool = False) -> Tensor:
+    def project_images(self, regions: Sequence[Regions], hidden: bool = False) -> Tensor:
         """Images, encoded alone and projected, [n, H]; `hidden`: every region masked, so that nothing but boxes is left."""
         batch, body = Batch("images", (), images=self._images(regions, hidden)).to(self.device), self.network.body
         img = body.encode(body.embed(batch, hidden), torch.arange(len(regions), device=self.device), None).img
@@ -100,7 +100,7 @@ class Scorer:
 
     @torch.inference_mode()
     def joint(
-        self, regions: Sequence[ImageRegions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head, hidden: bool = False
+        self, regions: Sequence[Regions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head, hidden: bool = False
     ) -> np.ndarray:
         """Scores of joint sequences, float32 [n]; pairs: int64 [n, 2], (image, text)."""
         batch = Batch("pairs", (), self._images(regions, hidden), self._texts(tokens)).to(self.device)
@@ -126,7 +126,7 @@ class Gallery:
 
     scorer: Scorer
     owners: np.ndarray
-    regions: Callable[[int], ImageRegions]
+    regions: Callable[[int], Regions]
     tokens: Callable[[int], np.ndarray]
 
     def __len__(self) -> int:

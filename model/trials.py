@@ -26,7 +26,7 @@ from model.scoring import Gallery, Head, Scorer
 from schemas import files
 from schemas.corpus import open_corpus
 from schemas.errors import SourceError
-from schemas.regions import ImageRegions, RegionFile
+from schemas.regions import RegionFile, Regions
 from schemas.trials import TRIALS
 
 
@@ -137,7 +137,7 @@ class CorpusImages:
             for row, image_id in enumerate(file.image_ids()):
                 self._at[stem(image_id)].setdefault(image_id, (number, row))
 
-    def find(self, name: str, box: list[float] | None) -> ImageRegions | str:
+    def find(self, name: str, box: list[float] | None) -> Regions | str:
         """The regions of an image, those inside a box if there is one; or why there are none."""
         found = self._at.get(stem(name), {})
         if len(found) != 1:
@@ -148,7 +148,7 @@ class CorpusImages:
         return regions if len(regions.boxes) else "the image has no regions"
 
 
-def cropped(held: ImageRegions, box: list[float]) -> ImageRegions:
+def cropped(held: Regions, box: list[float]) -> Regions:
     """The regions whose centre lies in a box (x, y, width, height, px), cut at its sides, as regions of an image of that size.
 
     Cropping the photo first and detecting in the crop, as ARO does, finds other regions.

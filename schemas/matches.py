@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.corpus import Corpus
 from schemas.errors import CorpusError
-from schemas.regions import ImageRegions, RegionFile
+from schemas.regions import RegionFile, Regions
 from schemas.store import RowFile
 from schemas.tables import TEXTS
 
@@ -26,7 +26,7 @@ class Matched:
         self._regions = lru_cache(FILES_HELD)(lambda partition: RegionFile(corpus.table_url("image_regions", "regions", partition)))
         self._texts = lru_cache(FILES_HELD)(lambda partition: RowFile(corpus.table_url("texts", "texts", partition), "texts", TEXTS))
 
-    def regions(self, match: Mapping[str, Any]) -> ImageRegions:
+    def regions(self, match: Mapping[str, Any]) -> Regions:
         """The regions of a matched image."""
         file = self._regions(match["partition"])
         found = file[match["row"]]

@@ -26,22 +26,23 @@ IMG_BOX_7 = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # UNITER's location of 
 
 
 @dataclass(frozen=True)
-class ImageRegions:
-    """One image's n regions; the arrays may be views of the file, so do not write to them.
+class Regions:
+    """One image's n regions, by descending confidence; the arrays may be views of a file, so do not write to them.
 
-    boxes float32 [n, 4] (xyxy, px), features float16 [n, D], confidence float32 [n], soft_labels float16 [n, C], classes int32 [n],
-    attributes int32 [n]. None: not in the corpus.
+    width, height: of the upright image, px. boxes: float32 [n, 4] (xyxy, px). features: float16 [n, D]. confidence: float32 [n].
+    soft_labels: float16 [n, C], column 0 the background. classes: int32 [n], columns of soft_labels. attributes: int32 [n].
+    None: unknown. image_id: "" until they are in a corpus.
     """
 
-    image_id: str
     width: int
     height: int
     boxes: np.ndarray
     features: np.ndarray
-    confidence: np.ndarray | None
-    soft_labels: np.ndarray | None
-    classes: np.ndarray | None
-    attributes: np.ndarray | None
+    confidence: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+    image_id: str = ""
 
     @property
     def img_feature(self) -> np.ndarray:
@@ -65,7 +66,7 @@ class ImageRegions:
 
 
 class Shown(NamedTuple):
-    """What of one image's regions every batch holds: as in `ImageRegions`."""
+    """What of one image's regions every batch holds: as in `Regions`."""
 
     width: int
     height: int
@@ -111,7 +112,7 @@ class RegionFile(RowFile):
     def _columns_of(self, index: int) -> _Columns:
         return _Columns.of(self.batch(index))
 
-    def __getitem__(self, row: int) -> ImageRegions:
+    def __getitem__(self, row: int) -> Regions:
         """The regions in row `row`. Raises IndexError outside [0, len)."""
         index, at = self.locate(row)
         return self._columns(index).image(at)
@@ -130,7 +131,7 @@ class RegionFile(RowFile):
         return np.asarray(pc.list_value_length(self.read(["boxes"])["boxes"]).to_numpy())
 
 
-def regions_in(batch: pa.RecordBatch) -> Iterator[ImageRegions]:
+def regions_in(batch: pa.RecordBatch) -> Iterator[Regions]:
     """Each image of a record batch of `regions`, in order."""
     columns = _Columns.of(batch)
     return (columns.image(row) for row in range(batch.num_rows))
@@ -192,10 +193,9 @@ class _Columns(NamedTuple):
         assert boxes is not None and features is not None
         return Shown(self.width[row], self.height[row], boxes, features, self.confidence.row(row))
 
-    def image(self, row: int) -> ImageRegions:
-        return ImageRegions(
-            self.image_ids[row].as_py(), *self.shown(row), self.soft_labels.row(row), self.classes.row(row), self.attributes.row(row)
-        )
+    def image(self, row: int) -> Regions:
+        labels = self.soft_labels.row(row), self.classes.row(row), self.attributes.row(row)
+        return Regions(*self.shown(row), *labels, image_id=self.image_ids[row].as_py())
 
 
 def row_bytes(regions: int, features: int, classes: int, soft_labels: bool = True, attributes: bool = False) -> int:

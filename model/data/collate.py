@@ -22,7 +22,7 @@ from model.data.settings import DataSettings
 from model.data.shards import ImageAt, Shards
 from model.masking import Masking, cut_fragments, draw_mismatches, mask_regions, mask_tokens
 from schemas.ids import counter_rng
-from schemas.regions import ImageRegions, Shown, geometry
+from schemas.regions import Regions, Shown, geometry
 from schemas.token_rows import PairTokens
 
 LEAST_WEIGHT = 0.1
@@ -300,7 +300,7 @@ class Collator:
         return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
 
 
-def image_table(regions: Sequence[Shown | ImageRegions], keys: Sequence[int], settings: DataSettings, room: Room | None = None) -> Images:
+def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], settings: DataSettings, room: Room | None = None) -> Images:
     """Images padded to one of a few numbers of regions, without masks. room: where the memory of the features comes from."""
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
     width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
@@ -337,7 +337,7 @@ def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: Data
     return Texts(torch.from_numpy(ids), torch.from_numpy(lengths), _ints(keys), bool((lengths == width).all()))
 
 
-def read_soft_labels(regions: Sequence[ImageRegions], hidden: np.ndarray) -> Tensor | None:
+def read_soft_labels(regions: Sequence[Regions], hidden: np.ndarray) -> Tensor | None:
     """Soft labels of the hidden regions alone, float16 [M, C]; the file's pages of the others are not touched. None without any."""
     found = [
         one.soft_labels[np.flatnonzero(hidden[at, : len(one.soft_labels)])] for at, one in enumerate(regions) if one.soft_labels is not None

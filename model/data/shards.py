@@ -13,7 +13,7 @@ from schemas import files
 from schemas.corpus import WHOLE, open_corpus
 from schemas.errors import CorpusError, SchemaError
 from schemas.manifest import StageManifest, fingerprint
-from schemas.regions import ImageRegions, RegionFile, Shown
+from schemas.regions import RegionFile, Regions, Shown
 from schemas.store import TableFile
 from schemas.tables import name_of
 from schemas.token_rows import PairTokens, TextFile, TokenFile
@@ -99,7 +99,7 @@ class Shards:
             for partition, row in zip(index.partitions(rows).tolist(), index.columns["region_row"][rows].tolist(), strict=True)
         ]
 
-    def regions(self, at: ImageAt) -> ImageRegions:
+    def regions(self, at: ImageAt) -> Regions:
         """The regions of an image, with everything that is known of them."""
         return self._file(at)[at.row]
 

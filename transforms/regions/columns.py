@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute  # noqa: F401 - `schemas.rejects` reaches it as an attribute of pyarrow
 
-from schemas.regions import NAMES_KEY
+from schemas.regions import NAMES_KEY, Regions
 from schemas.tables import regions_schema
-from transforms.engines.detectors.base import Regions
 
 _KINDS: dict[pa.DataType, Any] = {pa.float16(): np.float16, pa.float32(): np.float32, pa.int32(): np.int32}
 

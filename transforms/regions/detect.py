@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pydantic import Field
 
+from schemas.regions import Regions
 from schemas.rejects import Reason
 from schemas.store import TableFile
 from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
-from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared
 from transforms.engines.detectors.load import describe, detector
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.images.probe import ImageError, ImageLimits, open_image

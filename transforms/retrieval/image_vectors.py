@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.regions import ImageRegions
+from schemas.regions import Regions
 from schemas.rejects import Reason
 
 
@@ -36,7 +36,7 @@ class ImageSpace:
     weight: float
     components: np.ndarray | None = None
 
-    def vector(self, image: ImageRegions) -> np.ndarray:
+    def vector(self, image: Regions) -> np.ndarray:
         """The vector of an image, float16, of length 1; without confidence all regions weigh the same. Raises NoVector."""
         parts = []
         if not len(image.features):

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from schemas.corpus import WHOLE
 from schemas.ids import placements
-from schemas.regions import ImageRegions, regions_in
+from schemas.regions import Regions, regions_in
 from schemas.rejects import Reason
 from schemas.tokens import content_key, text_key
 from schemas.vectors import COMPONENTS, MODEL_KEY, QUERY_VECTORS, VECTORS, VISUAL_KEY, WEIGHT_KEY, WIDTH_KEY
@@ -103,7 +103,7 @@ class ImageComponents(_Images, SummaryStage[RetrievalParams]):
         task.extra = {"components": kept, "share_of_squares": round(float(shares.sum()), 6), "images_sampled": count}
 
 
-def _sampled(image: ImageRegions, seed: int) -> dict[str, Any] | None:
+def _sampled(image: Regions, seed: int) -> dict[str, Any] | None:
     try:
         if len(image.features):
             drawn = int.from_bytes(blake2b(f"{seed}\0image_components\0{image.image_id}".encode(), digest_size=8).digest(), "big")
@@ -161,7 +161,7 @@ class ImageVectors(_Images):
         task.extra |= {"object_weight": 0.0, "object_weight_because": "the regions have no soft labels"}
         return 0.0
 
-    def _add(self, task: Task, found: _Rows, row: int, image: ImageRegions, about: dict[str, Any], space: ImageSpace) -> None:
+    def _add(self, task: Task, found: _Rows, row: int, image: Regions, about: dict[str, Any], space: ImageSpace) -> None:
         try:
             vector = space.vector(image)
             phash = self._phash(about)

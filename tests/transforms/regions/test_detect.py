@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from schemas.regions import IMG_BOX_5, IMG_BOX_7, RegionFile, row_bytes
+from schemas.regions import IMG_BOX_5, IMG_BOX_7, RegionFile, Regions, row_bytes
 from schemas.rejects import Reason
 from tests.given import Given, GivenParams, given_images
 from tests.transforms.regions.help import rejects, run, scene_files
-from transforms.engines.detectors.base import DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.base import DetectorInfo, OutOfMemory, Prepared
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.regions import detect as module
 from transforms.regions.detect import DetectImageRegions, DetectRegions, RegionParams

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.regions import ImageRegions
+from schemas.regions import Regions
 from schemas.rejects import Reason
 from transforms.retrieval.image_vectors import ImageSpace, NoVector
 
 RNG = np.random.default_rng(0)
 
 
-def image(count: int = 5, **instead: np.ndarray | None) -> ImageRegions:
+def image(count: int = 5, **instead: np.ndarray | None) -> Regions:
     arrays = {
         "boxes": np.zeros((count, 4), np.float32),
         "features": RNG.random((count, 8)).astype(np.float16),
@@ -21,7 +21,7 @@ def image(count: int = 5, **instead: np.ndarray | None) -> ImageRegions:
         "classes": None,
         "attributes": None,
     }
-    return ImageRegions("i", 10, 10, **{**arrays, **instead})
+    return Regions("i", 10, 10, **{**arrays, **instead})
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from PIL import Image
 
 from schemas.errors import CmclError
+from schemas.regions import Regions
 from transforms.engines.registry import EngineError
 
 ENGINES = ("embedded", "torchvision", "detectron2")
@@ -47,24 +47,6 @@ class DetectorInfo:
     classes: int
     names: tuple[str, ...] | None = None
     attributes: int = 0
-
-
-class Regions(NamedTuple):
-    """The regions of one image, by descending confidence.
-
-    width, height: of the upright image, px. boxes: float32 [n, 4], xyxy in its pixels. confidence: float32 [n]. features:
-    float16 [n, D]. soft_labels: float16 [n, C], column 0 the background. classes: int32 [n], columns of soft_labels.
-    attributes: int32 [n]. None: unknown.
-    """
-
-    width: int
-    height: int
-    boxes: np.ndarray
-    features: np.ndarray
-    confidence: np.ndarray | None = None
-    soft_labels: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    attributes: np.ndarray | None = None
 
 
 class Prepared(NamedTuple):

@@ -17,7 +17,8 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from transforms.engines.detectors.base import DetectorError, DetectorInfo, Prepared, Regions, Spec
+from schemas.regions import Regions
+from transforms.engines.detectors.base import DetectorError, DetectorInfo, Prepared, Spec
 from transforms.engines.detectors.engine import Engine, as_array, check_widths, device_of
 from transforms.engines.detectors.identity import identify
 from transforms.engines.detectors.select import select

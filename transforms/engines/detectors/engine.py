@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from schemas.regions import Regions
 from schemas.rejects import Reason
 from transforms.core.instructions import in_force
-from transforms.engines.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared, Regions
+from transforms.engines.detectors.base import DetectorError, DetectorInfo, OutOfMemory, Prepared
 from transforms.engines.detectors.select import Selection
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.torch_threads import kernel_threads

@@ -14,7 +14,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
 
-from transforms.engines.detectors.base import DetectorInfo, Prepared, Regions
+from schemas.regions import Regions
+from transforms.engines.detectors.base import DetectorInfo, Prepared
 from transforms.engines.detectors.engine import Engine, as_array, check_widths
 from transforms.engines.detectors.select import select
 from transforms.engines.detectors.settings import DetectorSettings

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from schemas.errors import CmclError
+from schemas.regions import Regions
 from schemas.rejects import Reason
-from transforms.engines.detectors.base import Regions
 
 MAX_BOXES = 1000
 MAX_BYTES = 64 << 20  # 1000 regions of 2048 numbers in base64 are 11 MB

@@ -18,11 +18,11 @@ import numpy as np
 from schemas import files
 from schemas.corpus import Corpus, open_corpus
 from schemas.errors import CorpusError
-from schemas.regions import ImageRegions, RegionFile
+from schemas.regions import RegionFile, Regions
 from transforms.regions.files.base import check_template, key_of
 
 
-def npz_bytes(regions: ImageRegions) -> bytes:
+def npz_bytes(regions: Regions) -> bytes:
     """The npz file of one image; deterministic."""
     arrays = {"norm_bb": regions.geometry_7[:, :6].astype(np.float16), "features": regions.features}
     if regions.confidence is not None:
@@ -34,7 +34,7 @@ def npz_bytes(regions: ImageRegions) -> bytes:
     return buffer.getvalue()
 
 
-def regions_of(corpus: Corpus, stage: str) -> Iterator[ImageRegions]:
+def regions_of(corpus: Corpus, stage: str) -> Iterator[Regions]:
     """Every image's regions, in corpus order."""
     for partition in range(corpus.partitions):
         with RegionFile(corpus.table_url(stage, "regions", partition)) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Literal
@@ -14,12 +15,12 @@ from pydantic import Field, field_validator
 
 from schemas.errors import is_of_machine
 from schemas.files import local_path
+from schemas.regions import Regions
 from schemas.rejects import Reason
 from schemas.tables import BATCH_ROWS
 from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
-from transforms.engines.detectors.base import Regions
 from transforms.ingest.sources.listing import expand, list_folder, listing_stamp
 from transforms.regions.columns import named_schema, regions_batch
 from transforms.regions.files.base import (
@@ -213,8 +214,8 @@ class ImportRegions(Stage[RegionFileSettings]):
         confident = int((regions.confidence > self.params.threshold).sum())
         count = min(self.params.max_regions, max(self.params.min_regions, confident))
         order = np.argsort(-regions.confidence, kind="stable")[:count]
-        rows: dict[str, Any] = {name: values[order] for name, values in regions._asdict().items() if isinstance(values, np.ndarray)}
-        return regions._replace(**rows)
+        rows: dict[str, Any] = {name: values[order] for name, values in vars(regions).items() if isinstance(values, np.ndarray)}
+        return replace(regions, **rows)
 
 
 class ImportImageRegions(ImportRegions):
