@@ -26,6 +26,8 @@ from model.runs import Progress, restored, save
 from schemas.errors import CmclError, ConfigError
 from schemas.ids import counter_rng
 
+_COLUMNS = "step lr loss loss/* gradient_norm samples_per_second padding wait flops mfu temperature skipped".split()
+
 
 class TrainingError(CmclError):
     """Training cannot go on; the text names the step and the rows."""
@@ -49,20 +51,7 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
     if settings.compile:
         for layer in network.body.layers:
             layer.compile()
-    columns = [
-        "step",
-        "lr",
-        "loss",
-        *(f"loss/{one.name}" for one in objectives),
-        "gradient_norm",
-        "samples_per_second",
-        "padding",
-        "wait",
-        "flops",
-        "mfu",
-        "temperature",
-        "skipped",
-    ]
+    columns = [column for name in _COLUMNS for column in ([f"loss/{one.name}" for one in objectives] if name == "loss/*" else [name])]
     log = Log(settings.output, columns, progress.step, settings.tensorboard) if parallel.rank() == 0 else None
     saved = held.state["step"] if held else -1
     batches = iter(loader)
