@@ -21,10 +21,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def demo_without_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The same without regions and back-translation: torch is not staged with the package, but part of the worker image."""
+    """The same without regions, back-translation and retrieval: torch is not staged with the package, but part of the worker image."""
     folder = tmp_path_factory.mktemp("light")
     settings = demo_settings(folder)
-    del settings["regions"], settings["back_translation"]
+    del settings["regions"], settings["back_translation"], settings["retrieval"]
     return _reference(folder, settings)
 
 
