@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any
 
 from pipelines import scenes
-from pipelines.process_state import log_level, sigterm_interrupts
+from pipelines.process_state import log_level, printable_stdout, sigterm_interrupts
 from schemas.errors import CmclError, ConfigError, RejectLimitError, text_of
 from schemas.text import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0 success, 1 an error or a damaged corpus, 2 wrong usage, 130 interrupted.
+    """Runs the command; returns its exit status: 0 success, 1 an error or a damaged corpus, 2 wrong usage, 130 interrupted, 141 when
+    the reader of its output is gone.
 
     `diff` returns 0 when the corpora are equal, 1 when they differ, 2 when they could not be compared.
     """
@@ -33,8 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cmcl: error: {args.command} does not take Beam options after --", file=sys.stderr)
         return 2
     try:
-        with log_level(logging.ERROR), sigterm_interrupts():  # Beam warns about packages that are not used here
+        with log_level(logging.ERROR), sigterm_interrupts(), printable_stdout():  # Beam warns about packages that are not used here
             return int(args.main(args) or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it flushes at exit
+        return 141
     except CmclError as error:
         print("cmcl: error:", "\n".join(quoted(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
         return failure

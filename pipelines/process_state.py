@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from schemas.text import printable
 
 
 @contextmanager
@@ -76,3 +80,28 @@ def no_worker_tracebacks() -> Iterator[None]:
         yield
     finally:
         vars(sdk_worker).pop("print", None)
+
+
+@contextmanager
+def printable_stdout() -> Iterator[None]:
+    """Control characters and escape sequences in printed data are shown, not sent; characters that stdout cannot encode are escaped."""
+    before = sys.stdout
+    sys.stdout = cast(TextIO, _Printable(before))
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = before
+
+
+class _Printable:
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text).encode(self._encoding, "backslashreplace").decode(self._encoding))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

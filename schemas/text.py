@@ -10,5 +10,13 @@ def quoted(value: object, limit: int = 200) -> str:
     neither move the cursor nor forge or break a message.
     """
     text = value if isinstance(value, str) else str(value)
-    cut = text[:limit] + "..." if len(text) > limit else text
-    return cut if cut.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in cut)
+    return _escaped(text[:limit] + "..." if len(text) > limit else text, "")
+
+
+def printable(text: str) -> str:
+    """`text` of any length, safe to print: as `quoted`, but line ends and tabs stay."""
+    return _escaped(text, "\n\t")
+
+
+def _escaped(text: str, kept: str) -> str:
+    return text if text.isprintable() else "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
