@@ -237,7 +237,7 @@ class ShardLoader:
             yield batch
 
     def state(self) -> dict[str, Any]:
-        """Where the loader stands: the next step, and what its order hangs on."""
+        """Where the loader stands: the next step, and what its order depends on."""
         return {"step": self.step, "order": self.batches.fingerprint}
 
     def load_state(self, state: dict[str, Any]) -> None:

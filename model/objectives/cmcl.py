@@ -4,7 +4,7 @@ A pair itself is always one of its positives. Joint: X+ and X- are encoded as im
 pair's joint h[CLS] or h[IMG]. Separate: every image and every text is encoded alone, and the other pairs of the batch, over all
 processes, can be negatives too: in one denominator, its image with their captions and its caption with their images.
 
-In chunks, memory is that of one chunk: joint scores of a pair hang on that pair alone, so its loss is differentiated at once; separate
+In chunks, memory is that of one chunk: joint scores of a pair depend on that pair alone, so its loss is differentiated at once; separate
 encodings go through a gradient cache (Gao et al., arXiv 2101.06983): encode without gradient, differentiate the loss by the encodings,
 encode again with the same random state and pass the gradients on.
 """

@@ -90,7 +90,7 @@ def unmoved(settings: BackTranslationSettings) -> bool:
         for way in settings.ways()
         for spec, decoding in ((way.forward, settings.forward), (way.back, settings.backward))
     ]
-    return all(hasattr(engine, "alone") and engine.alone(decoding) for engine, decoding in used)  # one that does not say hangs on them
+    return all(hasattr(engine, "alone") and engine.alone(decoding) for engine, decoding in used)  # one that does not say depends on them
 
 
 def fingerprints(settings: BackTranslationSettings) -> list[tuple[str, str, str]]:

@@ -77,7 +77,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
         if texts:  # to trace differences between machines
             task.counts.numbers[f"texts_on cpu {in_force()}"] = len(texts)
             if not unmoved(self.params):
-                task.counts.numbers["texts_that_hang_on_their_batch"] = len(texts)
+                task.counts.numbers["texts_dependent_on_batch"] = len(texts)
         origins = [origin_of(way, self.params) for way in self.params.ways()]
         rows = [
             row

@@ -1,10 +1,10 @@
 """Which vector instructions the engines use.
 
-Held to those of x86-64-v3 (AVX2, FMA), libraries take the code that every such CPU has, and not the widest that this one has, so that
-results do not hang on the machine. Each library reads its variable once, when it is loaded or first does something: `transforms` sets them
-when it is imported, before an engine can be. CTranslate2 would use MKL on Intel's CPUs alone, and MKL heeds AVX2 on them alone: so
-CTranslate2 is told to do without, and in MKL all vendors have only COMPATIBLE (SSE2) in common. OpenBLAS, in numpy, is loaded before us
-in all but the processes that we start: nothing that a table holds is computed with it.
+Restricted to x86-64-v3 (AVX2, FMA), libraries run code that every such CPU supports instead of the widest that this one does, so results do
+not depend on the machine. Each library reads its variable once, on import or first use; importing `transforms`, which comes before any
+engine, sets them. CTranslate2 uses MKL on Intel CPUs only, and MKL respects AVX2 on them only, so CTranslate2 runs without it, and MKL runs
+COMPATIBLE (SSE2), the only mode common to all vendors. NumPy's OpenBLAS is already loaded by then, except in processes that we start; no
+stored value is computed with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _found = {name: os.environ.get(name) for name in SWITCHES}  # before we set them
 
 
 def hold(portable: bool) -> None:
-    """Sets the variables, or sets them back to what this process was started with. On other machines than x86-64 it does nothing."""
+    """Sets the variables, or restores the values that this process started with. Does nothing on machines other than x86-64."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return
     for name, value in (SWITCHES if portable else _found).items():

@@ -1,4 +1,4 @@
-"""Logarithms whose bits do not hang on the CPU: those of numpy's float64 differ between AVX2 and AVX512."""
+"""Logarithms whose bits do not depend on the CPU: those of numpy's float64 differ between AVX2 and AVX512."""
 
 from __future__ import annotations
 

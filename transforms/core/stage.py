@@ -40,7 +40,7 @@ class Input:
     optional: bool = False
 
 
-_FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results hang on the CPU's instructions, unless they are held
+_FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results depend on the CPU's instructions, unless they are held
 EVERY = "*"
 P = TypeVar("P", bound=BaseModel)
 

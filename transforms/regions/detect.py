@@ -117,7 +117,7 @@ class DetectRegions(Stage[RegionParams]):
                             held[row.position] = row.image_id, found
                             _count(task, f"images_on {model.device_kind}", 1)
                             if not getattr(model, "alone", True):
-                                _count(task, "images_that_hang_on_their_batch", 1)
+                                _count(task, "images_dependent_on_batch", 1)
                     if batch.last:
                         _write(task, schema, held)
                         held = {}

@@ -289,7 +289,7 @@ def test_nothing_is_made_that_nobody_asked_for(corpus):
 
 
 def test_companions_are_masked_only_if_wanted(corpus):
-    """A mask must not tell a pair from its companions; what is hidden of one hangs on its words and the epoch, not on the batch."""
+    """A mask must not tell a pair from its companions; what is hidden of one depends on its words and the epoch, not on the batch."""
     for wanted in (EVERYTHING, dataclasses.replace(EVERYTHING, companions=True)):
         first, cut = (batches(corpus, wanted=wanted, **changes)[0] for changes in ({}, {"workers": 1}))
         for batch in (first, cut):

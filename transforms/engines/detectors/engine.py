@@ -55,7 +55,7 @@ class Engine(ABC):
                 with torch.inference_mode():
                     if self.device.type == "cuda":
                         return self._detect(batch)
-                    return [found for one in batch for found in self._detect([one])]  # bits hang on the size of a batch
+                    return [found for one in batch for found in self._detect([one])]  # bits depend on the size of a batch
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -228,7 +228,7 @@ class FairseqTranslator:
         return [[Hypothesis(next(flat), score) for _, score in found] for found in rows]
 
     def alone(self, decoding: Decoding) -> bool:
-        """Never: its float products hang on how many rows they have."""
+        """Never: its float products depend on how many rows they have."""
         return False
 
     def hypotheses(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[tuple[list[str], float]]]:
