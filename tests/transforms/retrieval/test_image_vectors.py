@@ -21,7 +21,7 @@ def image(count: int = 5, **instead: np.ndarray | None) -> Regions:
         "classes": None,
         "attributes": None,
     }
-    return Regions("i", 10, 10, **{**arrays, **instead})
+    return Regions(10, 10, image_id="i", **{**arrays, **instead})
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0])
