@@ -259,7 +259,7 @@ def test_all_below_the_floor(inputs, tmp_path):
         ({"images": []}, "give `images` and `regions`"),
         ({"texts": []}, "give `texts`, or set retrieval.texts to null"),
         ({"retrieval": {"texts": {"encoder": "sentence-transformers:/nowhere"}}}, "/nowhere"),
-        ({"retrieval": {"texts": {"encoder": "word2vec"}}}, "'word2vec' is none of: embedded"),
+        ({"retrieval": {"texts": {"encoder": "word2vec"}}}, "'word2vec' is not one of: embedded"),
     ],
 )
 def test_what_is_wanting_is_named_before_any_work(inputs, tmp_path, changes, text):
