@@ -14,7 +14,7 @@ import torch
 
 from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings
-from transforms.training.detector.quality import evaluate
+from transforms.engines.training.detector.quality import evaluate
 
 WANTED = 0.90
 

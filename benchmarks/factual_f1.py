@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transforms.engines.parsers.load import caption_parser
-from transforms.training.parser.factual import Normaliser, gold
+from transforms.engines.training.parser.factual import Normaliser, gold
 
 
 class Score:

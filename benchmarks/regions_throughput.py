@@ -28,7 +28,7 @@ from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
 from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.torch_threads import kernel_threads
-from transforms.images.probe import open_image
+from transforms.ingest.images.probe import open_image
 from transforms.regions.detect import DetectRegions, RegionParams
 
 

@@ -18,9 +18,9 @@ from pipelines.stages import STAGES
 from schemas.corpus import MAX_PARTITIONS
 from schemas.errors import ConfigError
 from schemas.settings import read_settings, resolved, validated
-from transforms.images.probe import ImageLimits
 from transforms.ingest.clean import CleanRules
 from transforms.ingest.exclusions import ExclusionRules
+from transforms.ingest.images.probe import ImageLimits
 from transforms.ingest.limits import Limits
 from transforms.ingest.sources import PairSource, TextSource
 

@@ -20,7 +20,7 @@ from transforms.core.beam import RunContext, RunStage, StageFingerprint
 from transforms.core.params import Params
 from transforms.core.stage import Stage
 from transforms.core.task import Task
-from transforms.images.probe import ImageLimits, Probe, probe
+from transforms.ingest.images.probe import ImageLimits, Probe, probe
 from transforms.regions.columns import named_schema
 from transforms.scenes.language import captions
 from transforms.scenes.layout import sample_scene

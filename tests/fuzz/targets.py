@@ -21,7 +21,7 @@ from pipelines.run import run
 from pipelines.verify import verify
 from schemas.corpus import open_corpus
 from tests.transforms.ingest.source_help import encoded, pair_source, picture, text_source
-from transforms.images.probe import ImageError, ImageLimits, Probe, open_image, probe
+from transforms.ingest.images.probe import ImageError, ImageLimits, Probe, open_image, probe
 from transforms.regions.files.base import RegionFileError, to_regions
 from transforms.regions.files.layouts import PARSERS
 from transforms.regions.files.stage import RegionFileSettings, open_store

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from schemas import files, retries
 from schemas.rejects import Reason
-from transforms.images.fetch import ImageError, close_files, read_bytes
+from transforms.ingest.images.fetch import ImageError, close_files, read_bytes
 
 DATA = random.Random(3).randbytes(7_000_000)  # more than one block of fsspec's
 WAYS = (

@@ -26,9 +26,9 @@ from schemas.tables import IMAGES, PAIRS, TEXTS
 from transforms.core.params import NotFingerprinted, Params
 from transforms.core.stage import Stage
 from transforms.core.task import Task
-from transforms.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.clean import KEPT, CleanRules, clean_captions
 from transforms.ingest.exclusions import ExclusionRules, Exclusions, encode, matched_by, unmatched
+from transforms.ingest.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.limits import Limits
 from transforms.ingest.sentences import split_sentences
 from transforms.ingest.sources import Source, Split

@@ -24,7 +24,7 @@ from transforms.core.task import Task
 from transforms.engines.detectors.base import Detector, DetectorInfo, OutOfMemory, Prepared
 from transforms.engines.detectors.load import describe, detector
 from transforms.engines.detectors.settings import DetectorSettings
-from transforms.images.probe import ImageError, ImageLimits, open_image
+from transforms.ingest.images.probe import ImageError, ImageLimits, open_image
 from transforms.regions.columns import named_schema, regions_batch
 
 _AHEAD = 2  # batches decoded ahead while the model runs

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from transforms.core.params import NotFingerprinted, Params
-from transforms.images.probe import ImageLimits
+from transforms.ingest.images.probe import ImageLimits
 
 FACTORY = re.compile(r"auto|Flat|((OPQ\d+(_\d+)?|PCA\d+),)?IVF(\d+),(Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d+(x4|x4fs|x4fsr|x8)?|RaBitQ)")
 ALLOWED = "auto, Flat, or IVFn with Flat, SQ4, SQ6, SQ8, SQfp16, PQm, PQmx4fs or RaBitQ, after OPQm or PCAd if need be: IVF1024,SQ8"

@@ -26,8 +26,8 @@ from schemas.vectors import COMPONENTS, MODEL_KEY, QUERY_VECTORS, VECTORS, VISUA
 from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder, spec_fingerprint
-from transforms.images.fetch import ImageError
-from transforms.images.probe import open_image
+from transforms.ingest.images.fetch import ImageError
+from transforms.ingest.images.probe import open_image
 from transforms.retrieval.base import RetrievalStage
 from transforms.retrieval.image_vectors import ImageSpace, NoVector, visual_part
 from transforms.retrieval.packages import packages

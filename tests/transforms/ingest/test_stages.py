@@ -16,10 +16,10 @@ from schemas.corpus import Corpus
 from schemas.corpus_hash import hash_table
 from schemas.ids import image_id, pair_id, partition_of, placements
 from transforms.core.beam import RunContext, StageFingerprint
-from transforms.images.probe import ImageLimits
 from transforms.ingest.beam import RunIngest
 from transforms.ingest.clean import CleanRules
 from transforms.ingest.exclusions import ExclusionRules
+from transforms.ingest.images.probe import ImageLimits
 from transforms.ingest.sources.coco import CocoSource
 from transforms.ingest.sources.delimited import DelimitedSource
 from transforms.ingest.sources.folder import FolderSource

@@ -18,7 +18,7 @@ from transforms.engines.detectors.base import DetectorError, DetectorInfo, OutOf
 from transforms.engines.detectors.select import Selection
 from transforms.engines.detectors.settings import DetectorSettings
 from transforms.engines.torch_threads import kernel_threads
-from transforms.images.fetch import ImageError
+from transforms.ingest.images.fetch import ImageError
 
 _HALF = 65504.0  # the largest finite float16
 # Messages of torch's allocators, the C++ library, and oneDNN, which gives no reason.

@@ -56,7 +56,7 @@ def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     if not (described.is_file() and weights.is_file()):
         raise DetectorError(
             f"the embedded detector is missing ({weights}): reinstall the package, or create it with "
-            "`python -m transforms.training.detector.train` and `python -m transforms.training.detector.export`"
+            "`python -m transforms.engines.training.detector.train` and `python -m transforms.engines.training.detector.export`"
         )
     description = _described(described)
     versions(settings.detector, ["safetensors"])
@@ -65,7 +65,7 @@ def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """The content of detector.json. Raises DetectorError if `transforms.training.detector.export` could not have written it."""
+    """The content of detector.json. Raises DetectorError if `transforms.engines.training.detector.export` could not have written it."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         valid = (

@@ -64,7 +64,7 @@ def load_pipeline(name: str) -> Language:
         if name == "embedded":
             raise ParserError(
                 f"the embedded parser is missing ({EMBEDDED}): reinstall the package, or create it with "
-                "`python -m transforms.training.parser.make`"
+                "`python -m transforms.engines.training.parser.make`"
             ) from error
         raise ParserError(
             f"spaCy pipeline {name!r} not found: name a folder, run `python -m spacy download {name}`, or use the parser `embedded`"

@@ -221,7 +221,7 @@ def test_selection_of_nothing():
 
 
 def test_average_precision_against_manual_results():
-    from transforms.training.detector.average_precision import Found, Truth, average_precisions
+    from transforms.engines.training.detector.average_precision import Found, Truth, average_precisions
 
     truth = [Truth(np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]]), np.array([1, 1])), Truth(np.array([[0, 0, 10, 10.0]]), np.array([2]))]
     found = [
@@ -242,7 +242,7 @@ def test_the_embedded_files_are_small_and_documented():
 
 def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
     pytest.importorskip("torch", reason="engines need torch")
-    from transforms.training.detector.quality import evaluate
+    from transforms.engines.training.detector.quality import evaluate
 
     model = detector(DetectorSettings()).model
     assert evaluate(model, 977_003, 100)["map"] >= 0.90
@@ -251,7 +251,7 @@ def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
 @pytest.mark.slow
 def test_the_embedded_detector_on_a_thousand_scenes():
     pytest.importorskip("torch", reason="engines need torch")
-    from transforms.training.detector.quality import evaluate
+    from transforms.engines.training.detector.quality import evaluate
 
     assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90
 
@@ -318,7 +318,7 @@ def test_one_model_a_process():
 @pytest.mark.slow
 def test_training_that_was_interrupted_ends_where_one_in_one_go_does(tmp_path):
     torch = pytest.importorskip("torch", reason="training needs torch")
-    from transforms.training.detector.train import parser, train
+    from transforms.engines.training.detector.train import parser, train
 
     before = torch.get_num_threads()
     try:

@@ -20,7 +20,7 @@ from transforms.engines.detectors.detectron import Detectron2Detector, attribute
 from transforms.engines.detectors.load import detector  # noqa: E402
 from transforms.engines.detectors.settings import DetectorSettings  # noqa: E402
 from transforms.engines.registry import forget_engines  # noqa: E402
-from transforms.images.fetch import ImageError  # noqa: E402
+from transforms.ingest.images.fetch import ImageError  # noqa: E402
 
 FEATURES, CLASSES, ATTRIBUTES = 6, 5, 6
 CORNERS = torch.tensor([[0, 0, 20, 20], [10, 10, 60, 40], [30, 5, 70, 50.0]])

@@ -16,7 +16,7 @@ from torchvision.ops import clip_boxes_to_image  # noqa: E402
 from transforms.engines.detectors.load import detector  # noqa: E402
 from transforms.engines.detectors.settings import DetectorSettings  # noqa: E402
 from transforms.engines.registry import forget_engines  # noqa: E402
-from transforms.images.probe import open_image  # noqa: E402
+from transforms.ingest.images.probe import open_image  # noqa: E402
 
 CLASSES = 12
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from schemas.errors import SourceError
 from schemas.text import quoted
 from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, read_all, reasons, text_source
-from transforms.images.fetch import ImageError, close_files, read_bytes
+from transforms.ingest.images.fetch import ImageError, close_files, read_bytes
 from transforms.ingest.limits import Limits
 from transforms.ingest.sources.base import Source
 from transforms.ingest.sources.listing import list_folder

@@ -23,7 +23,7 @@ import webdataset
 
 from schemas.errors import SourceError
 from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, picture, read_all, reasons
-from transforms.images.probe import Probe, probe_at, read_bytes
+from transforms.ingest.images.probe import Probe, probe_at, read_bytes
 
 JPEG = encoded()
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from transforms.training.parser.convert import Node, is_tree
+from transforms.engines.training.parser.convert import Node, is_tree
 
 _NOUNS = ("NN", "NNS")
 _CLAUSE_EDGE = frozenset(

@@ -1,6 +1,6 @@
 """Writes the trained detector into the package and evaluates it on scenes unseen in training.
 
-    python -m transforms.training.detector.export --work /tmp/detector --count 2000
+    python -m transforms.engines.training.detector.export --work /tmp/detector --count 2000
 
 Weights are stored in half precision, batch normalisation statistics in single precision.
 """
@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from schemas.files import write_json
 from transforms.engines.detectors.compact import CompactSize, compact_detector, folded
 from transforms.engines.detectors.load import EMBEDDED
-from transforms.training.detector.pictures import CLASSES
-from transforms.training.detector.quality import evaluate
+from transforms.engines.training.detector.pictures import CLASSES
+from transforms.engines.training.detector.quality import evaluate
 
 # Different from `train.EVALUATION_SEED`, whose scenes are used during training, so nothing was selected on these.
 TEST_SEED = 977_002

@@ -1,4 +1,4 @@
-"""`transforms.images.probe` and `transforms.images.fetch`: valid, unusual and broken images."""
+"""`transforms.ingest.images.probe` and `transforms.ingest.images.fetch`: valid, unusual and broken images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from PIL import Image
 
 from schemas.rejects import Reason
 from tests.transforms.ingest.source_help import encoded, picture
-from transforms.images.fetch import _HANDLES, _Handles
-from transforms.images.probe import ImageError, ImageLimits, ImageReject, Probe, close_files, open_image, probe, probe_at, read_bytes
+from transforms.ingest.images.fetch import _HANDLES, _Handles
+from transforms.ingest.images.probe import ImageError, ImageLimits, ImageReject, Probe, close_files, open_image, probe, probe_at, read_bytes
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -231,7 +231,7 @@ def test_cells_of_parquet(nested: bool, tmp_path: Path, monkeypatch: pytest.Monk
     pq.write_table(pa.table({"key": [str(i) for i in range(7)], "jpg": column}), file, row_group_size=3)
     name = "jpg.bytes" if nested else "jpg"
     for limit in (1 << 30, 0):  # row groups that are cached, and row groups too large to cache
-        monkeypatch.setattr("transforms.images.fetch._GROUP_BYTES", limit)
+        monkeypatch.setattr("transforms.ingest.images.fetch._GROUP_BYTES", limit)
         close_files()
         for row in (0, 2, 6, 4, 1):
             assert read_bytes(f"{file}#column={name}&row={row}") == images[row]

@@ -1,7 +1,7 @@
 """Evaluates a model's tags, attachment and lemmas on converted treebank files, from raw text: spaCy's tokens are aligned with the
 treebank's.
 
-    python -m transforms.training.parser.evaluate MODEL FILE.spacy [--conllu FILE.conllu]
+    python -m transforms.engines.training.parser.evaluate MODEL FILE.spacy [--conllu FILE.conllu]
 
 The accuracies of spaCy's scorer (tag_acc, pos_acc) count differently split tokens as wrong. With `--conllu`, parts of speech and
 lemmas are also compared on identically split tokens only (pos_aligned, lemma_aligned).
@@ -17,7 +17,7 @@ import spacy
 from spacy.tokens import DocBin
 from spacy.training import Example
 
-from transforms.training.parser.convert import read_conllu
+from transforms.engines.training.parser.convert import read_conllu
 
 
 def main() -> None:

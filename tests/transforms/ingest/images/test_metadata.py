@@ -14,10 +14,10 @@ from PIL import Image, PngImagePlugin, features
 
 from schemas.rejects import Reason
 from tests.cases import case, made, rows
-from tests.transforms.images.test_probe import chunk
+from tests.transforms.ingest.images.test_probe import chunk
 from tests.transforms.ingest.source_help import encoded, picture
-from transforms.images.metadata import parts, without_metadata
-from transforms.images.probe import ImageLimits, ImageReject, Probe, open_image, probe
+from transforms.ingest.images.metadata import parts, without_metadata
+from transforms.ingest.images.probe import ImageLimits, ImageReject, Probe, open_image, probe
 
 BROKEN_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40
 ALL = ImageLimits(formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"))

@@ -1,7 +1,7 @@
 """Trains the embedded detector on synthetic scenes and writes checkpoints.
 
-    python -m transforms.training.detector.train --work /tmp/detector --bf16 --until 2250    # the embedded detector
-    python -m transforms.training.detector.train --work /tmp/detector --bf16 --resume        # resumes after an interruption
+    python -m transforms.engines.training.detector.train --work /tmp/detector --bf16 --until 2250    # the embedded detector
+    python -m transforms.engines.training.detector.train --work /tmp/detector --bf16 --resume        # resumes after an interruption
 
 The learning rate warms up, stays constant, and falls linearly to 2 % over the last `--cooldown` share of the steps. A run is a pure
 function of its arguments and the number of threads, up to the CPU's rounding; a checkpoint contains weights, moments and step.
@@ -24,8 +24,8 @@ from torchvision.models.detection import FasterRCNN
 
 from schemas.own_folder import claim_folder
 from transforms.engines.detectors.compact import CompactSize, compact_detector
-from transforms.training.detector.pictures import CLASSES, Sample, frequencies, sample
-from transforms.training.detector.quality import evaluate
+from transforms.engines.training.detector.pictures import CLASSES, Sample, frequencies, sample
+from transforms.engines.training.detector.quality import evaluate
 
 log = logging.getLogger(__name__)
 EVALUATION_SEED = 977_001  # scenes that no training run sees
@@ -95,7 +95,7 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
 def train(args: argparse.Namespace) -> None:
     """Runs the remaining steps, with regular checkpoints and evaluations on unseen scenes."""
     work = Path(args.work)
-    claim_folder(work, "transforms.training.detector.train")
+    claim_folder(work, "transforms.engines.training.detector.train")
     torch.set_num_threads(args.threads)
     network = make_network(args).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)

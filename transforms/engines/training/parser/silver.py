@@ -1,6 +1,6 @@
 """Caption trees for training, parsed by a first model and kept only with independent support.
 
-    python -m transforms.training.parser.silver MODEL OUT.spacy --factual train.csv [--captions captions.json --without
+    python -m transforms.engines.training.parser.silver MODEL OUT.spacy --factual train.csv [--captions captions.json --without
     instances.json]
 
 Each caption is parsed in several variants (as it is, with a capital and a full stop, after "There is" and "I see"): the first model
@@ -24,9 +24,9 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
+from transforms.engines.training.parser.convert import Node, is_tree
+from transforms.engines.training.parser.factual import Normaliser, gold
 from transforms.scene_graph.extract import extract
-from transforms.training.parser.convert import Node, is_tree
-from transforms.training.parser.factual import Normaliser, gold
 
 _OPENINGS = ("", "", "There is ", "I see ", "There are ")
 

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from transforms.training.parser.convert import Node
+from transforms.engines.training.parser.convert import Node
 
 Key = tuple[tuple[int, str, str], ...]  # (offset from the token, attribute, value), ascending
 LEAST = 7  # minimum net corrections per rule: more rules slow the ruler down, fewer lose accuracy (development part)

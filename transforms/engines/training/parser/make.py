@@ -1,6 +1,6 @@
 """Trains the embedded parser in two rounds; takes about two hours on one core.
 
-    python -m transforms.training.parser.make UD_FOLDER WORDNET WORK --factual train.csv [--captions captions.json]
+    python -m transforms.engines.training.parser.make UD_FOLDER WORDNET WORK --factual train.csv [--captions captions.json]
         [--without instances.json] [--words FILE ...] [--rounds STEPS STEPS] [--out FOLDER]
 
 1. A first model is trained on the treebank and on phrases extracted from it.
@@ -47,9 +47,9 @@ def main() -> None:
     options.add_argument("--without", type=Path)
     options.add_argument("--words", type=Path, nargs="*", default=[])
     options.add_argument("--rounds", type=int, nargs=2, default=[3000, 4000], help="training steps of both rounds")
-    options.add_argument("--out", type=Path, default=HERE.parents[1] / "engines/parsers/embedded")
+    options.add_argument("--out", type=Path, default=HERE.parents[1] / "parsers/embedded")
     arguments = options.parse_args()
-    package, work = "transforms.training.parser", arguments.work
+    package, work = "transforms.engines.training.parser", arguments.work
     words = ["--words", *arguments.words] if arguments.words else []
     run(f"{package}.corpus", arguments.treebank, work / "first")
     first = train(work / "first", work / "first-model", arguments.rounds[0])

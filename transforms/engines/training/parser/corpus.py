@@ -1,6 +1,6 @@
 """Writes spaCy training files (`.spacy`: msgpack, no pickle) from CoNLL-U treebanks.
 
-    python -m transforms.training.parser.corpus UD_FOLDER OUT_FOLDER [--silver FILE]
+    python -m transforms.engines.training.parser.corpus UD_FOLDER OUT_FOLDER [--silver FILE]
 
 UD_FOLDER contains `en_ewt-ud-{train,dev,test}.conllu`. Training data: the treebank in documents of one to three sentences, and the
 phrases of `phrases.py`. `--silver` adds the sentences selected by `silver.py`.
@@ -15,8 +15,8 @@ from pathlib import Path
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
-from transforms.training.parser.convert import Node, convert, read_conllu
-from transforms.training.parser.phrases import dressed, noun_phrases, reduced_clauses
+from transforms.engines.training.parser.convert import Node, convert, read_conllu
+from transforms.engines.training.parser.phrases import dressed, noun_phrases, reduced_clauses
 
 SEED = 20210
 

@@ -11,9 +11,9 @@ from spacy.pipeline import AttributeRuler
 from spacy.tokens import Doc
 
 from transforms.engines.parsers.load import EMBEDDED
-from transforms.training.parser.convert import Node, convert, is_tree, read_conllu
-from transforms.training.parser.parts import Rule, learn
-from transforms.training.parser.phrases import dressed, noun_phrases, reduced_clauses
+from transforms.engines.training.parser.convert import Node, convert, is_tree, read_conllu
+from transforms.engines.training.parser.parts import Rule, learn
+from transforms.engines.training.parser.phrases import dressed, noun_phrases, reduced_clauses
 
 
 def sentence(lines: str) -> list[Node]:

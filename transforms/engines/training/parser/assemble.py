@@ -1,6 +1,6 @@
 """Turns a trained tagger and parser into the embedded model: parts of speech from tags, lemmas from rules, nothing else.
 
-    python -m transforms.training.parser.assemble TRAINED UD_FOLDER WORDNET OUT [--words FILE ...]
+    python -m transforms.engines.training.parser.assemble TRAINED UD_FOLDER WORDNET OUT [--words FILE ...]
 
 Parts of speech are derived from tags and labels by rules that `parts.py` learns from UD_FOLDER's training part.
 
@@ -21,8 +21,8 @@ import spacy
 from spacy.language import Language
 from spacy.lookups import Lookups
 
-from transforms.training.parser.convert import convert, read_conllu
-from transforms.training.parser.parts import Rule, learn
+from transforms.engines.training.parser.convert import convert, read_conllu
+from transforms.engines.training.parser.parts import Rule, learn
 
 _FILES = {"noun": "noun", "verb": "verb", "adj": "adj", "adv": "adv"}
 RULES: dict[str, list[list[str]]] = {

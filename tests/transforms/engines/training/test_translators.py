@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="training needs torch")
 
 import torch
 
-from transforms.training.translators import average, corpus, recipe
+from transforms.engines.training.translators import average, corpus, recipe
 
 SEEDS = st.integers(0, 2**31)
 
@@ -23,7 +23,7 @@ SEEDS = st.integers(0, 2**31)
 def parts():
     """fairseq's user folder, imported as fairseq-train imports it."""
     pytest.importorskip("fairseq", reason="training requires fairseq: pip install 'cmcl[fairseq]'")
-    from transforms.training.translators import fairseq_user
+    from transforms.engines.training.translators import fairseq_user
 
     return fairseq_user
 
@@ -148,7 +148,7 @@ def test_the_subword_model_is_reproducible_and_lossless(multi30k, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_training_resumes_and_ends_in_a_model(parts, multi30k, tmp_path, monkeypatch, capsys):
-    from transforms.training.translators import make
+    from transforms.engines.training.translators import make
 
     (tmp_path / "data").mkdir()
     for language in corpus.LANGUAGES:  # all of train for the pieces, a little of val to measure on

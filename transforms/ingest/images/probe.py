@@ -18,8 +18,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.rejects import Reason
-from transforms.images.fetch import MAX_BYTES, ImageError, close_files, read_bytes
-from transforms.images.metadata import parts, scans, without_metadata
+from transforms.ingest.images.fetch import MAX_BYTES, ImageError, close_files, read_bytes
+from transforms.ingest.images.metadata import parts, scans, without_metadata
 
 __all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "open_image", "probe", "probe_at", "read_bytes"]
 

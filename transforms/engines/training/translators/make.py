@@ -1,6 +1,6 @@
 """Trains the embedded caption translators on Multi30k.
 
-    python -m transforms.training.translators.make DATA WORK [--pairs en-de de-en en-fr fr-en] [--out FOLDER] [--now] [--test]
+    python -m transforms.engines.training.translators.make DATA WORK [--pairs en-de de-en en-fr fr-en] [--out FOLDER] [--now] [--test]
 
 DATA contains {train,val,test_2016_flickr}.{en,de,fr}. WORK receives the subword model, the binarised text, the checkpoints (with each
 direction's log) and the final fairseq model in WORK/PAIR. When run again after an interruption, it resumes from the last checkpoint; to use
@@ -17,13 +17,13 @@ import sys
 from pathlib import Path
 
 from schemas.own_folder import claim_folder
+from transforms.engines.training.translators import corpus, recipe
+from transforms.engines.training.translators.average import average, last_checkpoints
 from transforms.engines.translators.base import Decoding, Translator
 from transforms.engines.translators.convert import convert_fairseq
 from transforms.engines.translators.ctranslate import CTranslate2Translator
 from transforms.engines.translators.fairseq_engine import FairseqTranslator
 from transforms.engines.translators.load import EMBEDDED
-from transforms.training.translators import corpus, recipe
-from transforms.training.translators.average import average, last_checkpoints
 
 SUBWORDS = "sentencepiece.bpe.model"
 DECODING = Decoding(beam=5)
@@ -31,7 +31,7 @@ DECODING = Decoding(beam=5)
 
 def prepare(data: Path, work: Path, pair: str) -> Path:
     """Writes the subword model, dictionary and binarised text of a direction unless they exist; returns the folder of the last."""
-    claim_folder(work, "transforms.training.translators.make")
+    claim_folder(work, "transforms.engines.training.translators.make")
     subwords, dictionary, out = work / SUBWORDS, work / "dict.txt", work / f"bin_{pair}"
     if not subwords.is_file():
         corpus.train_subwords(data, subwords)

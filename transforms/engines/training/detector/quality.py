@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
+from transforms.engines.training.detector.average_precision import Found, Truth, average_precisions
+from transforms.engines.training.detector.pictures import CLASSES, LABEL_OF
 from transforms.scenes.draw import render
 from transforms.scenes.layout import sample_scene
-from transforms.training.detector.average_precision import Found, Truth, average_precisions
-from transforms.training.detector.pictures import CLASSES, LABEL_OF
 
 _BATCH = 10
 
