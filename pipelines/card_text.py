@@ -15,7 +15,7 @@ from schemas.tables import SCHEMAS
 from schemas.text import quoted
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$^:@-])")
-_PLACE = re.compile(r"\S*/(\S*)")
+_WORD = re.compile(r"\S+")
 _INGEST = {"pairs": "image-text pairs", "images": "images without captions", "texts": "texts without images"}
 
 
@@ -157,7 +157,11 @@ def _public(value: Any) -> Any:
         return [_public(part) for part in value]
     if not isinstance(value, str):
         return value
-    return _PLACE.sub(lambda found: found[1].rpartition("@")[2].partition("?")[0], value)
+    return _WORD.sub(lambda found: _last_name(found[0]) if "/" in found[0] else found[0], value)
+
+
+def _last_name(url: str) -> str:
+    return url.rpartition("/")[2].rpartition("@")[2].partition("?")[0]
 
 
 def _number(value: Any) -> Any:

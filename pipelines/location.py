@@ -27,7 +27,7 @@ _CURE = "a corpus needs a folder that does not exist, is empty, or is already it
 _LIKELY = (INDEX, LOCK, CARD, "pairs", "pairs/manifest.json", "pairs/task-00000.json", "pairs/pairs-00000-of-00016.arrow",
            "pairs/images-00000-of-00016.arrow", "pairs/rejects-00000-of-00016.arrow", "examples/examples-00000-of-00016.arrow")  # fmt: skip
 _OURS_TO_LOCK = re.compile(rb"cmcl \d+\n")
-_LEASE = re.compile(rb'\s*\{.*"run"\s*:.*\}\s*', re.DOTALL)
+_LEASE_KEY = re.compile(rb'"run"\s*:')
 
 
 def check_location(config: Config) -> None:
@@ -150,7 +150,8 @@ def _is_of_stage(entry: files.Entry, tables: Sequence[str]) -> bool:
 def _is_own_lock(url: str) -> bool:
     with files.open_read(url) as file:
         held = file.read(4096)
-    return bool(_OURS_TO_LOCK.fullmatch(held) or _LEASE.fullmatch(held))
+    lease = held.strip()
+    return bool(_OURS_TO_LOCK.fullmatch(held) or lease.startswith(b"{") and lease.endswith(b"}") and _LEASE_KEY.search(lease))
 
 
 def _first(folder: str, names: Sequence[str]) -> str:

@@ -15,10 +15,12 @@ from transforms.english.morphology import article, lemmas
 from transforms.english.wordnet import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_URL = re.compile(r"https?://|www\.|\b[\w.-]+@[\w-]+\.\w|\b[\w-]+\.(?:com|org|net|jpg|jpeg|png|gif|html?)\b", re.IGNORECASE)
-_MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@][^\W\d]", re.IGNORECASE)
-_END = re.compile(r"[\s.!?…]*$")
-_BEFORE = re.compile(r"\s+([,.;:!?%)\]])|([(\[])\s+")
+# Found by the last letter before the "@" or the dot: from each letter before it, the search would take quadratic time.
+_URL = re.compile(r"https?://|www\.|\w[.-]*@[\w-]+\.\w|\w-*\.(?:com|org|net|jpg|jpeg|png|gif|html?)\b", re.IGNORECASE)
+_MARKUP = re.compile(r"&[a-zA-Z]+;|&#\d+;|\{\{|\}\}|\[\[|\]\]|\[/?[a-z]+\]|`|\*\*|(?:^|\s)[#@][^\W\d]", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z]", re.IGNORECASE)
+_END_REVERSED = re.compile(r"[\s.!?…]*")
+_BEFORE = re.compile(r" ([,.;:!?%)\]])|([(\[]) ")
 _ARTICLE = re.compile(r"\b(an?) (\w+)", re.IGNORECASE)
 _NOT_AFTER_ARTICLE = frozenset({"the", "a", "an", "of", "in", "on", "and", "is"})
 _EITHER_ARTICLE = ("herb", "histor", "hotel")
@@ -42,9 +44,9 @@ _ODD = tuple(
 _UNFINISHED = frozenset("is are a an the and or of with from his their its very".split())
 _SIGNS = frozenset("°®™©")
 _DOUBLED = frozenset({"had", "that", "bye", "choo", "yo"})  # words that English may repeat
-_PLURAL_OWNER = re.compile(r"\w+s['’]s\b", re.IGNORECASE)
-_HYPHEN = re.compile(r"\s*@-@\s*")
-_APOSTROPHE = re.compile(r"(\w)\s+(['’](?:s|re|ve|ll|d|m|t)\b)|(\w)\s+(n['’]t\b)", re.IGNORECASE)
+_PLURAL_OWNER = re.compile(r"(?<!\w)\w+s['’]s\b", re.IGNORECASE)
+_HYPHEN = re.compile(r" ?@-@ ?")
+_APOSTROPHE = re.compile(r"(\w) (['’](?:s|re|ve|ll|d|m|t)\b)|(\w) (n['’]t\b)", re.IGNORECASE)
 _ENGLISH = frozenset("a the of and with on at is are to by his her its their while from into near next this that there two three".split())
 _LANGUAGES = ["de", "en", "es", "fr", "it", "nl", "pt", "sv"]  # expected languages of captions; others are identified as one of them
 _SURE = 0.95  # confidence above which a text is refused
@@ -61,7 +63,8 @@ def why_not_caption(text: str, max_words: int) -> str:
         return f"{len(text.split())} words, {max_words} are allowed"
     if _URL.search(text):
         return "holds an address"
-    if _MARKUP.search(text):
+    tag = _TAG.search(text)
+    if _MARKUP.search(text) or tag and ">" in text[tag.end() :]:
         return "holds markup"
     letters = 0
     for character in text:
@@ -111,8 +114,8 @@ def prepared(caption: str) -> str:
 
 def _ending(text: str) -> str:
     """The final punctuation of a text, including spaces within it."""
-    found = _END.search(text)
-    return found.group() if found else ""
+    found = _END_REVERSED.match(text[::-1])
+    return found[0][::-1] if found else ""
 
 
 def restored(text: str, caption: str) -> str:

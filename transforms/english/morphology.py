@@ -28,7 +28,7 @@ _VERBS = {
 }  # fmt: skip
 _MAN = re.compile(r"(?<!^hu)(?<!^ger)(?<!^ro)(?<!^nor)(?<!^otto)(?<!^sha)(?<!^talis)(?<!^dober)(?<!^brah)man$")  # compounds of "man"
 # "bird of prey", "mother-in-law", "passer-by": the first part takes the plural.
-_LED = re.compile(r"(.+?)([ -](?:of|in)[ -].+|(?:(?<=er)|(?<=ers))-(?:by|up|on))")
+_LED = re.compile(r"[ -](?:of|in)[ -](?=.)|(?:(?<=er)|(?<=ers))-(?:by|up|on)\Z")
 
 _FIRST = re.compile(r"\d[\d,]*|[^\W_]+")
 _VOWEL_NAMES = "aefhilmnorsx"  # letters whose names begin with a vowel sound
@@ -79,9 +79,9 @@ def _is_spelt_out(word: str) -> bool:
 @lru_cache(_KEPT)
 def plural(noun: str) -> str:
     """The plural of a noun or multi-word compound. Mass nouns and plurals are returned unchanged."""
-    led = _LED.fullmatch(noun)
+    led = _LED.search(noun, 1)
     if led:
-        return plural(led[1]) + led[2]
+        return plural(noun[: led.start()]) + noun[led.start() :]
     before, blank, last = noun.rpartition(" ")
     return before + blank + _plural(last)
 

@@ -45,7 +45,7 @@ PLACED_PAIRS = pa.schema(
 PLACED_TEXTS = pa.schema([("text_id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("where", pa.string()),
                           ("reason", pa.string()), ("detail", pa.string())])  # fmt: skip
 _NO_IMAGE = ImageReject(Reason.IMAGE_MISSING, "the source names no image file; set pixels: false to run on captions alone")
-_BLANK_LINES = re.compile(rb"\n\s*\n")
+_BLANK_LINES = re.compile(rb"\n(?:[^\S\n]*\n)+")
 _PARAGRAPH_CHARACTERS = 100_000
 _READERS = 4  # threads that open images: enough to hide a store's latency
 

@@ -22,6 +22,10 @@ from transforms.engines.translators.subwords import SIDECAR, check_subwords, rea
 INSTALL = "pip install 'cmcl[translate]'"
 _CONVERT = "`python -m transforms.engines.translators.convert fairseq|marian SRC OUT`"
 _EOS = "</s>"
+# Language tokens of M2M-100, OPUS-MT and NLLB.
+_WRAPPED = re.compile(r"__[a-z]{2,3}(_[A-Za-z]+)?__")
+_PROMPT = re.compile(r">>[A-Za-z]{2,3}([_+-][A-Za-z0-9]+)*<<")
+_SCRIPT = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 _SAMPLING = threading.Lock()  # CTranslate2's seed is global to the process: a second sampler would draw from the first one's
 
 
@@ -81,9 +85,7 @@ def _vocabulary(folder: Path) -> frozenset[str]:
 
 def _language_tokens(folder: Path, vocabulary: frozenset[str], source: str, target: str) -> tuple[list[str], list[str]]:
     """The language tokens before the source and at the start of the target."""
-    wrapped = _like(r"__[a-z]{2,3}(_[A-Za-z]+)?__", vocabulary)  # M2M-100
-    prompts = _like(r">>[A-Za-z]{2,3}([_+-][A-Za-z0-9]+)*<<", vocabulary)  # OPUS-MT
-    scripts = _like(r"[a-z]{3}_[A-Z][a-z]{3}", vocabulary)  # NLLB
+    wrapped, prompts, scripts = (sorted(filter(kind.fullmatch, vocabulary)) for kind in (_WRAPPED, _PROMPT, _SCRIPT))
     wrapped, scripts = (found if len(found) > 1 else [] for found in (wrapped, scripts))  # a single match may be an ordinary token
     if not (wrapped or prompts or scripts):
         _one_pair(folder, source, target)
@@ -97,10 +99,6 @@ def _language_tokens(folder: Path, vocabulary: frozenset[str], source: str, targ
         return [_known(folder, vocabulary, f">>{target}<<")], []
     marks = [f"__{code}__" if wrapped else code for code in (source, target)]
     return [_known(folder, vocabulary, marks[0])], [_known(folder, vocabulary, marks[1])]
-
-
-def _like(pattern: str, vocabulary: frozenset[str]) -> list[str]:
-    return sorted(token for token in vocabulary if re.fullmatch(pattern, token))
 
 
 def _known(folder: Path, vocabulary: frozenset[str], token: str) -> str:

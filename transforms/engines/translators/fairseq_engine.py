@@ -32,8 +32,9 @@ ARCHITECTURES = {**{name: name for name in (
     "transformer", "transformer_tiny", "transformer_iwslt_de_en", "transformer_wmt_en_de", "transformer_vaswani_wmt_en_de_big",
     "transformer_vaswani_wmt_en_fr_big", "transformer_wmt_en_de_big", "transformer_wmt_en_de_big_t2t", "transformer_align",
     "transformer_wmt_en_de_big_align")}, "caption_transformer": "transformer"}  # fmt: skip
-_WORDS = {"activation_fn": "[a-z_]+", "left_pad_source": "True|False", "left_pad_target": "True|False",
-          "encoder_layers_to_keep": "[0-9]+(,[0-9]+)*", "decoder_layers_to_keep": "[0-9]+(,[0-9]+)*"}  # fmt: skip
+_SIDES, _LAYERS = re.compile("True|False"), re.compile("[0-9]+(,[0-9]+)*")
+_WORDS = {"activation_fn": re.compile("[a-z_]+"), "left_pad_source": _SIDES, "left_pad_target": _SIDES,
+          "encoder_layers_to_keep": _LAYERS, "decoder_layers_to_keep": _LAYERS}  # fmt: skip
 # Settings that shape the network: one that is neither a number nor a word above cannot be left out without changing the network.
 _SHAPES = re.compile(
     r"encoder|decoder|quant_noise|(encoder|decoder|quant_noise)_(?!embed_path$).*|.*xformers_att_config|"
@@ -138,7 +139,7 @@ def read_checkpoint(folder: Path, source: str = "", target: str = "") -> dict[st
     for key, value in settings.items():
         if key.isidentifier() and not key.startswith("_") and (value is None or isinstance(value, bool | int | float)):
             kept[key] = value
-        elif key in _WORDS and isinstance(value, str) and re.fullmatch(_WORDS[key], value):
+        elif key in _WORDS and isinstance(value, str) and _WORDS[key].fullmatch(value):
             kept[key] = value == "True" if value in ("True", "False") else value
         elif key == "adaptive_softmax_cutoff" and isinstance(value, list) and all(type(at) is int for at in value):
             kept[key] = value

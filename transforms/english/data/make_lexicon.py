@@ -53,7 +53,7 @@ def read_data(path: Path) -> Iterator[Synset]:
             continue
         parts = line.split(" | ")[0].split()
         count = int(parts[3], 16)
-        words = [re.sub(r"\(.*\)$", "", word).lower() for word in parts[4 : 4 + 2 * count : 2]]
+        words = [(word.partition("(")[0] if word.endswith(")") else word).lower() for word in parts[4 : 4 + 2 * count : 2]]
         synset = Synset(parts[0], LEXNAMES[int(parts[1])], words)
         start = 4 + 2 * count
         for pointer in range(int(parts[start])):

@@ -19,7 +19,7 @@ _FRONT_BYTES = 64 << 10
 _CHECK_BOX = re.compile(r"\A\[[ xX]\][ \t]+")
 _FOOTNOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]")
 # Lines that open or close an admonition: Docusaurus and Pandoc (:::), GitHub and Obsidian ([!NOTE]).
-_ADMONITION = re.compile(r"^(?::{3,}.*|\[![A-Za-z-]{1,30}\][+-]?[ \t]*.*)$(?:\n|\Z)", re.MULTILINE)
+_ADMONITION = re.compile(r"^(?::::.*|\[![A-Za-z-]{1,30}\].*)$(?:\n|\Z)", re.MULTILINE)
 _MARKS = "[]()<>`*_!~&\\"
 _MOST_MARKS = 1000  # per paragraph; with more the markup is kept as is, since parsing some of it takes quadratic time
 _NESTING = r"(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))"

@@ -6,7 +6,7 @@ import re
 
 # "hyphen", "comma" and "point" inside a word or number: "guest @-@ starring", "0 @.@ 7".
 _INSIDE = re.compile(r" ?@([-,.])@ ?")
-_BEFORE = re.compile(r" +(?=[,.;:!?%)\]}]+(?: |$)|n't\b|'(?:s|m|d|re|ve|ll)\b|' )")
+_BEFORE = re.compile(r" (?=[,.;:!?%)\]}]+(?: |$)|n't\b|'(?:s|m|d|re|ve|ll)\b|' )")
 _AFTER = re.compile(r"(?<=[(\[{£$#]) +")
 _QUOTE = re.compile(r' ?" ?')
 _UNKNOWN = re.compile(r"(?:(?<=\s)|^)<unk>(?:\s|$)")

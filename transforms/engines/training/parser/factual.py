@@ -9,14 +9,13 @@ from spacy.language import Language
 
 from transforms.english.words import NUMBERS
 
-_TUPLE = re.compile(r"\(\s*(.*?)\s*\)")
-
 
 def gold(text: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
     """Pairs and triples of one FACTUAL graph; tuples that are not triples denote single objects and are left out."""
     pairs: set[tuple[str, ...]] = set()
     triples: set[tuple[str, ...]] = set()
-    for inner in _TUPLE.findall(text):
+    for start in text.split(")")[:-1]:
+        inner = start.partition("(")[2].strip()
         parts = [re.sub(r":\d+$", "", part.strip()) for part in inner.split(" , ")]
         if len(parts) != 3:
             continue
