@@ -187,7 +187,7 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
 
 
 def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each metric of a run, and its value by image, [I], or, for negatives, overall, [1]."""
+    """Each metric of a run, and its value by image, [I], or, for negatives and ceilings, overall, [1]."""
     with files.open_read(files.join(folder, "ranks.safetensors")) as file:
         arrays = safetensors.numpy.load(file.read())
     owners = arrays.pop("owners")
@@ -199,8 +199,9 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
             yield f"{name} R@{cut}", hits
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
-            for how in ("separate", "joint"):
-                yield f"{part} {kind} {how}", np.array([found[how]])
+            yield from ((f"{part} {kind} {how}", np.array([found[how]])) for how in ("separate", "joint") if how in found)
+    for side, values in report.get("ceiling", {}).items():
+        yield from ((f"ceiling.{side} {name}", np.array([value])) for name, value in values.items())
 
 
 def write_table(folder: str, rows: list[dict[str, Any]]) -> None:

@@ -115,6 +115,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         ("recall", report["recall"]),
         ("recall, every true caption", report.get("recall_of_all_true", {})),
         ("ceiling of recall", {"": report["ceiling"]} if "ceiling" in report else {}),
+        ("chance", {"": report["chance"]}),
     ):
         for how, sides in part.items():
             for side, values in sides.items():
@@ -123,8 +124,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
             made.append(
-                f"{part.replace('_', ' ')} {kind:14} {found['negatives']:7}  separate {100 * found['separate']:5.1f}  "
-                f"joint {100 * found['joint']:5.1f}"
+                f"{part.replace('_', ' ')} {kind:14} {found['negatives']:7}"
+                + "".join(f"  {way} {100 * found[way]:5.1f}" for way in ("separate", "joint") if way in found)
             )
     for name, kinds in report.get("trials", {}).items():
         for kind, found in kinds.items() if name != "skipped" else ():

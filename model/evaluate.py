@@ -53,45 +53,59 @@ class Retrieval:
         return {"text_to_image": metrics.recall(self.text_to_image), "image_to_text": metrics.recall(self.image_to_text)}
 
 
-def retrieve(gallery: Gallery, scores: np.ndarray, true: np.ndarray, head: Head | None = None, count: int = 32) -> Retrieval:
-    """Ranks by scores [I, T], after the first `count` candidates of each query are put in the order of `head`'s joint scores, if given."""
+def both_ways(gallery: Gallery, scores: np.ndarray, head: Head | None = None, count: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of captions with images, [T, I], and of images with captions, [I, T], out of the latter.
+
+    With a `head`, the first `count` candidates of each query are put in the order of its joint scores.
+    """
     sides = []
-    for texts_ask in (True, False):
-        asked, right = (scores.T, true.T) if texts_ask else (scores, true)
+    for texts_ask, asked in ((True, scores.T), (False, scores)):
         if head:
             first = metrics.top(asked, count)
             queries = np.repeat(np.arange(len(asked)), first.shape[1])
             pairs = np.stack([first.ravel(), queries] if texts_ask else [queries, first.ravel()], 1)
             asked = metrics.reranked(asked, first, gallery.joint_scores(pairs, head).reshape(first.shape))
-        sides.append(metrics.ranks(asked, right))
-    return Retrieval(*sides)
+        sides.append(asked)
+    return sides[0], sides[1]
 
 
-def told_from_negatives(pairs: CorpusPairs, head: Head, hidden: bool = False) -> dict[str, dict[str, float]]:
-    """By kind of hard negative, how many there are and the share of them that scores below the caption (a tie does not count).
+def retrieve(sides: tuple[np.ndarray, np.ndarray], true: np.ndarray) -> Retrieval:
+    """Ranks by the scores of `both_ways`; true: bool [I, T]."""
+    return Retrieval(metrics.ranks(sides[0], true.T), metrics.ranks(sides[1], true))
 
-    `separate` and `joint` encodings. Negatives that are too long for the network are left out. `hidden`: with the image hidden.
+
+def told_from_negatives(pairs: CorpusPairs, head: Head | None, hidden: bool = False) -> dict[str, dict[str, dict[str, float]]]:
+    """By kind of hard negative, their number and the share that scores below the caption (a tie does not count).
+
+    `negatives`: with the image; `negatives_image_hidden`, if asked for: with every region masked. Each has `separate` encodings and, with a
+    `head`, `joint` ones. Negatives that are too long for the network are left out.
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
-    counts, right = np.zeros(len(KINDS), int), np.zeros((2, len(KINDS)), int)
+    ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
+    counts, right = np.zeros(len(KINDS), int), np.zeros((len(views), len(ways), len(KINDS)), int)
     for caption, owner in enumerate(gallery.owners.tolist()):
         pair = pairs.pair(caption)
         kept = np.flatnonzero(scorer.fits(pair.negatives.lengths))
-        if len(kept):
-            texts = [pair.caption, *(pair.negatives.at(int(one)) for one in kept)]
-            regions, kinds = [gallery.regions(owner)], pair.negative_kinds[kept].astype(int)
-            apart = scorer.separate(scorer.project_images(regions, hidden), scorer.project_texts(texts))[0]
-            together = scorer.joint(regions, texts, np.stack([np.zeros(len(texts), int), np.arange(len(texts))], 1), head, hidden)
-            np.add.at(counts, kinds, 1)
-            for number, scores in enumerate((apart, together)):
-                np.add.at(right[number], kinds, scores[0] > scores[1:])
+        if not len(kept):
+            continue
+        regions, kinds = [gallery.regions(owner)], pair.negative_kinds[kept].astype(int)
+        texts = [pair.caption, *(pair.negatives.at(int(one)) for one in kept)]
+        projected, together = scorer.project_texts(texts), np.stack([np.zeros(len(texts), int), np.arange(len(texts))], 1)
+        np.add.at(counts, kinds, 1)
+        for number, mask in enumerate(views):
+            scores = [scorer.separate(scorer.project_images(regions, mask), projected)[0]]
+            scores += [scorer.joint(regions, texts, together, head, mask)] if head else []
+            for way, found in enumerate(scores):
+                np.add.at(right[number, way], kinds, found[0] > found[1:])
     return {
-        KINDS[kind]: {
-            "negatives": int(counts[kind]),
-            "separate": float(right[0, kind] / counts[kind]),
-            "joint": float(right[1, kind] / counts[kind]),
+        name: {
+            KINDS[kind]: {
+                "negatives": int(counts[kind]),
+                **{way: float(right[number, at, kind] / counts[kind]) for at, way in enumerate(ways)},
+            }
+            for kind in np.flatnonzero(counts).tolist()
         }
-        for kind in np.flatnonzero(counts).tolist()
+        for number, name in enumerate(("negatives", "negatives_image_hidden")[: len(views)])
     }
 
 
@@ -106,11 +120,11 @@ def evaluate(
     """Everything that is measured of a checkpoint on a corpus.
 
     Args:
-        rerank: candidates of each query that the joint head orders; 0: none, None: all.
+        rerank: candidates of each query that the joint head orders; 0: none, and no joint sequence is scored at all; None: all.
         truth: by pair id, the pair ids of the images that its caption is true of, where that is known; its own image always counts.
         hidden: also tell captions from negatives with the image hidden, which shows what text alone gives away.
 
-    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T].
+    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T]; under `all_true.` every true candidate counts.
 
     Raises CheckpointError and ConfigError, naming the key, when one cannot be read or they do not fit each other.
     """
@@ -118,9 +132,10 @@ def evaluate(
     pairs, chosen = CorpusPairs(Scorer(network, held, corpus)), head or trained_head(held)
     gallery = pairs.gallery
     scores, own = gallery.separate_scores(), gallery.own
-    found = {"separate": retrieve(gallery, scores, own)}
-    if rerank != 0:
-        found["reranked"] = retrieve(gallery, scores, own, chosen, scores.size if rerank is None else rerank)
+    count = scores.size if rerank is None else rerank
+    sides = {"separate": both_ways(gallery, scores), **({"reranked": both_ways(gallery, scores, chosen, count)} if count else {})}
+    found = {name: retrieve(both, own) for name, both in sides.items()}
+    all_true: dict[str, Retrieval] = {}
     report: dict[str, Any] = {
         "checkpoint": held.url,
         "step": held.state["step"],
@@ -130,19 +145,22 @@ def evaluate(
         "head": chosen,
         "skipped": pairs.skipped,
         "recall": {name: one.recall() for name, one in found.items()},
-        "negatives": told_from_negatives(pairs, chosen),
+        "chance": _ceilings(own, np.ones_like(own)),
+        **told_from_negatives(pairs, chosen if count else None, hidden),
     }
     if truth is not None:
         true = own | _true_of(pairs, truth)
-        report["ceiling"] = {"text_to_image": metrics.ceilings(own.T, true.T), "image_to_text": metrics.ceilings(own, true)}
-        report["recall_of_all_true"] = {"separate": retrieve(gallery, scores, true).recall()}
-        if rerank != 0:
-            all_true = retrieve(gallery, scores, true, chosen, scores.size if rerank is None else rerank)
-            report["recall_of_all_true"]["reranked"] = all_true.recall()
-    if hidden:
-        report["negatives_image_hidden"] = told_from_negatives(pairs, chosen, hidden=True)
-    arrays = {f"{name}.{side}": getattr(one, side) for name, one in found.items() for side in ("text_to_image", "image_to_text")}
+        report["ceiling"] = _ceilings(own, true)
+        all_true = {name: retrieve(both, true) for name, both in sides.items()}
+        report["recall_of_all_true"] = {name: one.recall() for name, one in all_true.items()}
+    named = {**found, **{f"all_true.{name}": one for name, one in all_true.items()}}
+    arrays = {f"{name}.{side}": getattr(one, side) for name, one in named.items() for side in ("text_to_image", "image_to_text")}
     return report, {**arrays, "owners": gallery.owners}
+
+
+def _ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
+    """Of both directions; where everything is true, they are what chance reaches."""
+    return {"text_to_image": metrics.ceilings(own.T, true.T), "image_to_text": metrics.ceilings(own, true)}
 
 
 def _true_of(pairs: CorpusPairs, truth: dict[str, set[str]]) -> np.ndarray:

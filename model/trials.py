@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from model.evaluate import retrieve
+from model.evaluate import both_ways, retrieve
 from model.scoring import Gallery, Head, Scorer
 from schemas import files
 from schemas.corpus import open_corpus
@@ -216,7 +216,8 @@ def _retrieval(scorer: Scorer, held: list[Any], head: Head, rerank: int | None) 
     captions = [text for _, tokens in held for text in tokens]
     gallery = Gallery(scorer, owners, lambda image: held[image][0][0], captions.__getitem__)
     scores = gallery.separate_scores()
-    values = {"separate": retrieve(gallery, scores, gallery.own).recall()}
+    values = {"separate": retrieve(both_ways(gallery, scores), gallery.own).recall()}
     if rerank != 0:
-        values["reranked"] = retrieve(gallery, scores, gallery.own, head, scores.size if rerank is None else rerank).recall()
+        sides = both_ways(gallery, scores, head, scores.size if rerank is None else rerank)
+        values["reranked"] = retrieve(sides, gallery.own).recall()
     return values

@@ -1,4 +1,4 @@
-"""`make demo`: synthetic photos with and without captions, and a text collection, through every stage.
+"""`make demo`: synthetic photos with and without captions, and a text collection, through every stage; then a short training.
 
 Requires no data and no downloads.
 """
@@ -12,6 +12,7 @@ import time
 
 import yaml
 
+from pipelines import cli
 from pipelines.config import load_config
 from pipelines.process_state import log_level
 from pipelines.run import corpus_of, run
@@ -24,6 +25,15 @@ from schemas.errors import CmclError, ConfigError
 from schemas.own_folder import check_apart_from_corpora
 
 SCENES, SEED = 200, 7
+# Settings of `cmcl train`: each image and caption encoded alone, told from the others of the batch and from hard negatives.
+TRAINING: dict[str, object] = {
+    "data": {"corpus": "corpus", "mix": {"pairs": 1}, "max_tokens": 32, "negatives": {"tfidf": 1}},
+    "output": "training",
+    "model": {"size": "tiny", "positions": 32},
+    "objectives": {"cmcl": {"encoding": "separate", "in_batch": True}},
+    "steps": 150,
+    "optimizer": {"lr": 0.001},
+}
 
 
 def main(folder: str) -> int:
@@ -47,6 +57,7 @@ def main(folder: str) -> int:
     print(f"\nverified: {len(findings)} faults; corpus hash {corpus_hash(corpus, index)['corpus']}")
     print("\none pair, with everything derived from it:\n")
     print(show(corpus, index, with_positives(corpus), limit=3))
+    failed = train(folder, config.corpus, corpus_hash(corpus, index)["corpus"])
     print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Explore it with:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (
@@ -57,20 +68,32 @@ def main(folder: str) -> int:
     ):
         print(f"    {line}")
     print(f"the photos and their ground truth are in {os.path.join(folder, 'scenes')}; `cmcl` is in .venv/bin")
-    return 1 if findings else 0
+    return 1 if findings or failed else 0
+
+
+def train(folder: str, corpus: str, contents: str) -> int:
+    """Trains a tiny network on the corpus with this hash, and prints its recall; returns the commands' exit status."""
+    path, output = os.path.join(folder, "train.yaml"), os.path.join("training", contents[:12])
+    print(f"\ntraining a tiny network, {TRAINING['steps']} updates: cmcl train {path}")
+    status = cli.main(["train", path, "--set", f"output={output}"])
+    print("\nretrieval among the photos that it was trained on: cmcl evaluate")
+    return status or cli.main(["evaluate", os.path.join(folder, output), corpus, "--rerank", "0"])
 
 
 def write_settings(folder: str) -> str:
-    """Writes the demo's configuration to `folder`; returns its path. Raises ConfigError when a different file is already there."""
+    """Writes the demo's configurations to `folder`; returns the corpus's. Raises ConfigError when a different file is already there."""
     check_apart_from_corpora(folder)
     os.makedirs(folder, exist_ok=True)
-    path, content = os.path.join(folder, "config.yaml"), yaml.safe_dump(settings(), sort_keys=False)
-    if not os.path.lexists(path):
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(content)
-    elif os.path.islink(path) or not os.path.isfile(path) or open(path, "rb").read() != content.encode():
-        raise ConfigError(f"{path} is not the demo's own file: use another folder (`make demo DEMO=FOLDER`), or move the file away")
-    return path
+    configurations = {"config.yaml": {**settings(), "tokens": {"size": 1000}}, "train.yaml": TRAINING}
+    contents = {os.path.join(folder, name): yaml.safe_dump(value, sort_keys=False) for name, value in configurations.items()}
+    for path, content in contents.items():
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path) or open(path, "rb").read() != content.encode()):
+            raise ConfigError(f"{path} is not the demo's own file: use another folder (`make demo DEMO=FOLDER`), or move the file away")
+    for path, content in contents.items():
+        if not os.path.lexists(path):
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(content)
+    return next(iter(contents))
 
 
 def with_positives(corpus: Corpus) -> str | None:

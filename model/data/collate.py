@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,25 +56,19 @@ class _TextRows:
         return len(self.tokens) - 1
 
 
-class _Gathered:
-    """A group of companions as it is gathered, owners ascending."""
+class _Companion(NamedTuple):
+    owner: int
+    tokens: np.ndarray
+    key: int
+    weight: float = 1.0
+    kind: int = -1
 
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.owners: list[int] = []
-        self.weights: list[float] = []
-        self.kinds: list[int] = []
 
-    def add(self, row: int, owner: int, weight: float = 1.0, kind: int = -1) -> None:
-        """One companion."""
-        self.rows.append(row)
-        self.owners.append(owner)
-        self.weights.append(weight)
-        self.kinds.append(kind)
-
-    def group(self) -> Group:
-        """As tensors."""
-        return Group(_ints(self.rows), _ints(self.owners), torch.tensor(self.weights, dtype=torch.float32), _ints(self.kinds))
+def _group(texts: _TextRows, found: Sequence[_Companion]) -> Group:
+    """Companions, owners ascending, whose texts join those of the batch."""
+    rows = [texts.add(one.tokens, one.key) for one in found]
+    weights = torch.tensor([one.weight for one in found], dtype=torch.float32)
+    return Group(_ints(rows), _ints([one.owner for one in found]), weights, _ints([one.kind for one in found]))
 
 
 class Room:
@@ -105,7 +100,7 @@ class Collator:
         self._none = {name for name in ("positives", "matched_images", "matched_texts") if shards.manifest.counts.numbers.get(name) == 0}
 
     def pairs(self, rows: np.ndarray, siblings: Sequence[np.ndarray], epoch: int, place: str) -> Batch:
-        """A batch of P pairs: their rows, int64 [P]; for each the other rows of its image that are not left out; where it is read."""
+        """A batch of P pairs: their rows, int64 [P]; for each, if wanted, the other rows of its image; where it is read."""
         pairs, texts, index = self._shards.pairs_at(rows), _TextRows(), self._shards.pairs.columns
         images = self._shards.images_at(rows, alone=False)
         for pair, key in zip(pairs, index["key"][rows].tolist(), strict=True):
@@ -148,48 +143,39 @@ class Collator:
     def _positives(
         self, rows: np.ndarray, pairs: Sequence[PairTokens], siblings: Sequence[np.ndarray], epoch: int, texts: _TextRows
     ) -> Group:
-        found, key, number = _Gathered(), key_of(self._seed, epoch, "positives"), self._settings.positives
+        key, number = key_of(self._seed, epoch, "positives"), self._settings.positives
         if not number:
-            return found.group()
+            return _group(texts, [])
         lengths = [np.zeros(0, int)] * len(pairs) if "positives" in self._none else [pair.positives.lengths for pair in pairs]
         owners, indices = draw(rows, _counts(lengths), number, key, self._short(lengths))
-        companions = [
-            (int(owner), pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
-            for owner, index in zip(owners, indices, strict=True)
+        found = [
+            _Companion(owner, pairs[owner].positives.at(index), int(pairs[owner].positive_keys[index]))
+            for owner, index in zip(owners.tolist(), indices.tolist(), strict=True)
         ]
         if self._settings.siblings:
-            companions += self._siblings(rows, siblings, set(owners.tolist()), key)
-        for owner, tokens, text_key in sorted(companions, key=lambda companion: companion[0]):
-            found.add(texts.add(tokens, text_key), owner)
-        return found.group()
+            found += self._siblings(rows, siblings, set(owners.tolist()), key)
+        return _group(texts, sorted(found, key=lambda one: one.owner))
 
-    def _siblings(
-        self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int], key: np.uint64
-    ) -> list[tuple[int, np.ndarray, int]]:
+    def _siblings(self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int], key: np.uint64) -> list[_Companion]:
         """For each pair without a positive one other caption of its image that says something else."""
         keys = self._shards.pairs.columns["key"]
         lists = [own[keys[own] != keys[rows[at]]] if at not in served else own[:0] for at, own in enumerate(siblings)]
         owners, indices = draw(rows, _counts(lists), 1, key)
         others = np.array([lists[owner][index] for owner, index in zip(owners, indices, strict=True)], np.int64)
         captions = [pair.caption for pair in self._shards.pairs_at(others)]
-        return list(zip(owners.tolist(), captions, keys[others].tolist(), strict=True))
+        return list(map(_Companion, owners.tolist(), captions, keys[others].tolist()))
 
     def _negatives(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> Group:
-        found = _Gathered()
         if not any(self._settings.negatives.values()):
-            return found.group()
-        owners, indices = draw_by_kind(
-            rows,
-            [pair.negative_kinds for pair in pairs],
-            self._settings.negatives,
-            key_of(self._seed, epoch, "negatives"),
-            self._short([pair.negatives.lengths for pair in pairs]),
-        )
+            return _group(texts, [])
+        kinds, short = [pair.negative_kinds for pair in pairs], self._short([pair.negatives.lengths for pair in pairs])
+        owners, indices = draw_by_kind(rows, kinds, self._settings.negatives, key_of(self._seed, epoch, "negatives"), short)
+        found = []
         for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
-            pair, kind = pairs[owner], int(pairs[owner].negative_kinds[index])
-            row = texts.add(pair.negatives.at(index), int(pair.negative_keys[index]))
-            found.add(row, owner, self._weight(kind, float(pair.negative_scores[index])), kind)
-        return found.group()
+            pair, kind = pairs[owner], int(kinds[owner][index])
+            weight = self._weight(kind, float(pair.negative_scores[index]))
+            found.append(_Companion(owner, pair.negatives.at(index), int(pair.negative_keys[index]), weight, kind))
+        return _group(texts, found)
 
     def _weight(self, kind: int, score: float) -> float:
         """1, or less for a TF-IDF negative (kind 0) that was nearly refused for its similarity."""
@@ -200,53 +186,41 @@ class Collator:
 
     def _matched_texts(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> tuple[Group, list[np.ndarray]]:
         """The drawn ones, and the keys of all."""
-        found, lists = _Gathered(), [] if "matched_texts" in self._none else [pair.matched_texts for pair in pairs]
+        lists = [] if "matched_texts" in self._none else [pair.matched_texts for pair in pairs]
         if not any(map(len, lists)):
-            return found.group(), []
+            return _group(texts, []), []
+        counts = _counts(lists)
+        ends = np.cumsum(counts)
         places, keys = self._shards.find_texts(np.concatenate(lists))
         lengths = np.where(places >= 0, self._shards.texts.columns["length"][places], self._settings.max_tokens)
-        owners, indices = draw(
-            rows,
-            _counts(lists),
-            self._settings.matched_texts,
-            key_of(self._seed, epoch, "matched texts"),
-            lengths + 2 <= self._settings.max_tokens,
-        )
-        ends = np.cumsum(_counts(lists))
-        chosen = (ends - _counts(lists))[owners] + indices
-        for owner, (_, tokens), key in zip(owners.tolist(), self._shards.texts_at(places[chosen]), keys[chosen].tolist(), strict=True):
-            found.add(texts.add(tokens, key), owner)
-        return found.group(), [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
+        short, key = lengths + 2 <= self._settings.max_tokens, key_of(self._seed, epoch, "matched texts")
+        owners, indices = draw(rows, counts, self._settings.matched_texts, key, short)
+        chosen = (ends - counts)[owners] + indices
+        tokens = [tokens for _, tokens in self._shards.texts_at(places[chosen])]
+        group = _group(texts, list(map(_Companion, owners.tolist(), tokens, keys[chosen].tolist())))
+        return group, [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
 
     def _matched_images(
         self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int
     ) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
         """The drawn ones, the keys of all, and where the drawn ones are, with their keys."""
-        found, lists = _Gathered(), [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
-        more: list[ImageAt] = []
-        more_keys: list[int] = []
+        lists = [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
         if not any(map(len, lists)):
-            return found.group(), [], [], []
+            return _group(_TextRows(), []), [], [], []
+        counts = _counts(lists)
+        ends = np.cumsum(counts)
         images = self._shards.find_images(np.concatenate(lists))
-        owners, indices = draw(
-            rows,
-            _counts(lists),
-            self._settings.matched_images,
-            key_of(self._seed, epoch, "matched images"),
-            np.array([image is not None for image in images]),
+        shown, key = np.array([image is not None for image in images]), key_of(self._seed, epoch, "matched images")
+        owners, indices = draw(rows, counts, self._settings.matched_images, key, shown)
+        more = [image for at in ((ends - counts)[owners] + indices).tolist() if (image := images[at]) is not None]
+        group = Group(
+            torch.arange(len(pairs), len(pairs) + len(more)), _ints(owners.tolist()), torch.ones(len(more)), torch.full((len(more),), -1)
         )
-        ends = np.cumsum(_counts(lists))
-        for owner, index in zip(owners.tolist(), indices.tolist(), strict=True):
-            image = images[ends[owner] - len(lists[owner]) + index]
-            assert image is not None
-            found.add(len(pairs) + len(more), owner)
-            more.append(image[0])
-            more_keys.append(image[1])
         keys = [
-            np.array([image[1] for image in images[end - len(own) : end] if image is not None], np.int64)
-            for end, own in zip(ends.tolist(), lists, strict=True)
+            np.array([image[1] for image in images[end - count : end] if image is not None], np.int64)
+            for end, count in zip(ends.tolist(), counts.tolist(), strict=True)
         ]
-        return found.group(), keys, more, more_keys
+        return group, keys, [at for at, _ in more], [image_key for _, image_key in more]
 
     def _short(self, lengths: Sequence[np.ndarray]) -> np.ndarray:
         """Which of the pairs' candidates are within the limit, bool over all."""
@@ -346,7 +320,8 @@ def read_soft_labels(regions: Sequence[Regions], hidden: np.ndarray) -> Tensor |
 
 
 def _with_mismatch(batch: Batch, masking: Masking, rng: np.random.Generator) -> Batch:
-    assert batch.images and batch.texts and batch.negatives and batch.known_texts and batch.known_images
+    assert batch.images is not None and batch.texts is not None and batch.negatives is not None
+    assert batch.known_texts is not None and batch.known_images is not None
     count = len(batch)
     image_keys, text_keys = batch.images.keys.numpy()[:count], batch.texts.keys.numpy()[:count]
     known = {(owner, other) for owner, other in _holders(batch.known_texts, text_keys)}

@@ -72,7 +72,8 @@ class Batches(Dataset):
         mine = share_of(places, self._rank, self._world)
         rows = self._rows[stream][mine]
         if stream == "pairs":
-            return self._collator.pairs(rows, [self._siblings(place) for place in mine], epoch, f"{step} {self._rank} {self._world}")
+            siblings = [self._siblings(place) for place in mine] if self.settings.positives and self.settings.siblings else []
+            return self._collator.pairs(rows, siblings, epoch, f"{step} {self._rank} {self._world}")
         return self._collator.images(rows, epoch) if stream == "images" else self._collator.texts(rows, epoch)
 
     def _siblings(self, place: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.training_corpus import Sizes, write_corpus
 from model import checkpoint
-from model.evaluate import CorpusPairs, evaluate, retrieve, told_from_negatives
+from model.evaluate import CorpusPairs, both_ways, evaluate, retrieve, told_from_negatives
 from model.metrics import ranks
 from model.scoring import Scorer, load_network, trained_head
 from model.trials import CorpusImages, cropped, measure, read_trials, right, stem
@@ -31,6 +31,8 @@ def test_the_report_counts_what_the_corpus_has(run: str, corpus: str) -> None:
     assert sum(found["negatives"] for found in report["negatives"].values()) == report["captions"] * 6
     assert set(report["recall"]) == {"separate", "reranked"} and set(report["negatives_image_hidden"]) == set(report["negatives"])
     assert report["ceiling"]["text_to_image"] == {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0}
+    assert report["chance"]["text_to_image"] == pytest.approx({"R@1": 1 / 23, "R@5": 5 / 23, "R@10": 10 / 23})
+    assert report["chance"]["image_to_text"]["R@1"] == pytest.approx(1 / 23)  # the mean of an image's captions over all captions
     for name, found in arrays.items():
         if name != "owners":
             assert found.min() >= 1 and len(found) == (47 if name.endswith("text_to_image") else 23)
@@ -40,7 +42,7 @@ def test_reranking_everything_is_the_order_of_joint_scores(run: str, few: str) -
     gallery = CorpusPairs(Scorer(*load_network(run), few)).gallery
     every = np.array([(image, text) for image in range(len(gallery)) for text in range(len(gallery.owners))])
     joint = gallery.joint_scores(every, "contrast").reshape(len(gallery), -1)
-    found = retrieve(gallery, gallery.separate_scores(), gallery.own, "contrast", joint.size)
+    found = retrieve(both_ways(gallery, gallery.separate_scores(), "contrast", joint.size), gallery.own)
     assert np.array_equal(found.image_to_text, ranks(joint, gallery.own)) and np.array_equal(
         found.text_to_image, ranks(joint.T, gallery.own.T)
     )
@@ -76,8 +78,9 @@ def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
             module.bias.fill_(1.0)
     pairs = CorpusPairs(Scorer(network, held, few))
     found = told_from_negatives(pairs, "match")
-    assert all(kind["separate"] == kind["joint"] == 0 for kind in found.values())
-    assert retrieve(pairs.gallery, pairs.gallery.separate_scores(), pairs.gallery.own).recall()["text_to_image"]["R@5"] == 0
+    assert list(found) == ["negatives"] and all(kind["separate"] == kind["joint"] == 0 for kind in found["negatives"].values())
+    assert all("joint" not in kind for kind in told_from_negatives(pairs, None)["negatives"].values())
+    assert retrieve(both_ways(pairs.gallery, pairs.gallery.separate_scores()), pairs.gallery.own).recall()["text_to_image"]["R@5"] == 0
 
 
 def test_another_tokenizer_or_width_is_refused(run: str, corpus: str, tmp_path: Path) -> None:

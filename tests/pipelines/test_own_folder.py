@@ -69,6 +69,12 @@ def test_the_demo_keeps_a_configuration_of_yours(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="config.yaml"):
         write_settings(str(tmp_path / "demo"))
     assert path.read_text().endswith("# mine\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/train.yaml").write_text("mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError, match="train.yaml"):
+        write_settings(str(tmp_path / "other"))
+    assert snapshot(tmp_path) == before
 
 
 def test_cleaning_up_removes_no_folder_that_was_named(tmp_path: Path) -> None:

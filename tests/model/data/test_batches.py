@@ -300,3 +300,8 @@ def test_companions_are_masked_only_if_wanted(corpus):
             assert wanted.companions or not (masked.any() or hidden.any())
             assert len(images.soft_labels) == int(images.hidden[:own].sum())
         assert torch.equal(first.texts.masked, cut.texts.masked)
+
+
+def test_matching_needs_no_hard_negatives(corpus):
+    batch = batches(corpus, negatives={}, mix={"pairs": 1}, wanted=Wanted(mismatch=True))[0]
+    assert len(batch.negatives) == 0 and set(batch.mismatch.labels.tolist()) == {0.0, 1.0}
