@@ -17,6 +17,7 @@ from pipelines.card_settings import CardSettings
 from pipelines.stages import STAGES
 from schemas.corpus import MAX_PARTITIONS
 from schemas.errors import ConfigError
+from schemas.retries import Waiting
 from schemas.settings import read_settings, resolved, validated
 from transforms.ingest.clean import CleanRules
 from transforms.ingest.exclusions import ExclusionRules
@@ -68,6 +69,7 @@ class Config(_StageKeys):
     sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are accepted")
     limits: Limits = Field(default_factory=Limits, description="limits on the size of a single input")
+    waiting: Waiting = Field(default_factory=Waiting, description="how long stores and web servers are waited for")
     card: CardSettings = Field(default_factory=CardSettings, description="what the dataset card says that only you know (`cmcl card`)")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets"

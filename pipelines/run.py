@@ -19,6 +19,7 @@ from schemas import files
 from schemas.corpus import MANIFEST, ROOT_FILES, Corpus, Index, is_own_name, open_corpus, read_index, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
+from schemas.retries import use
 from transforms.core.instructions import hold
 from transforms.core.stage import Stage, index_entry
 
@@ -36,6 +37,7 @@ class RunReport:
 
 def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
     """A configuration's corpus and the states of its stages; writes nothing. Raises ConfigError, SourceError or CorpusError."""
+    use(config.waiting)
     check_location(config)
     return _planned(config)
 
@@ -72,6 +74,7 @@ def run(
     start = time.perf_counter()
     if config.corpus.startswith("memory://") and (runner != "local" or (workers or config.workers) > 1):
         raise ConfigError(f"corpus: {config.corpus} exists in one process only: use one worker and the local runner, or another location")
+    use(config.waiting)
     check_location(config)
     with corpus_lock(config.corpus) as barred:
         corpus, states = _planned(config)
@@ -128,6 +131,7 @@ def _run_pipeline(
     from pipelines.runners import end_workers, open_runner
     from transforms.core.beam import RunContext, RunStage, StageFingerprint
     from transforms.ingest.beam import RunIngest
+    from transforms.ingest.images.fetch import close_files
     from transforms.ingest.stages import Ingest
 
     context = RunContext(
@@ -137,8 +141,10 @@ def _run_pipeline(
         {state.stage.name: StageFingerprint(state.fingerprint, state.ingredients) for state in states},
         _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {},
         config.portable,
+        config.waiting,
     )
     todo = [state.stage for state in states if state.must_run]
+    close_files()  # of an earlier run in this process
     with progress_bars(corpus, todo, progress), interruptible(end_workers), open_runner(*engine) as pipeline:
         done: dict[str, Any] = {}
         for stage in todo:

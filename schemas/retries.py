@@ -8,21 +8,55 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fsspec import AbstractFileSystem
 from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
+from pydantic import BaseModel, ConfigDict, Field
 
-WAITS_S = (0.1, 0.3, 1.0, 3.0, 6.0, 12.0)  # before each retry, multiplied by 0.5 to 1.5: 11 to 34 s in total
-GIVE_UP_S = 60.0  # after the first attempt, no more retries
-CONNECT_S, SILENCE_S, REQUEST_S = 10.0, 30.0, 600.0  # time-outs for connecting to a web server, between two reads, for a whole response
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
 _PERMANENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
 _TRANSIENT_STATUS = frozenset({408, 425, 429})
 _CLIENTS = frozenset({"aiohttp", "botocore", "aiobotocore", "requests", "urllib3", "http"})  # their exceptions are network errors
 
 T = TypeVar("T")
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+TimeOut = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class Waiting(BaseModel):
+    """How long remote stores and web servers are waited for. The defaults of `retries_s` add up to 11 to 34 s."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retries_s: tuple[Seconds, ...] = Field(
+        default=(0.1, 0.3, 1.0, 3.0, 6.0, 12.0),
+        max_length=100,
+        description="seconds before each retry after a transient error, multiplied by 0.5 to 1.5",
+    )
+    give_up_s: Seconds = Field(default=60.0, description="seconds after the first attempt after which nothing is retried")
+    connect_s: TimeOut = Field(default=10.0, description="time-out for connecting to a web server")
+    silence_s: TimeOut = Field(default=30.0, description="time-out between two reads from a web server")
+    request_s: TimeOut = Field(default=600.0, description="time-out for a web server's whole response")
+    host_failures: int = Field(
+        default=4, ge=1, description="number of unreachable images in a row after which a host's other images are not tried"
+    )
+    host_rest_s: Seconds = Field(default=300.0, description="seconds after which such a host is tried again")
+
+
+_in_force = Waiting()
+
+
+def use(settings: Waiting) -> None:
+    """Sets how long this process waits."""
+    global _in_force
+    _in_force = settings
+
+
+def waiting() -> Waiting:
+    """How long this process waits."""
+    return _in_force
 
 
 def is_transient(error: BaseException) -> bool:
@@ -51,11 +85,11 @@ def retried(fs: AbstractFileSystem, action: Callable[[], T]) -> T:
     if is_local_filesystem(fs):
         return action()
     begun = time.monotonic()
-    for wait in WAITS_S:
+    for wait in _in_force.retries_s:
         try:
             return action()
         except Exception as error:
-            if not is_transient(error) or time.monotonic() - begun > GIVE_UP_S:
+            if not is_transient(error) or time.monotonic() - begun > _in_force.give_up_s:
                 raise
         time.sleep(wait * random.uniform(0.5, 1.5))
     return action()
@@ -72,7 +106,7 @@ def web_arguments() -> dict[str, Any]:
 
     return {
         "client_kwargs": {
-            "timeout": aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+            "timeout": aiohttp.ClientTimeout(total=_in_force.request_s, sock_connect=_in_force.connect_s, sock_read=_in_force.silence_s),
             "headers": {"Accept-Encoding": "identity"},
         }
     }
@@ -91,7 +125,7 @@ def strict(fs: AbstractFileSystem) -> dict[str, str]:
 
 def is_there(fs: AbstractFileSystem, look: Callable[[], bool]) -> bool:
     """The result of an existence check; a web server's "no" is retried, since fsspec reports any error of one as "no"."""
-    for wait in WAITS_S[:4] if is_web(fs) else ():
+    for wait in _in_force.retries_s[:4] if is_web(fs) else ():
         if retried(fs, look):
             return True
         time.sleep(wait * random.uniform(0.5, 1.5))

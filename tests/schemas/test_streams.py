@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from schemas import files, retries
 from schemas.rejects import Reason
+from schemas.retries import Waiting
 from transforms.ingest.images.fetch import ImageError, close_files, read_bytes
+from transforms.ingest.images.hosts import Hosts, host_of
 
 DATA = random.Random(3).randbytes(7_000_000)  # more than one block of fsspec's
 WAYS = (
@@ -54,13 +56,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(True)
 
     def answer(self, body: bool) -> None:
-        way = self.path[1:].replace("_", " ")
+        way = self.path[1:].partition("?")[0].replace("_", " ")
         self.asked.append(way)
         if way == "silent":
             time.sleep(3)
             return
-        if way == "unavailable":
-            self.send_response(503)
+        if way in ("unavailable", "missing"):
+            self.send_response(503 if way == "unavailable" else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -123,7 +125,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(retries, "WAITS_S", (0.01,) * 5)
+    monkeypatch.setattr(retries, "_in_force", Waiting(retries_s=(0.01,) * 5))
     close_files()
 
 
@@ -142,9 +144,7 @@ def test_a_web_server_of_any_kind_gives_what_was_asked_for(way, server):
 
 
 def test_a_server_that_never_answers_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(retries, "CONNECT_S", 0.4)
-    monkeypatch.setattr(retries, "SILENCE_S", 0.4)
-    monkeypatch.setattr(retries, "GIVE_UP_S", 0.5)
+    retries.use(Waiting(retries_s=(0.01,) * 5, connect_s=0.4, silence_s=0.4, give_up_s=0.5))
     begun = time.monotonic()
     with pytest.raises(ImageError) as caught:
         read_bytes(f"{server}/silent")
@@ -210,7 +210,8 @@ class _Short(io.BytesIO):
     st.sampled_from([0.0, 0.2]),
 )
 def test_short_reads_are_put_together(at_most, sizes, told, start, breaks):
-    original, retries.WAITS_S = retries.WAITS_S, (0.0,) * 60
+    original = retries.waiting()
+    retries.use(Waiting(retries_s=(0.0,) * 60))
     try:
         reader = retries.RetryingReader(ShortReads(at_most=at_most, told=told, breaks=breaks if told else 0.0), "x")
         reader.seek(start)
@@ -223,7 +224,7 @@ def test_short_reads_are_put_together(at_most, sizes, told, start, breaks):
         count = reader.readinto(buffer)
         assert buffer[:count] == DATA[place : min(place + 700, 20_000)]
     finally:
-        retries.WAITS_S = original
+        retries.use(original)
 
 
 @pytest.mark.parametrize("place", ["pipe", "/dev/zero", "/dev/random", "."])
@@ -241,6 +242,43 @@ def test_what_is_not_a_file_is_refused_without_blocking(place, tmp_path):
 
 def test_settings_of_the_web_are_those_of_fsspec_where_it_has_some(monkeypatch):
     pytest.importorskip("aiohttp", reason="needs cmcl[http]")
-    assert retries.web_arguments()["client_kwargs"]["timeout"].sock_read == retries.SILENCE_S
+    assert retries.web_arguments()["client_kwargs"]["timeout"].sock_read == 30
     monkeypatch.setitem(fsspec.config.conf, "http", {"client_kwargs": {"trust_env": True}})
     assert retries.web_arguments() == {}
+
+
+def test_a_host_that_keeps_failing_is_given_up_and_tried_again_later(server):
+    retries.use(Waiting(retries_s=(), host_failures=3, host_rest_s=3600))
+    Handler.asked.clear()
+    details = []
+    for number in range(9):
+        with pytest.raises(ImageError) as caught:
+            read_bytes(f"{server}/unavailable?{number}")
+        assert caught.value.reason == Reason.IMAGE_UNREACHABLE
+        details.append(caught.value.detail)
+    assert sum("not tried, since http://127.0.0.1" in detail for detail in details) == 6
+    asked = len(Handler.asked)
+    with pytest.raises(ImageError, match="not tried"):
+        read_bytes(f"{server}/plain", 0, 10)
+    assert len(Handler.asked) == asked
+    assert read_bytes(f"{server}/plain".replace("127.0.0.1", "localhost")) == DATA  # another host
+    retries.use(Waiting(retries_s=(), host_failures=3, host_rest_s=0))
+    assert read_bytes(f"{server}/plain") == DATA
+    retries.use(Waiting(retries_s=(), host_failures=3, host_rest_s=3600))
+    for path, reason in (("unavailable", Reason.IMAGE_UNREACHABLE), ("missing", Reason.IMAGE_MISSING)) * 4:  # a 404 is an answer
+        with pytest.raises(ImageError) as caught:
+            read_bytes(f"{server}/{path}")
+        assert caught.value.reason == reason and "not tried" not in caught.value.detail
+
+
+def test_one_caller_at_a_time_tries_a_host_that_has_rested():
+    hosts, host = Hosts(), host_of("https://user:secret@Example.org:8080/a/b.jpg")
+    assert host == "https://example.org:8080" and host_of("simplecache::s3://bucket/a") == "s3://bucket" and host_of("/a/b.jpg") == ""
+    retries.use(Waiting(host_failures=1, host_rest_s=0.05))
+    hosts.note(host, failed=True)
+    hosts.note("", failed=True)
+    assert hosts.is_given_up(host) and not hosts.is_given_up("")
+    time.sleep(0.06)
+    assert [hosts.is_given_up(host) for _ in range(3)] == [False, True, True]
+    hosts.note(host, failed=False)
+    assert not hosts.is_given_up(host)

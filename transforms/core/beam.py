@@ -20,6 +20,7 @@ from apache_beam.pvalue import AsSingleton
 from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
+from schemas.retries import Waiting, use
 from schemas.seals import write_sealed
 from transforms.core.instructions import hold
 from transforms.core.stage import Stage, SummaryStage
@@ -61,6 +62,12 @@ class RunContext:
     # Beam resource hints by stage. Empty unless the runner honours them: each set of hints requires separate workers.
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
     portable: bool = True  # engines are held to the instructions of x86-64-v3
+    waiting: Waiting = field(default_factory=Waiting)  # for stores and web servers
+
+    def enter(self) -> None:
+        """Makes these settings those of this process."""
+        hold(self.portable)
+        use(self.waiting)
 
     def hinted(self, stage: Stage, transform: beam.PTransform) -> beam.PTransform:
         """The transform with the resource hints of `stage`, whose tasks it runs."""
@@ -69,7 +76,7 @@ class RunContext:
 
 def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = None, payload_digest: str = "") -> TaskResult:
     """Executes a task, unless its record can be reused."""
-    hold(context.portable)
+    context.enter()
     corpus = context.corpus
     key = stage.key(corpus, partition, context.seed, payload_digest)
     reusable = stage.reusable_record(corpus, partition, key)
@@ -142,7 +149,7 @@ class _Summarise(beam.DoFn):
 
     def process(self, partition: int) -> Iterator[Any]:
         context, stage = self._context, self._stage
-        hold(context.portable)
+        context.enter()
         with carried():
             key = stage.key(context.corpus, WHOLE, context.seed)
             if stage.reusable_record(context.corpus, WHOLE, key):
@@ -161,6 +168,7 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
     """
     if not results:
         return StageResult(stage.name, ok=False)
+    context.enter()
     records = sorted((result.record for result in results), key=lambda record: record.partition)
     counts = Counts()
     for record in records:

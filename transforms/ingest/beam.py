@@ -32,7 +32,7 @@ class RunIngest(beam.PTransform):
         context, stage = self._context, self._stage
         partitions = context.corpus.partitions
         placed = (
-            begin | "Splits" >> beam.Create(stage.splits()) | "Spread" >> beam.Reshuffle() | "Read" >> beam.ParDo(_Read(stage, partitions))
+            begin | "Splits" >> beam.Create(stage.splits()) | "Spread" >> beam.Reshuffle() | "Read" >> beam.ParDo(_Read(context, stage))
         )
         empty = begin | "Partitions" >> beam.Create([(partition, b"") for partition in range(partitions)])
         tasks = (
@@ -47,14 +47,15 @@ class RunIngest(beam.PTransform):
 class _Read(beam.DoFn):
     """Reads a split and groups its rows by partition: elements (partition, Arrow IPC stream)."""
 
-    def __init__(self, stage: Ingest, partitions: int):
+    def __init__(self, context: RunContext, stage: Ingest):
+        self._context = context
         self._stage = stage
-        self._partitions = partitions
 
     def process(self, element: tuple[int, Split]) -> Iterator[tuple[int, bytes]]:
         held: list[pa.RecordBatch] = []
         placements: list[np.ndarray] = []
         rows = 0
+        self._context.enter()
         with carried():
             for batch, placed in self._stage.read(*element):
                 held.append(batch)
@@ -69,7 +70,7 @@ class _Read(beam.DoFn):
         if not held:
             return
         table = pa.Table.from_batches(held, schema=self._stage.placed)
-        partition = partition_of(np.concatenate(placements), self._partitions)
+        partition = partition_of(np.concatenate(placements), self._context.corpus.partitions)
         order = np.argsort(partition, kind="stable")
         table = table.take(pa.array(order))
         numbers, starts = np.unique(partition[order], return_index=True)

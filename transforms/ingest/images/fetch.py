@@ -22,6 +22,7 @@ from schemas import files
 from schemas.errors import CmclError, SourceError
 from schemas.rejects import Reason
 from schemas.retries import is_transient
+from transforms.ingest.images.hosts import Hosts, host_of
 
 MAX_BYTES = 64 << 20
 _OPEN_FILES = 8
@@ -112,11 +113,13 @@ class _Handles:
 
 
 _HANDLES = _Handles(_OPEN_FILES)
+_HOSTS = Hosts()
 
 
 def close_files() -> None:
-    """Closes the cached files."""
+    """Closes the cached files, and forgets which hosts failed."""
     _HANDLES.clear()
+    _HOSTS.forget()
 
 
 def _local_stamp(uri: str) -> tuple[int, int, int] | None:
@@ -132,8 +135,22 @@ def read_bytes(uri: str, offset: int | None = None, length: int | None = None, m
 
     Raises ImageError: IMAGE_MISSING (no such file, null cell), IMAGE_TOO_LARGE (more than `max_bytes`, checked before reading),
     IMAGE_UNREACHABLE (a transient failure of the store or disk: a later run tries again), IMAGE_UNREADABLE (anything else). Raises
-    SourceError if the package for the store is missing.
+    SourceError if the package for the store is missing. Images of a host that has not responded several times in a row are
+    IMAGE_UNREACHABLE without an attempt.
     """
+    host = host_of(uri)
+    if _HOSTS.is_given_up(host):
+        raise ImageError(Reason.IMAGE_UNREACHABLE, f"{uri}: not tried, since {host} failed repeatedly (`waiting.host_failures`)")
+    try:
+        data = _read(uri, offset, length, max_bytes)
+    except ImageError as error:
+        _HOSTS.note(host, failed=error.reason is Reason.IMAGE_UNREACHABLE)
+        raise
+    _HOSTS.note(host, failed=False)
+    return data
+
+
+def _read(uri: str, offset: int | None, length: int | None, max_bytes: int) -> bytes:
     if length is not None and length > max_bytes:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{length} bytes; the limit is {max_bytes}")
     try:
