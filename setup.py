@@ -27,6 +27,11 @@ RETRIEVAL = [*TRANSLATE[2:], "ImageHash>=4.3,<5", "threadpoolctl>=3.5"]
 TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3",
          "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]  # fmt: skip
 
+REPORT = ["jinja2>=3.1,<4", "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]
+
+# What the report's tests require besides a browser.
+BROWSER = ["playwright>=1.40", "axe-playwright-python>=0.1.4", "nbclient>=0.10,<1", "ipykernel>=6"]
+
 setup(
     name="cmcl",
     version="0.1.0",
@@ -62,6 +67,7 @@ setup(
         "regions": REGIONS,
         "translate": TRANSLATE,
         "train": TRAIN,
+        "report": REPORT,
         "retrieval": [*RETRIEVAL, "faiss-cpu>=1.15,<1.16"],
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": [
@@ -82,6 +88,8 @@ setup(
             *REGIONS,
             *TRANSLATE,
             *TRAIN,
+            *REPORT,
+            *BROWSER,
             *RETRIEVAL,
             "faiss-cpu>=1.15,<1.16",
             "lmdb>=1.4",

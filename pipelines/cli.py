@@ -107,6 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is heeded, or the corpus (path or URL)")
     card.set_defaults(main=_card)
 
+    report = commands.add_parser("report", help="write static pages about a corpus: its stages and charts, and a gallery of its pairs")
+    report.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
+    report.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder, or an earlier report, which is replaced")
+    report.add_argument("--pairs", type=_positive, metavar="N", help="pairs in the gallery; larger corpora are sampled (default 30000)")
+    report.add_argument("--seed", type=int, default=0, help="seed of the sample (default 0)")
+    report.add_argument("--no-images", action="store_true", help="leave photos out, e.g. because they may not be passed on")
+    report.add_argument("--run", metavar="FOLDER", help="also show the losses of a training, or the results of an ablation")
+    report.add_argument("--serve", action="store_true", help="then serve DIR over HTTP, until interrupted")
+    report.add_argument("--host", default="127.0.0.1", help="address to serve on (default 127.0.0.1: this machine only)")
+    report.add_argument("--port", type=int, default=0, help="port to serve on (default: any free one)")
+    report.set_defaults(main=_report)
+
     compare = commands.add_parser(
         "diff",
         help="compare two corpora: settings, inputs, versions, rejects, and the rows of every table",
@@ -258,6 +270,12 @@ def _diff(args: argparse.Namespace) -> int:
     found = diff(corpus_of(args.a), corpus_of(args.b), args.examples, args.seed)
     print((as_json if args.json else as_text)(found))
     return found.status
+
+
+def _report(args: argparse.Namespace) -> int:
+    from pipelines.report.command import report
+
+    return report(args)
 
 
 def _card(args: argparse.Namespace) -> int:

@@ -32,7 +32,8 @@ def write_corpus(
     pair_order = {pair: at for at, pair in enumerate(sorted(images, key=lambda pair: (ids.placement(images[pair]), images[pair], pair)))}
 
     def place_of(row: Mapping[str, Any]) -> int:
-        return ids.placement(row.get("image_id") or row.get("text_id") or images[row["pair_id"]])
+        query = row.get("query_id")
+        return ids.placement(row.get("image_id") or row.get("text_id") or images.get(query, query) or images[row["pair_id"]])
 
     entries = []
     for stage, tables in stages.items():

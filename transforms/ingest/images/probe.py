@@ -21,7 +21,8 @@ from schemas.rejects import Reason
 from transforms.ingest.images.fetch import MAX_BYTES, ImageError, close_files, read_bytes
 from transforms.ingest.images.metadata import parts, scans, without_metadata
 
-__all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "open_image", "probe", "probe_at", "read_bytes"]
+__all__ = ["ImageError", "ImageLimits", "ImageReject", "Probe", "close_files", "open_image", "open_reduced", "probe", "probe_at",
+           "read_bytes"]  # fmt: skip
 
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})  # at most 8 bits per channel
 _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 322, 323
@@ -109,6 +110,22 @@ def open_image(uri: str, offset: int | None = None, length: int | None = None, l
     """
     limits = limits or ImageLimits()
     return _opened(read_bytes(uri, offset, length, limits.max_bytes), limits, _upright)
+
+
+def open_reduced(data: bytes, side: int, limits: ImageLimits | None = None) -> Image.Image:
+    """As `open_image`, of encoded bytes, but reduced so that neither side exceeds `side` px; a JPEG is decoded at a fraction of its size.
+
+    Raises ImageError with the reason if it exceeds a limit or is broken.
+    """
+    return _opened(data, limits or ImageLimits(), lambda image: _reduced(image, side))
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (side, side))
+    upright = _upright(image)
+    upright.thumbnail((side, side), reducing_gap=2.0)
+    return upright
 
 
 def _opened(data: bytes, limits: ImageLimits, action: Callable[[Image.Image], T]) -> T:
