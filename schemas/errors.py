@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _DATA = re.compile(r"\[cmcl-error:([A-Za-z0-9_-]+=*)\]")
+CLIENTS = frozenset({"aiohttp", "botocore", "aiobotocore", "requests", "urllib3", "http"})  # their exceptions are network errors
 _FIELD_LIMIT = 4000  # maximum number of characters of a field that are passed on
 
 
@@ -100,8 +101,13 @@ def _kinds(base: type[CmclError]) -> Iterator[type[CmclError]]:
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether an error is due to the machine (out of memory, a failing disk or store) rather than to the data.
+    """Whether an error is due to the machine (memory, a disk, a store, the network, an interrupt) rather than to the data.
 
     Decoders also raise OSError for bad data, but without an errno.
     """
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+    return (
+        isinstance(error, MemoryError | ConnectionError | TimeoutError | InterruptedError)
+        or (isinstance(error, OSError) and error.errno is not None)
+        or type(error).__module__.partition(".")[0] in CLIENTS
+        or (isinstance(error, SourceError) and error.__cause__ is not None and is_of_machine(error.__cause__))
+    )

@@ -15,10 +15,11 @@ from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.errors import CLIENTS
+
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
 _PERMANENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
 _TRANSIENT_STATUS = frozenset({408, 425, 429})
-_CLIENTS = frozenset({"aiohttp", "botocore", "aiobotocore", "requests", "urllib3", "http"})  # their exceptions are network errors
 
 T = TypeVar("T")
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -72,7 +73,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(response, dict):
         number = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         return number in _TRANSIENT_STATUS or number >= 500
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CLIENTS
 
 
 def is_local_filesystem(fs: AbstractFileSystem) -> bool:

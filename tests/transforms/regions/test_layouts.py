@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, SourceError
 from schemas.rejects import Reason
 from tests.cases import case, made, rows
 from transforms.regions.files.base import Bounds, RegionFileError, check_template, to_regions
-from transforms.regions.files.layouts import PARSERS
+from transforms.regions.files.layouts import MOST_FIELDS, PARSERS
 from transforms.regions.files.stage import ImportRegions, RegionFileSettings, open_store, widths
 from transforms.regions.files.tsv import TsvStore
 
@@ -66,7 +66,7 @@ def vinvl(key="1", dtype="<f4", layout="json") -> bytes:
 def store(tmp_path: Path, layout: str, *lines: bytes, **bounds) -> TsvStore:
     path = tmp_path / f"{len(os.listdir(tmp_path))}.tsv"
     path.write_bytes(b"".join(lines))
-    return TsvStore([str(path)], PARSERS[layout], Bounds(**bounds))
+    return TsvStore([str(path)], PARSERS[layout], Bounds(**bounds), MOST_FIELDS.get(layout))
 
 
 def fault(held: TsvStore, key: str = "1") -> str:
@@ -278,3 +278,47 @@ def test_case_24_images_without_regions(tmp_path):
     assert sorted(len(row["boxes"]) for row in rows(corpus, "regions", "regions")) == [0, 3, 3]
     assert rows(corpus, "regions", "rejects") == []
     assert Reason.BAD_ROW not in corpus.manifest("regions").counts.reasons
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize(
+    ("layout", "write"),
+    [
+        ("bottom_up", bottom_up),
+        ("unimo", lambda key: bottom_up(key, extra=(b64(np.full((3, 7), 1 / 7)),))),
+        ("lxmert", lxmert),
+        ("vinvl", vinvl),
+        ("vinvl", lambda key: vinvl(key, layout="counts")),
+        ("oscar", lambda key: vinvl(key, layout="columns between")),
+    ],
+)
+@pytest.mark.parametrize(("first", "second"), [("391895", "522418"), ("a.jpg", "b.jpg")])
+def test_lines_that_run_into_one_another_give_nobody_the_regions_of_another(layout, write, first, second, cut, tmp_path):
+    whole, other = write(first), write(second)
+    start = whole[: max(int(len(whole.rstrip(b"\n")) * cut), len(first))]
+    found = store(tmp_path, layout, start + other, write("1"))
+    assert found.get("1") is not None and found.get(second) is None
+    if start != first.encode():
+        with pytest.raises(RegionFileError):
+            found.get(first)
+    else:
+        assert found.get(first) is None
+
+
+def test_the_reject_of_a_missing_entry_names_the_lines_that_may_contain_it(tmp_path):
+    found = store(tmp_path, "bottom_up", bottom_up("1"), bottom_up("2").rstrip(b"\n") + bottom_up("3"), b"4\n", b"\n", bottom_up("5"))
+    assert found.damage.startswith(f"the line at byte {len(bottom_up('1'))} of ") and "or 1 others" in found.damage
+    assert store(tmp_path, "bottom_up", bottom_up("1"), b"\n").damage == ""
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_wherever_a_line_breaks_off_the_next_is_not_taken_for_it(data, tmp_path):
+    layout, write = data.draw(
+        st.sampled_from([("bottom_up", bottom_up), ("lxmert", lxmert), ("vinvl", lambda key: vinvl(key, layout="counts"))])
+    )
+    whole = write("77").rstrip(b"\n")
+    start = whole[: data.draw(st.integers(3, len(whole)))]
+    found = store(tmp_path, layout, start + write("88"))
+    with pytest.raises(RegionFileError):
+        found.get("77")

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Self
+from typing import IO, Annotated, Any, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from schemas.errors import is_of_machine
+from schemas.errors import CmclError, is_of_machine
 from schemas.raw import RAW_PAIRS, RAW_TEXTS
 from schemas.rejects import Reason
 from schemas.text import quoted
 from transforms.ingest.limits import Limits
 from transforms.ingest.sources.listing import Found
-from transforms.ingest.sources.opening import is_grave
+from transforms.ingest.sources.opening import open_parts
 
 BATCH = 4096  # rows per record batch
 
@@ -111,7 +111,7 @@ class Rows:
         try:
             read(*arguments)
         except Exception as error:
-            if is_grave(error) or is_of_machine(error):
+            if isinstance(error, CmclError) or is_of_machine(error):
                 raise
             del self._rows[before:]
             self.reject(where, Reason.BAD_ROW, f"{type(error).__name__}: {quoted(error, 400)}")
@@ -139,6 +139,29 @@ class Rows:
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             return {"where": row["where"], "reason": Reason.BAD_ROW.value, "detail": f"{type(error).__name__}: {quoted(error, 400)}"}
         return row
+
+
+def read_parts(
+    url: str, limits: Limits, rows: Rows, read: Callable[[str, IO[bytes]], Iterator[pa.RecordBatch]]
+) -> Iterator[pa.RecordBatch]:
+    """The batches that `read(name, handle)` yields for the file `url`, or for every member of a zip, and the rest of `rows`.
+
+    A member that raises becomes one reject after its rows so far, and the others are read. Raises the error if no member can be read,
+    and errors of the machine.
+    """
+    with open_parts(url, limits) as parts:
+        errors: list[Exception] = []
+        for name, opened in parts:
+            try:
+                with opened() as handle:
+                    yield from read(name, handle)
+            except Exception as error:
+                errors.append(error)
+                if len(errors) == len(parts) or is_of_machine(error):
+                    raise errors[0] from None
+                rows.reject(name, Reason.ARCHIVE_BROKEN, str(error))
+            yield from rows.full()
+    yield from rows.rest()
 
 
 def pair_rows() -> Rows:

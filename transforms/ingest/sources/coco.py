@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import IO, Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field
@@ -15,10 +16,10 @@ from pydantic import Field
 from schemas.errors import SourceError
 from schemas.rejects import Reason
 from schemas.text import quoted
-from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, splits_of
+from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, read_parts, splits_of
 from transforms.ingest.sources.captions import CaptionSource, side
 from transforms.ingest.sources.listing import Urls, expand
-from transforms.ingest.sources.opening import open_parts, read_bounded
+from transforms.ingest.sources.opening import read_bounded
 
 
 class _Image(NamedTuple):
@@ -94,13 +95,10 @@ class CocoSource(CaptionSource):
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in file order: captions, then images without one. Raises SourceError if it is not a COCO captions file."""
         rows = pair_rows()
-        with open_parts(split.url, self.limits) as parts:
-            for url, handle in parts:
-                yield from self._file(url, read_bounded(url, handle, self.limits), rows)
-        yield from rows.rest()
+        yield from read_parts(split.url, self.limits, rows, partial(self._file, rows))
 
-    def _file(self, url: str, data: bytes, rows: Rows) -> Iterator[pa.RecordBatch]:
-        images, annotations = self._parsed(url, data)
+    def _file(self, rows: Rows, url: str, handle: IO[bytes]) -> Iterator[pa.RecordBatch]:
+        images, annotations = self._parsed(url, read_bounded(url, handle, self.limits))
         known, claimed = self._images(url, images, rows)
         captioned: set[str] = set()
         for number, annotation in enumerate(annotations):

@@ -6,6 +6,7 @@ import csv
 import posixpath
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, Annotated, Any, Literal
 
 import pyarrow as pa
@@ -15,10 +16,10 @@ from schemas.errors import SourceError
 from schemas.ids import content_id
 from schemas.rejects import Reason
 from schemas.text import quoted
-from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, splits_of
+from transforms.ingest.sources.base import Rows, Split, as_bytes, pair_rows, read_parts, splits_of
 from transforms.ingest.sources.captions import CaptionSource, is_address, without_caption_number
 from transforms.ingest.sources.listing import Urls, expand
-from transforms.ingest.sources.opening import open_parts, read_lines
+from transforms.ingest.sources.opening import read_lines
 
 _ROW_LINES = 100  # lines that a quoted field may span: beyond them a quote is unclosed
 
@@ -116,12 +117,9 @@ class DelimitedSource(CaptionSource):
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in file order. Raises SourceError, listing the columns found, if a configured column is missing."""
         rows = pair_rows()
-        with open_parts(split.url, self.limits) as parts:
-            for url, handle in parts:
-                yield from self._table(url, handle, rows)
-        yield from rows.rest()
+        yield from read_parts(split.url, self.limits, rows, partial(self._table, rows))
 
-    def _table(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[pa.RecordBatch]:
+    def _table(self, rows: Rows, url: str, handle: IO[bytes]) -> Iterator[pa.RecordBatch]:
         lines = _Lines(handle, self.limits.line_bytes)
         parsed = self._rows(lines, url, rows)
         columns = self.columns or self._header(url, parsed)

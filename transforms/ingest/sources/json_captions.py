@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from typing import Any, Literal
+from functools import partial
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -13,11 +14,11 @@ from schemas.errors import SourceError
 from schemas.ids import content_id
 from schemas.rejects import Reason
 from schemas.text import quoted
-from transforms.ingest.sources.base import Rows, Split, pair_rows, splits_of
+from transforms.ingest.sources.base import Rows, Split, pair_rows, read_parts, splits_of
 from transforms.ingest.sources.captions import CaptionSource, captions_of, is_address, key_text, without_caption_number
 from transforms.ingest.sources.coco import parse_json
 from transforms.ingest.sources.listing import Urls, expand
-from transforms.ingest.sources.opening import open_parts, read_bounded
+from transforms.ingest.sources.opening import read_bounded
 
 
 class _JsonSource(CaptionSource):
@@ -32,14 +33,14 @@ class _JsonSource(CaptionSource):
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in file order. Raises SourceError if the file is not in this format."""
         rows = pair_rows()
-        with open_parts(split.url, self.limits) as parts:
-            for url, handle in parts:
-                entries = self._entries(url, parse_json(url, read_bounded(url, handle, self.limits)))
-                for number, entry in enumerate(entries):
-                    where = f"{url}: entry {number}"
-                    rows.attempt(where, self._entry, where, entry, rows)
-                    yield from rows.full()
-        yield from rows.rest()
+        yield from read_parts(split.url, self.limits, rows, partial(self._file, rows))
+
+    def _file(self, rows: Rows, url: str, handle: IO[bytes]) -> Iterator[pa.RecordBatch]:
+        entries = self._entries(url, parse_json(url, read_bounded(url, handle, self.limits)))
+        for number, entry in enumerate(entries):
+            where = f"{url}: entry {number}"
+            rows.attempt(where, self._entry, where, entry, rows)
+            yield from rows.full()
 
     def _entries(self, url: str, found: Any) -> list[Any]:
         raise NotImplementedError

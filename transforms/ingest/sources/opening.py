@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import posixpath
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import IO, Any, cast
 
+from fsspec.compression import compr
+from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas import files as store
@@ -20,16 +22,6 @@ from transforms.ingest.limits import Limits
 _CHUNK = 1 << 20
 _FREE = 64 << 20  # bytes that any file may expand to, however small it is
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzma", ".zip")
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-
-
-def is_grave(error: BaseException) -> bool:
-    """Whether an error is not the input's fault (memory, a full disk, an interrupt) or already names its file."""
-    return (
-        isinstance(error, (MemoryError, CmclError, InterruptedError))
-        or not isinstance(error, Exception)
-        or (isinstance(error, OSError) and error.errno in _DISK)
-    )
 
 
 @contextmanager
@@ -37,9 +29,9 @@ def wrap_source_errors(url: str) -> Iterator[None]:
     """Turns any error of the file or store behind `url` into a SourceError that names it."""
     try:
         yield
+    except (CmclError, MemoryError, InterruptedError):
+        raise
     except Exception as error:
-        if is_grave(error):
-            raise
         raise SourceError(f"{quoted(url, 500)}{_why(error)}") from error
 
 
@@ -82,6 +74,11 @@ class _Bounded(io.RawIOBase):
         """Always."""
         return True
 
+    @property
+    def name(self) -> str:
+        """The file's URL, or its name in an archive."""
+        return self._url
+
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer; raises SourceError beyond the limit."""
         data = self._inner.read(memoryview(buffer).nbytes)
@@ -108,30 +105,45 @@ def open_binary(url: str, compression: str | None = "infer", limits: Limits | No
             yield handle
 
 
-@contextmanager
-def open_parts(url: str, limits: Limits) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """The files in `url`, each with its name for messages: every member of a .zip, sorted by name, else the file itself.
+Part = tuple[str, Callable[[], AbstractContextManager[IO[bytes]]]]
 
-    Folders, `__MACOSX/` and names that start with a dot are skipped. Raises SourceError for a zip that cannot be read completely.
+
+@contextmanager
+def open_parts(url: str, limits: Limits) -> Iterator[list[Part]]:
+    """The files in `url`, each with its name for messages and a function that opens it: every member of a .zip, sorted by name,
+    decompressed by name; else the file itself.
+
+    Folders, `__MACOSX/` and names that start with a dot are skipped. Raises SourceError for a zip without a readable directory; a
+    damaged member raises it when it is opened or read.
     """
     if not url.lower().endswith(".zip"):
-        with open_binary(url, limits=limits) as handle:
-            yield iter([(url, handle)])
+        yield [(url, partial(open_binary, url, limits=limits))]
         return
-    with open_binary(url, compression=None) as handle, wrap_source_errors(url):
-        yield _members(url, zipfile.ZipFile(handle), limits)
+    with open_binary(url, compression=None) as handle:
+        with wrap_source_errors(url):
+            archive = zipfile.ZipFile(handle)
+            infos = _files(url, archive, limits)
+        yield [(name := f"{url}/{info.filename}", partial(_open_member, name, archive, info, limits)) for info in infos]
 
 
-def _members(url: str, archive: zipfile.ZipFile, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
+@contextmanager
+def _open_member(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> Iterator[IO[bytes]]:
+    if name.lower().endswith(".zip"):
+        raise SourceError(f"{quoted(name, 500)} is a zip in a zip: unpack it")
+    with wrap_source_errors(name), archive.open(info) as member:
+        packing = get_compression(name, "infer")
+        unpacked = compr[packing](member, mode="rb") if packing else member
+        bound = _bound(limits, min(info.compress_size, archive.start_dir))  # the directory may claim any size
+        yield cast(IO[bytes], io.BufferedReader(_Bounded(unpacked, name, bound), _CHUNK))
+
+
+def _files(url: str, archive: zipfile.ZipFile, limits: Limits) -> list[zipfile.ZipInfo]:
     infos = [info for info in archive.infolist() if not info.is_dir() and not _is_ignored(info.filename)]
     if not infos:
         raise SourceError(f"{quoted(url, 500)} contains no files")
     if len(infos) > limits.zip_members:
         raise SourceError(f"{quoted(url, 500)} contains {len(infos)} files; `limits.zip_members` is {limits.zip_members}")
-    for info in sorted(infos, key=lambda info: info.filename):
-        name = f"{url}/{info.filename}"
-        with wrap_source_errors(name), archive.open(info) as member:
-            yield name, io.BufferedReader(_Bounded(member, name, _bound(limits, info.compress_size)), _CHUNK)
+    return sorted(infos, key=lambda info: info.filename)
 
 
 def _is_ignored(name: str) -> bool:
@@ -142,10 +154,11 @@ def _is_ignored(name: str) -> bool:
 def read_whole(url: str, limits: Limits) -> bytes:
     """All bytes of a file, decompressed. Raises SourceError beyond `limits.whole_bytes` and for a zip of several files."""
     with open_parts(url, limits) as parts:
-        held = [read_bounded(name, handle, limits) for name, handle in parts]
-    if len(held) != 1:
-        raise SourceError(f"{quoted(url, 500)} contains {len(held)} files instead of one")
-    return held[0]
+        if len(parts) != 1:
+            raise SourceError(f"{quoted(url, 500)} contains {len(parts)} files instead of one")
+        name, opened = parts[0]
+        with opened() as handle:
+            return read_bounded(name, handle, limits)
 
 
 def read_bounded(name: str, handle: IO[bytes], limits: Limits) -> bytes:
@@ -156,18 +169,34 @@ def read_bounded(name: str, handle: IO[bytes], limits: Limits) -> bytes:
     return data
 
 
+_MAGIC = {b"\xff\xfe": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8", b"\xfe\xff": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8",
+          b"\0\0\xfe\xff": "UTF-32; convert it: iconv -f UTF-32 -t UTF-8",
+          b"PK\x03\x04": "a zip archive: its name must end in .zip", b"PAR1": "a Parquet file, not text", b"%PDF-": "a PDF, not text",
+          b"\x1f\x8b": "compressed: its name must end in .gz", b"BZh": "compressed: its name must end in .bz2",
+          b"\xfd7zXZ\0": "compressed: its name must end in .xz", b"\x28\xb5\x2f\xfd": "compressed: its name must end in .zst",
+          b"\x04\x22\x4d\x18": "compressed: its name must end in .lz4"}  # fmt: skip
+
+
+def _not_text(start: bytes) -> str:
+    """What a file with these first bytes is, if it is not text in UTF-8."""
+    if start[257:262] == b"ustar":
+        return "a tar archive: unpack it, or use the format webdataset"
+    found = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), "")
+    return "" if found.endswith(".bz2") and start[3:4] not in b"123456789" else found
+
+
 def read_lines(handle: IO[bytes], limit: int = Limits().line_bytes) -> Iterator[tuple[int, bytes | None]]:
     """The lines of `handle`, numbered from 1, without line endings; None for a line of more than `limit` bytes.
 
     Lines end in LF or CR LF, or in CR if the first MiB has no LF. A UTF-8 byte order mark at the start is dropped. Raises
-    SourceError for UTF-16, which would be read as lines of garbage.
+    SourceError for UTF-16, archives and compressed data, which would be read as lines of garbage.
     """
     number, rest, overflow, first, end = 1, b"", False, True, b"\n"
     while chunk := handle.read(_CHUNK):
         if first:
             first = False
-            if chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise SourceError(f"{quoted(getattr(handle, 'name', 'the file'))} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+            if other := _not_text(chunk):
+                raise SourceError(f"{quoted(getattr(handle, 'name', 'the file'), 500)} is {other}")
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
             end = b"\r" if b"\r" in chunk.rstrip(b"\r") and b"\n" not in chunk else b"\n"
         *whole, rest = (rest + chunk).split(end)

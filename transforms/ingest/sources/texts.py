@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -15,11 +16,11 @@ from pydantic import Field
 from schemas.errors import SourceError
 from schemas.rejects import Reason
 from schemas.text import quoted
-from transforms.ingest.sources.base import Rows, Source, Split, as_bytes, splits_of, text_rows
+from transforms.ingest.sources.base import Rows, Source, Split, as_bytes, read_parts, splits_of, text_rows
 from transforms.ingest.sources.columns import is_text, open_table, read_rows
 from transforms.ingest.sources.listing import Urls, expand
 from transforms.ingest.sources.markdown import markdown_paragraphs
-from transforms.ingest.sources.opening import open_parts, read_lines
+from transforms.ingest.sources.opening import read_lines
 from transforms.ingest.sources.tokenised import detokenise, is_tokenised_heading
 
 _FRONT_LINES = 1000  # of front matter, which must fit into one block
@@ -40,12 +41,12 @@ class TextFilesSource(Source):
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """Rows in file order, a .zip's members sorted by name. Raises SourceError if the file cannot be read."""
         rows = text_rows()
-        with open_parts(split.url, self.limits) as parts:
-            for url, handle in parts:
-                for where, add, value in self._entries(url, handle, rows):
-                    rows.attempt(where, add, rows, where, value)
-                    yield from rows.full()
-        yield from rows.rest()
+        yield from read_parts(split.url, self.limits, rows, partial(self._file, rows))
+
+    def _file(self, rows: Rows, url: str, handle: IO[bytes]) -> Iterator[pa.RecordBatch]:
+        for where, add, value in self._entries(url, handle, rows):
+            rows.attempt(where, add, rows, where, value)
+            yield from rows.full()
 
     def _entries(self, url: str, handle: IO[bytes], rows: Rows) -> Iterator[tuple[str, Callable[..., None], Any]]:
         """For each entry of a file: where it is, the function that adds its rows, and that function's argument."""

@@ -62,6 +62,10 @@ class RawRegions:
 class RegionStore(Protocol):
     """Looks up entries by key."""
 
+    @property
+    def damage(self) -> str:
+        """Where entries without a readable key are, "" if nowhere."""
+
     def keys(self) -> Iterator[str]:
         """All keys, in file order."""
 

@@ -77,6 +77,7 @@ def parse_vinvl(fields: list[bytes], bounds: Bounds) -> RawRegions:
         count, text = _count(str(record["num_boxes"]).encode(), bounds), record["features"].encode()
     elif fields:
         count, text = _count(fields[0], bounds), fields[-1]
+        _check_between(fields[1:-1], count)
     else:
         raise ValueError("the key is not followed by any fields")
     data = _decoded(text, "features")
@@ -87,6 +88,13 @@ def parse_vinvl(fields: list[bytes], bounds: Bounds) -> RawRegions:
     return RawRegions(values[:, -_GEOMETRY:-2], values[:, :-_GEOMETRY])
 
 
+def _check_between(fields: list[bytes], count: int) -> None:
+    """Raises ValueError if the fields between the number of boxes and the features are the end of one line and the start of another."""
+    numbers = [_integer(field, "a field before the last, which may be the end of one line and the start of another,") for field in fields]
+    if numbers and numbers[-1] == count:
+        raise ValueError(f"the number of boxes, {count}, is repeated: two lines have run into one another")
+
+
 PARSERS: dict[str, Parse] = {
     "bottom_up": parse_bottom_up,
     "vinvl": parse_vinvl,
@@ -94,6 +102,7 @@ PARSERS: dict[str, Parse] = {
     "lxmert": parse_lxmert,
     "unimo": parse_unimo,
 }
+MOST_FIELDS = {"bottom_up": 6, "unimo": 6, "lxmert": 9}  # after the key; any number in VinVL's files
 
 
 def _miscounted(fields: list[bytes], wanted: str, layout: str) -> str:

@@ -35,7 +35,7 @@ from transforms.regions.files.base import (
     key_of,
     to_regions,
 )
-from transforms.regions.files.layouts import PARSERS
+from transforms.regions.files.layouts import MOST_FIELDS, PARSERS
 from transforms.regions.files.lmdb_pages import data_file
 from transforms.regions.files.tsv import TsvStore
 from transforms.regions.files.uniter import LmdbStore, NpzStore
@@ -95,7 +95,8 @@ def stamp_of_files(settings: RegionFileSettings) -> list[list[str]]:
 @lru_cache(maxsize=4)
 def _opened(settings: RegionFileSettings, _: str) -> RegionStore:
     if settings.format in PARSERS:
-        return TsvStore([found.url for found in expand(list(settings.files))], PARSERS[settings.format], settings.bounds)
+        urls = [found.url for found in expand(list(settings.files))]
+        return TsvStore(urls, PARSERS[settings.format], settings.bounds, MOST_FIELDS.get(settings.format))
     return (NpzStore if settings.format == "uniter_npz" else LmdbStore)(settings.files[0], settings.bounds)
 
 
@@ -194,7 +195,8 @@ class ImportRegions(Stage[RegionFileSettings]):
             key = key_of(image_id, self.params.key)
             entry = store.get(key)
             if entry is None:
-                raise RegionFileError(Reason.REGIONS_MISSING, f"the files have no entry {key!r}")
+                damage = f"; it may be lost in {store.damage}" if store.damage else ""
+                raise RegionFileError(Reason.REGIONS_MISSING, f"the files have no entry {key!r}{damage}")
             width, height = row["width"] or entry.width, row["height"] or entry.height
             if width is None or height is None:
                 raise RegionFileError(Reason.BAD_ROW, f"the size of the image is in neither the corpus nor the entry {key!r}")

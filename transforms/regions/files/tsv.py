@@ -25,8 +25,11 @@ Location = tuple[int, int, int]  # file, offset, length
 class TsvStore:
     """Lines of one or more files, by their first field. Thread-safe. Raises OSError if a file cannot be read."""
 
-    def __init__(self, urls: Sequence[str], parse: Parse, bounds: Bounds | None = None):
+    def __init__(self, urls: Sequence[str], parse: Parse, bounds: Bounds | None = None, most_fields: int | None = None):
         self._urls = list(urls)
+        self._most_fields = most_fields
+        self._damaged = ""  # the first line with too many fields, or with none
+        self._more_damaged = 0
         self._parse = parse
         self._bounds = bounds or Bounds()
         self._locations: dict[str, Location] = {}
@@ -35,6 +38,12 @@ class TsvStore:
         self._open: dict[int, IO[bytes]] = {}
         for number, url in enumerate(self._urls):
             self._index(number, url)
+
+    @property
+    def damage(self) -> str:
+        """Lines that may contain another key: without fields, or with too many."""
+        others = f" or {self._more_damaged} others" if self._more_damaged else ""
+        return f"{self._damaged}{others}, truncated or merged with another line" if self._damaged else ""
 
     def keys(self) -> Iterator[str]:
         """Keys in the order of their first lines."""
@@ -91,12 +100,15 @@ class TsvStore:
         offset = 0
         with _opened(url) as file:
             while head := file.readline(_PIECE):
-                length = len(head)
-                key, tab, _ = head.partition(b"\t")
+                length, tabs = len(head), head.count(b"\t")
+                key, tab, rest = head.partition(b"\t")
                 while not head.endswith(b"\n") and (head := file.readline(_PIECE)):  # a long line is read in pieces
-                    length += len(head)
+                    length, tabs = length + len(head), tabs + head.count(b"\t")
                 if tab:
                     self._note(_name(key), (number, offset, length))
+                if key.strip() and (not rest.strip() or self._most_fields is not None and tabs > self._most_fields):
+                    self._more_damaged += bool(self._damaged)
+                    self._damaged = self._damaged or f"the line at byte {offset} of {url}"
                 offset += length
 
     def _note(self, key: str, location: Location) -> None:

@@ -29,6 +29,8 @@ _KEYS = "__keys__"
 class NpzStore:
     """A folder of npz files; the key is the path below the folder. Raises SourceError if the folder does not exist."""
 
+    damage = ""
+
     def __init__(self, url: str, bounds: Bounds | None = None):
         self._bounds = bounds or Bounds()
         self._names = {name: found.url for name, found in list_folder(url).items() if name.endswith(".npz")}
@@ -51,6 +53,8 @@ class NpzStore:
 
 class LmdbStore:
     """An LMDB folder, compressed or not. Raises ValueError if it is missing or damaged, or msgpack is not installed."""
+
+    damage = ""
 
     def __init__(self, path: str, bounds: Bounds | None = None):
         try:

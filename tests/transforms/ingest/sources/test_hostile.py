@@ -391,7 +391,7 @@ def test_any_error_of_an_entry_is_its_reject(raised: Exception, tmp_path: Path, 
     ("raised", "seen"),
     [
         (MemoryError(), MemoryError),
-        (OSError(28, "No space left on device"), OSError),
+        (OSError(28, "No space left on device"), SourceError),
         (InterruptedError(), InterruptedError),
         (OSError(5, "Input/output error"), SourceError),
         (TimeoutError(110, "Connection timed out"), SourceError),
