@@ -25,6 +25,7 @@ from schemas.corpus import (
 )
 from schemas.errors import CmclError, CorpusError
 from schemas.manifest import Counts, StageManifest, TaskRecord, load_manifest, load_record, table_contents
+from schemas.row_digests import ROWS_TABLE
 from schemas.store import FileInfo
 
 
@@ -117,21 +118,23 @@ class _Stage:
         """The recorded files of a task: from its record or, if that is lost, from the manifest."""
         if self.records and self.records[-1].partition == partition:
             return self.records[-1].files
-        expected = self._names(partition)
+        expected = self._names(partition, own=True)
         return [file for file in self.manifest.files if file.name in expected] if self.manifest else []
 
-    def _names(self, partition: int) -> dict[str, str]:
-        """The names of a task's tables, with the table of each."""
-        return {self.corpus.file_name(table, partition): table for table in [*self.entry.tables, "rejects"]}
+    def _names(self, partition: int, own: bool = False) -> dict[str, str]:
+        """The names of a task's tables, with the table of each; `own`: with the one by which a run reuses rows, if it has one."""
+        tables = [*self.entry.tables, "rejects", *([ROWS_TABLE] if own else [])]
+        return {self.corpus.file_name(table, partition): table for table in tables}
 
     def _record_faults(self, record: TaskRecord, partition: int) -> Iterator[str]:
         if (record.stage, record.partition) != (self.name, partition):
             yield f"is the record of partition {record.partition} of {record.stage}"
-        if {file.name: file.table for file in record.files} != self._names(partition) or len(record.files) != len(self._names(partition)):
+        held = {file.name: file.table for file in record.files}
+        if held not in (self._names(partition), self._names(partition, own=True)) or len(record.files) != len(held):
             yield f"does not name exactly the tables {', '.join(self._names(partition))}"
         if self.manifest and self.manifest.records.get(str(partition)) != record.seal:
             yield "is not the record that the manifest names"
-        rows = {file.table: file.rows for file in record.files if file.table != "rejects"}
+        rows = {file.table: file.rows for file in record.files if file.table not in ("rejects", ROWS_TABLE)}
         if rows != record.counts.rows_out:
             yield f"its files have {rows} rows, but its counts say {record.counts.rows_out}"
         yield from _imbalance(record.counts, self.entry.main)
@@ -184,7 +187,7 @@ class _Stage:
 
     def _strays(self, partitions: list[int] | range) -> Iterator[Finding]:
         records = {self.corpus.record_url(self.name, partition).rpartition("/")[2] for partition in partitions}
-        known = {name for partition in partitions for name in self._names(partition)} | records | {MANIFEST}
+        known = {name for partition in partitions for name in self._names(partition, own=True)} | records | {MANIFEST}
         for entry in self.held:
             text = f"{self.name}/{entry.name}: not in the manifest"
             if entry.kind == "link" and (entry.name in known or is_own_name(entry.name, [])):

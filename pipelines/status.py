@@ -119,6 +119,8 @@ def _line(manifest: StageManifest) -> str:
     counts = manifest.counts
     out = ", ".join(f"{rows:,} {table}" for table, rows in counts.rows_out.items())
     parts = [f"{counts.rows_in:,} rows in" if counts.rows_in else "", out]
+    if counts.rows_in and manifest.made != counts.rows_in:
+        parts.insert(1, f"{manifest.made:,} made, {counts.rows_in - manifest.made:,} reused")
     parts += [
         f"{number:,} {name}"
         for name, number in (

@@ -5,6 +5,7 @@
       <stage>/<table>-00003-of-00016.arrow           partition 3 of a table
       <stage>/<artefact>.arrow                       the output of a corpus-wide stage
       <stage>/rejects-00003-of-00016.arrow           rows that the stage did not keep in partition 3
+      <stage>/rows-00003-of-00016.arrow              digests of the partition's input rows, by which a later run reuses their output
       <stage>/task-00003.json                        the record that commits a task's files
       <stage>/manifest.json                          the record that commits the stage
       .lock                                          the run that is working on the corpus
@@ -28,6 +29,7 @@ from pydantic import Field, TypeAdapter
 from schemas import files
 from schemas.errors import CorpusError, FormatError
 from schemas.manifest import StageManifest, TaskRecord, read_manifest, read_record
+from schemas.row_digests import ROWS_TABLE
 from schemas.seals import STRICT, is_sealed, parse_sealed, seal_holds, write_sealed
 from schemas.store import FileInfo, TableFile, table_of
 
@@ -149,7 +151,7 @@ def is_own_name(name: str, tables: Iterable[str]) -> bool:
     if name == MANIFEST or _RECORD_NAME.fullmatch(name):
         return True
     found = _TABLE_NAME.fullmatch(name)
-    return found is not None and found[1] in {"rejects", *tables}
+    return found is not None and found[1] in {"rejects", ROWS_TABLE, *tables}
 
 
 def is_card(url: str) -> bool:

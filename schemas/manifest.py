@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from schemas.errors import CorpusError
+from schemas.row_digests import ROWS_TABLE
 from schemas.seals import STRICT, read_sealed
 from schemas.store import FileInfo
 
@@ -94,6 +95,8 @@ class TaskRecord:
     counts: Counts
     wall_ms: int
     extra: dict[str, Any] = field(default_factory=dict)  # what the task contributes to its stage's manifest
+    basis: str = ""  # hash of what all its rows depend on; "": its rows cannot be told apart
+    made: int = 0  # rows in that it processed, in `wall_ms`; the others were taken over from an earlier task
     seal: str = ""  # of the record as written
 
     def content(self, table: str) -> str:
@@ -137,6 +140,7 @@ class StageManifest:
     finished: str  # UTC, ISO 8601
     extra: dict[str, Any] = field(default_factory=dict)
     failed: str | None = None
+    made: int = 0  # rows in that this run processed; the others were reused
     seal: str = ""  # of the manifest as written
 
     def to_json(self) -> dict[str, Any]:
@@ -149,6 +153,8 @@ def table_contents(records: list[TaskRecord]) -> dict[str, str]:
     digests: dict[str, list[str]] = {}
     for record in sorted(records, key=lambda record: record.partition):
         for file in record.files:
+            if file.table == ROWS_TABLE:  # serves the stage's own next run
+                continue
             digests.setdefault(file.table, []).append(file.sha256)
     return {table: fingerprint(sums) for table, sums in sorted(digests.items())}
 

@@ -13,6 +13,7 @@ Rows in = rows out + rejected + excluded + merged; dropped candidates are not pa
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -156,6 +157,11 @@ class RejectLog:
         for position, count in zip(*np.unique(reasons, return_counts=True), strict=True):
             self.counts[REASONS[position].value] += int(count)
         self._batches.append(reject_batch(self.stage, ids, reasons, details))
+
+    def take_over(self, rows: list[pa.RecordBatch], counts: Mapping[str, int]) -> None:
+        """Adds rows (schema REJECTS) of an earlier run, and replaces the counts by reason."""
+        self._batches += rows
+        self.counts = Counter(counts)
 
     def table(self) -> pa.Table:
         """All rejects, sorted by id, reason and detail, so that the order does not depend on which was found first."""

@@ -38,7 +38,8 @@ class BackTranslate(Stage[BackTranslationSettings]):
     revision = 7
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
-    reads = (Input("pairs", "pairs"),)
+    rows_by = ("pair_id",)
+    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
     writes = {"rewrites": REWRITES}
 
     def __post_init__(self) -> None:
@@ -73,11 +74,12 @@ class BackTranslate(Stage[BackTranslationSettings]):
                 known[caption] = prepared(caption)
         texts = sorted(set(known.values()), key=lambda text: (len(text), text))
         choices = self._choices(task, texts)
-        task.counts.numbers["texts_translated"] = len(texts)
-        if texts:  # to trace differences between machines
-            task.counts.numbers[f"texts_on cpu {in_force()}"] = len(texts)
+        if texts:
+            translated = [pair_id for pair_id, caption in zip(pair_ids, captions, strict=True) if caption in known]
+            task.count("texts_translated", translated)
+            task.count(f"texts_on cpu {in_force()}", translated)  # to trace differences between machines
             if not unmoved(self.params):
-                task.counts.numbers["texts_dependent_on_batch"] = len(texts)
+                task.count("texts_dependent_on_batch", translated)
         origins = [origin_of(way, self.params) for way in self.params.ways()]
         rows = [
             row
@@ -111,14 +113,13 @@ class BackTranslate(Stage[BackTranslationSettings]):
         """The rewrites of one pair; records its rejects."""
         if choice.failures:  # the pair itself is rejected only if it has no positives
             task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if choice.positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
-        numbers = task.counts.numbers
         for many in range(1, self.params.positives + 1):
-            numbers[f"pairs_with_{many}"] = numbers.get(f"pairs_with_{many}", 0) + (len(choice.positives) >= many)
+            task.count(f"pairs_with_{many}", [pair_id], [len(choice.positives) >= many])
         for reason, detail in choice.refused:
             if self.params.record_refusals and reason not in _COUNTED:
                 task.rejects.add(pair_id, reason, detail)
             else:
-                task.rejects.counts[reason.value] += 1
+                task.count_refused([pair_id], [reason])
         for positive in choice.positives:
             scores = (("similarity", positive.similarity), ("change", positive.change), ("rank", positive.rank))
             yield {

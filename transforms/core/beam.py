@@ -22,7 +22,9 @@ from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
 from schemas.retries import Waiting, use
 from schemas.seals import write_sealed
+from schemas.store import FileInfo
 from transforms.core.instructions import hold
+from transforms.core.rows import CannotMerge, RowReuse, reuse_of
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
 
@@ -83,12 +85,28 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
     if reusable:
         return TaskResult(reusable, ran=False)
     start = time.perf_counter()
-    task = Task(corpus, stage, partition, context.seed)
-    written = task.run(payload)
+    basis = stage.basis(corpus, context.seed) if stage.rows_by and partition != WHOLE else ""
+    task, written = _executed(context, stage, partition, payload, basis)
     stage.check_inputs(corpus, partition)
-    record = TaskRecord(stage.name, partition, key, written, task.counts, round((time.perf_counter() - start) * 1000), task.extra)
+    made = task.reuse.made if task.reuse else task.counts.rows_in
+    wall_ms = round((time.perf_counter() - start) * 1000)
+    record = TaskRecord(stage.name, partition, key, written, task.counts, wall_ms, task.extra, basis, made)
     record.seal = write_sealed(corpus.record_url(stage.name, partition), record.to_json())
     return TaskResult(record, ran=True)
+
+
+def _executed(context: RunContext, stage: Stage, partition: int, payload: Any, basis: str) -> tuple[Task, list[FileInfo]]:
+    """Executes a task, which takes over what it can of the rows that are there; returns it with its files."""
+    reuse = None
+    if basis:
+        try:
+            reuse = reuse_of(stage, context.corpus, partition, basis)
+            task = Task(context.corpus, stage, partition, context.seed, reuse)
+            return task, task.run(payload)
+        except CannotMerge:
+            reuse = RowReuse(reuse.index, context.corpus, stage.name) if reuse else None
+    task = Task(context.corpus, stage, partition, context.seed, reuse)
+    return task, task.run(payload)
 
 
 class _Task(beam.DoFn):
@@ -112,6 +130,7 @@ class _Task(beam.DoFn):
             return
         record, counts = result.record, result.record.counts
         Metrics.counter(name, "rows_in").inc(counts.rows_in)
+        Metrics.counter(name, "rows_made").inc(record.made)
         Metrics.counter(name, "engine_ms").inc(counts.engine_ms)
         Metrics.counter(name, "wall_ms").inc(record.wall_ms)
         for table, rows in counts.rows_out.items():
@@ -189,6 +208,7 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         versions=library_versions(stage.packages),
         wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
         ran=sum(result.ran for result in results),
+        made=sum(result.record.made for result in results if result.ran),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         extra=extra,
         failed=failed,

@@ -32,12 +32,14 @@ class Input:
     scope: "partition": the partition that is being written; "corpus": all partitions (or a corpus-wide artefact), so a change in any of
     them makes every partition stale.
     optional: only read if the corpus has it.
+    columns: those that the output of a row depends on (see `Stage.rows_by`); None: all.
     """
 
     stage: str
     table: str
     scope: Literal["partition", "corpus"] = "partition"
     optional: bool = False
+    columns: tuple[str, ...] | None = None
 
 
 _FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results depend on the CPU's instructions, unless they are held
@@ -67,6 +69,13 @@ class Stage(ABC, Generic[P]):
     corpus_wide: ClassVar[bool] = False  # one task for the whole corpus, whose payload is a combined summary
     packages: ClassVar[tuple[str, ...]] = ()  # distributions that it requires; the manifest records their versions
     extra: ClassVar[str | None] = None  # the extra of this project that installs them
+    # Columns whose value an input row's group has in common: a row's output depends on the rows of its group alone, beside the stage's
+    # identity, the seed and what is corpus-wide. A run then takes over the rows of unchanged groups (`transforms/core/rows.py`). Empty:
+    # on the whole partition, which is made anew when a row of it changes.
+    rows_by: ClassVar[tuple[str, ...]] = ()
+    rows_counted: ClassVar[tuple[str, ...]] = ()  # with `rows_by`: the input tables whose rows are the rows in; empty: the first
+    # With `rows_by`: by table and column that holds row numbers of an input, that input's stage and table.
+    row_numbers: ClassVar[Mapping[tuple[str, str], tuple[str, str]]] = {}
 
     params: P
     compression: str | None = field(default=None, kw_only=True)  # of record batches: None (memory-mapped reads), "lz4", "zstd"
@@ -186,6 +195,20 @@ class Stage(ABC, Generic[P]):
                     raise KeyError(f"{self.name} requires {source.stage}, which is missing")
                 reads[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
         return fingerprint([self.identity, seed, corpus.partitions, partition, reads, payload_digest])
+
+    def basis(self, corpus: Corpus, seed: int) -> str:
+        """A hash of all that the output of a row depends on, except its group's rows: `identity` and what is corpus-wide.
+
+        Raises KeyError when such an input is missing.
+        """
+        wide = {}
+        for source in self.inputs:
+            if source.scope == "corpus":
+                manifest = corpus.manifest(source.stage)
+                if manifest is None:
+                    raise KeyError(f"{self.name} requires {source.stage}, which is missing")
+                wide[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
+        return fingerprint([self.identity, seed, corpus.partitions, wide, list(self.rows_by)])
 
     def check_inputs(self, corpus: Corpus, partition: int) -> None:
         """Raises CorpusError when a local file that a task reads has changed since this process opened it."""

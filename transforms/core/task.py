@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from schemas.corpus import Corpus
 from schemas.manifest import Counts
-from schemas.rejects import Outcome, RejectLog
+from schemas.rejects import Outcome, Reason, RejectLog
+from schemas.row_digests import ROWS, ROWS_TABLE
 from schemas.store import FileInfo, TableFile, TableWriter
 from schemas.tables import REJECTS, check_schema
+from transforms.core.rows import DEPENDENT, CannotMerge, MergingWriter, RowReuse
 
 _cancelled = threading.Event()
 
@@ -46,13 +49,19 @@ class Worker(Protocol):
     @property
     def compression(self) -> str | None: ...  # noqa: D102
 
+    @property
+    def row_numbers(self) -> Mapping[tuple[str, str], tuple[str, str]]: ...  # noqa: D102
+
     def process(self, task: Task, payload: Any) -> None: ...  # noqa: D102
 
 
 class Task:
-    """Runs a stage on one partition: gives access to its inputs, writes its outputs, and counts rows."""
+    """Runs a stage on one partition: gives access to its inputs, writes its outputs, and counts rows.
 
-    def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int):
+    reuse: what it keeps of an earlier run, if the stage's rows can be told apart (`transforms/core/rows.py`).
+    """
+
+    def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int, reuse: RowReuse | None = None):
         self.corpus = corpus
         self.stage = stage
         self.partition = partition
@@ -60,11 +69,16 @@ class Task:
         self.counts = Counts()
         self.rejects = RejectLog(stage.name)
         self.extra: dict[str, Any] = {}
+        self.reuse = reuse
         self._writers: dict[str, TableWriter] = {}
+        self._merging: dict[str, MergingWriter] = {}
+        self._by_row: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._engine_s = 0.0
 
     def open(self, stage: str, table: str, partition: int | None = None) -> TableFile:
         """Opens a table of an earlier stage; by default this task's own partition."""
+        if partition is None and self.reuse:
+            return self.reuse.narrowed(self.corpus.open(stage, table, self.partition), stage, table)
         return self.corpus.open(stage, table, self.partition if partition is None else partition)
 
     def read(self, stage: str, table: str, partition: int | None = None) -> pa.Table:
@@ -81,7 +95,22 @@ class Task:
         self.check_cancelled()
         if table not in self._writers:
             self._open(table, rows.schema)
-        self._writers[table].write(rows)
+        (self._merging.get(table) or self._writers[table]).write(rows)
+
+    def count(self, name: str, row_ids: Sequence[str], numbers: Sequence[int] | None = None) -> None:
+        """Adds to one of the stage's own counts (`Counts.numbers`): for each row 1, or its number; zeros count as well.
+
+        row_ids: ids of input rows. A stage that declares `rows_by` counts in this way alone: the counts of rows that a later run takes
+        over are then known.
+        """
+        own = self._by_row[f"numbers.{name}"]
+        for row_id, number in zip(row_ids, [1] * len(row_ids) if numbers is None else numbers, strict=True):
+            own[row_id] += int(number)
+
+    def count_refused(self, row_ids: Sequence[str], reasons: Sequence[Reason]) -> None:
+        """Counts candidates that were refused, one per id, without writing them to the rejects."""
+        for row_id, reason in zip(row_ids, reasons, strict=True):
+            self._by_row[f"reasons.{reason.value}"][row_id] += 1
 
     def check_cancelled(self) -> None:
         """Raises InterruptedError once the run is interrupted; call it where the next write may take long."""
@@ -89,11 +118,22 @@ class Task:
             raise InterruptedError("the run was interrupted")
 
     def _open(self, table: str, schema: pa.Schema) -> None:
-        declared = REJECTS if table == "rejects" else self.stage.writes[table]
+        declared = {"rejects": REJECTS, ROWS_TABLE: ROWS}.get(table) or self.stage.writes[table]
         check_schema(schema, table, f"stage {self.stage.name}", declared)
         writer = TableWriter(self.corpus.table_url(self.stage.name, table, self.partition), schema, compression=self.stage.compression)
         writer.__enter__()
         self._writers[table] = writer
+        if self.reuse and self.reuse.kept.any() and declared not in (REJECTS, ROWS):
+            self._merging[table] = MergingWriter(writer, self.reuse, table, self._numbered(table), schema)
+
+    def _numbered(self, table: str) -> dict[str, pa.Array]:
+        """By column of a table that holds row numbers of an input: that input's ids, row by row."""
+        found = {}
+        for (own, column), (stage, source) in self.stage.row_numbers.items():
+            if own == table:
+                with self.corpus.open(stage, source, self.partition) as file:
+                    found[column] = file.read([self.reuse.id_column(file.schema)])[0].combine_chunks() if self.reuse else pa.nulls(0)
+        return found
 
     @contextmanager
     def engine(self) -> Iterator[None]:
@@ -108,11 +148,17 @@ class Task:
         """Runs the stage on this partition and commits its files; on an exception, none of them appears."""
         error: BaseException | None = None
         try:
-            self.stage.process(self, payload)
-            self.write("rejects", self.rejects.table())
+            if self.reuse is None or not self.reuse.kept.all() or not len(self.reuse.kept):
+                self.stage.process(self, payload)
             for table, schema in self.stage.writes.items():
                 if table not in self._writers:
-                    self._open(table, schema)
+                    self._open(table, self.reuse.old_schema(table, schema) if self.reuse else schema)
+            for merging in self._merging.values():
+                merging.finish()
+            self._count_rows()
+            self.write("rejects", self.rejects.table())
+            if self.reuse:
+                self.write(ROWS_TABLE, self.reuse.table())
         except BaseException as failure:
             error = failure
             raise
@@ -123,9 +169,36 @@ class Task:
         self._finish_counts(infos)
         return infos
 
+    def _count_rows(self) -> None:
+        """Adds what was counted by row to the counts; with reuse, the counts and rejects of the rows taken over as well."""
+        if self.reuse is None:
+            for name, by_id in self._by_row.items():
+                kind, _, what = name.partition(".")
+                book: dict[str, Any] = self.rejects.counts if kind == "reasons" else self.counts.numbers
+                book[what] = book.get(what, 0) + sum(by_id.values())
+            return
+        reuse = self.reuse
+        if self.counts.numbers or self.counts.merged or self.counts.rows_in != reuse.made:
+            raise ValueError(
+                f"stage {self.stage.name}: it declares rows_by, but counted {self.counts.rows_in} rows in of {reuse.made}, and "
+                f"{', '.join(self.counts.numbers) or 'nothing'} without rows: see docs/add-a-stage.md"
+            )
+        reuse.count(self._by_row)
+        reuse.count_rejects(self.rejects.table())
+        totals = reuse.totals()
+        if reuse.kept.any() and any(name.endswith(DEPENDENT) and number for name, number in totals.items()):
+            raise CannotMerge("results depend on the rows beside them")
+        self.counts.rows_in = int(reuse.index.rows_in.sum())
+        self.counts.numbers = {name.removeprefix("numbers."): number for name, number in totals.items() if name.startswith("numbers.")}
+        self.rejects.take_over(
+            reuse.kept_rejects(),
+            {name.removeprefix("reasons."): number for name, number in totals.items() if name.startswith("reasons.")},
+        )
+        self.extra = {**(reuse.earlier.extra if reuse.earlier and reuse.kept.any() else {}), **self.extra}
+
     def _finish_counts(self, infos: list[FileInfo]) -> None:
         counts = self.counts
-        counts.rows_out = {info.table: info.rows for info in infos if info.table != "rejects"}
+        counts.rows_out = {info.table: info.rows for info in infos if info.table not in ("rejects", ROWS_TABLE)}
         outcomes = self.rejects.outcomes()
         counts.rejected, counts.excluded, counts.dropped = (
             outcomes[kind] for kind in (Outcome.REJECTED, Outcome.EXCLUDED, Outcome.DROPPED)

@@ -70,7 +70,8 @@ class ParseCaptions(Stage[SwapSettings]):
     main_table = "graphs"
     depends_on = ()
     packages = ("spacy",)
-    reads = (Input("pairs", "pairs"),)
+    rows_by = ("pair_id",)
+    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
     writes = {"graphs": GRAPHS}
 
     def __post_init__(self) -> None:

@@ -66,6 +66,7 @@ class DetectRegions(Stage[RegionParams]):
     name = "regions"
     revision = 4
     main_table = "regions"
+    rows_by = ("image_id",)
     packages = ("torch", "torchvision", "safetensors", "pillow")
     extra = "regions"
 
@@ -80,7 +81,7 @@ class DetectRegions(Stage[RegionParams]):
     @property
     def reads(self) -> Sequence[Input]:
         """The images of the same partition."""
-        return (Input(self.augments, "images"),)
+        return (Input(self.augments, "images", columns=("image_id", "width", "height", "sha256")),)  # wherever the bytes are
 
     @property
     def resources(self) -> Mapping[str, str]:
@@ -115,9 +116,9 @@ class DetectRegions(Stage[RegionParams]):
                     for (row, _), found in zip(ready, self._detect(task, model, ready), strict=True):
                         if found is not None:
                             held[row.position] = row.image_id, found
-                            _count(task, f"images_on {model.device_kind}", 1)
+                            task.count(f"images_on {model.device_kind}", [row.image_id])
                             if not getattr(model, "alone", True):
-                                _count(task, "images_dependent_on_batch", 1)
+                                task.count("images_dependent_on_batch", [row.image_id])
                     if batch.last:
                         _write(task, schema, held)
                         held = {}
@@ -186,7 +187,7 @@ class DetectRegions(Stage[RegionParams]):
             if len(ready) == 1:
                 task.rejects.add(ready[0][0].image_id, Reason.ENGINE_FAILED, f"out of memory in a batch of one: {error}")
                 return [None]
-        _count(task, "batches_split", 1)
+        task.count("batches_split", [ready[0][0].image_id])
         half = len(ready) // 2
         return [*self._detect(task, model, ready[:half]), *self._detect(task, model, ready[half:])]
 
@@ -213,11 +214,7 @@ def _write(task: Task, schema: pa.Schema, held: dict[int, tuple[str, Regions]]) 
     rows = [held[position] for position in sorted(held)]
     if not rows:
         return
-    found = [regions for _, regions in rows]
-    task.write("regions", regions_batch(schema, [image_id for image_id, _ in rows], found))
-    _count(task, "regions", sum(len(one.boxes) for one in found))
-    _count(task, "images_without_regions", sum(not len(one.boxes) for one in found))
-
-
-def _count(task: Task, what: str, number: int) -> None:
-    task.counts.numbers[what] = task.counts.numbers.get(what, 0) + number
+    image_ids, found = [image_id for image_id, _ in rows], [regions for _, regions in rows]
+    task.write("regions", regions_batch(schema, image_ids, found))
+    task.count("regions", image_ids, [len(one.boxes) for one in found])
+    task.count("images_without_regions", image_ids, [not len(one.boxes) for one in found])

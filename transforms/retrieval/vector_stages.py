@@ -119,6 +119,8 @@ class ImageVectors(_Images):
     name = "image_vectors"
     packages = packages("ImageHash", "pillow", "threadpoolctl")
     writes = {"query_vectors": QUERY_VECTORS, "vectors": VECTORS}
+    rows_by, rows_counted = ("image_id",), ("regions",)
+    row_numbers = {("query_vectors", "row"): ("regions", "regions"), ("vectors", "row"): ("image_regions", "regions")}
     reads = (
         Input("pairs", "images"),
         Input("images", "images"),
@@ -188,7 +190,9 @@ class TextVectors(RetrievalStage):
     lists = "texts"
     packages = packages("torch", "transformers", "sentence-transformers")
     writes = {"query_vectors": QUERY_VECTORS, "vectors": VECTORS}
-    reads = (Input("pairs", "pairs"), Input("texts", "texts"))
+    rows_by, rows_counted = ("pair_id", "text_id"), ("pairs", "texts")
+    row_numbers = {("query_vectors", "row"): ("pairs", "pairs"), ("vectors", "row"): ("texts", "texts")}
+    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")), Input("texts", "texts", columns=("text_id", "text")))
 
     def __post_init__(self) -> None:
         super().__post_init__()

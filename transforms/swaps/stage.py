@@ -84,11 +84,12 @@ class SwapNegatives(Stage[SwapSettings]):
     name = "swaps"
     revision = 5
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in CountVocabulary.depends_on)
+    rows_by, rows_counted = ("image_id",), ("graphs",)
     reads = (
-        Input("pairs", "pairs"),
+        Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
         Input("graphs", "graphs"),
         Input("vocabulary", "vocabulary", "corpus"),
-        Input("regions", "regions", optional=True),
+        Input("regions", "regions", optional=True, columns=("image_id", "class")),
     )
     writes = {"rewrites": REWRITES}
 
@@ -158,13 +159,12 @@ class _Refusals:
         """Records them in the task's rejects, as rows or only as counts."""
         if rows and self._ids:
             task.rejects.add_batch(pa.array(self._ids), np.array(self._reasons, dtype=np.int8), pa.array(self._details))
-        elif self._ids:
-            for position, count in Counter(self._reasons).items():
-                task.rejects.counts[_NAMES[position]] += count
+        else:
+            task.count_refused(self._ids, [_BY_POSITION[position] for position in self._reasons])
 
 
 _POSITIONS = {reason: reason_position(reason) for reason in Reason}
-_NAMES = {position: reason.value for reason, position in _POSITIONS.items()}
+_BY_POSITION = {position: reason for reason, position in _POSITIONS.items()}
 
 
 def load_index(corpus: Corpus) -> Index:

@@ -33,7 +33,8 @@ def test_one_and_four_workers_write_the_same_bytes(tmp_path: Path) -> None:
     run_stages(tmp_path / "one", _stages(), workers=1)
     run_stages(tmp_path / "four", _stages(), workers=4)
     one, four = _bytes(tmp_path / "one"), _bytes(tmp_path / "four")
-    assert len(one) == 4 * 3 + 1 + 4 * 3 + 1  # per partition: graphs, rewrites and rejects; once: the vocabulary and its rejects
+    # Per partition: pairs, graphs, rewrites, rejects of each, and the digests of rows; once: the vocabulary and its rejects.
+    assert len(one) == 4 * 3 + 1 + 4 * 3 + 1 + 4 * 2
     assert one == four
 
 

@@ -146,6 +146,7 @@ class ImportRegions(Stage[RegionFileSettings]):
 
     name = "regions"
     main_table = "regions"
+    rows_by = ("image_id",)
 
     def __post_init__(self) -> None:
         self.stamp, self.widths  # noqa: B018 - raise
@@ -163,7 +164,7 @@ class ImportRegions(Stage[RegionFileSettings]):
     @property
     def reads(self) -> Sequence[Input]:
         """The images of the same partition."""
-        return (Input(self.augments, "images"),)
+        return (Input(self.augments, "images", columns=("image_id", "width", "height")),)
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
