@@ -11,7 +11,7 @@ from schemas.corpus import Corpus
 from schemas.manifest import StageManifest
 
 _LOCATION = re.compile(
-    r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s'"<>]*|(?<![\w.~])~?/[^\s'"<>/][^\s'"<>]*|(?<![A-Za-z])[A-Za-z]:\\[^\s'"<>]*|\\\\[^\s'"<>]+"""
+    r"""(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://[^\s'"<>]*|(?<![\w.~])~?/[^\s'"<>/][^\s'"<>]*|(?<![A-Za-z])[A-Za-z]:\\[^\s'"<>]*|\\\\[^\s'"<>]+"""
 )
 
 
