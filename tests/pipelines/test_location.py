@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +17,9 @@ from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.demo import write_settings
-from pipelines.lock import corpus_lock
 from pipelines.verify import verify
 from schemas.corpus import is_own_name, open_corpus
-from schemas.errors import ConfigError, CorpusError
+from schemas.errors import ConfigError
 from tests.pipelines.conftest import hash_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,10 +48,10 @@ def config(base: Path, corpus: Path | str, **changes: Any) -> str:
 
 def snapshot(*folders: Path) -> dict[str, tuple[Any, ...]]:
     """Everything below the folders: kind, inode, and content or link target; of files also the modification time."""
-    return {str(path): _state(path) for folder in folders for path in [folder, *_below(folder)]}
+    return {str(path): _state(path) for folder in folders for path in [folder, *contents(folder)]}
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def contents(folder: Path) -> Iterator[Path]:
     for root, names, found in os.walk(folder):
         yield from (Path(root, name) for name in (*names, *found))
 
@@ -391,77 +387,6 @@ def test_locations_that_cannot_hold_a_corpus_are_named(tmp_path: Path, place: st
     assert snapshot(tmp_path) == before
 
 
-def test_removing_the_lock_lets_nobody_in(corpus: Path) -> None:
-    with corpus_lock(str(corpus)):
-        for _ in range(2):
-            (corpus / ".lock").unlink(missing_ok=True)
-            with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
-                pass
-        (corpus / ".lock").write_text("cmcl 1\n")
-        with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
-            pass
-    with corpus_lock(str(corpus)) as barred:
-        assert barred is None
-
-
-def test_a_lock_of_an_earlier_release_holds(corpus: Path) -> None:
-    import fcntl
-
-    with open(corpus / ".lock", "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(CorpusError, match="another run"), corpus_lock(str(corpus)):
-            pass
-
-
-def test_where_folders_have_no_locks_the_file_is_one(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-    import fcntl
-
-    real = fcntl.flock
-
-    def flock(descriptor: int, how: int) -> None:
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            raise OSError(errno.EBADF, "as on NFS")
-        real(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with corpus_lock(str(corpus)), pytest.raises(CorpusError, match=f"process {os.getpid()}"), corpus_lock(str(corpus)):
-        pass
-
-
-def without_rights(*commands: list[str]) -> tuple[list[int], str, str]:
-    """Runs commands as a user who is subject to file permissions; returns exit statuses, output and errors."""
-    prefix: list[str] = []
-    if os.geteuid() == 0:
-        if not shutil.which("setpriv"):
-            pytest.skip("root writes everywhere, and there is no setpriv to give that up")
-        caps = "-dac_override,-dac_read_search,-fowner"
-        prefix = ["setpriv", "--bounding-set", caps, "--inh-caps", caps]
-    code = "import json, sys; from pipelines.cli import main; print(json.dumps([main(given) for given in json.loads(sys.argv[1])]))"
-    done = subprocess.run([*prefix, sys.executable, "-c", code, json.dumps(commands)], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout, done.stderr
-
-
-def test_a_corpus_that_may_not_be_written_to_can_be_read(corpus: Path) -> None:
-    path, seed = str(corpus.parent / "config.yaml"), ["--set", "seed=1"]
-    assert main(["run", path, "--quiet"]) == 0  # the settings contain the inputs' location, which differs from the original's
-    before = snapshot(corpus)
-    everything = [corpus, *_below(corpus)]
-    try:
-        for place in everything:
-            place.chmod(0o555 if place.is_dir() else 0o444)
-        status, said, errors = without_rights(
-            ["run", path, "--quiet"], ["status", path], ["verify", path], ["show", path], ["hash", path], ["run", path, *seed, "--quiet"]
-        )
-        assert status == [0, 0, 0, 0, 0, 1] and "nothing to do" in said, (said, errors)
-        assert errors.count("\n") == 1 and f"{corpus}" in errors and "Permission denied" in errors, errors
-        assert snapshot(corpus) == before
-    finally:
-        for place in everything:
-            place.chmod(0o755 if place.is_dir() else 0o644)
-
-
 def test_a_lost_index_is_made_again_and_a_foreign_one_is_not(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = hash_of(corpus)
     (corpus / "corpus.json").write_text("{")
@@ -470,11 +395,3 @@ def test_a_lost_index_is_made_again_and_a_foreign_one_is_not(corpus: Path, capsy
     (corpus / "notes.txt").unlink()
     assert main(["run", str(corpus.parent / "config.yaml"), "--quiet"]) == 0
     assert hash_of(corpus) == before
-
-
-def test_another_number_of_partitions_leaves_none_of_the_old_files(corpus: Path) -> None:
-    assert main(["run", config(corpus.parent, corpus, partitions=3), "--quiet"]) == 0
-    assert verify(*open_corpus(str(corpus))) == []
-    assert not list(corpus.glob("*/*-of-00002.arrow")) and len(list(corpus.glob("pairs/task-*.json"))) == 3
-    assert main(["run", config(corpus.parent, corpus, partitions=1), "--quiet"]) == 0
-    assert verify(*open_corpus(str(corpus))) == [] and len(list(corpus.glob("pairs/task-*.json"))) == 1

@@ -11,9 +11,11 @@ import pytest
 from pipelines.cli import main
 from pipelines.demo import write_settings
 from pipelines.scenes import make_scenes
+from pipelines.verify import verify
+from schemas.corpus import open_corpus
 from schemas.errors import CmclError, ConfigError
 from schemas.own_folder import claim_folder
-from tests.pipelines.test_location import snapshot
+from tests.pipelines.test_location import config, snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -88,3 +90,12 @@ def test_cleaning_up_removes_no_folder_that_was_named(tmp_path: Path) -> None:
         ["make", "clean", "DEMO=mine", "VENV=tools", f"TOOLS={tmp_path / 'mine'}"], cwd=tmp_path, check=True, capture_output=True
     )
     assert all((tmp_path / name / "a.txt").exists() for name in ("mine", "demo", "tools"))
+
+
+def test_another_number_of_partitions_leaves_none_of_the_old_files(tmp_path: Path) -> None:
+    corpus = tmp_path / "c"
+    for partitions in (2, 3, 1):
+        assert main(["run", config(tmp_path, corpus, partitions=partitions), "--quiet"]) == 0
+        assert verify(*open_corpus(str(corpus))) == []
+        assert not [path for path in corpus.glob("pairs/*.arrow") if not path.name.endswith(f"-of-{partitions:05}.arrow")]
+        assert len(list(corpus.glob("pairs/task-*.json"))) == partitions

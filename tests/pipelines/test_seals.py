@@ -22,6 +22,7 @@ from schemas.errors import CorpusError
 from schemas.manifest import load_manifest, load_record
 from schemas.rejects import Reason, reason_position, reject_batch
 from schemas.seals import write_sealed
+from tests.damage import cut, flip, lengthen, members, swap_with_the_next
 from tests.forge import forge_manifest, forge_table
 from tests.pipelines.conftest import hash_of, make_config
 
@@ -59,10 +60,6 @@ def corpus(small, tmp_path):
     return shutil.copytree(small / "corpus", tmp_path / "c")
 
 
-def members(place: Path) -> list[str]:
-    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and path.name != ".lock")
-
-
 def faults(place: Path) -> str:
     """The output of verify, one fault per line."""
     try:
@@ -77,15 +74,6 @@ def repair(place: Path) -> None:
     except CorpusError:
         return  # of `corpus.json`: a run writes it
     forget(corpus, verify(corpus, index))
-
-
-def flip(path: Path, at: float, bit: int) -> bytes:
-    """Flips one bit at a relative position in the file; returns the original content."""
-    before = path.read_bytes()
-    data = bytearray(before)
-    data[int(at * len(data))] ^= 1 << bit
-    path.write_bytes(data)
-    return before
 
 
 _PLACES = st.tuples(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
@@ -147,26 +135,6 @@ def test_a_flip_in_each_file_is_mended(small, victim, fresh):
     chance = random.Random(9)
     for name in members(victim):
         mended(small, victim, fresh, [name], chance)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def lengthen(path):
-    path.write_bytes(path.read_bytes() + b"\n")
-
-
-def swap_with_the_next(path):
-    """Swaps a file with the other partition's, or, if there is none, with another stage's."""
-    other = (
-        path.with_name(path.name.replace("00000", "00001"))
-        if "00000" in path.name
-        else next(other for other in sorted(path.parent.parent.rglob(path.name)) if other != path)
-    )
-    held = path.read_bytes()
-    path.write_bytes(other.read_bytes())
-    other.write_bytes(held)
 
 
 _DAMAGES = [cut, lengthen, Path.unlink, swap_with_the_next]

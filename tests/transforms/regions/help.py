@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from schemas.corpus import Corpus
+from schemas.regions import RegionFile, Regions
 from tests.given import run_stages
 from transforms.core.stage import Stage
 
@@ -41,3 +42,12 @@ def scene_files(folder: Path, count: int, seed: int = 11) -> list[str]:
         path.write_bytes(encode(picture))
         paths.append(str(path))
     return paths
+
+
+def regions_of(corpus: Corpus, stage: str = "regions") -> list[Regions]:
+    """Each image's regions, in the global order."""
+    found = []
+    for partition in range(corpus.partitions):
+        with RegionFile(corpus.table_url(stage, "regions", partition)) as file:
+            found += [file[row] for row in range(len(file))]
+    return found

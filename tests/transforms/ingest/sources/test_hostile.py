@@ -18,11 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.errors import SourceError
-from schemas.text import quoted
 from tests.transforms.ingest.source_help import bad, encoded, good, pair_source, read_all, reasons, text_source
 from transforms.ingest.images.fetch import ImageError, close_files, read_bytes
 from transforms.ingest.limits import Limits
@@ -353,13 +350,6 @@ def test_text_from_data_is_quoted(tmp_path: Path):
     assert str(raised.value).isprintable()
     (tmp_path / "a.jsonl").write_text(json.dumps({evil: 1}))
     assert all(row["detail"].isprintable() for row in read_all(text_source(format="jsonl", files=str(tmp_path / "a.jsonl"))))
-
-
-@given(st.text(max_size=300), st.integers(1, 100))
-def test_quoted_text_is_printable_and_short(text: str, limit: int):
-    assert quoted(text, limit).isprintable() and len(quoted(text, limit)) <= 12 * limit + 3
-    if text.isprintable() and len(text) <= limit:
-        assert quoted(text, limit) == text
 
 
 class OddError(Exception):
