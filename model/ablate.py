@@ -180,7 +180,8 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
                 "seeds": len(seeds),
                 **{key: float(np.mean([one[key] for one in results[arm]])) for key in ("steps", "flops")},
             }
-            if arm != settings.against and len(others) == len(by_arm[settings.against]):
+            compared = arm != settings.against and not metric.startswith(("ceiling", "chance"))
+            if compared and len(others) == len(by_arm[settings.against]):
                 row |= dict(zip(("difference", "difference_low", "difference_high"), interval(values, others), strict=True))
             rows.append(row)
     return rows
@@ -200,19 +201,24 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
             yield from ((f"{part} {kind} {how}", np.array([found[how]])) for how in ("separate", "joint") if how in found)
-    for side, values in report.get("ceiling", {}).items():
-        yield from ((f"ceiling.{side} {name}", np.array([value])) for name, value in values.items())
+    for part in ("ceiling", "chance"):
+        for side, values in report.get(part, {}).items():
+            yield from ((f"{part}.{side} {name}", np.array([value])) for name, value in values.items())
 
 
 def write_table(folder: str, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows as CSV and Markdown, and the differences as a plot (SVG), below a local folder."""
+    """Writes the rows as CSV and Markdown (with each arm's mean updates), and the differences as a plot (SVG), below a local folder."""
     os.makedirs(folder, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with open(os.path.join(folder, "table.csv"), "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    lines = ["| arm | metric | % | 95 % | difference | 95 % |", "|---|---|---|---|---|---|"]
+    runs = [
+        f"| {row['arm']} | {row['seeds']} | {row['steps']:.0f} | {row['flops']:.3g} |" for row in {row["arm"]: row for row in rows}.values()
+    ]
+    lines = ["| arm | seeds | updates | operations |", "|---|---|---|---|", *runs, ""]
+    lines += ["| arm | metric | % | 95 % | difference | 95 % |", "|---|---|---|---|---|---|"]
     for row in rows:
         cells = [row["arm"], row["metric"], f"{100 * row['mean']:.1f}", _range(row["low"], row["high"]), "", ""]
         if "difference" in row:

@@ -58,7 +58,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Measures a checkpoint and prints what it finds; with --output also as JSON."""
     rerank = None if args.rerank == "all" else int(args.rerank)
     trials = [read_trials(*_trial(given), split=args.split) for given in args.trials]
-    report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden)
+    report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden, not args.no_negatives)
     if trials:
         network, held = load_network(args.checkpoint)
         report["trials"] = measure(

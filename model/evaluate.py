@@ -116,12 +116,14 @@ def evaluate(
     head: Head | None = None,
     truth: dict[str, set[str]] | None = None,
     hidden: bool = False,
+    negatives: bool = True,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Everything that is measured of a checkpoint on a corpus.
 
     Args:
         rerank: candidates of each query that the joint head orders; 0: none, and no joint sequence is scored at all; None: all.
         truth: by pair id, the pair ids of the images that its caption is true of, where that is known; its own image always counts.
+        negatives: tell captions from their hard negatives.
         hidden: also tell captions from negatives with the image hidden, which shows what text alone gives away.
 
     Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T]; under `all_true.` every true candidate counts.
@@ -146,7 +148,7 @@ def evaluate(
         "skipped": pairs.skipped,
         "recall": {name: one.recall() for name, one in found.items()},
         "chance": _ceilings(own, np.ones_like(own)),
-        **told_from_negatives(pairs, chosen if count else None, hidden),
+        **(told_from_negatives(pairs, chosen if count else None, hidden) if negatives else {}),
     }
     if truth is not None:
         true = own | _true_of(pairs, truth)

@@ -159,6 +159,7 @@ def _add_training(commands: Any) -> None:
     )
     evaluate.add_argument("--head", choices=("match", "contrast"), help="the joint head to use (default: the one that was trained)")
     evaluate.add_argument("--truth", metavar="FILE", help="JSON file: by pair id, the pair ids of all images that its caption is true of")
+    evaluate.add_argument("--no-negatives", action="store_true", help="evaluate retrieval alone, not hard negatives")
     evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives with the image hidden")
     evaluate.add_argument(
         "--trials",
