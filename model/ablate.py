@@ -49,10 +49,10 @@ class AblationSettings(BaseModel):
         if self.against not in self.arms:
             raise ValueError(f"against: {self.against!r} is not among the arms {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {list(self.seeds)} has one twice")
+            raise ValueError(f"seeds: {list(self.seeds)} contains a duplicate")
         wrong = [name for name in self.arms if not name or "/" in name or name.startswith(".")]
         if wrong:
-            raise ValueError(f"arms: {wrong[0]!r} cannot name a folder")
+            raise ValueError(f"arms: {wrong[0]!r} is not a valid folder name")
         return self
 
 
@@ -97,7 +97,7 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
 
 
 def _side_by_side(settings: AblationSettings, missing: list[TrainSettings]) -> bool:
-    """Runs in processes of one thread each; whether all of them finished. Interrupted, it has those that run save and leave."""
+    """Runs in processes of one thread each; returns whether all finished. When interrupted, running ones save and exit."""
     with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
         try:
             return all([done.result() for done in [pool.submit(run_one, settings, run, 1) for run in missing]])
@@ -240,7 +240,7 @@ def _plot(path: str, rows: list[dict[str, Any]]) -> None:
     try:
         import altair
     except ImportError:
-        raise ConfigError("the plot needs the package altair: pip install 'cmcl[train]'") from None
+        raise ConfigError("the plot requires the package altair: pip install 'cmcl[train]'") from None
     percent = [{**row, **{key: 100 * row[key] for key in ("difference", "difference_low", "difference_high")}} for row in rows]
     base = altair.Chart(altair.Data(values=json.loads(json.dumps(percent)))).encode(y=altair.Y("arm:N", title=None, sort=None))
     bars = base.mark_rule().encode(x=altair.X("difference_low:Q", title="difference, points"), x2="difference_high:Q")

@@ -62,7 +62,7 @@ def latest(folder: str) -> Checkpoint | None:
         try:
             return load(files.join(folder, name))
         except CheckpointError as error:
-            _log.warning("%s; going back to the one before", error)
+            _log.warning("%s; using the previous one", error)
     return None
 
 

@@ -23,7 +23,7 @@ from schemas.errors import ConfigError
 
 
 class ObjectiveChoice(BaseModel):
-    """Which objectives a pretraining has; null leaves one out."""
+    """The objectives of pretraining; null leaves one out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,58 +38,58 @@ class ObjectiveChoice(BaseModel):
 
 
 class TrainSettings(BaseModel):
-    """How to train, on whatever data."""
+    """The settings of a training run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: DataSettings = Field(description="the corpus, and how much of it meets in a batch")
-    output: str = Field(min_length=1, description="where checkpoints and logs go: a folder; training resumes from what is there")
-    seed: int = Field(0, ge=0, lt=2**63, description="the seed of weights, dropout and every draw")
+    data: DataSettings = Field(description="the corpus, and how batches are drawn from it")
+    output: str = Field(min_length=1, description="folder of checkpoints and logs; a run resumes from its newest checkpoint")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, dropout and all draws")
     model: ModelSettings = Field(default_factory=ModelSettings, description="the network")
     start: str | None = Field(
         None, description="weights to start from: a run's folder or checkpoint, or a RoBERTa, BERT (safetensors) or UNITER file"
     )
-    masking: Masking = Field(default_factory=Masking, description="what masking hides and matching mixes up")
+    masking: Masking = Field(default_factory=Masking, description="masking, and mismatches for itm")
     task: Literal["pretrain", "retrieval"] = Field("pretrain", description="the objectives, or fine-tuning for retrieval")
     objectives: ObjectiveChoice = Field(default_factory=ObjectiveChoice, description="pretraining: the losses")
     retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="task: retrieval")
-    mixing: Literal["sum", "one"] = Field("sum", description="the weighted sum of all losses (UNIMO), or one task a batch (UNITER)")
+    mixing: Literal["sum", "one"] = Field("sum", description="weighted sum of all losses (UNIMO), or one objective per batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
     flops: float | None = Field(
-        None, gt=0, description="budget of operations, then counted at every update; the first of steps and flops ends the training"
+        None, gt=0, description="budget of operations, counted at every update; training ends at the first of steps and flops"
     )
-    accumulate: int = Field(1, ge=1, description="batches an update")
+    accumulate: int = Field(1, ge=1, description="batches per update")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes; weights stay float32")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of forward passes; weights remain float32")
     compile: bool = Field(False, description="torch.compile the layers")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU")
-    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints; the last one is always kept")
-    keep: int = Field(2, ge=1, description="newest checkpoints that are kept")
-    log_every: int = Field(10, ge=1, description="updates between lines of the log")
-    tensorboard: bool = Field(True, description="write TensorBoard's event files beside the CSV")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if there is a GPU")
+    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints; one is always written at the end")
+    keep: int = Field(2, ge=1, description="number of checkpoints to keep")
+    log_every: int = Field(10, ge=1, description="updates between log lines")
+    tensorboard: bool = Field(True, description="also write TensorBoard event files")
 
     @model_validator(mode="after")
     def _fits(self) -> TrainSettings:
         if self.steps is None and self.flops is None:
-            raise ValueError("steps or flops must be given, else training would not end")
+            raise ValueError("steps or flops is required, or training would not end")
         if self.flops and self.compile:
-            raise ValueError("flops: operations of compiled layers are not counted; give steps, or compile: false")
+            raise ValueError("flops: operations of compiled layers cannot be counted: set steps instead, or compile: false")
         chosen = [name for name in OBJECTIVES if getattr(self.objectives, name) is not None]
         if self.task == "pretrain" and not chosen:
-            raise ValueError(f"objectives: at least one of {', '.join(OBJECTIVES)} must be set ({{}} for its defaults)")
+            raise ValueError(f"objectives: at least one of {', '.join(OBJECTIVES)} is required ({{}} for its defaults)")
         if self.task != "pretrain" and chosen:
-            raise ValueError(f"objectives.{chosen[0]}: belongs to task: pretrain, not {self.task}")
+            raise ValueError(f"objectives.{chosen[0]}: applies only to task: pretrain, not {self.task}")
         if self.objectives.wra and not self.objectives.itm:
-            raise ValueError("objectives.wra: needs objectives.itm, whose sequences it looks at")
+            raise ValueError("objectives.wra: requires objectives.itm, whose sequences it uses")
         return self
 
 
-# May differ on resuming; `data` is what the loader's own state answers for.
+# May differ on resuming; `data` is checked by the loader's state.
 NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})
 
 
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
-    """The losses of a training. Raises ConfigError, naming the key, when the data or the network do not fit them."""
+    """The losses of a training. Raises ConfigError, naming the key, when data or network do not fit them."""
     _check_data(settings, facts)
     if settings.task == "retrieval":
         chosen: list[Objective] = [Retrieval(settings.retrieval)]
@@ -108,16 +108,16 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
     if facts.max_tokens > settings.model.positions:
         raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
     if not any(facts.rows.values()):
-        raise ConfigError("corpus: it has no rows to train on")
+        raise ConfigError("corpus: has no rows to train on")
     for key in ("positives", "negatives", "matched_images", "matched_texts"):
         asked = getattr(settings.data, key)
         number = sum(asked.values()) if isinstance(asked, dict) else asked
         if key in settings.data.model_fields_set and number and not facts.drawn.get(key):
-            raise ConfigError(f"data.{key}: {asked} a pair are asked for, the corpus has none: set it to 0, or add them to the corpus")
+            raise ConfigError(f"data.{key}: {asked} per pair, but the corpus has none: set it to 0, or add them to the corpus")
 
 
 def wanted(settings: TrainSettings) -> Wanted:
-    """What the loader has to draw for the objectives."""
+    """What the loader must draw for the objectives."""
     chosen = settings.objectives
     masked = bool(chosen.cmcl and chosen.cmcl.masked)
     regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]

@@ -41,7 +41,9 @@ class Log:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise ConfigError("tensorboard: true needs the package: pip install 'cmcl[train]', or set tensorboard: false") from None
+                raise ConfigError(
+                    "tensorboard: true requires the package tensorboard: pip install 'cmcl[train]', or set tensorboard: false"
+                ) from None
             self._board = SummaryWriter(os.path.join(folder, "tensorboard"), purge_step=resumed + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:

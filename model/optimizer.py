@@ -1,4 +1,4 @@
-"""AdamW with warm-up and decay, over parts of a training rather than steps, so that a run can be budgeted in either."""
+"""AdamW with warm-up and decay over shares of a training rather than steps, so that a run can have a budget of operations instead."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class OptimizerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lr: float = Field(5e-5, gt=0, description="highest learning rate")
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="decay of AdamW's two moments")
     epsilon: float = Field(1e-6, gt=0, description="AdamW's epsilon")
-    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases, normalisations and the temperature have none")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the rate rises from 0")
-    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="of the rate, down to 0 at the end")
-    clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient; null does not clip")
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; none for biases, normalisation and the temperature")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training during which the rate rises from 0")
+    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="decay of the rate, to 0 at the end")
+    clip: float | None = Field(5.0, gt=0, description="maximum gradient norm; null: no clipping")
 
 
 def optimizer_of(network: Network, settings: OptimizerSettings) -> torch.optim.AdamW:
@@ -46,7 +46,7 @@ def rate(settings: OptimizerSettings, done: float) -> float:
 
 @torch.no_grad()
 def constrain(network: Network) -> None:
-    """Puts a learned temperature back into its range."""
+    """Clamps the temperature to its range."""
     network.contrast.temperature.clamp_(*TEMPERATURE)
 
 
@@ -65,7 +65,7 @@ def state_tensors(network: Network, optimizer: torch.optim.AdamW) -> dict[str, t
 
 
 def load_state_tensors(network: Network, optimizer: torch.optim.AdamW, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts back what `state_tensors` returned."""
+    """Restores what `state_tensors` returned."""
     for name, parameter in network.named_parameters():
         held = {key: tensors[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors}
         if held:  # step counts stay on the CPU unless AdamW is fused

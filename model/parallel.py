@@ -94,7 +94,7 @@ def start(device: str) -> torch.device:
     Raises ConfigError when there is no GPU and one was asked for.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda was asked for, but torch sees no GPU; allowed here: cpu, auto")
+        raise ConfigError("device: cuda, but torch finds no GPU: set cpu or auto")
     gpu = device != "cpu" and torch.cuda.is_available()
     found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
     if gpu:

@@ -41,7 +41,7 @@ def start_from(network: Network, url: str) -> list[str]:
     if prefix is None:
         raise CheckpointError(f"{url} has no embeddings.word_embeddings.weight, so it is not a RoBERTa, BERT or UNITER checkpoint")
     if prefix == "uniter." and network.settings.embedding != "uniter":
-        raise CheckpointError(f"{url} is a UNITER checkpoint: it needs model.embedding: uniter, not {network.settings.embedding}")
+        raise CheckpointError(f"{url} is a UNITER checkpoint: it requires model.embedding: uniter, not {network.settings.embedding}")
     used: set[str] = set()
 
     def take(name: str) -> Tensor:
@@ -131,9 +131,9 @@ def _read(url: str) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint at {url}") from None
+        raise CheckpointError(f"{url} does not exist") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{url} is not a whole checkpoint of tensors alone: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{url} is not a complete checkpoint of tensors only: {str(error).splitlines()[0]}") from None
     if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
         raise CheckpointError(f"{url} must hold a mapping of names to tensors")
     return held

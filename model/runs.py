@@ -80,15 +80,15 @@ def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint
         if before.get(key) != now[key]:
             raise ConfigError(
                 f"{key}: {now[key]!r} differs from {before.get(key)!r}, which {held.url} was trained with: restore it, "
-                "or give another output"
+                "or choose another output"
             )
     if held.state["facts"]["corpus"] != facts.corpus:
         raise ConfigError(
             f"corpus: this one ({facts.corpus[:12]}) is not the one that {held.url} was trained on "
-            f"({held.state['facts']['corpus'][:12]}): give another output"
+            f"({held.state['facts']['corpus'][:12]}): choose another output"
         )
     if held.state["world"] != parallel.world():
-        raise ConfigError(f"torchrun: {parallel.world()} processes, {held.url} was made by {held.state['world']}")
+        raise ConfigError(f"torchrun: {parallel.world()} processes, but {held.url} was written by {held.state['world']}")
 
 
 def save(

@@ -68,7 +68,7 @@ class Scorer:
             )
         if self.shards.widths[0] != network.shape.features:
             raise ConfigError(
-                f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, those that {held.url} takes {network.shape.features}"
+                f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, but {held.url} expects {network.shape.features}"
             )
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:

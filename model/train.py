@@ -30,7 +30,7 @@ _COLUMNS = "step lr loss loss/* gradient_norm samples_per_second padding wait fl
 
 
 class TrainingError(CmclError):
-    """Training cannot go on; the text names the step and the rows."""
+    """Training cannot continue; the message names the step and the rows."""
 
 
 def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[Network, Progress]:
@@ -209,7 +209,7 @@ def _next(batches: Iterator[Batch], settings: TrainSettings) -> Batch:
     try:
         return next(batches)
     except StopIteration:
-        raise ConfigError("corpus: the loader brought no batch; its streams are empty") from None
+        raise ConfigError("corpus: the loader returned no batch; its streams are empty") from None
 
 
 @contextmanager

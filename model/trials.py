@@ -45,7 +45,7 @@ def read_trials(name: str, url: str, split: str = "test") -> pa.Table:
     rows = []
     try:
         for entry, row in READERS[name](held, kind, split):
-            rows.append({"set": name, "box": None, **row, "trial_id": f"{name}/{row['kind']}/{entry}"})
+            rows.append({"set": name, **row, "trial_id": f"{name}/{row['kind']}/{entry}"})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"has no key {error}" if isinstance(error, KeyError) else f"is of another form ({error})"
         raise SourceError(f"{url}: entry {len(rows)} {what}; {name} was expected") from None
@@ -63,51 +63,32 @@ def _is_lines(text: str) -> bool:
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
+def _row(kind: str, scheme: str, images: list[str], captions: list[str], box: list[float] | None = None) -> dict[str, Any]:
+    return {"kind": kind, "scheme": scheme, "images": images, "captions": captions, "box": box}
+
+
 def _sugarcrepe(held: Any, kind: str, _: str) -> Rows:
     for entry, row in held.items():
-        yield entry, {"kind": kind, "scheme": "choice", "images": [row["filename"]], "captions": [row["caption"], row["negative_caption"]]}
+        yield entry, _row(kind, "choice", [row["filename"]], [row["caption"], row["negative_caption"]])
 
 
 def _aro(held: Any, kind: str, _: str) -> Rows:
     for number, row in enumerate(held):
         box = [float(row[f"bbox_{side}"]) for side in "xywh"] if "bbox_x" in row else None
-        yield (
-            str(number),
-            {
-                "kind": kind,
-                "scheme": "choice",
-                "images": [row["image_path"]],
-                "box": box,
-                "captions": [row["true_caption"], row["false_caption"]],
-            },
-        )
+        yield str(number), _row(kind, "choice", [row["image_path"]], [row["true_caption"], row["false_caption"]], box)
 
 
 def _winoground(held: Any, kind: str, _: str) -> Rows:
     for row in held:
-        yield (
-            str(row["id"]),
-            {
-                "kind": str(row.get("collapsed_tag", kind)),
-                "scheme": "group",
-                "images": [row["image_0"], row["image_1"]],
-                "captions": [row["caption_0"], row["caption_1"]],
-            },
-        )
+        tag = str(row.get("collapsed_tag", kind))
+        yield str(row["id"]), _row(tag, "group", [row["image_0"], row["image_1"]], [row["caption_0"], row["caption_1"]])
 
 
 def _karpathy(held: Any, _: str, split: str) -> Rows:
     for row in held["images"]:
         if row["split"] == split:
-            yield (
-                row["filename"],
-                {
-                    "kind": split,
-                    "scheme": "retrieval",
-                    "images": [row["filename"]],
-                    "captions": [sentence["raw"].strip() for sentence in row["sentences"]],
-                },
-            )
+            captions = [sentence["raw"].strip() for sentence in row["sentences"]]
+            yield row["filename"], _row(split, "retrieval", [row["filename"]], captions)
 
 
 READERS: dict[str, Callable[[Any, str, str], Rows]] = {

@@ -34,6 +34,7 @@ TRAINING: dict[str, object] = {
     "objectives": {"cmcl": {"encoding": "separate", "in_batch": True}},
     "optimizer": {"lr": 0.001},
     "steps": 250,
+    "tensorboard": False,
 }  # fmt: skip
 
 

@@ -139,10 +139,10 @@ class Batches(Dataset):
         for stream in mix:
             batch, rows = self.settings.rows(stream), len(self._rows[stream])
             if batch % self._world:
-                raise ConfigError(f"batch.{stream}: {batch} rows cannot be shared evenly by {self._world} processes")
+                raise ConfigError(f"batch.{stream}: {batch} rows cannot be divided evenly among {self._world} processes")
             if not rows or not self._orders[stream].batches:
                 widest = f"{rows} rows" if stream != "pairs" else f"{len(self._begins) - 1} images"
-                cure = f"leave {stream} out of mix" if not rows else f"set batch.{stream} to less, or keep_last: true"
+                cure = f"leave {stream} out of mix" if not rows else f"reduce batch.{stream}, or set keep_last: true"
                 raise ConfigError(f"mix.{stream}: the corpus has {widest} of them, and a batch takes {batch}; {cure}")
         return mix
 
@@ -244,9 +244,9 @@ class ShardLoader:
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from a state, in constant time. Raises ConfigError when it belongs to other data or another order."""
         if set(state) != {"step", "order"} or not isinstance(state["step"], int) or state["step"] < 0:
-            raise ConfigError(f"state: not a loader's state: {state!r}")
+            raise ConfigError(f"not a loader state: {state!r}")
         if state["order"] != self.batches.fingerprint:
             raise ConfigError(
-                "corpus: the checkpoint was made with another corpus, seed or data settings; resume with those, or start anew"
+                "corpus: the checkpoint was made with another corpus, seed or data settings; restore them, or choose another output"
             )
         self.step = state["step"]

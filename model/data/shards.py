@@ -22,7 +22,7 @@ from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TOKENIZER
 
 log = logging.getLogger(__name__)
 F = TypeVar("F")
-_CURE = "`cmcl verify` names every damaged file, `cmcl run` makes it again, and `damaged: skip` trains without it"
+_CURE = "`cmcl verify` lists every damaged file, `cmcl run` rebuilds them, and `damaged: skip` trains without them"
 
 
 class ImageAt(NamedTuple):
@@ -70,7 +70,7 @@ class Shards:
         """Widths of features and of soft labels; 0, 0 without regions. Raises CorpusError when pairs' and other images' differ."""
         found = {(file.features, file.classes) for file in (*self._regions, *self._image_regions) if file is not None}
         if len(found) > 1:
-            raise CorpusError(f"{self.corpus.url}: regions of different widths {sorted(found)}; make them anew with one detector")
+            raise CorpusError(f"{self.corpus.url}: regions of different widths {sorted(found)}; recreate them with one detector")
         return found.pop() if found else (0, 0)
 
     @property
@@ -130,8 +130,8 @@ class Shards:
         manifest = self.corpus.manifest(stage)
         if manifest is None or manifest.failed:
             ours = stage in ("tokens", "tokenizer")
-            cure = "set `tokens: {}` in its configuration and run `cmcl run` again" if ours else "`cmcl run` makes it"
-            raise CorpusError(f"{self.corpus.url}: the corpus has no finished stage {stage}, which training reads; {cure}")
+            cure = "set `tokens: {}` in its configuration and run `cmcl run` again" if ours else "`cmcl run` builds it"
+            raise CorpusError(f"{self.corpus.url}: the stage {stage}, which training requires, is missing or incomplete; {cure}")
         return manifest
 
     def _read_tokenizer(self) -> Tokenizer:
@@ -153,7 +153,7 @@ class Shards:
                 if sizes.get(name) != infos[name].bytes:
                     raise CorpusError(f"{url} has {sizes.get(name, 'no')} bytes, its manifest says {infos[name].bytes}; {_CURE}")
                 if self._verify and files.sha256_of(url) != infos[name].sha256:
-                    raise CorpusError(f"{url}: its bytes are not those that were written (SHA-256 differs); {_CURE}")
+                    raise CorpusError(f"{url}: its content has changed (SHA-256 differs); {_CURE}")
                 whole = with_ is None or with_[partition] is not None
                 found.append(opener(url) if whole else None)
             except (CorpusError, SchemaError) as error:

@@ -64,7 +64,7 @@ class Objective:
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError when the data lacks what the objective needs."""
         if not any(facts.rows.get(stream) for stream in self.streams):
-            raise ConfigError(f"objectives.{self.name}: needs rows of {' or '.join(self.streams)}, of which the corpus has none")
+            raise ConfigError(f"objectives.{self.name}: requires {' or '.join(self.streams)}, but the corpus has none")
 
     def count(self, batch: Batch) -> Tensor:
         """What the batch has for this objective, a number."""

@@ -45,7 +45,7 @@ class CmclSettings(ObjectiveSettings):
     @model_validator(mode="after")
     def _fits(self) -> CmclSettings:
         if self.in_batch and self.encoding == "joint":
-            raise ValueError("in_batch: true needs encoding: separate; joint encoding would pair every image with every text")
+            raise ValueError("in_batch: true requires encoding: separate; joint encoding would pair every image with every text")
         if self.temperature != "learned" and not self.temperature > 0:
             raise ValueError(f"temperature must be positive or 'learned', not {self.temperature}")
         return self
@@ -62,7 +62,7 @@ class Cmcl(Objective):
         """Raises ConfigError when there would be no negatives."""
         super().check(facts)
         if not self.settings.in_batch and not facts.drawn.get("negatives"):
-            raise ConfigError("objectives.cmcl: needs hard negatives, of which the data draws none, or in_batch: true")
+            raise ConfigError("objectives.cmcl: requires hard negatives, of which none are drawn, or in_batch: true")
 
     def count(self, batch: Batch) -> Tensor:
         """Pairs with a negative; with `in_batch`, all pairs, unless the batch has one alone."""

@@ -47,7 +47,7 @@ class Retrieval(Objective):
         """Raises ConfigError when a batch has no second pair."""
         super().check(facts)
         if facts.rows.get("pairs", 0) < 2:
-            raise ConfigError("task: retrieval needs at least 2 pairs, to tell one from the other")
+            raise ConfigError("task: retrieval requires at least 2 pairs")
 
     def count(self, batch: Batch) -> Tensor:
         """Anchors, each as an image and as a caption, or pairs, that have something to be told from."""

@@ -97,8 +97,8 @@ def test_a_wrong_arm_is_refused_before_any_run(corpus: str, few: str, tmp_path: 
     assert not (tmp_path / "out").exists()
     for change, words in (
         ({"against": "none"}, "is not among the arms"),
-        ({"seeds": [1, 1]}, "one twice"),
-        ({"arms": {"../x": {}}, "against": "../x"}, "cannot name a folder"),
+        ({"seeds": [1, 1]}, "a duplicate"),
+        ({"arms": {"../x": {}}, "against": "../x"}, "not a valid folder name"),
     ):
         with pytest.raises(ValueError, match=words):
             AblationSettings.model_validate(_settings(corpus, few, tmp_path, **change))

@@ -252,9 +252,9 @@ def test_pairs_of_carries_all_companions_over() -> None:
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValidationError, match="in_batch: true needs encoding: separate"):
+    with pytest.raises(ValidationError, match="in_batch: true requires encoding: separate"):
         CmclSettings(in_batch=True)
     with pytest.raises(ValidationError, match="temperature must be positive"):
         CmclSettings(temperature=-1.0)
-    with pytest.raises(ConfigError, match="needs hard negatives, of which the data draws none"):
+    with pytest.raises(ConfigError, match="requires hard negatives, of which none are drawn"):
         Cmcl(CmclSettings()).check(facts(drawn={}))

@@ -86,7 +86,7 @@ def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
 
 def test_another_tokenizer_or_width_is_refused(run: str, corpus: str, tmp_path: Path) -> None:
     wide = write_corpus(str(tmp_path / "wide"), Sizes(images=6, captions=1, alone=1, texts=1, partitions=1, features=9)).url
-    with pytest.raises(ConfigError, match="are 9 wide, those that .* takes 8"):
+    with pytest.raises(ConfigError, match="are 9 wide, but .* expects 8"):
         evaluate(run, wide)
     network, held = load_network(run)
     facts = {**held.state["facts"], "vocabulary": {**held.state["facts"]["vocabulary"], "sha256": "f" * 64}}

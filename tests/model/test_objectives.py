@@ -174,7 +174,7 @@ def test_wra_gradient_holds_the_plan_fixed() -> None:
 
 @pytest.mark.parametrize("kind", [Mrc, MrcKl])
 def test_objectives_without_their_data_are_refused(kind: Any) -> None:
-    with pytest.raises(ConfigError, match=f"objectives.{kind.name}: needs soft labels"):
+    with pytest.raises(ConfigError, match=f"objectives.{kind.name}: requires soft labels"):
         kind(MrmSettings()).check(facts(classes=0))
-    with pytest.raises(ConfigError, match="objectives.seq2seq: needs rows of texts"):
+    with pytest.raises(ConfigError, match="objectives.seq2seq: requires texts"):
         Seq2seq(Seq2seq.settings_type()).check(facts(rows={"pairs": 5}))

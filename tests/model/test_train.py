@@ -195,30 +195,30 @@ def test_empty_streams_are_an_error(tmp_path: Path) -> None:
         def __iter__(self) -> Any:
             return iter(())
 
-    with pytest.raises(ConfigError, match="the loader brought no batch"):
+    with pytest.raises(ConfigError, match="the loader returned no batch"):
         train(settings(tmp_path), Empty())
 
 
 @pytest.mark.parametrize(
     "changes, data, words",
     [
-        ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: needs soft labels"),
-        ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: needs rows of texts"),
-        ({}, {"drawn": {}}, "objectives.cmcl: needs hard negatives"),
+        ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: requires soft labels"),
+        ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: requires texts"),
+        ({}, {"drawn": {}}, "objectives.cmcl: requires hard negatives"),
         ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),
         ({}, {"max_tokens": 17}, "model.positions: 16 is too few: a text of the corpus has 17"),
-        ({}, {"rows": {}}, "corpus: it has no rows"),
+        ({}, {"rows": {}}, "corpus: has no rows"),
         (
             {"data": {"corpus": "x", "matched_images": 2}},
             {"drawn": {"negatives": 1}},
-            "data.matched_images: 2 a pair are asked for, the corpus has none",
+            "data.matched_images: 2 per pair, but the corpus has none",
         ),
         (
             {"data": {"corpus": "x", "negatives": {"object": 1}}, "objectives": {"mlm": {}}},
             {"drawn": {}},
-            "data.negatives: {'object': 1} a pair",
+            "data.negatives: {'object': 1} per pair",
         ),
-        ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval needs at least 2 pairs"),
+        ({"task": "retrieval", "objectives": {}}, {"rows": {"pairs": 1}}, "task: retrieval requires at least 2 pairs"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: Any, data: Any, words: str) -> None:
@@ -231,10 +231,10 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, changes: A
     "changes, words",
     [
         ({"flops": 1e9, "compile": True}, "flops: operations of compiled layers"),
-        ({"steps": None}, "steps or flops must be given"),
+        ({"steps": None}, "steps or flops is required"),
         ({"objectives": {}}, "at least one of cmcl, mlm"),
-        ({"objectives": {"wra": {}}}, "objectives.wra: needs objectives.itm"),
-        ({"task": "retrieval"}, "objectives.cmcl: belongs to task: pretrain"),
+        ({"objectives": {"wra": {}}}, "objectives.wra: requires objectives.itm"),
+        ({"task": "retrieval"}, "objectives.cmcl: applies only to task: pretrain"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, changes: Any, words: str) -> None:

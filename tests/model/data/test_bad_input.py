@@ -43,13 +43,13 @@ def test_no_corpus(tmp_path):
 
 def test_a_corpus_without_tokens(copy):
     (copy / "tokens" / "manifest.json").unlink()
-    with pytest.raises(CorpusError, match=r"no finished stage tokens.*set `tokens: \{\}`"):
+    with pytest.raises(CorpusError, match=r"the stage tokens, .* is missing or incomplete; set `tokens: \{\}`"):
         batches(str(copy))
 
 
 def test_a_stage_that_failed_is_not_read(copy):
     rewrite_manifest(copy, "tokens", failed="too many rejects")
-    with pytest.raises(CorpusError, match="no finished stage tokens"):
+    with pytest.raises(CorpusError, match="the stage tokens, which training requires, is missing or incomplete"):
         batches(str(copy))
 
 
@@ -103,7 +103,7 @@ def test_damaged_files_are_skipped_and_their_rows_counted(copy, corpus, stage, t
 def test_other_bytes_of_the_same_size_are_found_by_their_hash(copy):
     path = part(copy, "regions", "regions")
     overwrite(path, path.stat().st_size // 2, b"\x55" * 64)
-    with pytest.raises(CorpusError, match=rf"{path.name}: its bytes are not those that were written"):
+    with pytest.raises(CorpusError, match=rf"{path.name}: its content has changed"):
         batches(str(copy), verify=True)
     assert batches(str(copy), verify=True, damaged="skip").facts.rows["pairs"] > 0
 
@@ -183,7 +183,7 @@ def test_an_empty_corpus(tmp_path):
 
 
 def test_a_batch_that_the_corpus_cannot_fill(corpus):
-    with pytest.raises(ConfigError, match=r"mix.pairs: the corpus has 98 images of them, and a batch takes 500; set batch.pairs to less"):
+    with pytest.raises(ConfigError, match=r"mix.pairs: the corpus has 98 images of them, and a batch takes 500; reduce batch.pairs"):
         batches(corpus, batch={"pairs": 500}, mix={"pairs": 1})
     made = batches(corpus, batch={"pairs": 500}, mix={"pairs": 1}, keep_last=True)
     assert sorted(len(made[step]) for step in range(len(made))) == sorted(
@@ -199,7 +199,7 @@ def test_batches_of_one_pair(corpus):
 
 
 def test_a_batch_must_be_shared_evenly(corpus):
-    with pytest.raises(ConfigError, match="batch.pairs: 12 rows cannot be shared evenly by 5 processes"):
+    with pytest.raises(ConfigError, match="batch.pairs: 12 rows cannot be divided evenly among 5 processes"):
         batches(corpus, world=5)
 
 
@@ -228,7 +228,7 @@ def test_regions_without_soft_labels(tmp_path):
 
 @pytest.mark.parametrize(("changes", "text"), [
     ({"mix": {}}, "at least one of pairs, images, texts"), ({"mix": {"pairs": 0}}, "at least 1"), ({"mix": {"pair": 1}}, "pair"),
-    ({"batch": {"texts": 0}}, "at least 1"), ({"negatives": {"colour": 1}}, "kinds are tfidf, object"), ({"max_tokens": 2}, "max_tokens"),
+    ({"batch": {"texts": 0}}, "at least 1"), ({"negatives": {"colour": 1}}, "kinds must be among tfidf, object"), ({"max_tokens": 2}, "max_tokens"),
     ({"damaged": "ignore"}, "damaged"), ({"geometry": 6}, "geometry"), ({"shuffle": True}, "shuffle"),
 ])  # fmt: skip
 def test_wrong_settings_name_the_key(corpus, changes, text):

@@ -147,5 +147,5 @@ def test_a_state_of_another_order_is_refused(corpus, made, changes):
 
 @pytest.mark.parametrize("state", [{}, {"step": 1}, {"step": -1, "order": ""}, {"step": "1", "order": ""}])
 def test_what_is_no_state_is_refused(made, state):
-    with pytest.raises(ConfigError, match="not a loader's state"):
+    with pytest.raises(ConfigError, match="not a loader state"):
         ShardLoader(made).load_state(state)
