@@ -28,12 +28,12 @@ SCENES, SEED = 200, 7
 # Settings of `cmcl train`: the least that learns something in a minute, images and captions told from the others of their batch.
 TRAINING: dict[str, object] = {
     "data": {"corpus": "corpus", "mix": {"pairs": 1}, "batch": {"pairs": 32}, "max_tokens": 32, "token_buckets": [12, 16, 20, 24],
-             "positives": 0, "negatives": {}},
+             "region_buckets": [12, 16], "positives": 0, "negatives": {}},
     "output": "training",
     "model": {"size": "tiny", "positions": 32, "dropout": 0},
     "objectives": {"cmcl": {"encoding": "separate", "in_batch": True}},
     "optimizer": {"lr": 0.001},
-    "steps": 250,
+    "steps": 400,
     "tensorboard": False,
 }  # fmt: skip
 
