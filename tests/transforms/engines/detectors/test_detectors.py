@@ -221,16 +221,15 @@ def test_selection_of_nothing():
 
 
 def test_average_precision_against_manual_results():
-    from transforms.engines.training.detector.average_precision import Found, Truth, average_precisions
+    pytest.importorskip("torch", reason="engines need torch")
+    pytest.importorskip("pycocotools", reason="measures average precision")
+    from transforms.engines.training.detector.quality import average_precisions
 
-    truth = [Truth(np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]]), np.array([1, 1])), Truth(np.array([[0, 0, 10, 10.0]]), np.array([2]))]
-    found = [
-        Found(np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]), np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])),
-        Found(np.array([[0, 0, 10, 4.0]]), np.array([2]), np.array([0.9])),
-    ]
-    values = average_precisions(found, truth)
+    truth = [([(0, 0, 10, 10), (20, 20, 30, 30)], [1, 1]), ([(0, 0, 10, 10)], [2])]
+    found = [([(0, 0, 10, 9), (0, 0, 10, 10), (50, 50, 60, 60)], [1, 1, 1], [0.9, 0.8, 0.7]), ([(0, 0, 10, 4)], [2], [0.9])]
     # One of two objects is found, at rank 1: precision 1 up to recall 0.5, 51 of 101 points. The other's IoU is below 0.5.
-    assert values == {1: pytest.approx(51 / 101), 2: 0.0}
+    assert average_precisions(found, truth) == {1: pytest.approx(51 / 101), 2: 0.0}
+    assert average_precisions([([], [], []), ([], [], [])], truth) == {1: 0.0, 2: 0.0}
 
 
 def test_the_embedded_files_are_small_and_documented():
@@ -242,6 +241,7 @@ def test_the_embedded_files_are_small_and_documented():
 
 def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
     pytest.importorskip("torch", reason="engines need torch")
+    pytest.importorskip("pycocotools", reason="measures average precision")
     from transforms.engines.training.detector.quality import evaluate
 
     model = detector(DetectorSettings()).model
@@ -251,6 +251,7 @@ def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
 @pytest.mark.slow
 def test_the_embedded_detector_on_a_thousand_scenes():
     pytest.importorskip("torch", reason="engines need torch")
+    pytest.importorskip("pycocotools", reason="measures average precision")
     from transforms.engines.training.detector.quality import evaluate
 
     assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90

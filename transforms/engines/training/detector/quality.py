@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torchvision.models.detection import FasterRCNN
 
-from transforms.engines.training.detector.average_precision import Found, Truth, average_precisions
 from transforms.engines.training.detector.pictures import CLASSES, LABEL_OF
 from transforms.scenes.draw import render
 from transforms.scenes.layout import sample_scene
 
 _BATCH = 10
+Boxes = Iterable[Sequence[float]]  # xyxy, px
 
 
 def evaluate(network: FasterRCNN, seed: int, count: int, threshold: float = 0.5) -> dict[str, Any]:
@@ -25,9 +30,46 @@ def evaluate(network: FasterRCNN, seed: int, count: int, threshold: float = 0.5)
         with torch.inference_mode():
             results = network(pictures)
         for scene, result in zip(scenes, results, strict=True):
-            truth.append(
-                Truth(np.array([item.box for item in scene.objects], np.float64), np.array([LABEL_OF[item.kind] for item in scene.objects]))
-            )
-            found.append(Found(result["boxes"].double().numpy(), result["labels"].numpy(), result["scores"].double().numpy()))
+            truth.append(([item.box for item in scene.objects], [LABEL_OF[item.kind] for item in scene.objects]))
+            found.append((result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist()))
     by_label = average_precisions(found, truth, threshold)
     return {"map": float(np.mean(list(by_label.values()))), "ap": {CLASSES[label - 1]: value for label, value in by_label.items()}}
+
+
+def average_precisions(
+    found: Sequence[tuple[Boxes, Sequence[int], Sequence[float]]], truth: Sequence[tuple[Boxes, Sequence[int]]], threshold: float = 0.5
+) -> dict[int, float]:
+    """COCO's AP at one IoU threshold, in 0..1, of each label that occurs in `truth`.
+
+    found: by picture, the detections' boxes, labels and scores. truth: by picture, the objects' boxes and labels.
+    """
+    labels = sorted({label for _, held in truth for label in held})
+    objects = [
+        {"image_id": picture, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        for picture, (boxes, held) in enumerate(truth)
+        for box, label in zip(_sized(boxes), held, strict=True)
+    ]
+    detections = [
+        {"image_id": picture, "category_id": label, "bbox": box, "score": score}
+        for picture, (boxes, held, scores) in enumerate(found)
+        for box, label, score in zip(_sized(boxes), held, scores, strict=True)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress there
+        reference = COCO()
+        reference.dataset = {
+            "images": [{"id": picture} for picture in range(len(truth))],
+            "categories": [{"id": label} for label in labels],
+            "annotations": [{**entry, "id": number} for number, entry in enumerate(objects, 1)],
+        }
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(detections) if detections else COCO(), "bbox")
+        evaluation.params.iouThrs = np.array([threshold])
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"]  # [threshold, recall, label, size of the objects (0: all), detections in a picture (-1: 100)]
+    return {label: float(precision[0, :, number, 0, -1].mean()) for number, label in enumerate(labels)}
+
+
+def _sized(boxes: Boxes) -> Iterator[list[float]]:
+    """Boxes as x, y, width and height."""
+    return ([x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in boxes)
