@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("a", metavar="A", help="a corpus (path or URL), or its configuration file")
     compare.add_argument("b", metavar="B", help="the corpus to compare it with")
     compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.add_argument("--html", metavar="FILE", help="also write a page")
     compare.add_argument(
         "--examples", type=_positive, default=10, metavar="N", help="added, removed and changed rows shown per table (default 10)"
     )
@@ -268,7 +269,14 @@ def _diff(args: argparse.Namespace) -> int:
     from pipelines.diff_text import as_json, as_text
     from pipelines.run import corpus_of
 
-    found = diff(corpus_of(args.a), corpus_of(args.b), args.examples, args.seed)
+    sides = corpus_of(args.a), corpus_of(args.b)
+    found = diff(*sides, args.examples, args.seed)
+    if args.html:
+        from pipelines.report.diff_page import write_diff
+        from pipelines.report.privacy import scrubber_of
+
+        manifests = (corpus.manifest(entry.stage) for corpus, index in sides for entry in index.stages)
+        write_diff(found, args.html, scrubber_of([corpus for corpus, _ in sides], filter(None, manifests)))
     print((as_json if args.json else as_text)(found))
     return found.status
 

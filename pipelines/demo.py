@@ -1,4 +1,4 @@
-"""`make demo`: synthetic photos with and without captions, and a text collection, through every stage; then a short training.
+"""`make demo`: synthetic photos with and without captions, and a text collection, through every stage; then a short training and a report.
 
 Requires no data and no downloads.
 """
@@ -15,6 +15,7 @@ import yaml
 from pipelines import cli
 from pipelines.config import load_config
 from pipelines.process_state import log_level
+from pipelines.report.build import ReportSettings, write_report
 from pipelines.run import corpus_of, run
 from pipelines.scenes import make_scenes
 from pipelines.show import show
@@ -59,8 +60,13 @@ def main(folder: str) -> int:
     print(f"\nverified: {len(findings)} faults; corpus hash {corpus_hash(corpus, index)['corpus']}")
     print("\none pair, with everything derived from it:\n")
     print(show(corpus, index, with_positives(corpus), limit=3))
-    failed = train(folder, config.corpus, corpus_hash(corpus, index)["corpus"])
-    print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Explore it with:")
+    contents = corpus_hash(corpus, index)["corpus"]
+    failed = train(folder, config.corpus, contents)
+    report, training = os.path.join(folder, "report"), os.path.join(folder, "training", contents[:12])
+    write_report(corpus, index, report, ReportSettings(run=None if failed else training, workers=os.cpu_count() or 1))
+    print(
+        f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Look at it: open {report}/index.html in a browser. Or:"
+    )
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (
         f"cmcl status {path}",

@@ -113,7 +113,7 @@ def _umask() -> int:
 
 def _write(corpus: Corpus, index: Index, folder: str, settings: ReportSettings, trained: list[Any]) -> list[str]:
     views = stage_views(corpus, index)
-    scrub = scrubber_of(corpus, [view.manifest for view in views if view.manifest])
+    scrub = scrubber_of([corpus], [view.manifest for view in views if view.manifest])
     reader = Reader(corpus, views)
     chosen = choose(reader, settings.pairs, settings.seed)
     gatherer = Gatherer(reader, chosen, scrub)

@@ -45,12 +45,12 @@ def last_name(location: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
-def scrubber_of(corpus: Corpus, manifests: Iterable[StageManifest]) -> Scrubber:
-    """A scrubber that knows the corpus's own location and those of its inputs."""
-    folders = {corpus.url, corpus.url.rstrip("/").rpartition("/")[0]}
-    if files.is_local(corpus.url):
-        path = files.local_path(corpus.url)
-        folders |= {path, path.rpartition("/")[0]}
+def scrubber_of(corpora: Iterable[Corpus], manifests: Iterable[StageManifest]) -> Scrubber:
+    """A scrubber that knows the corpora's own locations and those of their inputs."""
+    folders = set()
+    for url in [corpus.url for corpus in corpora]:
+        path = files.local_path(url) if files.is_local(url) else url
+        folders |= {held for place in (url, path) for held in (place, place.rstrip("/").rpartition("/")[0])}
     for manifest in manifests:
         for text in _strings(manifest.ingredients):
             if text.startswith("/") or "://" in text:

@@ -6,7 +6,7 @@
   const GROUPS = ["kind", "why", "refused", "source", "outcome"];
   const KEYS = ["q", ...GROUPS, "score", "from", "to", "sort"];
   const FIRST = 5, PAGE = 30, FOLD = 900;
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/u;
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/u;
   let meta = null, found = [], shown = 0, state = {}, current = -1;
   const all = { ids: [], captions: [], images: [], lower: [], facets: [], scores: [], at: new Map() };
   const parts = new Map(), waiting = new Map();
