@@ -201,7 +201,7 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
             yield from ((f"{part} {kind} {how}", np.array([found[how]])) for how in ("separate", "joint") if how in found)
-    for part in ("ceiling", "chance"):
+    for part in ("ceiling", "chance", "chance_of_all_true"):
         for side, values in report.get(part, {}).items():
             yield from ((f"{part}.{side} {name}", np.array([value])) for name, value in values.items())
 

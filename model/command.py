@@ -116,6 +116,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         ("recall, every true caption", report.get("recall_of_all_true", {})),
         ("ceiling of recall", {"": report["ceiling"]} if "ceiling" in report else {}),
         ("chance", {"": report["chance"]}),
+        ("chance, every true caption", {"": report["chance_of_all_true"]} if "chance_of_all_true" in report else {}),
     ):
         for how, sides in part.items():
             for side, values in sides.items():

@@ -152,7 +152,7 @@ def evaluate(
     }
     if truth is not None:
         true = own | _true_of(pairs, truth)
-        report["ceiling"] = _ceilings(own, true)
+        report["ceiling"], report["chance_of_all_true"] = _ceilings(own, true), _ceilings(true, np.ones_like(true))
         all_true = {name: retrieve(both, true) for name, both in sides.items()}
         report["recall_of_all_true"] = {name: one.recall() for name, one in all_true.items()}
     named = {**found, **{f"all_true.{name}": one for name, one in all_true.items()}}

@@ -34,7 +34,7 @@ TRAINING: dict[str, object] = {
     "model": {"size": "tiny", "positions": 32, "dropout": 0},
     "objectives": {"cmcl": {"encoding": "separate", "in_batch": True}},
     "optimizer": {"lr": 0.001},
-    "steps": 400,
+    "steps": 300,
     "tensorboard": False,
 }  # fmt: skip
 

@@ -258,3 +258,13 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         CmclSettings(temperature=-1.0)
     with pytest.raises(ConfigError, match="requires hard negatives, of which none are drawn"):
         Cmcl(CmclSettings()).check(facts(drawn={}))
+
+
+def test_one_positive_suffices_inside_of_the_logarithm_and_not_outside() -> None:
+    """A network that scores one kind of positive high with everything, and tells nothing else apart, learns no retrieval."""
+    values, owners = torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.zeros(4, dtype=torch.int64)
+    scores = Scores(values, owners, torch.tensor([True, True, False, False]), torch.ones(4))
+    inside, outside = (
+        float(contrastive_loss(scores, 1, torch.tensor(0.05), torch.tensor(0.0), positives=kind)[0]) for kind in ("inside", "outside")
+    )
+    assert inside < 1e-6 and outside == pytest.approx(10, abs=1e-3)

@@ -66,6 +66,7 @@ def test_truth_makes_more_captions_right(run: str, few: str) -> None:
     assert "negatives" not in report
     assert report["recall_of_all_true"]["separate"]["text_to_image"]["R@1"] == 1.0 and "reranked" not in report["recall"]
     assert report["ceiling"]["text_to_image"]["R@1"] == pytest.approx(1 / 8)
+    assert report["chance_of_all_true"]["text_to_image"]["R@1"] == 1.0
 
 
 def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
