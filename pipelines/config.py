@@ -104,7 +104,7 @@ class Config(_StageKeys):
 
 
 # Names of settings that hold paths, in sources, exclusion lists, vocabularies and so on.
-PATH_KEYS = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order"})
+PATH_KEYS = frozenset({"captions", "images", "files", "shards", "flickr_files", "file", "vocabulary", "merges", "order", "weights"})
 KEYS_WITH_PATHS = ("exclude", *(entry.key for entry in STAGES if entry.settings))  # other keys whose settings may hold paths
 
 

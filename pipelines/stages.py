@@ -17,6 +17,7 @@ from transforms.regions.files.stage import RegionFileSettings
 from transforms.retrieval.settings import RetrievalSettings
 from transforms.swaps.settings import SwapSettings
 from transforms.tfidf.settings import TfidfSettings
+from transforms.truth.settings import TruthSettings
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ STAGES = (
         "regions imported from existing files, instead of a detector",
         instead_of="regions",
     ),
+    Entry("", ("transforms.graphs.stage:ParseCaptions",)),  # for truth and swaps
+    Entry(
+        "truth",
+        ("transforms.truth.stage:EncodeCaptions",),
+        TruthSettings,
+        "judge of truth, which the stages below ask whether a negative is true of the image; {} for the defaults, null disables it",
+    ),
     Entry(
         "tfidf",
         tuple(f"transforms.tfidf.stages:Tfidf{name}" for name in ("Counts", "Vocabulary", "Vectors", "Champions", "Negatives")),
@@ -72,7 +80,7 @@ STAGES = (
     ),
     Entry(
         "swaps",
-        ("transforms.graphs.stage:ParseCaptions", "transforms.graphs.vocabulary:CountVocabulary", "transforms.swaps.stage:SwapNegatives"),
+        ("transforms.graphs.vocabulary:CountVocabulary", "transforms.swaps.stage:SwapNegatives"),
         SwapSettings,
         "phrase- and word-level hard negatives from scene graphs; {} for the defaults, null disables them",
     ),

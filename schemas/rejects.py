@@ -112,6 +112,8 @@ class Reason(StrEnum):
     NO_SOFT_LABELS = "no_soft_labels", Outcome.REJECTED
     NEAR_COPY = "near_copy", Outcome.DROPPED
     NEAR_MATCH = "near_match", Outcome.DROPPED
+    # Candidates that the judge of truth refused
+    JUDGED_TRUE = "judged_true", Outcome.DROPPED
 
 
 REASONS = list(Reason)

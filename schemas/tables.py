@@ -139,7 +139,7 @@ SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
 
 REWRITES = table_schema(
     "rewrites",
-    1,
+    2,
     [
         column("pair_id", pa.string()),
         column("text", pa.string()),
@@ -150,6 +150,8 @@ REWRITES = table_schema(
         column("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
         column("scores", pa.list_(SCORE)),
         column("why", LABEL),  # why the rewrite was kept
+        # The judge's probability that the text is true of the image, rounded to millionths; null: not judged.
+        column("truth", pa.float32(), nullable=True),
     ],
 )
 
@@ -193,6 +195,7 @@ _IMAGE_REFERENCE = pa.struct(
 )
 # Plain strings rather than dictionaries, which `datasets` cannot read.
 _REWRITE = [("text", pa.string()), ("level", pa.string()), ("kind", pa.string())]
+_TRUTH = ("truth", pa.float32())  # as in `rewrites`
 # Retrieved for a pair: as in `matches`, whose columns say what each is.
 _MATCH = pa.struct(
     [
@@ -208,7 +211,7 @@ _MATCH = pa.struct(
 
 EXAMPLES = table_schema(
     "examples",
-    2,
+    3,
     [
         column("pair_id", pa.string()),
         column("image_id", pa.string()),
@@ -217,8 +220,9 @@ EXAMPLES = table_schema(
         column("image", _IMAGE_REFERENCE),
         # The row of the image's regions in the same partition of the regions table. Null: none were extracted.
         column("region_row", pa.int64(), nullable=True, layout=True),
-        column("positives", pa.list_(pa.struct(_REWRITE))),
-        column("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32())]))),  # score: the rewrite's first (cosine, hardness)
+        column("positives", pa.list_(pa.struct([*_REWRITE, _TRUTH]))),
+        # score: the rewrite's first (cosine, hardness)
+        column("negatives", pa.list_(pa.struct([*_REWRITE, ("score", pa.float32()), _TRUTH]))),
         column("matches_image", pa.list_(_MATCH)),
         column("matches_text", pa.list_(_MATCH)),
     ],

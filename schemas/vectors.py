@@ -1,4 +1,4 @@
-"""The schemas of retrieval's intermediate tables: vectors of length 1, and each query's nearest neighbours.
+"""The schemas of tables of vectors: retrieval's, of length 1, with each query's nearest neighbours, and those of the judge of truth.
 
 A vector's position is its row number in the concatenated partitions. Since the order of rows does not depend on the partitioning
 (`schemas/ids.py`), neither do positions.
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from schemas.tables import column, table_schema
 
-WIDTH_KEY, VISUAL_KEY, WEIGHT_KEY, MODEL_KEY = b"width", b"visual", b"object_weight", b"model"
+WIDTH_KEY, VISUAL_KEY, WEIGHT_KEY, MODEL_KEY, JUDGE_KEY = b"width", b"visual", b"object_weight", b"model", b"judge"
 
 
 def _list(kind: pa.DataType) -> pa.ListType:
@@ -60,3 +60,7 @@ COMPONENTS = table_schema(
         column("share", pa.float64()),  # of the sample's sum of squares
     ],
 )
+
+# The sentence embedding of each caption, row for row as in `pairs`, as whole numbers (`transforms/truth/evidence.py`); empty without an
+# encoder. Additional metadata: width, and judge (the judge's weights, as JSON).
+CAPTION_VECTORS = table_schema("caption_vectors", 1, [column("pair_id", pa.string()), column("vector", _list(pa.int16()))])

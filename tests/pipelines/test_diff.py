@@ -44,6 +44,7 @@ def rewrite(pair_id, text, cosine, why="most_similar_below_margin", kind="tfidf"
         "origin": None,
         "scores": [{"name": "cosine", "value": cosine}, {"name": "own", "value": 0.5}],
         "why": why,
+        "truth": None,
     }
 
 

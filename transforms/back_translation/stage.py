@@ -132,4 +132,5 @@ class BackTranslate(Stage[BackTranslationSettings]):
                 "origin": origins[positive.pivot],
                 "scores": [{"name": name, "value": value} for name, value in scores],
                 "why": "same_claims",
+                "truth": None,
             }

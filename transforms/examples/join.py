@@ -193,6 +193,7 @@ def _rewrites(pair_ids: pa.Array, tables: Sequence[pa.Table], polarity: str, kin
             "level": _column(kept, "level").cast(pa.string()),
             "kind": _column(kept, "kind").cast(pa.string()),
             "score": _first_score(_column(kept, "scores")),
+            "truth": _column(kept, "truth"),
         }
         fields = list(kind.value_type)
         pieces.append(pa.StructArray.from_arrays([columns[field.name] for field in fields], fields=fields))

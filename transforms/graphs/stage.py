@@ -12,11 +12,13 @@ import pyarrow as pa
 from schemas.rejects import Reason
 from schemas.tables import GRAPHS
 from transforms.core.gc_pause import gc_paused
+from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.scene_graph.nodes import AttributeNode, CountNode, Graph, ObjectNode, RelationNode
 from transforms.swaps.settings import SwapSettings
+from transforms.truth.settings import TruthSettings
 
 _NODES: dict[str, Any] = {"objects": ObjectNode, "attributes": AttributeNode, "relations": RelationNode, "counts": CountNode}
 # For each field of a node, the index of its field in the schema.
@@ -60,7 +62,19 @@ def _read_nodes(column: pa.Array | pa.ChunkedArray, name: str) -> Iterator[list[
         yield nodes[start:end]
 
 
-class ParseCaptions(Stage[SwapSettings]):
+class GraphParams(Params):
+    """The settings of the stages that use scene graphs; the swaps' parser comes first."""
+
+    swaps: SwapSettings | None = None
+    truth: TruthSettings | None = None
+
+    @property
+    def parser(self) -> str | None:
+        """The parser's specification; None: no stage uses graphs."""
+        return self.swaps.parser if self.swaps else self.truth.parser if self.truth else None
+
+
+class ParseCaptions(Stage[GraphParams]):
     """Writes `graphs`: one row per pair, in the order of the pairs. A caption that the parser fails on becomes a reject.
 
     Raises ValueError if the settings name an unknown parser, or one whose package or model is missing.
@@ -68,23 +82,33 @@ class ParseCaptions(Stage[SwapSettings]):
 
     name = "graphs"
     main_table = "graphs"
-    depends_on = ()
     packages = ("spacy",)
     rows_by = ("pair_id",)
     reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
     writes = {"graphs": GRAPHS}
 
     def __post_init__(self) -> None:
-        check_spec(self.params.parser)
+        check_spec(self._parser)
+
+    @classmethod
+    def applies(cls, params: GraphParams) -> bool:
+        """Where a stage uses graphs."""
+        return params.parser is not None
+
+    @property
+    def _parser(self) -> str:
+        if self.params.parser is None:
+            raise ValueError("no stage uses scene graphs: neither swaps nor truth is set")
+        return self.params.parser
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """The fingerprints of the engine and the rules; excludes the model's path."""
-        return {"parser": spec_fingerprint(self.params.parser)}
+        return {"parser": spec_fingerprint(self._parser)}
 
     def process(self, task: Task, payload: Any) -> None:
         """Parses one partition, a record batch at a time, so the network gets the same batches on every machine."""
-        parser = caption_parser(self.params.parser)
+        parser = caption_parser(self._parser)
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows

@@ -69,6 +69,7 @@ def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) 
             pa.array([negative.origin for negative in flat], pa.string()),
             scores,
             _labels(_WHY, [negative.why for negative in flat]),
+            pa.nulls(count, pa.float32()),
         ],
         schema=REWRITES,
     )

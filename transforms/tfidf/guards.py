@@ -6,6 +6,7 @@ The first reason in `GUARD_ORDER` that applies is recorded. Scores are cosines i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -16,9 +17,17 @@ from transforms.tfidf.pairwise import pair_cosines
 from transforms.tfidf.search import PADDING, UNIT, Hits, millionths, ranks_of, scores_of
 from transforms.tfidf.settings import TfidfSettings
 
-GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN)
+GUARD_ORDER = (Reason.SAME_IMAGE, Reason.COPY_OF_IMAGE, Reason.SAME_TEXT, Reason.NEAR_TEXT, Reason.ABOVE_CEILING, Reason.INSIDE_MARGIN,
+               Reason.JUDGED_TRUE)  # fmt: skip
 KEPT, ABSENT = np.int8(-1), np.int8(-2)
 _BUCKETS = np.uint64(20)  # bits of the hash table that rules most candidates out as near-duplicate texts
+
+
+class Truth(Protocol):
+    """Judges candidates: `transforms.tfidf.truth.CandidateTruth`."""
+
+    def chances(self, numbers: np.ndarray, group: np.ndarray, row: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+        """The probability that each of m candidates is true of the image of caption `row`, int64 [m], in millionths."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,15 @@ class Verdicts:
     """The guards' verdicts on the candidates of q captions.
 
     candidate: int32 [q, width], caption numbers. score: int32 [q, width]. verdict: int8 [q, width], `KEPT`, the position of a
-    reason in `schemas.rejects.REASONS`, or `ABSENT`: padding, after the k-th kept candidate, or not above the floor. settled:
-    bool [q], whether a deeper search could not change the result.
+    reason in `schemas.rejects.REASONS`, or `ABSENT`: padding, after the k-th kept candidate, or not above the floor. truth: int32
+    [q, width], the judge's probability in millionths, -1: not judged. settled: bool [q], whether a deeper search could not change
+    the result.
     """
 
     candidate: np.ndarray
     score: np.ndarray
     verdict: np.ndarray
+    truth: np.ndarray
     settled: np.ndarray
 
 
@@ -61,7 +72,7 @@ def make_queries(corpus: Captions, rows: csr_matrix, numbers: np.ndarray, settin
     image = corpus.image[numbers]
     group = np.cumsum(np.concatenate([[0], image[1:] != image[:-1]])) if len(image) else np.zeros(0, np.int64)
     own = own_similarity(rows, group)
-    margin = millionths(np.maximum(settings.margin_floor, (1.0 - settings.margin) * (own / UNIT)))
+    margin = millionths(np.maximum(settings.margin_floor, (1.0 - (settings.margin or 0.0)) * (own / UNIT)))
     ceiling = millionths(settings.ceiling)
     return Queries(numbers, group, own, np.where(own >= 0, np.minimum(margin, ceiling), ceiling))
 
@@ -81,27 +92,46 @@ def own_similarity(rows: csr_matrix, group: np.ndarray) -> np.ndarray:
     return own
 
 
-def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSettings) -> Verdicts:
-    """Applies the guards to `hits` and keeps each caption's first k candidates that none of them refuses."""
+def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSettings, truth: Truth | None = None) -> Verdicts:
+    """Applies the guards to `hits` and keeps each caption's first k candidates that neither they nor the judge (`truth`) refuse."""
     score = scores_of(hits.keys).astype(np.int32)
     present = (hits.keys != PADDING) & (score > np.maximum(hits.floor, 0)[:, None])
     candidate = corpus.by_rank[ranks_of(hits.keys)]
     present &= candidate != queries.numbers[:, None]
     verdict = np.where(present, KEPT, ABSENT)
     # Written in reverse order of precedence: the first reason that applies overwrites later ones.
-    _write(verdict, present & (score > queries.limit[:, None]) & (queries.own >= 0)[:, None], Reason.INSIDE_MARGIN)
+    _write(
+        verdict,
+        present & (score > queries.limit[:, None]) & (queries.own >= 0)[:, None] & (settings.margin is not None),
+        Reason.INSIDE_MARGIN,
+    )
     _write(verdict, present & (score > millionths(settings.ceiling)), Reason.ABOVE_CEILING)
     row, column = np.nonzero(present & (corpus.content[candidate] == corpus.content[queries.numbers][:, None]))
     same = corpus.image[candidate[row, column]] == corpus.image[queries.numbers][row]
     _near_texts(corpus, queries, candidate, score, verdict, present, settings)
     verdict[row, column] = np.where(same, reason_position(Reason.SAME_IMAGE), reason_position(Reason.COPY_OF_IMAGE))
+    chance = np.full(verdict.shape, -1, np.int32)
+    if truth is not None and settings.truth is not None:
+        _ask(truth, queries, candidate, verdict, chance, settings)
     kept = verdict == KEPT
     count = np.cumsum(kept, axis=1, dtype=np.int32)
     verdict[count - kept >= settings.k] = ABSENT
     enough = count[:, -1] >= settings.k if count.shape[1] else np.zeros(len(count), bool)
     # A caption's list must also reach down to `near_text`, since it guards the other captions of its image too.
     deep = hits.complete | (hits.floor < millionths(settings.near_text))
-    return Verdicts(candidate, score, verdict, (enough | hits.complete) & deep)
+    return Verdicts(candidate, score, verdict, chance, (enough | hits.complete) & deep)
+
+
+def _ask(truth: Truth, queries: Queries, candidate: np.ndarray, verdict: np.ndarray, chance: np.ndarray, settings: TfidfSettings) -> None:
+    """Asks the judge about the first candidates of each caption, then about more where it has refused too many."""
+    limit = np.floor((settings.truth or 0.0) * UNIT)
+    wanted = (verdict == KEPT) & (np.cumsum(verdict == KEPT, axis=1) <= settings.k + settings.k // 4)
+    while wanted.any():
+        row, column = np.nonzero(wanted)
+        chance[row, column] = truth.chances(queries.numbers, queries.group, row, candidate[row, column].astype(np.int64))
+        _write(verdict, wanted & (chance > limit), Reason.JUDGED_TRUE)
+        short = ((verdict == KEPT) & (chance >= 0)).sum(axis=1) < settings.k
+        wanted = (verdict == KEPT) & (chance < 0) & short[:, None]
 
 
 def _write(verdict: np.ndarray, where: np.ndarray, reason: Reason) -> None:

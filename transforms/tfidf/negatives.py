@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import LABEL, REWRITES, SCORE
 from transforms.tfidf.captions import Captions
-from transforms.tfidf.guards import ABSENT, KEPT, Queries, Verdicts, judge, make_queries
+from transforms.tfidf.guards import ABSENT, KEPT, Queries, Truth, Verdicts, judge, make_queries
 from transforms.tfidf.search import PADDING, UNIT, ExactSearch, Hits
 from transforms.tfidf.settings import TfidfSettings
 
@@ -34,13 +34,18 @@ class Search(Protocol):
 
 @dataclass
 class Stats:
-    """Statistics of a task: captions, negatives, captions with fewer than k (`short`) or no kept word, drops by reason."""
+    """Statistics of a task: captions, negatives, captions with fewer than k (`short`) or no kept word, drops by reason.
+
+    judged, truth_millionths: negatives that the judge was asked about, and the sum of their probabilities.
+    """
 
     captions: int = 0
     negatives: int = 0
     short: int = 0
     wordless: int = 0
     searched_again: int = 0
+    judged: int = 0
+    truth_millionths: int = 0
     drops: Counter[str] = field(default_factory=Counter)
 
 
@@ -49,7 +54,7 @@ class Found:
     """Judged candidates of some captions, m rows ordered by caption, then by falling similarity and rising pair id.
 
     query, candidate: int64 [m], caption numbers. score, own, limit: int32 [m], millionths; own is -1 without another caption. verdict:
-    int8 [m].
+    int8 [m]. truth: int32 [m], the judge's probability in millionths, -1: not judged.
     """
 
     query: np.ndarray
@@ -58,6 +63,7 @@ class Found:
     own: np.ndarray
     limit: np.ndarray
     verdict: np.ndarray
+    truth: np.ndarray
 
     def where(self, chosen: np.ndarray) -> Found:
         """The rows selected by `chosen`, a mask or row numbers."""
@@ -85,10 +91,12 @@ def hard_negatives(
     settings: TfidfSettings,
     stats: Stats,
     search: Search | None = None,
+    truth: Truth | None = None,
 ) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
-    All captions of an image must be adjacent in one part. `search` defaults to the exact search. `stats` is updated in place.
+    All captions of an image must be adjacent in one part. `search` defaults to the exact search, `truth` to no judge. `stats` is
+    updated in place.
     Raises ValueError if an image's captions are not adjacent.
     """
     searcher: Search = search or ExactSearch(corpus, settings.block_rows)
@@ -99,7 +107,7 @@ def hard_negatives(
         raise ValueError("the captions of an image must be adjacent")
     for low, high in _cuts(starts, last - first, settings.query_rows):
         numbers = np.arange(first + low, first + high)
-        found = find(corpus, numbers, settings, searcher, stats)
+        found = find(corpus, numbers, settings, searcher, stats, truth)
         yield _output(corpus, found, numbers, settings, stats)
 
 
@@ -113,13 +121,13 @@ def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]
         low = high
 
 
-def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats) -> Found:
+def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats, truth: Truth | None = None) -> Found:
     """The judged candidates of captions `numbers` int64 [q], ascending, of whole images; includes refused ones up to the k-th kept."""
     rows = corpus.gather(numbers)
     queries = make_queries(corpus, rows, numbers, settings)
     stats.captions += len(numbers)
     stats.wordless += int((np.diff(rows.indptr) == 0).sum())
-    pieces = list(_settled(corpus, rows, queries, settings, search, stats))
+    pieces = list(_settled(corpus, rows, queries, settings, search, stats, truth))
     found = Found(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in Found.__dataclass_fields__))
     return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
 
@@ -131,14 +139,15 @@ def _settled(
     settings: TfidfSettings,
     search: Search,
     stats: Stats,
+    truth: Truth | None,
 ) -> Iterator[Found]:
     """Searches and judges, then searches deeper for images with an unsettled caption until all are settled."""
     limit = min(settings.max_depth, corpus.candidates)
-    depth = min(settings.k + _SLACK, limit)
+    depth = min(settings.k + _SLACK + (settings.k // 2 if truth else 0), limit)
     work = [(rows, queries, search.find(rows, depth, depth == limit), depth)]
     while work:
         rows, queries, hits, depth = work.pop()
-        verdicts = judge(corpus, queries, hits, settings)
+        verdicts = judge(corpus, queries, hits, settings, truth)
         if depth == limit:
             verdicts.settled[:] = True
         again = np.zeros(queries.group[-1] + 1 if len(queries.group) else 0, bool)
@@ -184,6 +193,7 @@ def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
         queries.own[row].astype(np.int32),
         queries.limit[row].astype(np.int32),
         verdicts.verdict[chosen],
+        verdicts.truth[chosen],
     )
 
 
@@ -193,6 +203,9 @@ def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: Tfidf
     kept, dropped = found.where(is_kept), found.where(~is_kept)
     stats.negatives += len(kept.query)
     stats.short += int((np.bincount(kept.query - numbers[0], minlength=len(numbers)) < settings.k).sum()) if len(numbers) else 0
+    judged = kept.truth[kept.truth >= 0]
+    stats.judged += len(judged)
+    stats.truth_millionths += int(judged.sum())
     for position, count in zip(*np.unique(dropped.verdict, return_counts=True), strict=True):
         stats.drops[REASONS[position].value] += int(count)
     noted = dropped.where((dropped.verdict != reason_position(Reason.SAME_IMAGE)) & settings.drop_rows)
@@ -201,7 +214,9 @@ def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: Tfidf
     other = _strings(corpus, noted.candidate, "pair_id")
     details = pc.binary_join_element_wise(other, _decimals(noted.score), " ")
     details = pc.binary_join_element_wise(details, _times(corpus.copies[noted.candidate]), "")
-    return Negatives(rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0), ids, noted.verdict, details)
+    return Negatives(
+        rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0, settings.truth_scores), ids, noted.verdict, details
+    )
 
 
 def _strings(corpus: Captions, candidates: np.ndarray, column: str) -> pa.Array:
@@ -238,11 +253,12 @@ def _times(copies: np.ndarray) -> pa.Array:
     return pa.array([f" x{count}" if count > 1 else "" for count in table.tolist()], pa.string()).take(pa.array(codes))
 
 
-def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> pa.RecordBatch:
+def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int, scored: bool = True) -> pa.RecordBatch:
     """The `rewrites` rows of kept candidates: polarity negative, level sentence, kind tfidf.
 
     scores: the cosine, the similarity to the image's other captions (`own`, omitted if there are none), and the limit on the
-    cosine. pair_ids: the ids of captions `first`, `first` + 1 and so on.
+    cosine. pair_ids: the ids of captions `first`, `first` + 1 and so on. scored: write the judge's
+    probabilities.
     """
     count = len(kept.query)
     related = kept.own >= 0
@@ -271,6 +287,7 @@ def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int) -> p
             origin,
             pa.ListArray.from_arrays(pa.array(offsets), score, type=schema.field("scores").type),
             pa.DictionaryArray.from_arrays(pa.array((~related).astype(np.int8)), _WHY),
+            pa.array((kept.truth / UNIT).astype(np.float32), mask=(kept.truth < 0) | (not scored)),
         ],
         schema=schema,
     )

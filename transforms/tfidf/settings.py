@@ -37,13 +37,19 @@ class TfidfSettings(Params):
     rescore: int = Field(700, ge=1, description="bounded search: number of candidates per caption that are scored with their full vectors")
     recall_sample: int = Field(512, ge=0, description="bounded search: number of captions on which recall is measured against exact search")
     ceiling: Share = Field(0.8, description="drop candidates with a similarity above this")
-    margin: Share = Field(
-        0.1, description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption"
+    margin: Share | None = Field(
+        0.1,
+        description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption; null, and with "
+        "the judge of truth unless it is set: do not",
     )
     margin_floor: Share = Field(0.5, description="the margin never drops candidates with a similarity at or below this")
     near_text: float = Field(
         0.95, ge=0.5, le=1.0, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
+    truth: Share | None = Field(
+        0.02, description="drop candidates that the judge of truth gives a higher probability; 1: none, only score; null: do not ask it"
+    )
+    truth_scores: bool = Field(True, description="write the probability that the judge of truth gives each negative")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")
 
     @model_validator(mode="after")

@@ -10,9 +10,9 @@ tfidf             row-local    top-k of each caption over the vectors of all par
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.manifest import Counts, fingerprint
+from schemas.regions import class_names
 from schemas.tables import REWRITES
 from schemas.tfidf import TFIDF_CHAMPIONS, TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECTORS, vocabulary_schema
 from transforms.core.stage import Input, Stage, SummaryStage
@@ -38,8 +39,11 @@ from transforms.tfidf.document_frequencies import (
 )
 from transforms.tfidf.negatives import Stats, hard_negatives
 from transforms.tfidf.recall import recall_of
+from transforms.tfidf.search import UNIT
 from transforms.tfidf.settings import TfidfSettings
+from transforms.tfidf.truth import CandidateTruth
 from transforms.tfidf.vectors import Vectors, read_vectors, vector_batch
+from transforms.truth.stage import EVIDENCE, JUDGE, judge_for
 
 
 class TfidfCounts(Stage[TfidfSettings]):
@@ -158,15 +162,41 @@ class TfidfNegatives(Stage[TfidfSettings]):
         Input("tfidf_vectors", "tfidf_vectors", "corpus"),
         Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
         Input("tfidf_champions", "tfidf_champions", "corpus", optional=True),
+        *EVIDENCE,
     )
     writes = {"rewrites": REWRITES}
+
+    def wants(self, source: Input, stage: Stage[Any]) -> bool:
+        """The judge's evidence only when it is asked; regions only with class names."""
+        if source not in EVIDENCE:
+            return True
+        return self.params.truth is not None and (source.table != "regions" or bool(class_names(stage.writes["regions"])))
+
+    def behind(self, stages: Sequence[Stage[Any]]) -> Self:
+        """As usual, but without a judge, its evidence is not read."""
+        found = super().behind(stages)
+        if found.has(JUDGE[0]):
+            return found
+        return replace(found, resolved=tuple(one for one in found.inputs if one.stage.startswith("tfidf")))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Without a judge, what it would be asked does not count."""
+        return {name: value for name, value in super().settings.items() if self.has(JUDGE[0]) or not name.startswith("truth")}
 
     def process(self, task: Task, payload: Any) -> None:
         """Finds the negatives of one partition's captions in the whole corpus."""
         captions = _captions(task.corpus)
         search = _bounded(task.corpus, self.params.rescore) if self.params.bound else None
         stats = Stats()
-        for found in hard_negatives(captions, task.partition, self.params, stats, search):
+        judge, params = judge_for(task.corpus, self), self.params
+        truth = None
+        if judge:
+            truth = CandidateTruth(judge, captions, task.partition, task.read("pairs", "pairs")["image_id"].to_pylist())
+            if "margin" not in params.model_fields_set:
+                params = params.model_copy(update={"margin": None})
+        for found in hard_negatives(captions, task.partition, params, stats, search, truth):
+            task.check_cancelled()
             task.write("rewrites", found.rewrites)
             task.rejects.add_batch(found.drop_ids, found.drop_reasons, found.drop_details)
         task.counts.rows_in = stats.captions
@@ -178,17 +208,15 @@ class TfidfNegatives(Stage[TfidfSettings]):
             task.counts.numbers |= {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Recall of the bounded search: its share of the exact search's negatives on the sampled captions."""
-        wanted = counts.numbers.get("recall_wanted")
-        return (
-            {
-                "recall_at_k": round(counts.numbers["recall_found"] / wanted, 6),
-                "recall_captions": counts.numbers["recall_captions"],
-                "k": self.params.k,
-            }
-            if wanted
-            else {}
-        )
+        """The share of negatives that the judge expects to be true of the image, and the recall of the bounded search (its share of the
+        exact search's negatives on the sampled captions)."""
+        numbers, extra = counts.numbers, dict[str, Any]()
+        if judged := numbers.get("judged"):
+            extra["expected_false_negatives"] = round(numbers["truth_millionths"] / UNIT / judged, 6)
+        if wanted := numbers.get("recall_wanted"):
+            recall = round(numbers["recall_found"] / wanted, 6)
+            extra |= {"recall_at_k": recall, "recall_captions": numbers["recall_captions"], "k": self.params.k}
+        return extra
 
 
 def _one(table: pa.Table) -> pa.RecordBatch:

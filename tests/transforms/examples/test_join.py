@@ -26,7 +26,7 @@ def rewrites_table(rows):
     return pa.Table.from_pylist(rows, schema=REWRITES) if rows else REWRITES.empty_table()
 
 
-def rewrite(pair_id, text, polarity, scores=()):
+def rewrite(pair_id, text, polarity, scores=(), truth=None):
     return {
         "pair_id": pair_id,
         "text": text,
@@ -37,6 +37,7 @@ def rewrite(pair_id, text, polarity, scores=()):
         "origin": "o",
         "scores": [{"name": name, "value": value} for name, value in scores],
         "why": "because",
+        "truth": truth,
     }
 
 
@@ -72,7 +73,9 @@ def make(corpus, owners, seed=0):
     random.Random(seed).shuffle(images)  # the join must not depend on their order
     first, second = [], []
     for pair, (one, two) in zip(pairs, owners, strict=True):
-        first += [rewrite(pair["pair_id"], f"{pair['caption']} near {n}", "negative", [("cosine", 0.5), ("own", 0.1)]) for n in range(one)]
+        first += [
+            rewrite(pair["pair_id"], f"{pair['caption']} near {n}", "negative", [("cosine", 0.5), ("own", 0.1)], n / 64) for n in range(one)
+        ]
         second += [rewrite(pair["pair_id"], f"{pair['caption']} said {n}", "positive" if n % 2 else "negative") for n in range(two)]
     write(corpus, "pairs", {"pairs": pa.Table.from_pylist(pairs, schema=PAIRS), "images": pa.Table.from_pylist(images, schema=IMAGES)})
     write(corpus, "tfidf", {"rewrites": rewrites_table(first)})
@@ -89,9 +92,12 @@ def expected(pairs, images, rewrites):
             **pair,
             "image": {name: image[name] for name in ("uri", "offset", "length", "width", "height")},
             "region_row": None,
-            "positives": [{name: row[name] for name in ("text", "level", "kind")} for row in own if row["polarity"] == "positive"],
+            "positives": [{name: row[name] for name in ("text", "level", "kind", "truth")} for row in own if row["polarity"] == "positive"],
             "negatives": [
-                {**{name: row[name] for name in ("text", "level", "kind")}, "score": row["scores"][0]["value"] if row["scores"] else None}
+                {
+                    **{name: row[name] for name in ("text", "level", "kind", "truth")},
+                    "score": row["scores"][0]["value"] if row["scores"] else None,
+                }
                 for row in own
                 if row["polarity"] == "negative"
             ],

@@ -10,7 +10,7 @@ import pytest
 from schemas.corpus import WHOLE
 from schemas.tables import GRAPHS, REWRITES, VOCABULARY
 from tests.given import CLASSES, given_pairs, run_stages, scene_pairs, scene_regions
-from transforms.graphs.stage import ParseCaptions
+from transforms.graphs.stage import GraphParams, ParseCaptions
 from transforms.graphs.vocabulary import CountVocabulary
 from transforms.regions.columns import named_schema
 from transforms.swaps.edits import apply_edits
@@ -21,7 +21,8 @@ from transforms.swaps.stage import SwapNegatives
 def _stages(scenes: int = 40) -> list:
     return [
         given_pairs(scene_pairs(scenes)),
-        *(kind(SwapSettings(min_count=2, per_kind=6)) for kind in (ParseCaptions, CountVocabulary, SwapNegatives)),
+        ParseCaptions(GraphParams(swaps=SwapSettings(min_count=2, per_kind=6))),
+        *(kind(SwapSettings(min_count=2, per_kind=6)) for kind in (CountVocabulary, SwapNegatives)),
     ]
 
 
@@ -79,9 +80,9 @@ def test_vocabulary_is_sorted_and_counted_once(tmp_path: Path) -> None:
 
 def test_a_stage_that_cannot_run_says_so_at_construction() -> None:
     with pytest.raises(ValueError, match="parser 'nonsense'"):
-        ParseCaptions(SwapSettings(parser="nonsense"))
+        ParseCaptions(GraphParams(swaps=SwapSettings(parser="nonsense")))
     with pytest.raises(ValueError, match="spacy download"):
-        ParseCaptions(SwapSettings(parser="spacy:en_core_web_nowhere"))
+        ParseCaptions(GraphParams(swaps=SwapSettings(parser="spacy:en_core_web_nowhere")))
     with pytest.raises(ValueError, match="min_count"):
         SwapSettings(min_count=0)
     with pytest.raises(ValueError, match="per_kind"):

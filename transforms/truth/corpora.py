@@ -1,0 +1,201 @@
+"""Pairs of images and texts whose truth is known, or estimated, to fit and to check the judge on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sparse_dot_topn import sp_matmul_topn
+
+from transforms.engines.encoders.sentence import sentence_encoder
+from transforms.engines.parsers.load import caption_parser
+from transforms.graphs.stage import graph_batch
+from transforms.scenes.language import captions
+from transforms.scenes.layout import sample_scene
+from transforms.scenes.parser import parse
+from transforms.scenes.truth import judge
+from transforms.scenes.world import KINDS
+from transforms.truth.claims import read_claims
+from transforms.truth.evidence import Captioned, Texts, evidence_of, whole
+from transforms.truth.judge import LABELS
+from transforms.truth.words import Words
+
+K, DRAWN = 100, 12  # neighbours of a caption, and how many of them are drawn
+_TOP = 0.25  # share of the likeliest own captions: candidates like these are nearly all true
+
+_OVERLOOKED = 0.1  # what is left of a text's probability when it names a thing that annotators could have drawn a box around, but did not
+
+
+@dataclass(frozen=True)
+class Sample:
+    """n pairs: evidence int32 [n] by name; truth float64 [n], 0 to 1; weight float64 [n]; image int64 [n]."""
+
+    evidence: dict[str, np.ndarray]
+    truth: np.ndarray
+    weight: np.ndarray
+    image: np.ndarray
+
+
+class Captions:
+    """Images with captions, encoded and parsed, from which pairs are taken."""
+
+    def __init__(self, images: Sequence[Sequence[str]], others: Sequence[str] = (), labels: Sequence[Counter[str] | None] | None = None,
+                 known: Sequence[str] = ()):  # fmt: skip
+        """`others`: texts that are no image's captions; they come last."""
+        self.texts = [text for own in images for text in own] + list(others)
+        self.starts = np.concatenate([[0], np.cumsum([len(own) for own in images])]).astype(np.int64)
+        self.image = np.repeat(np.arange(len(images)), np.diff(self.starts))
+        self.labels, self.known = labels, known
+        self.words = Words()
+        for label in known:
+            self.words.number(label)
+        self.vectors, graphs = self.read()
+        self.claims = read_claims(graphs, np.arange(len(self.texts)), self.texts, self.words)
+        self.weights: csr_matrix = TfidfVectorizer(max_df=0.5).fit_transform(self.texts)
+
+    def read(self) -> tuple[np.ndarray, pa.Table]:
+        """Vectors and graphs of all texts."""
+        graphs = list(caption_parser("embedded").parse(self.texts))
+        table = pa.Table.from_batches([graph_batch(pa.array([str(at) for at in range(len(graphs))]), graphs)])
+        return whole(sentence_encoder("embedded").encode(self.texts)), table
+
+    def neighbours(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Image and text of `DRAWN` of each caption's `K` nearest captions of other images, drawn at random."""
+        own = self.weights[: len(self.image)]
+        found = sp_matmul_topn(own, own.T.tocsr(), top_n=K + 8, sort=True)
+        rows = []
+        for caption in range(len(self.image)):
+            near = found.indices[found.indptr[caption] : found.indptr[caption + 1]]
+            near = near[self.image[near] != self.image[caption]]
+            rows += [(self.image[caption], text) for text in rng.permutation(near)[:DRAWN]]
+        image, text = np.unique(np.array(rows, np.int64).reshape(-1, 2), axis=0).T
+        return image, text
+
+    def evidence(self, image: np.ndarray, text: np.ndarray, without: int | None = None) -> dict[str, np.ndarray]:
+        """Evidence about pairs, `image` ascending. `without`: leave out the caption of this number, counted from each image's first."""
+        rows = np.arange(len(self.image))
+        if without is not None:
+            rows = np.flatnonzero(rows - self.starts[self.image] != without)
+        starts = np.searchsorted(self.image[rows], np.arange(len(self.starts)))
+        captioned = Captioned(starts, Texts(self.vectors[rows], self.claims.take(rows)), self.labels, self.known)
+        found = evidence_of(captioned, Texts(self.vectors, self.claims), self.words, image, text)
+        own = self.weights[rows]
+        cosine = np.zeros(len(text), np.int32)
+        for step in range(int(np.diff(starts).max(initial=0))):
+            row = np.minimum(starts[image] + step, starts[image + 1] - 1)
+            cosine = np.maximum(cosine, (np.asarray(own[row].multiply(self.weights[text]).sum(axis=1)).ravel() * 1000).astype(np.int32))
+        return found | {"cosine": cosine}
+
+
+def scenes(count: int, seed: int) -> Sample:
+    """Neighbours among the captions of scenes, judged by the scenes' records; unclear ones are left out."""
+    worlds = [sample_scene(seed, at) for at in range(count)]
+    texts = [[caption.text for caption in captions(scene, seed)] for scene in worlds]
+    held = Captions(texts, (), [Counter(item.kind for item in scene.objects) for scene in worlds], tuple(KINDS))
+    image, text = held.neighbours(np.random.default_rng(seed))
+    graphs = [parse(words) for words in held.texts]
+    verdict = np.array([judge(graphs[other], worlds[at]) for at, other in zip(image.tolist(), text.tolist(), strict=True)])
+    clear = verdict != "unclear"
+    image, text = image[clear], text[clear]
+    return Sample(held.evidence(image, text), (verdict[clear] == "true").astype(np.float64), np.ones(len(text)), image)
+
+
+def photos(path: Path, seed: int, boxes: Path | None = None, limit: int = 1590) -> Sample:
+    """Neighbours among the captions of at most `limit` photos, with the estimated probability that each is true.
+
+    path: CSV, or COCO's captions as JSON. boxes: COCO's instances as JSON, of some of the photos, which then come first.
+    """
+    own, labels = captions_in(path), boxes_in(boxes) if boxes else {}
+    names = sorted(own, key=lambda name: (name not in labels, len(name), name))[:limit]
+    known = sorted({label for found in labels.values() for label in found})
+    return estimated(Captions([own[name] for name in names], (), [labels.get(name) for name in names] if labels else None, known), seed)
+
+
+def captions_in(path: Path) -> dict[str, list[str]]:
+    """Captions by image, from a CSV file with the columns image and caption, or from COCO's JSON."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = json.load(file)["annotations"] if path.suffix == ".json" else csv.DictReader(file)
+        for row in rows:
+            found[str(row.get("image_id", row.get("image")))].append(" ".join(row["caption"].split()))
+    return found
+
+
+def boxes_in(path: Path) -> dict[str, Counter[str]]:
+    """The number of boxes by label of each image, from COCO's JSON of instances."""
+    notes = json.loads(path.read_text(encoding="utf-8"))
+    names = {one["id"]: one["name"] for one in notes["categories"]}
+    found: dict[str, Counter[str]] = {str(image["id"]): Counter() for image in notes["images"]}
+    for note in notes["annotations"]:
+        found[str(note["image_id"])][names[note["category_id"]]] += 1
+    return found
+
+
+def estimated(held: Captions, seed: int) -> Sample:
+    """Neighbours with their probability of being true: see `transforms.truth.fit`."""
+    rng = np.random.default_rng(seed)
+    image, text = held.neighbours(rng)
+    fold, size = rng.integers(0, 5, len(text)), int(np.diff(held.starts).max())
+    own, others = [], np.zeros((len(text), 0))
+    for without in range(min(size, 5)):
+        able = np.diff(held.starts) > max(without, 1)
+        sibling = held.starts[:-1][able] + without
+        own.append(_matrix(held.evidence(np.flatnonzero(able), sibling, without)))
+        mine = np.flatnonzero(fold == without)
+        found = _matrix(held.evidence(image[mine], text[mine], without))
+        others = np.zeros((len(text), found.shape[1])) if not others.shape[1] else others
+        others[mine] = found
+    true = np.concatenate(own)
+    scale = make_pipeline(
+        StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), LogisticRegression(C=0.01, max_iter=200)
+    )
+    scale.fit(np.concatenate([true, others]), np.repeat([1, 0], [len(true), len(others)]))
+    chosen, drawn = scale.decision_function(true), scale.decision_function(others)
+    share = (drawn >= np.quantile(chosen, 1 - _TOP)).mean() / _TOP  # of true ones: the least ratio of the two densities
+    ratio = len(others) / len(true) * np.exp(drawn)  # of the densities
+    evidence = held.evidence(image, text)
+    truth = np.minimum(1.0, share * ratio)
+    if "labels_missing" in evidence:
+        truth[evidence["labels_missing"] > 0] *= _OVERLOOKED
+    return Sample(evidence, truth, np.ones(len(text)), image)
+
+
+def _matrix(evidence: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([evidence[name] for name in sorted(evidence) if name not in LABELS], axis=1).astype(np.float64)
+
+
+def rated(ratings: Path, captions: Path) -> Sample:
+    """Texts that people have rated against an image: true if the mean rating is 3 or more."""
+    held, image, text, rating = rated_pairs(ratings, captions)
+    return Sample(held.evidence(image, text), (rating >= 3).astype(np.float64), np.ones(len(text)), image)
+
+
+def rated_pairs(ratings: Path, captions: Path) -> tuple[Captions, np.ndarray, np.ndarray, np.ndarray]:
+    """Captions and texts, and n pairs of an image, int64 [n] ascending, and a text, int64 [n], with mean ratings float64 [n].
+
+    ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`. Raises ValueError when
+    no rated image has a caption.
+    """
+    own, found = captions_in(captions), defaultdict(list)
+    with ratings.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["image"], " ".join(row["text"].split())].append(float(row["rating"]))
+    pairs = {pair: float(np.mean(given)) for pair, given in sorted(found.items()) if pair[0] in own}
+    if not pairs:
+        raise ValueError(f"no image of {ratings} has a caption in {captions}")
+    names, texts = sorted({image for image, _ in pairs}), sorted({text for _, text in pairs})
+    held = Captions([own[name] for name in names], texts)
+    at, number = {name: at for at, name in enumerate(names)}, {text: len(held.image) + at for at, text in enumerate(texts)}
+    image, text = np.array([[at[name], number[words]] for name, words in pairs], np.int64).T
+    return held, image, text, np.array(list(pairs.values()))
