@@ -82,7 +82,7 @@ SAID = {
     "Two dogs run": {"counts_supported": 1, "counts_contradicted": 0, "labels_missing": 0},
     "Three dogs run": {"counts_supported": 0, "counts_contradicted": 1, "labels_counts_contradicted": 1},
     "A boat without a sail": {"denies": 1, "absent": 0, "objects": 1},
-    "A kite flies over a table": {"absent": 2, "first": 0, "labels_missing": 1},
+    "A red kite is on a table": {"absent": 2, "first": 0, "labels_missing": 1},
 }
 
 
