@@ -82,8 +82,9 @@ def ways(held: Captions, lists: Lists) -> Iterator[tuple[str, np.ndarray]]:
     row, column = np.nonzero(lists.text >= 0)
     pairs, back = np.unique(held.image[row] * len(held.texts) + lists.text[row, column], return_inverse=True)
     evidence = held.evidence(pairs // len(held.texts), pairs % len(held.texts))
+    encoder = [("encoder", evidence["similarity_max"] / 1000, (0.5, 0.6, 0.7, 0.8, 0.9))] if "similarity_max" in evidence else []
     for name, score, limits in [
-        ("encoder", evidence["similarity_max"] / 1000, (0.5, 0.6, 0.7, 0.8, 0.9)),
+        *encoder,
         *(
             (f"judge: {name}", judge_of().millionths({one: evidence[one] for one in (*names, *COSINE)}) / MILLION, _LIMITS)
             for name, names in _EVIDENCE.items()
@@ -118,14 +119,17 @@ def main() -> None:
     options.add_argument("--images", type=int, default=600)
     options.add_argument("--k", type=int, default=20)
     options.add_argument("--depth", type=int, default=100)
+    options.add_argument("--encoder", default="embedded", help="sentence encoder; empty: none")
     arguments = options.parse_args()
     if arguments.photos:
-        held, known = Captions(list(captions_in(arguments.photos).values())[: arguments.images]), None
+        held, known = Captions(list(captions_in(arguments.photos).values())[: arguments.images], encoder=arguments.encoder or None), None
         lists = lists_of(held, arguments.depth)
     else:
         worlds = [sample_scene(arguments.seed, at) for at in range(arguments.scenes)]
         texts = [[caption.text for caption in captions(scene, arguments.seed)] for scene in worlds]
-        held = Captions(texts, (), [Counter(item.kind for item in scene.objects) for scene in worlds], tuple(KINDS))
+        held = Captions(
+            texts, (), [Counter(item.kind for item in scene.objects) for scene in worlds], tuple(KINDS), arguments.encoder or None
+        )
         lists = lists_of(held, arguments.depth)
         known = verdicts(held, lists, worlds)
     hardest = lists.cosine[lists.kept(np.zeros(lists.text.shape, bool), arguments.k)].mean()

@@ -47,7 +47,7 @@ class TfidfSettings(Params):
         0.95, ge=0.5, le=1.0, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
     truth: Share | None = Field(
-        0.02, description="drop candidates that the judge of truth gives a higher probability; 1: none, only score; null: do not ask it"
+        0.015, description="drop candidates that the judge of truth gives a higher probability; 1: none, only score; null: do not ask it"
     )
     truth_scores: bool = Field(True, description="write the probability that the judge of truth gives each negative")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")

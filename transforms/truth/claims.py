@@ -44,11 +44,16 @@ class Claims:
         """The claims of some texts, int64 [m] ascending."""
         new = np.full(len(self), -1)
         new[rows] = np.arange(len(rows))
-        parts: list[np.ndarray] = []
-        for of, claims in ((self.object_of, self.things), (self.attribute_of, self.attributes), (self.relation_of, self.relations)):
-            kept = new[of] >= 0
-            parts += [new[of][kept], claims[kept]]
-        return Claims(*parts, self.denies[rows])
+        things, attributes, relations = (new[of] >= 0 for of in (self.object_of, self.attribute_of, self.relation_of))
+        return Claims(
+            new[self.object_of][things],
+            self.things[things],
+            new[self.attribute_of][attributes],
+            self.attributes[attributes],
+            new[self.relation_of][relations],
+            self.relations[relations],
+            self.denies[rows],
+        )
 
 
 def read_claims(graphs: pa.Table, rows: np.ndarray, captions: Sequence[str], words: Words) -> Claims:
@@ -158,7 +163,7 @@ class Images:
         """Evidence about n pairs of an image and a text, int64 [n]: counts of claims, int32 [n], by name."""
         count = len(text)
         pair, claim = _claims_of(text, claims.object_of, len(claims))
-        at, thing, number = image[pair], *claims.things[claim].T
+        at, thing, number = image[pair], claims.things[claim, 0], claims.things[claim, 1]
         grade = self.grades[at, thing]
         first = np.zeros(count, np.int32)
         first[pair[::-1]] = grade[::-1]  # the text's first object comes last

@@ -50,13 +50,19 @@ class Sample:
 class Captions:
     """Images with captions, encoded and parsed, from which pairs are taken."""
 
-    def __init__(self, images: Sequence[Sequence[str]], others: Sequence[str] = (), labels: Sequence[Counter[str] | None] | None = None,
-                 known: Sequence[str] = ()):  # fmt: skip
-        """`others`: texts that are no image's captions; they come last."""
+    def __init__(
+        self,
+        images: Sequence[Sequence[str]],
+        others: Sequence[str] = (),
+        labels: Sequence[Counter[str] | None] | None = None,
+        known: Sequence[str] = (),
+        encoder: str | None = "embedded",
+    ):
+        """`others`: texts that are no image's captions; they come last. encoder: None: similarities are left out."""
         self.texts = [text for own in images for text in own] + list(others)
         self.starts = np.concatenate([[0], np.cumsum([len(own) for own in images])]).astype(np.int64)
         self.image = np.repeat(np.arange(len(images)), np.diff(self.starts))
-        self.labels, self.known = labels, known
+        self.labels, self.known, self.encoder = labels, known, encoder
         self.words = Words()
         for label in known:
             self.words.number(label)
@@ -64,11 +70,11 @@ class Captions:
         self.claims = read_claims(graphs, np.arange(len(self.texts)), self.texts, self.words)
         self.weights: csr_matrix = TfidfVectorizer(max_df=0.5).fit_transform(self.texts)
 
-    def read(self) -> tuple[np.ndarray, pa.Table]:
+    def read(self) -> tuple[np.ndarray | None, pa.Table]:
         """Vectors and graphs of all texts."""
         graphs = list(caption_parser("embedded").parse(self.texts))
         table = pa.Table.from_batches([graph_batch(pa.array([str(at) for at in range(len(graphs))]), graphs)])
-        return whole(sentence_encoder("embedded").encode(self.texts)), table
+        return whole(sentence_encoder(self.encoder).encode(self.texts)) if self.encoder else None, table
 
     def neighbours(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Image and text of `DRAWN` of each caption's `K` nearest captions of other images, drawn at random."""
@@ -88,7 +94,8 @@ class Captions:
         if without is not None:
             rows = np.flatnonzero(rows - self.starts[self.image] != without)
         starts = np.searchsorted(self.image[rows], np.arange(len(self.starts)))
-        captioned = Captioned(starts, Texts(self.vectors[rows], self.claims.take(rows)), self.labels, self.known)
+        vectors = None if self.vectors is None else self.vectors[rows]
+        captioned = Captioned(starts, Texts(vectors, self.claims.take(rows)), self.labels, self.known)
         found = evidence_of(captioned, Texts(self.vectors, self.claims), self.words, image, text)
         own = self.weights[rows]
         cosine = np.zeros(len(text), np.int32)
@@ -117,7 +124,7 @@ def photos(path: Path, seed: int, boxes: Path | None = None, limit: int = 1590) 
     path: CSV, or COCO's captions as JSON. boxes: COCO's instances as JSON, of some of the photos, which then come first.
     """
     own, labels = captions_in(path), boxes_in(boxes) if boxes else {}
-    names = sorted(own, key=lambda name: (name not in labels, len(name), name))[:limit]
+    names = sorted(own, key=lambda name: (name not in labels, name.zfill(12)))[:limit]
     known = sorted({label for found in labels.values() for label in found})
     return estimated(Captions([own[name] for name in names], (), [labels.get(name) for name in names] if labels else None, known), seed)
 

@@ -1,7 +1,7 @@
 """Fits the judge's weights.
 
     python -m transforms.truth.fit OUT.json [--scenes 500] [--photos CAPTIONS ...] [--boxes INSTANCES.json]
-                                            [--ratings RATINGS.csv CAPTIONS.csv] [--seed 101]
+                                            [--ratings RATINGS.csv CAPTIONS.csv] [--seed 1]
 
 Scenes: synthetic, their truth is known. Photos (a CSV with the columns image and caption, several rows an image, or COCO's JSON): nobody
 has said which captions of other photos are true of one. So captions of the photo itself, held out in turn, show how true ones look, and
@@ -125,9 +125,10 @@ def main() -> None:
     options.add_argument("--photos", type=Path, action="append", default=[], metavar="CAPTIONS")
     options.add_argument("--boxes", type=Path, help="COCO's boxes, of some of the images of the first --photos")
     options.add_argument("--ratings", type=Path, nargs=2, action="append", default=[], metavar=("RATINGS", "CAPTIONS"))
-    options.add_argument("--seed", type=int, default=101)
+    options.add_argument("--scene-seed", type=int, default=101)
+    options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
-    samples = [scenes(arguments.scenes, arguments.seed)] if arguments.scenes else []
+    samples = [scenes(arguments.scenes, arguments.scene_seed)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
     samples += [rated(*paths) for paths in arguments.ratings]
     found = {}

@@ -63,9 +63,7 @@ class EncodeCaptions(Stage[TruthSettings]):
         encoder = sentence_encoder(self.params.encoder, self.params.threads) if self.params.encoder else None
         width, known = encoder.width if encoder else 0, dict[str, np.ndarray]()
         judge = judge_of(self.params.weights)
-        schema = CAPTION_VECTORS.with_metadata(
-            {**CAPTION_VECTORS.metadata, WIDTH_KEY: str(width).encode(), JUDGE_KEY: judge.content}  # type: ignore[dict-item]
-        )
+        schema = CAPTION_VECTORS.with_metadata({**CAPTION_VECTORS.metadata, WIDTH_KEY: str(width).encode(), JUDGE_KEY: judge.content})
         task.write("caption_vectors", schema.empty_table())
         with task.open("pairs", "pairs") as file:
             for batch in file.batches():
@@ -130,7 +128,7 @@ class CorpusJudge:
         return Texts(np.concatenate(pieces) if self.width else None, self.claims.take(numbers) if self.claims else None)
 
     def evidence(
-        self, captions: np.ndarray, starts: np.ndarray, labels: list[Counter[str]] | None, image: np.ndarray, text: np.ndarray
+        self, captions: np.ndarray, starts: np.ndarray, labels: list[Counter[str] | None] | None, image: np.ndarray, text: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Evidence about n pairs, without cosines.
 

@@ -21,7 +21,7 @@ from transforms.core.beam import RunContext, StageFingerprint, commit, run_task
 from transforms.core.params import Params
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
-from transforms.graphs.stage import ParseCaptions
+from transforms.graphs.stage import GraphParams, ParseCaptions
 from transforms.swaps.settings import SwapSettings
 
 PARTITIONS = 3
@@ -170,7 +170,7 @@ def test_counts_without_rows_are_refused(tmp_path: Path) -> None:
 
 def test_graphs_are_reused(tmp_path: Path) -> None:
     def stages(scenes: int) -> list[Stage]:
-        return [given_pairs(scene_pairs(scenes)), ParseCaptions(SwapSettings())]
+        return [given_pairs(scene_pairs(scenes)), ParseCaptions(GraphParams(swaps=SwapSettings()))]
 
     made(tmp_path / "grown", stages(40))
     grown = made(tmp_path / "grown", stages(42))
@@ -191,7 +191,7 @@ def test_swaps_follow_the_regions_of_their_image(tmp_path: Path) -> None:
                 GivenParams(stage="regions", table="regions", rows=pa.Table.from_pylist(rows, schema=regions.params.rows.schema))
             )
         how = SwapSettings(min_count=2, per_kind=6)
-        return [given_pairs(scene_pairs(40)), regions, ParseCaptions(how), CountVocabulary(how), SwapNegatives(how)]
+        return [given_pairs(scene_pairs(40)), regions, ParseCaptions(GraphParams(swaps=how)), CountVocabulary(how), SwapNegatives(how)]
 
     made(tmp_path / "grown", stages(False))
     grown = made(tmp_path / "grown", stages(True))
