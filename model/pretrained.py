@@ -18,6 +18,7 @@ from torch import Tensor
 from model.checkpoint import CheckpointError
 from model.heads import Network
 from schemas import files
+from schemas.torch_files import why_oversized
 
 _LAYER = {"out": "attention.output.dense", "attention_norm": "attention.output.LayerNorm", "up": "intermediate.dense",
           "down": "output.dense", "norm": "output.LayerNorm"}  # fmt: skip
@@ -129,6 +130,8 @@ def _read(url: str) -> dict[str, Tensor]:
     try:
         if path.endswith(".safetensors"):
             return safetensors.torch.load_file(path)
+        if why := why_oversized(path):
+            raise CheckpointError(f"{url} {why}")
         held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{url} does not exist") from None

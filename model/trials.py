@@ -26,7 +26,7 @@ from model.scoring import Gallery, Head, Scorer
 from schemas import files
 from schemas.corpus import open_corpus
 from schemas.errors import SourceError
-from schemas.regions import RegionFile, Regions
+from schemas.regions import Regions, open_regions
 from schemas.trials import TRIALS
 
 
@@ -112,7 +112,7 @@ class CorpusImages:
     def __init__(self, corpus: str):
         held, index = open_corpus(corpus)
         stages = [entry.stage for entry in index.stages if entry.stage in ("regions", "image_regions")]
-        self._files = [RegionFile(held.table_url(stage, "regions", part)) for stage in stages for part in range(held.partitions)]
+        self._files = [open_regions(held, stage, part) for stage in stages for part in range(held.partitions)]
         self._at: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         for number, file in enumerate(self._files):
             for row, image_id in enumerate(file.image_ids()):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from schemas.corpus import Corpus, Index, StageEntry
 from schemas.errors import CorpusError
 from schemas.ids import partition_of, placements
-from schemas.regions import RegionFile
+from schemas.regions import open_regions
 
 _SHOWN = frozenset({"pairs", "rewrites"})  # in ways of their own
 
@@ -78,7 +78,7 @@ def _find(corpus: Corpus, wanted: str | None) -> tuple[int, dict[str, Any], list
 
 
 def _regions(corpus: Corpus, partition: int, image_id: str, limit: int) -> list[str]:
-    with RegionFile(corpus.table_url("regions", "regions", partition)) as file:
+    with open_regions(corpus, "regions", partition) as file:
         rows = file.image_ids()
         if image_id not in rows:
             return ["no regions"]

@@ -61,6 +61,14 @@ def holds(url: str, size: int, sha256: str) -> bool:
     return True
 
 
+def check_any(url: str, sha256: str) -> None:
+    """Raises CorpusError unless the bytes of a local or remote file have this SHA-256 (hex)."""
+    if files.is_local(url):
+        check(url, sha256)
+    elif files.sha256_of(url) != sha256:
+        raise CorpusError(_damaged(url))
+
+
 def was_checked(url: str) -> bool:
     """Whether this process has read or written the local file at a URL."""
     return files.is_local(url) and files.local_path(url) in _sound

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from schemas.corpus import Corpus
 from schemas.errors import CorpusError
-from schemas.regions import RegionFile, Regions
+from schemas.regions import Regions, open_regions
 from schemas.store import RowFile
 from schemas.tables import TEXTS
 
@@ -23,8 +23,8 @@ class Matched:
     """
 
     def __init__(self, corpus: Corpus):
-        self._regions = lru_cache(FILES_HELD)(lambda partition: RegionFile(corpus.table_url("image_regions", "regions", partition)))
-        self._texts = lru_cache(FILES_HELD)(lambda partition: RowFile(corpus.table_url("texts", "texts", partition), "texts", TEXTS))
+        self._regions = lru_cache(FILES_HELD)(partial(open_regions, corpus, "image_regions"))
+        self._texts = lru_cache(FILES_HELD)(partial(_texts, corpus))
 
     def regions(self, match: Mapping[str, Any]) -> Regions:
         """The regions of a matched image."""
@@ -39,6 +39,10 @@ class Matched:
         batch, row = file.locate(match["row"])
         _check(match, file.batch(batch)["text_id"][row].as_py(), file)
         return str(file.batch(batch)["text"][row].as_py())
+
+
+def _texts(corpus: Corpus, partition: int) -> RowFile:
+    return RowFile(corpus.table_url("texts", "texts", partition), "texts", TEXTS, corpus.content("texts", "texts", partition))
 
 
 def _check(match: Mapping[str, Any], found: str, file: RowFile) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.corpus import Corpus
 from schemas.store import RowFile
 
 NAMES_KEY = b"class_names"
@@ -102,8 +103,8 @@ class RegionFile(RowFile):
     Raises as `RowFile` does. `names`: class names of the soft labels' columns, None when unknown.
     """
 
-    def __init__(self, url: str):
-        super().__init__(url, "regions")
+    def __init__(self, url: str, sha256: str | None = None):
+        super().__init__(url, "regions", sha256=sha256)
         self.features: int = self.schema.field("features").type.value_type.list_size
         self.classes: int = self.schema.field("soft_labels").type.value_type.list_size
         self.names = class_names(self.schema)
@@ -129,6 +130,11 @@ class RegionFile(RowFile):
     def counts(self) -> np.ndarray:
         """The number of regions of each image, int32 [rows]; no features are read."""
         return np.asarray(pc.list_value_length(self.read(["boxes"])["boxes"]).to_numpy())
+
+
+def open_regions(corpus: Corpus, stage: str, partition: int) -> RegionFile:
+    """A partition of a stage's regions, whose bytes must be those that were written."""
+    return RegionFile(corpus.table_url(stage, "regions", partition), corpus.content(stage, "regions", partition))
 
 
 def regions_in(batch: pa.RecordBatch) -> Iterator[Regions]:

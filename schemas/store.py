@@ -195,8 +195,8 @@ class RowFile(TableFile):
     files, which occupy memory. Raises as `TableFile` does, and CorpusError, naming the file, for a damaged record batch.
     """
 
-    def __init__(self, url: str, table: str, schema: pa.Schema | None = None):
-        super().__init__(url, table, schema)
+    def __init__(self, url: str, table: str, schema: pa.Schema | None = None, sha256: str | None = None):
+        super().__init__(url, table, schema, sha256)
         self._checked = lru_cache(_MAPPED_BATCHES if self.mapped else _HELD_BATCHES)(self._check)
         self.batch_rows = self._checked(0).num_rows if self.num_batches else 0
         last = self.num_batches - 1

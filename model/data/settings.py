@@ -46,7 +46,7 @@ class DataSettings(BaseModel):
     geometry: Literal[5, 7] = Field(5, description="numbers per box: UNIMO's 5 or UNITER's 7")
     pack_texts: bool = Field(False, description="join short sentences of the text stream into rows of up to max_tokens")
     damaged: Literal["fatal", "skip"] = Field("fatal", description="whether a damaged partition is an error, or skipped and counted")
-    verify: bool = Field(False, description="hash every file once before training")
+    verify: bool = Field(False, description="hash region features and remote files once before training; other local files always are")
     workers: int = Field(0, ge=0, description="loader processes; the order does not depend on their number")
     pin_memory: bool = Field(False, description="put batches in page-locked memory, for GPUs")
 

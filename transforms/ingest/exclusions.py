@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas import files
 from schemas.text import quoted
 from transforms.ingest.exclusion_lists import ExclusionList, Listing, read_list
 from transforms.ingest.limits import Limits
@@ -83,6 +85,21 @@ class ExclusionRules(BaseModel):
     allow_unmatched: bool = Field(default=False, description="allow lists that match no image at all; otherwise that is an error")
 
 
+@lru_cache(maxsize=2)
+def _read(rules: str, limits: str, _: tuple[object, ...]) -> Exclusions:
+    held, within = ExclusionRules.model_validate_json(rules), Limits.model_validate_json(limits)
+    lists = [*(read_list(file, within) for file in held.files), *(read_list(file, within, flickr=True) for file in held.flickr_files)]
+    return Exclusions(held.ids, held.urls, held.flickr_ids, lists)
+
+
+def _stamp(url: str) -> tuple[object, ...] | None:
+    """What changes when a list is rewritten; None if it must be read again because that cannot be told, or reading it reports an error."""
+    try:
+        return files.version_stamp(url)
+    except Exception:
+        return None
+
+
 class Exclusions:
     """Images to exclude, matched by key or id, file name, COCO id, URL or Flickr photo.
 
@@ -109,13 +126,14 @@ class Exclusions:
 
     @classmethod
     def from_rules(cls, rules: ExclusionRules, limits: Limits | None = None) -> Exclusions:
-        """Reads the lists. Raises SourceError naming a file that is missing or not a list of images."""
-        return cls(
-            rules.ids,
-            rules.urls,
-            rules.flickr_ids,
-            [*(read_list(file, limits) for file in rules.files), *(read_list(file, limits, flickr=True) for file in rules.flickr_files)],
-        )
+        """Reads the lists, once per process as long as their files do not change.
+
+        Raises SourceError naming a file that is missing or not a list of images.
+        """
+        named = [file if isinstance(file, str) else file.file for file in (*rules.files, *rules.flickr_files)]
+        stamps = tuple(_stamp(url) for url in named)
+        read = _read if None not in stamps else _read.__wrapped__
+        return read(rules.model_dump_json(), (limits or Limits()).model_dump_json(), stamps)
 
     def _add(self, value: str, hit: Hit, flickr: bool) -> None:
         if "://" in value:

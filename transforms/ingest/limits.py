@@ -22,5 +22,5 @@ class Limits(BaseModel):
     header_chain: int = Field(default=16, ge=1, description="maximum number of headers before a tar member")
     listed: int = Field(default=50_000_000, ge=1, description="maximum number of files and folders in a folder of images, following links")
     rows_per_byte: int = Field(
-        default=64, ge=1, description="maximum number of rows per byte of a Parquet file, checked above a million rows"
+        default=64, ge=1, description="maximum number of rows, or of values in lists, per byte of a Parquet file, checked above a million"
     )

@@ -103,9 +103,17 @@ def test_damaged_files_are_skipped_and_their_rows_counted(copy, corpus, stage, t
 def test_other_bytes_of_the_same_size_are_found_by_their_hash(copy):
     path = part(copy, "regions", "regions")
     overwrite(path, path.stat().st_size // 2, b"\x55" * 64)
-    with pytest.raises(CorpusError, match=rf"{path.name}: its content has changed"):
+    with pytest.raises(CorpusError, match=rf"{path.name} is damaged: its content is not what was written"):
         batches(str(copy), verify=True)
     assert batches(str(copy), verify=True, damaged="skip").facts.rows["pairs"] > 0
+
+
+@pytest.mark.parametrize("table", ["tokens", "text_tokens", "pair_index", "image_index", "text_index"])
+def test_tables_other_than_features_are_always_hashed(copy, table):
+    path = part(copy, "tokens", table)
+    overwrite(path, path.stat().st_size // 2, bytes([path.read_bytes()[path.stat().st_size // 2] ^ 1]))
+    with pytest.raises(CorpusError, match=rf"{path.name} is damaged: its content is not what was written"):
+        batches(str(copy))
 
 
 def test_a_damaged_record_batch_is_named_when_it_is_read(copy):
@@ -132,7 +140,10 @@ def test_a_file_of_another_table_is_refused(copy):
     rewrite_manifest(
         copy,
         "tokens",
-        files=[dataclasses.replace(file, bytes=path.stat().st_size) if file.name == path.name else file for file in manifest.files],
+        files=[
+            dataclasses.replace(file, bytes=path.stat().st_size, sha256=files.sha256_of(str(path))) if file.name == path.name else file
+            for file in manifest.files
+        ],
     )
     with pytest.raises(SchemaError, match=rf"{path.name} contains the table 'text_tokens', not 'tokens'"):
         batches(str(copy))

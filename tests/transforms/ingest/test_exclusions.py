@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import SourceError
+from transforms.ingest import exclusions
 from transforms.ingest.exclusions import ExclusionRules, Exclusions, flickr_photo, normal_key, normal_url
 
 COCO_URL = "http://images.cocodataset.org/val2017/000000179765.jpg"
@@ -177,3 +178,19 @@ def test_file_names_match_with_folder_and_without(entry: str, key: str, name: st
 def test_flickr_lists_know_names_of_both_sets(entry: str, key: str, name: str | None, found: bool, tmp_path: Path):
     (tmp_path / "list.txt").write_text(entry + "\n")
     assert match(Exclusions.from_rules(ExclusionRules(flickr_files=[str(tmp_path / "list.txt")])), key, name=name) is found
+
+
+def test_lists_are_read_once_and_again_when_they_change(tmp_path, monkeypatch):
+    path = tmp_path / "list.txt"
+    path.write_text("a.jpg\n")
+    seen: list[str] = []
+    real = exclusions.read_list
+    monkeypatch.setattr(exclusions, "read_list", lambda file, *args, **options: (seen.append(str(file)), real(file, *args, **options))[1])
+    rules = ExclusionRules(files=[str(path)], ids=["b"])
+    first = [Exclusions.from_rules(rules) for _ in range(5)]
+    assert len(seen) == 1 and len({one.fingerprint for one in first}) == 1
+    path.write_text("c.jpg\nd.jpg\n")
+    assert Exclusions.from_rules(rules).fingerprint != first[0].fingerprint and len(seen) == 2
+    path.unlink()
+    with pytest.raises(SourceError, match="no such file"):
+        Exclusions.from_rules(rules)

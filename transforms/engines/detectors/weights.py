@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from schemas.torch_files import why_oversized
 from transforms.engines.detectors.base import DetectorError
 
 
@@ -20,7 +20,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     if str(path).endswith(".safetensors"):
         return _read_safetensors(path)
-    _check_stored(path)
+    if why := _oversized(path):
+        raise DetectorError(f"{path} {why}; save it again")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types here, e.g. pickle, zip and runtime errors
@@ -42,15 +43,11 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {name.removeprefix("module."): value for name, value in held.items()}, {}
 
 
-def _check_stored(path: str | Path) -> None:
-    """Raises DetectorError for an archive with compressed members: torch never compresses, so it could only be a decompression bomb."""
+def _oversized(path: str | Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
-            packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # torch's older format, or not a checkpoint: torch.load reports it
-    if packed:
-        raise DetectorError(f"{path} is a compressed archive, which torch.save never writes; save it again")
+        return why_oversized(path)
+    except OSError:
+        return ""  # torch.load reports it
 
 
 def _exceeds_storage(value: Tensor) -> bool:

@@ -21,6 +21,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from schemas.manifest import fingerprint
+from schemas.torch_files import why_oversized
 from transforms.engines.registry import folder_digest
 from transforms.engines.translators.base import Decoding, Hypothesis, TranslatorError
 from transforms.engines.translators.subwords import subword_files, subwords_of
@@ -86,6 +87,8 @@ def _state(folder: Path) -> dict[str, Any]:
     with safely(folder):
         import torch
 
+        if why := why_oversized(path):
+            raise TranslatorError(f"{path} {why}")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
             raise TranslatorError(f"{path} is not a fairseq checkpoint: it has no weights under the key `model`")

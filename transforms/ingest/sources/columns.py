@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,11 +31,16 @@ def open_table(url: str, limits: Limits) -> Iterator[pq.ParquetFile]:
             coded = [
                 column.path_in_schema
                 for column in _columns(file.metadata)
-                if column.has_dictionary_page and column.physical_type == "BYTE_ARRAY" and column.path_in_schema in file.schema_arrow.names
+                if column.has_dictionary_page and column.physical_type == "BYTE_ARRAY" and _is_plain_or_list(column, file.schema_arrow)
             ]
             yield pq.ParquetFile(handle, read_dictionary=sorted(set(coded))) if coded else file
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SourceError(f"{quoted(url, 500)} is not a readable Parquet file: {quoted(error, 400)}") from error
+
+
+def _is_plain_or_list(column: pq.ColumnChunkMetaData, schema: pa.Schema) -> bool:
+    path = column.path_in_schema
+    return path in schema.names or path.removesuffix(".list.element") in schema.names
 
 
 def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
@@ -48,6 +54,11 @@ def _check(url: str, metadata: pq.FileMetaData, limits: Limits) -> None:
     if size is not None and metadata.num_rows > max(_ANY_ROWS, size * limits.rows_per_byte):
         raise SourceError(f"{quoted(url, 500)} declares {metadata.num_rows} rows in {size} bytes, which exceeds `limits.rows_per_byte`")
     for column in _columns(metadata):
+        if size is not None and column.num_values > max(_ANY_ROWS, size * limits.rows_per_byte):
+            raise SourceError(
+                f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} declares {column.num_values} values in {size} bytes, which "
+                "exceeds `limits.rows_per_byte`"
+            )
         if column.total_uncompressed_size > max(_PIECE, column.total_compressed_size * limits.inflation):
             raise SourceError(
                 f"{quoted(url, 500)}: column {quoted(column.path_in_schema)!r} expands to {column.total_uncompressed_size} "
@@ -103,16 +114,24 @@ def read_rows(
 
 def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch | None]:
     """A batch in pieces whose dictionaries expand to at most `_PIECE` bytes of text; None for a single row that is too long."""
-    sizes = [
-        pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0)
-        for column in batch.columns
-        if pa.types.is_dictionary(column.type) and is_text(column.type) and len(column.dictionary)
-    ]
-    if sum(pc.sum(size).as_py() or 0 for size in sizes) <= _PIECE:
+    sizes = [size for column in batch.columns if (size := _text_bytes(column)) is not None]
+    if sum(int(size.sum()) for size in sizes) <= _PIECE:
         yield batch
         return
     for row in range(batch.num_rows):
-        yield None if any(size[row].as_py() > limits.line_bytes for size in sizes) else batch.slice(row, 1)
+        yield None if any(size[row] > limits.line_bytes for size in sizes) else batch.slice(row, 1)
+
+
+def _text_bytes(column: pa.Array) -> np.ndarray | None:
+    """The bytes of text, int64 [rows], that a dictionary-encoded column or list column expands to; None for other columns."""
+    if isinstance(column, pa.DictionaryArray):
+        if not is_text(column.type) or not len(column.dictionary):
+            return None
+        lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+        return np.asarray(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), np.int64)
+    if not isinstance(column, pa.ListArray | pa.LargeListArray) or (inner := _text_bytes(column.values)) is None:
+        return None
+    return np.diff(np.concatenate([[0], np.cumsum(inner)])[column.offsets.to_numpy()])
 
 
 def _values(batch: pa.RecordBatch, as_text: Sequence[str]) -> Iterator[dict[str, object] | Exception]:

@@ -18,7 +18,7 @@ import numpy as np
 from schemas import files
 from schemas.corpus import Corpus, open_corpus
 from schemas.errors import CorpusError
-from schemas.regions import RegionFile, Regions
+from schemas.regions import Regions, open_regions
 from transforms.regions.files.base import check_template, key_of
 
 
@@ -37,7 +37,7 @@ def npz_bytes(regions: Regions) -> bytes:
 def regions_of(corpus: Corpus, stage: str) -> Iterator[Regions]:
     """Every image's regions, in corpus order."""
     for partition in range(corpus.partitions):
-        with RegionFile(corpus.table_url(stage, "regions", partition)) as file:
+        with open_regions(corpus, stage, partition) as file:
             for row in range(len(file)):
                 yield file[row]
 

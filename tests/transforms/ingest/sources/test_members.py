@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import SourceError
@@ -209,3 +211,20 @@ def test_a_damaged_text_of_a_shard_is_the_reject_of_its_sample(tmp_path: Path):
             archive.addfile(info, io.BytesIO(data))
     rows = read_all(pair_source(format="webdataset", shards=str(tmp_path / "a.tar")))
     assert [row["key"] for row in good(rows)] == ["b", "c"] and [reason for reason, _ in bad(rows)] == ["bad_row"]
+
+
+@pytest.mark.parametrize("values", [[[""] * 1_100_000], [[None] * 1_100_000], [[[""] * 1_100_000]]])
+def test_a_list_of_captions_is_bounded_like_rows(values: list[Any], tmp_path: Path):
+    pq.write_table(pa.table({"jpg": [encoded()], "caption": values, "key": ["a"]}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(SourceError, match=r"declares 1100000 values.*rows_per_byte"):
+        read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet")))
+
+
+def test_a_list_of_copies_of_a_long_caption_is_not_expanded(tmp_path: Path):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0, None, *[1] * 2000, 2], pa.int32()), pa.array(["A dog", "dog " * 25_000, "A cat"]))
+    captions = pa.ListArray.from_arrays(pa.array([0, 2, 2002, 2003], pa.int32()), texts)
+    table = pa.table({"jpg": [encoded()] * 3, "caption": captions, "key": ["a", "b", "c"]})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    rows = read_all(pair_source(format="parquet", files=str(tmp_path / "a.parquet")))
+    assert [(row["key"], row["caption"]) for row in good(rows)] == [("a", b"A dog"), ("c", b"A cat")]
+    assert [reason for reason, _ in bad(rows)] == ["too_long"]
