@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.check_files import Finding
 from pipelines.check_matches import MatchChecks
+from pipelines.check_rewrites import Captions, graph_faults, rewrite_faults
 from schemas import ids
 from schemas.corpus import WHOLE, Corpus, Index, StageEntry
 from schemas.errors import CmclError
@@ -22,9 +23,9 @@ from transforms.examples.join import Join
 
 
 def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) -> Iterator[Finding]:
-    """Faults in table contents, in partitions that are not `damaged`. Memory: 8 bytes per pair, and one partition of a few tables."""
+    """Faults in table contents, in partitions that are not `damaged`. Memory: 16 bytes per pair, and one partition of a few tables."""
     whole = any(entry.stage == "pairs" for entry in index.stages) and not any(stage == "pairs" for stage, _ in damaged)
-    everyone = _all_pair_keys(corpus) if whole else np.empty(0, np.uint64)  # without all pairs, origins cannot be checked
+    captions = Captions(corpus, corpus.partitions) if whole else None  # without all pairs, origins cannot be checked
     for entry in index.stages:
         for partition in [WHOLE] if entry.corpus_wide else range(corpus.partitions):
             if (entry.stage, partition) not in damaged:
@@ -36,14 +37,14 @@ def table_faults(corpus: Corpus, index: Index, damaged: set[tuple[str, int]]) ->
         for entry in sound:
             try:
                 found = matches.faults(entry.stage, partition) if "matches" in entry.tables else ()
-                for text in (*_partition_faults(corpus, entry, partition, sound, everyone), *found):
+                for text in (*_partition_faults(corpus, entry, partition, sound, captions), *found):
                     yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {text}")
             except (CmclError, FileNotFoundError, ValueError) as error:
                 yield Finding(entry.stage, partition, f"{entry.stage}/{partition:05d}: {error}")
 
 
 def _partition_faults(
-    corpus: Corpus, entry: StageEntry, partition: int, sound: Sequence[StageEntry], everyone: np.ndarray
+    corpus: Corpus, entry: StageEntry, partition: int, sound: Sequence[StageEntry], captions: Captions | None
 ) -> Iterator[str]:
     stage, tables = entry.stage, set(entry.tables)
     held = {other.stage for other in sound}
@@ -64,9 +65,13 @@ def _partition_faults(
     if stage == "pairs":
         yield from _pair_faults(pairs, _read(corpus, "pairs", "images", partition), corpus, partition)
     if "graphs" in tables:
-        yield from _order_faults("graphs", _read(corpus, stage, "graphs", partition)["pair_id"], pairs["pair_id"], strictly=True)
+        graphs = _read(corpus, stage, "graphs", partition)
+        yield from _order_faults("graphs", graphs["pair_id"], pairs["pair_id"], strictly=True)
+        yield from graph_faults(graphs, pairs)
     if "rewrites" in tables:
-        yield from _rewrite_faults(_read(corpus, stage, "rewrites", partition), pairs, everyone)
+        rewrites = _read(corpus, stage, "rewrites", partition)
+        yield from _order_faults("rewrites", rewrites["pair_id"], pairs["pair_id"])
+        yield from rewrite_faults(rewrites, pairs, captions)
     if stage == "examples":
         yield from _example_faults(corpus, partition, pairs, sound)
 
@@ -99,22 +104,6 @@ def _reject_faults(corpus: Corpus, stage: str, partition: int) -> Iterator[str]:
 def _read(corpus: Corpus, stage: str, table: str, partition: int) -> pa.Table:
     with corpus.open(stage, table, partition) as file:
         return file.read()
-
-
-def _all_pair_keys(corpus: Corpus) -> np.ndarray:
-    keys = [_keys(_read(corpus, "pairs", "pairs", partition)["pair_id"]) for partition in range(corpus.partitions)]
-    return np.sort(np.concatenate([*keys, np.empty(0, np.uint64)]))
-
-
-def _keys(pair_ids: pa.ChunkedArray) -> np.ndarray:
-    """The first 16 hex digits of each id as a number; 0 for ids that are not hexadecimal."""
-    text = pair_ids.combine_chunks()
-    digits = np.array(pc.utf8_slice_codeunits(text, 0, 16).cast(pa.binary()).to_numpy(zero_copy_only=False), dtype="S16")
-    codes = np.frombuffer(digits.tobytes(), np.uint8).reshape(-1, 16).astype(np.int16)
-    values = np.where(codes >= ord("a"), codes - ord("a") + 10, codes - ord("0"))
-    good = ((values >= 0) & (values < 16)).all(axis=1)
-    powers = np.uint64(1) << (np.uint64(4) * np.arange(15, -1, -1, dtype=np.uint64))
-    return np.where(good, (values.astype(np.uint64) * powers).sum(axis=1, dtype=np.uint64), 0)
 
 
 def _row_faults(what: str, row_ids: pa.ChunkedArray, corpus: Corpus, partition: int) -> Iterator[str]:
@@ -165,17 +154,6 @@ def _order_faults(what: str, named: pa.ChunkedArray, pair_ids: pa.ChunkedArray, 
         yield f"{rows.null_count} {what} refer to a pair that is not in the partition"
     elif len(named) and (np.diff(rows.to_numpy()) < int(strictly)).any():
         yield f"its {what} are not in the order of their pairs"
-
-
-def _rewrite_faults(rewrites: pa.Table, pairs: pa.Table, everyone: np.ndarray) -> Iterator[str]:
-    yield from _order_faults("rewrites", rewrites["pair_id"], pairs["pair_id"])
-    taken = rewrites.filter(pc.equal(rewrites["kind"].cast(pa.string()), "tfidf"))["origin"]
-    if len(taken) and len(everyone):
-        keys = _keys(taken)
-        at = np.minimum(np.searchsorted(everyone, keys), len(everyone) - 1)
-        strangers = int((everyone[at] != keys).sum())
-        if strangers:
-            yield f"{strangers} negatives come from pairs that are not in the corpus"
 
 
 class _Compared(Task):

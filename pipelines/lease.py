@@ -3,13 +3,15 @@
 S3 and Google Cloud Storage support exclusive creation (`If-None-Match: *`, `ifGenerationMatch=0`), so only one of two runs succeeds.
 A killed run leaves its object behind. Another run takes it over at once if the holder was a process on the same machine that no longer
 exists, otherwise once the lease has not been renewed for `LEASE_S`. If two runs take over at the same time, the one whose id is not in
-the object gives up.
+the object gives up. A run that finds at its renewal that the object was removed creates it again; if another run has come in meanwhile,
+the first one stops.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -23,6 +25,7 @@ import fsspec
 from schemas import files
 from schemas.errors import CorpusError
 from schemas.retries import retried
+from transforms.core.task import cancel_tasks
 
 NAME = ".lock"
 LEASE_S = 300.0  # a run that has not renewed for so long is considered dead; machines' clocks must agree far better than this
@@ -41,7 +44,7 @@ def has_exclusive_create(url: str) -> bool:
 def leased(url: str) -> Iterator[None]:
     """Holds the lease on the corpus at `url` (in an object store) while the block runs.
 
-    Raises CorpusError, naming the holder, when another run holds the lease.
+    Raises CorpusError, naming the holder, when another run holds the lease, or takes it while the block runs, which is then interrupted.
     """
     fs, path = files.filesystem(files.join(url, NAME))
     ours = {"host": socket.gethostname(), "process": os.getpid(), "run": uuid.uuid4().hex}
@@ -53,16 +56,23 @@ def leased(url: str) -> Iterator[None]:
         holder = _read(fs, path)
         if not created or holder.get("run") != ours["run"]:
             raise CorpusError(_text(holder, url))
-    stop = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(fs, path, ours, stop), daemon=True, name="corpus-lease")
+    stop, lost = threading.Event(), list[dict[str, Any]]()
+    interrupt = threading.current_thread() is threading.main_thread()
+    renewal = threading.Thread(target=_renew, args=(fs, path, ours, stop, lost, interrupt), daemon=True, name="corpus-lease")
     renewal.start()
     try:
         yield
+    except BaseException as error:
+        if lost:
+            raise CorpusError(_lost_text(lost[0], url)) from error
+        raise
     finally:
         stop.set()
         renewal.join()
         if _read(fs, path).get("run") == ours["run"]:
             retried(fs, lambda: _removed(fs, path))
+    if lost:
+        raise CorpusError(_lost_text(lost[0], url))
 
 
 def _created(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any]) -> bool:
@@ -84,11 +94,35 @@ def _create(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
         raise
 
 
-def _renew(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any], stop: threading.Event) -> None:
+def _renew(
+    fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any], stop: threading.Event, lost: list[dict[str, Any]], interrupt: bool
+) -> None:
+    """Renews the lease until `stop`. If another run has it, or it has expired, adds the holder to `lost` and stops this run's tasks."""
+    renewed = time.monotonic()
     while not stop.wait(RENEW_S):
-        if _read(fs, path).get("run") != ours["run"]:
-            return  # taken over while this run was stalled; both write the same bytes under the same names
+        try:
+            holder = _renewed(fs, path, ours)
+        except Exception:  # the store does not respond
+            if time.monotonic() - renewed < LEASE_S:
+                continue
+            holder = {}
+        if holder is None:
+            renewed = time.monotonic()
+            continue
+        lost.append(holder)
+        cancel_tasks()
+        if interrupt and not stop.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return
+
+
+def _renewed(fs: fsspec.AbstractFileSystem, path: str, ours: dict[str, Any]) -> dict[str, Any] | None:
+    """Renews the lease, or takes it again if its object was removed; returns the holder if that is another run."""
+    holder = _read(fs, path)
+    if holder.get("run") == ours["run"]:
         retried(fs, lambda: fs.pipe_file(path, _encoded(ours)))
+        return None
+    return None if not holder and _created(fs, path, ours) else _read(fs, path)
 
 
 def _encoded(ours: dict[str, Any]) -> bytes:
@@ -132,8 +166,19 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def _named(holder: dict[str, Any]) -> str:
+    return f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')})"
+
+
 def _text(holder: dict[str, Any], url: str) -> str:
     return (
-        f"another run (process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}) is working on {url}: "
-        f"wait for it, or stop it; a killed run is considered dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}"
+        f"{_named(holder)} is working on {url}: wait for it, or stop it; "
+        f"a killed run is considered dead {LEASE_S:.0f} s after it last renewed {files.join(url, NAME)}"
+    )
+
+
+def _lost_text(holder: dict[str, Any], url: str) -> str:
+    return (
+        f"{_named(holder)} has taken over {url}, because {files.join(url, NAME)} was removed or this run did not renew it in time; "
+        "this run has stopped: when the other one has ended, run `cmcl verify CORPUS`"
     )

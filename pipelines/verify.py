@@ -13,7 +13,7 @@ from schemas.manifest import fingerprint, load_manifest
 
 
 def verify(corpus: Corpus, index: Index) -> list[Finding]:
-    """All faults of a corpus, stage by stage. Memory: 8 bytes per pair, and one partition of a table."""
+    """All faults of a corpus, stage by stage. Memory: 16 bytes per pair, and one partition of a table."""
     findings = list(file_faults(corpus, index))
     damaged = {(finding.stage, finding.partition) for finding in findings if finding.partition is not None}
     unfinished = {entry.stage for entry in index.stages if corpus.manifest(entry.stage) is None}

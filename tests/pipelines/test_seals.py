@@ -231,7 +231,7 @@ def one_reject(stage):
         ("images", "images", lambda t: pa.concat_tables([t, t]), "out of order or duplicated"),
         ("texts", "texts", lambda t: put(t, "text", "a lie"), "1 text ids do not match their content"),
         ("texts", "texts", lambda t: t.take(list(range(t.num_rows))[::-1]), "its texts are out of order"),
-        ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "its examples are not the join"),
+        ("tfidf", "rewrites", lambda t: put(t, "text", "a lie"), "1 negatives are not the caption of the pair that they come from"),
         ("tfidf", "rewrites", lambda t: t.slice(1), "its examples are not the join"),
         ("tfidf", "rejects", lambda t: pa.concat_tables([one_reject("tfidf"), t]), "1 rows have the reason empty, but the record counts 0"),
         ("tfidf", "rejects", lambda t: pa.concat_tables([t, one_reject("pairs")]), "contains rejects of another stage"),

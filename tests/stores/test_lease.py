@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,3 +90,37 @@ def test_a_driver_elsewhere_is_dead_when_its_lease_expired(
     assert done.returncode == int(refused)
     assert ("process 7 on elsewhere" in done.stderr) == refused
     assert fs.exists(f"{corpus}/.lock") == refused
+
+
+HOLD = """
+import sys, time
+from pipelines import lease
+from schemas.errors import CorpusError
+lease.RENEW_S = 0.2
+try:
+    with lease.leased(sys.argv[1]):
+        print("held", flush=True)
+        time.sleep(float(sys.argv[2]))
+except CorpusError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_run_whose_lease_was_removed_stops_when_another_has_come_in(store: tuple[str, dict[str, str]]) -> None:
+    corpus, environment = store
+    fs = filesystem_of(corpus, environment)
+
+    def start(seconds: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLD, corpus, str(seconds)]
+        return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    first = start(120)
+    assert first.stdout and first.stdout.readline() == "held\n"
+    fs.rm_file(f"{corpus}/.lock")
+    until(lambda: fs.exists(f"{corpus}/.lock"))  # taken again
+    assert first.poll() is None
+    fs.pipe_file(f"{corpus}/.lock", json.dumps({"host": "elsewhere", "process": 7, "run": "other", "renewed": 0}).encode())
+    second = start(3)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 1 and re.search(r"another run \(process (7 on elsewhere|\d+ on .*)\) has taken over", said), said
+    assert second.communicate(timeout=60)[1] == "" and second.returncode == 0
