@@ -80,7 +80,11 @@ STAGES = (
     ),
     Entry(
         "swaps",
-        ("transforms.graphs.vocabulary:CountVocabulary", "transforms.swaps.stage:SwapNegatives"),
+        (
+            "transforms.graphs.vocabulary:CountVocabulary",
+            "transforms.swaps.stage:SwapNegatives",
+            *(f"transforms.balance.stages:{name}" for name in ("SwapCandidates", "SelectSwaps", "BalancedSwaps")),
+        ),
         SwapSettings,
         "phrase- and word-level hard negatives from scene graphs; {} for the defaults, null disables them",
     ),

@@ -114,6 +114,8 @@ class Reason(StrEnum):
     NEAR_MATCH = "near_match", Outcome.DROPPED
     # Candidates that the judge of truth refused
     JUDGED_TRUE = "judged_true", Outcome.DROPPED
+    # Swaps left out for blind balance
+    UNBALANCED = "unbalanced", Outcome.DROPPED
 
 
 REASONS = list(Reason)

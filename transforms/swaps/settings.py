@@ -1,4 +1,4 @@
-"""Settings of scene graphs and swaps."""
+"""Settings of scene graphs, of swaps and of their balance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from transforms.core.params import NotFingerprinted, Params
 
 KINDS = ("object", "attribute", "relation", "count", "order", "negation")
 LEVELS = ("word", "phrase")
+
+
+class BalanceSettings(Params):
+    """How many candidates there are to choose from, and how strictly they are balanced.
+
+    Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
+    """
+
+    candidates: int = Field(20, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
+    tolerance: float = Field(2.0, gt=0, le=1000, description="imbalance that a candidate may add; less is stricter and keeps fewer swaps")
+    cell: int = Field(25_000, ge=100, le=200_000, description="captions balanced together, approximately")
+    denials: bool = Field(True, description="keep a negation only with a true denial of the same form; false leaves negations out")
+    sample: int = Field(2000, ge=100, description="pairs per kind on which the manifest's blind accuracy is measured")
+    encoder: str | None = Field(None, description="sentence encoder that measures blind accuracy as well, such as embedded")
 
 
 class SwapSettings(Params):
@@ -31,6 +45,9 @@ class SwapSettings(Params):
     missed: float = Field(0.5, gt=0, le=1, description="share of present objects that a caption omits")
     undetected: float = Field(0.2, gt=0, le=1, description="share of present objects that a detector misses")
     temperature: float = Field(0.7, ge=0, le=10, description="temperature of sampling among candidates; 0 always takes the hardest")
+    balance: BalanceSettings | None = Field(
+        None, description="select swaps so that a text-only model cannot tell them from captions; {} for the defaults, null keeps all"
+    )
     record_refusals: bool = Field(True, description="write a row per refused candidate (several per caption) instead of only counting them")
 
     @field_validator("kinds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
 from transforms.graphs.stage import read_graphs
 from transforms.graphs.vocabulary import CountVocabulary, aligned, images_of, read_vocabulary
+from transforms.scene_graph.nodes import Graph
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
@@ -84,7 +85,7 @@ class SwapNegatives(Stage[SwapSettings]):
 
     name = "swaps"
     revision = 5
-    depends_on = tuple(name for name in SwapSettings.model_fields if name not in CountVocabulary.depends_on)
+    depends_on = tuple(name for name in SwapSettings.model_fields if name not in {*CountVocabulary.depends_on, "balance"})
     rows_by, rows_counted = ("image_id",), ("graphs",)
     reads = (
         Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
@@ -93,6 +94,11 @@ class SwapNegatives(Stage[SwapSettings]):
         Input("regions", "regions", optional=True, columns=("image_id", "class")),
     )
     writes = {"rewrites": REWRITES}
+
+    @classmethod
+    def applies(cls, params: SwapSettings) -> bool:
+        """Unless the swaps are balanced: then the stage `balance` writes them."""
+        return params.balance is None
 
     def wants(self, source: Input, stage: Stage[Any]) -> bool:
         """Only regions with class names: without names they are of no use to the guards."""
@@ -105,28 +111,36 @@ class SwapNegatives(Stage[SwapSettings]):
 
     def process(self, task: Task, payload: Any) -> None:
         """Processes one partition image by image and writes it in batches."""
+        ids: list[str] = []
+        found: list[Sequence[Negative]] = []
+        for pair, _, own in self.drafted(task, self.params):
+            ids.append(pair["pair_id"])
+            found.append(own)
+            if len(found) >= _ROWS:
+                task.write("rewrites", rewrite_batch(ids, found))
+                ids, found = [], []
+        task.write("rewrites", rewrite_batch(ids, found))
+
+    def drafted(self, task: Task, settings: SwapSettings) -> Iterator[tuple[dict[str, str], Graph, list[Negative]]]:
+        """The partition's pairs, each with its graph and negatives; the refused candidates are logged at the end."""
         index = load_index(task.corpus)
         pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
         pairs = aligned(pairs, graph_table)
         task.counts.rows_in = pairs.num_rows
         labels, known = self._labels_of(task) if self.has("regions") else (None, ())
         refusals = _Refusals()
-        pair_ids, image_ids = pairs["pair_id"].to_pylist(), pairs["image_id"].to_pylist()
-        row, found = 0, []
+        rows = pairs.select(["pair_id", "image_id", "caption"]).to_pylist()
+        row = 0
         with task.engine(), gc_paused():
-            for group in images_of(image_ids, pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
-                own = labels.get(image_ids[row], {}) if labels is not None else None
-                context = ImageContext(index, self.params, [caption for caption, _ in group], [graph for _, graph in group], own, known)
+            for group in images_of([pair["image_id"] for pair in rows], pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
+                own = labels.get(rows[row]["image_id"], {}) if labels is not None else None
+                context = ImageContext(index, settings, [caption for caption, _ in group], [graph for _, graph in group], own, known)
                 for caption, graph in group:
-                    refusals.row = pair_ids[row]
-                    rng = counter_rng(task.seed, self.name, pair_ids[row])
-                    found.append(negatives(caption, graph, index, context, self.params, rng, refusals))
+                    refusals.row = rows[row]["pair_id"]
+                    rng = counter_rng(task.seed, SwapNegatives.name, refusals.row)
+                    yield rows[row], graph, negatives(caption, graph, index, context, settings, rng, refusals)
                     row += 1
-                if len(found) >= _ROWS:
-                    task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
-                    found = []
-        task.write("rewrites", rewrite_batch(pair_ids[row - len(found) : row], found))
-        refusals.log(task, self.params.record_refusals)
+        refusals.log(task, settings.record_refusals)
 
     def _labels_of(self, task: Task) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
         """Image id -> label -> number of instances, and all known labels. A label is the class name up to its first comma."""

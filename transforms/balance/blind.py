@@ -1,0 +1,87 @@
+"""Blind accuracy: how often a linear ranker, which sees only texts, tells false ones from true ones of images it was not trained on.
+
+0.5 is chance. A pair is two texts of the same image, and its features their difference, so what they share does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+
+from schemas.ids import placements
+from transforms.balance.ngrams import TextPair
+
+_LEAST = 20  # pairs on each side of the split
+
+
+def ranked(features: Any, trained: np.ndarray, strength: float) -> float | None:
+    """The share of the other pairs that a ranker fitted to the `trained` ones orders correctly; None if there are too few.
+
+    Args:
+        features: of the false text minus the true one's, [n, f], dense or sparse.
+        trained: bool [n].
+        strength: inverse strength of the L2 penalty.
+    """
+    if min(trained.sum(), (~trained).sum()) < _LEAST:
+        return None
+    train, test = features[trained], features[~trained]
+    if sp.issparse(train):
+        seen = np.unique(train.indices)
+        train, test = train[:, seen], test[:, seen]
+    sides = np.where(np.arange(train.shape[0]) % 2, 1.0, -1.0)  # without an intercept, a pair and its mirror image are the same
+    mirrored = sp.diags(sides) @ train
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=300).fit(mirrored, sides)
+    scores = test @ model.coef_[0]
+    return round(float((scores > 0).mean() + (scores == 0).mean() / 2), 4)
+
+
+def halves(images: Sequence[str]) -> np.ndarray:
+    """Which rows' images are in the half for training, bool [n]: a bit of the image's placement decides."""
+    return (placements(images) & 1).astype(bool)
+
+
+class Blind:
+    """Measures samples of pairs, kind by kind and all together."""
+
+    def __init__(self, sample: int, encoder: str | None):
+        self._sample, self._encoder = sample, encoder
+        self._parts: dict[str, list[tuple[Any, Any, np.ndarray]]] = {}
+
+    def measured(
+        self, name: str, matrix: sp.csr_matrix, pairs: Sequence[TextPair], images: Sequence[str], rows: np.ndarray
+    ) -> dict[str, Any]:
+        """Blind accuracy of a sample of the pairs `rows`, which `name` says; `images`: of each pair."""
+        own = rows[:: max(1, len(rows) // self._sample)]
+        features = embedded([pairs[row] for row in own.tolist()], self._encoder) if self._encoder and len(own) else None
+        part = matrix[own], features, halves([images[row] for row in own.tolist()])
+        self._parts.setdefault(name, []).append(part)
+        return self._accuracy(name, *part)
+
+    def together(self) -> dict[str, Any]:
+        """Blind accuracy of all that was measured, by name."""
+        found: dict[str, Any] = {}
+        for name, parts in self._parts.items():
+            matrices, features, trained = zip(*parts, strict=True)
+            dense = [one for one in features if one is not None]
+            found |= self._accuracy(
+                name, sp.vstack(matrices, format="csr"), np.concatenate(dense) if dense else None, np.concatenate(trained)
+            )
+        return found
+
+    def _accuracy(self, name: str, matrix: sp.csr_matrix, features: np.ndarray | None, trained: np.ndarray) -> dict[str, Any]:
+        found = {f"{name}_ngrams": ranked(matrix, trained, 0.1)}
+        return found if features is None else found | {f"{name}_embeddings": ranked(features, trained, 30.0)}
+
+
+def embedded(pairs: Sequence[TextPair], encoder: str) -> np.ndarray:
+    """The embeddings of the false texts minus those of the true ones, float32 [n, width]."""
+    from transforms.engines.encoders.sentence import sentence_encoder
+
+    texts = sorted({text for pair in pairs for text in (pair.true, pair.false)})
+    vectors = sentence_encoder(encoder).encode(texts)
+    row = {text: at for at, text in enumerate(texts)}
+    return vectors[[row[pair.false] for pair in pairs]] - vectors[[row[pair.true] for pair in pairs]]

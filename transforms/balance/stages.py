@@ -1,0 +1,197 @@
+"""The stages of blind balance: more candidates than needed, a selection cell by cell, and the swaps that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.balance import CANDIDATES, COUNTERPART, SELECTION
+from schemas.ids import partition_of, placements
+from schemas.rejects import Reason
+from schemas.tables import REWRITES
+from transforms.balance.cells import cells_of, overlapping, owner
+from transforms.balance.denials import Denial, denials
+from transforms.balance.select import select
+from transforms.core.params import fingerprinted
+from transforms.core.stage import Input, Stage
+from transforms.core.task import Task
+from transforms.engines.encoders.sentence import spec_fingerprint
+from transforms.swaps.draft import Negative
+from transforms.swaps.settings import BalanceSettings, SwapSettings
+from transforms.swaps.stage import SwapNegatives, rewrite_batch
+
+_ROWS = 512  # captions per written batch
+
+
+def _balance(params: SwapSettings) -> BalanceSettings:
+    if params.balance is None:
+        raise ValueError("swaps.balance must be set")
+    return params.balance
+
+
+class SwapCandidates(SwapNegatives):
+    """Writes `candidates`: `swaps.balance.candidates` swaps of each kind per caption, in the order of the pairs.
+
+    A negation has one row for each true denial of its form; without `denials`, or if it has none, it is left out.
+    """
+
+    name = "swap_candidates"
+    internal = True
+    revision = 1
+    writes = {"candidates": CANDIDATES}
+
+    @classmethod
+    def applies(cls, params: SwapSettings) -> bool:
+        """Whether the swaps are balanced."""
+        return params.balance is not None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The swaps' settings, and those of the balance that affect candidates."""
+        own = _balance(self.params)
+        swaps = {name: value for name, value in super().settings.items() if name != "per_kind"}
+        return swaps | {"candidates": own.candidates, "denials": own.denials, "swaps": SwapNegatives.revision}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Processes one partition image by image and writes it in batches."""
+        own = _balance(self.params)
+        settings = self.params.model_copy(update={"per_kind": own.candidates})
+        ids: list[str] = []
+        found: list[list[Negative]] = []
+        counterparts: list[Denial | None] = []
+        for pair, graph, negatives in self.drafted(task, settings):
+            denied = denials(pair["caption"], graph, negatives, own.candidates) if own.denials else []
+            others = [negative for negative in negatives if negative.kind != "negation"]
+            ids.append(pair["pair_id"])
+            found.append([*others, *(denial.negation for denial in denied)])
+            counterparts += [*(None for _ in others), *denied]
+            if len(found) >= _ROWS:
+                task.write("candidates", _candidates(ids, found, counterparts))
+                ids, found, counterparts = [], [], []
+        task.write("candidates", _candidates(ids, found, counterparts))
+
+
+def _candidates(ids: list[str], found: list[list[Negative]], counterparts: list[Denial | None]) -> pa.RecordBatch:
+    edits = [[dict(zip(("start", "end", "text"), edit, strict=True)) for edit in one.edits] if one else None for one in counterparts]
+    values: tuple[list[Any], ...] = ([one and one.text for one in counterparts], edits, [one and one.origin for one in counterparts])
+    columns = [pa.array(value, field.type) for field, value in zip(COUNTERPART, values, strict=True)]
+    return pa.RecordBatch.from_arrays([*rewrite_batch(ids, found).columns, *columns], schema=CANDIDATES)
+
+
+class SelectSwaps(Stage[SwapSettings]):
+    """Writes `selection`: which candidates of the cells that begin in the partition are kept.
+
+    The manifest has the blind accuracy of the first cell's candidates, before and after.
+    """
+
+    name = "swap_selection"
+    internal = True
+    reads = (Input("pairs", "pairs", "corpus"), Input("swap_candidates", "candidates", "corpus"))
+    writes = {"selection": SELECTION}
+
+    @classmethod
+    def applies(cls, params: SwapSettings) -> bool:
+        """Whether the swaps are balanced."""
+        return params.balance is not None
+
+    def __post_init__(self) -> None:
+        if self.params.balance and self.params.balance.encoder:
+            spec_fingerprint(self.params.balance.encoder)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The number kept, the kinds, and the settings of the balance."""
+        own = _balance(self.params)
+        encoder = spec_fingerprint(own.encoder) if own.encoder else None
+        return {"per_kind": self.params.per_kind, "kinds": self.params.kinds, **fingerprinted(own), "encoder": encoder}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Processes one cell after another."""
+        cells = _cells(task, self.params)
+        for cell in overlapping(task.partition, task.corpus.partitions, cells):
+            if owner(cell, cells, task.corpus.partitions) == task.partition:
+                self._cell(task, cell, cells)
+
+    def _cell(self, task: Task, cell: int, cells: int) -> None:
+        pairs, candidates = [], []
+        for partition in overlapping(cell, cells, task.corpus.partitions):
+            own = task.read("pairs", "pairs", partition).select(["pair_id", "image_id", "caption"])
+            own = own.filter(pa.array(partition_of(placements(own["image_id"].to_pylist()), cells) == cell))
+            found = task.read("swap_candidates", "candidates", partition)
+            pairs.append(own)
+            candidates.append(found.filter(pc.is_in(found["pair_id"], own["pair_id"].combine_chunks())))
+        captions, rows = pa.concat_tables(pairs), pa.concat_tables(candidates).combine_chunks()
+        task.counts.rows_in += rows.num_rows
+        with task.engine():
+            selected = select(rows, captions, self.params, measured=cell == 0)
+        if cell == 0:
+            task.extra["blind"] = selected.figures
+        task.write("selection", _selection(rows["pair_id"], selected.kept))
+
+
+def _selection(pair_ids: pa.ChunkedArray, kept: np.ndarray) -> pa.RecordBatch:
+    own = pc.run_end_encode(pair_ids.combine_chunks())
+    offsets = pa.array(np.concatenate([[0], own.run_ends.to_numpy()]).astype(np.int32))
+    return pa.RecordBatch.from_arrays([own.values, pa.ListArray.from_arrays(offsets, pa.array(kept))], schema=SELECTION)
+
+
+class BalancedSwaps(Stage[SwapSettings]):
+    """Writes `rewrites`: the selected swaps and their true counterparts, in the order of the pairs."""
+
+    name = "balance"
+    depends_on = ()
+    reads = (
+        Input("pairs", "pairs", "corpus"),
+        Input("swap_candidates", "candidates"),
+        Input("swap_selection", "selection", "corpus"),
+    )
+    writes = {"rewrites": REWRITES}
+
+    @classmethod
+    def applies(cls, params: SwapSettings) -> bool:
+        """Whether the swaps are balanced."""
+        return params.balance is not None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The size of the cells."""
+        return {"cell": _balance(self.params).cell}
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Filters one partition."""
+        candidates = task.read("swap_candidates", "candidates").combine_chunks()
+        task.counts.rows_in = candidates.num_rows
+        if not candidates.num_rows:
+            return
+        cells, partitions = _cells(task, self.params), task.corpus.partitions
+        owners = {owner(cell, cells, partitions) for cell in overlapping(task.partition, partitions, cells)}
+        selection = pa.concat_tables(task.read("swap_selection", "selection", partition) for partition in sorted(owners))
+        own = pc.run_end_encode(candidates["pair_id"].combine_chunks()).values
+        kept = pc.list_flatten(selection["kept"].take(pc.index_in(own, selection["pair_id"].combine_chunks())))
+        rows = candidates.filter(kept)
+        task.rejects.counts[Reason.UNBALANCED] += candidates.num_rows - rows.num_rows
+        order = pc.index_in(rows["pair_id"], own).to_numpy()
+        paired = rows["true_text"].is_valid()
+        both = pa.concat_tables([_counterparts(rows.filter(paired)), rows.select(REWRITES.names).cast(REWRITES)])
+        places = np.concatenate([order[paired.to_numpy(zero_copy_only=False)], order])
+        task.write("rewrites", both.take(pa.array(np.argsort(places, kind="stable"))).combine_chunks())
+
+
+def _counterparts(rows: pa.Table) -> pa.Table:
+    """The true texts of candidates as rows of `rewrites`."""
+    constants = {"polarity": "positive", "kind": "denial", "why": "denies_swap"}
+    values = {"text": rows["true_text"], "edits": rows["true_edits"], "origin": rows["true_origin"]}
+    values["scores"] = pa.array([[]] * rows.num_rows, REWRITES.field("scores").type)
+    for name, value in constants.items():
+        values[name] = pa.array([value] * rows.num_rows, pa.string()).dictionary_encode().cast(REWRITES.field(name).type)
+    return pa.table([values.get(name, rows[name]) for name in REWRITES.names], schema=REWRITES)
+
+
+def _cells(task: Task, params: SwapSettings) -> int:
+    manifest = task.corpus.manifest("pairs")
+    assert manifest is not None  # the stage reads it
+    return cells_of(manifest.counts.rows_out.get("pairs", 0), _balance(params).cell)
