@@ -5,7 +5,8 @@ with labels.
 
 The generator sees what a real corpus has: the captions of the image and, in the last variant, the names of its objects as a detector
 or an annotator would give them. Negatives are then judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately.
+unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately. Denials,
+the true counterparts of negations, are not part of "all": they should be true.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from schemas.ids import counter_rng
+from transforms.balance.denials import denials
 from transforms.engines.parsers.load import caption_parser
 from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
 from transforms.scenes.language import captions
-from transforms.scenes.layout import sample_scene
+from transforms.scenes.layout import Scene, sample_scene
 from transforms.scenes.parser import LanguageError, parse
 from transforms.scenes.truth import judge
 from transforms.scenes.world import KINDS
@@ -85,17 +87,25 @@ def main() -> None:
             for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))
-                for negative in negatives(text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}")):
-                    try:
-                        verdict = judge(parse(negative.text), scene)
-                    except LanguageError:
-                        verdict = "unread"  # type: ignore[assignment]
+                found = negatives(text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}"))
+                for denial in denials(text, graph, found, arguments.per_kind):
+                    total["denial", verdict_of(denial.text, scene)] += 1
+                for negative in found:
+                    verdict = verdict_of(negative.text, scene)
                     total[negative.kind, verdict] += 1
                     total["all", verdict] += 1
                     if verdict == "true" and shown and negative.kind in arguments.only:
                         shown -= 1
                         print(f"  {negative.kind}: {text}\n    -> {negative.text} [{negative.origin}]  {texts[at]} {labels}")
         report(name, total)
+
+
+def verdict_of(text: str, scene: Scene) -> str:
+    """Whether a text is true, false or unclear of a scene; "unread" if it is outside the scenes' grammar."""
+    try:
+        return judge(parse(text), scene)
+    except LanguageError:
+        return "unread"
 
 
 def _blind(context: ImageContext) -> ImageContext:

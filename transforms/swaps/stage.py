@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -86,7 +86,8 @@ class SwapNegatives(Stage[SwapSettings]):
     name = "swaps"
     revision = 5
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in {*CountVocabulary.depends_on, "balance"})
-    rows_by, rows_counted = ("image_id",), ("graphs",)
+    rows_by: ClassVar[tuple[str, ...]] = ("image_id",)
+    rows_counted: ClassVar[tuple[str, ...]] = ("graphs",)
     reads = (
         Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
         Input("graphs", "graphs"),
