@@ -76,9 +76,9 @@ class DelimitedSource(CaptionSource):
     A caption number after the image's name (`1.jpg#0`) is removed. Files are UTF-8, with or without a byte order mark, optionally
     compressed (.gz, .bz2, .xz, .zst), or a .zip, of which every file is read; lines end in LF, CR LF or CR. Without a folder of
     images, the image is read from its URL (in the `url` or the `image` column). Rejected: rows with the wrong number of fields,
-    broken quoting, an empty or undecodable key, an image that is not in the folder. If a row of several lines is broken or has the
-    wrong number of fields, its first line is rejected and the others are read again. Rows of one `id` that name different images
-    are detected later, where the rows of an image are collected.
+    broken quoting, an empty or undecodable key, without `image` a `url` that is not a URL, an image that is not in the folder. If a
+    row of several lines is broken or has the wrong number of fields, its first line is rejected and the others are read again. Rows of
+    one `id` that name different images are detected later, where the rows of an image are collected.
     """
 
     format: Literal["csv", "tsv"]
@@ -184,6 +184,10 @@ class DelimitedSource(CaptionSource):
         key = address["id"] if self.id is not None else address["image"] or address["url"]
         if not key or not (key.isprintable() and all(value.isprintable() for value in address.values())):
             rows.reject(where, Reason.BAD_ROW, f"the {'id' if self.id is not None else 'image or URL'} is empty or not printable")
+            return
+        if self.image is None and address["url"] and "://" not in address["url"]:
+            detail = f"column {self.url!r} contains no URL but {quoted(address['url'])!r}: are the columns swapped, or is this a header?"
+            rows.reject(where, Reason.BAD_ROW, detail)
             return
         if self.id is None:
             key = posixpath.normpath(key.replace("\\", "/")) if address["image"] and "://" not in key else content_id(key)

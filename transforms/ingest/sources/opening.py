@@ -162,8 +162,10 @@ def read_whole(url: str, limits: Limits) -> bytes:
 
 
 def read_bounded(name: str, handle: IO[bytes], limits: Limits) -> bytes:
-    """The rest of an open file. Raises SourceError beyond `limits.whole_bytes`."""
+    """The rest of an open file. Raises SourceError beyond `limits.whole_bytes`, and for a file that is not text in UTF-8."""
     data = handle.read(limits.whole_bytes + 1)
+    if other := _not_text(data[:512]):
+        raise SourceError(f"{quoted(name, 500)} is {other}")
     if len(data) > limits.whole_bytes:
         raise SourceError(f"{quoted(name, 500)} has more than {limits.whole_bytes} bytes (`limits.whole_bytes`)")
     return data

@@ -84,6 +84,8 @@ class ParquetSource(Source):
                 else f"{quoted(split.url, 500)}: name the column of the key or of the URL"
             )
         optional = [name for name in (self.url, "status", "error_message", "width", "height") if name is not None and name in schema.names]
+        if duplicated := [name for name in {*needed, *optional} if schema.names.count(name) > 1]:
+            raise SourceError(f"{quoted(split.url, 500)} has several columns {min(duplicated)!r}: {quoted(schema.names)}")
         rows = pair_rows()
         as_text = [self.caption] if self.caption else []
         for number, values in enumerate(read_rows(file, sorted({*needed, *optional}), as_text, self.limits)):

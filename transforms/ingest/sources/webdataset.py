@@ -31,6 +31,7 @@ _COMPRESSED = {
     b"\xfd7zXZ\x00": "unxz",
     b"\x28\xb5\x2f\xfd": "zstd -d",
 }
+_TEXTS = ("txt", "json")
 _COMPRESSED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
@@ -60,10 +61,11 @@ def is_unsafe(name: str) -> bool:
 class WebDatasetSource(Source):
     """Tar shards. Key: the member's name up to the first dot of its base name, with its folder.
 
-    The captions are the lines of the `.txt` member, else field `caption` of the `.json` member, which may be a list of captions;
-    `url`, `width`, `height` and `status` come from the `.json`. A shard may be several concatenated tars. Rejected: members that are
-    links or devices or whose names point out of the archive (never followed), samples without image or caption, with two images,
-    with sparse files, or with a key seen before in the shard, unreadable `.json`; and, as one row, the rest of a truncated shard.
+    The captions are the lines of the `.txt` member (or `.jpg.txt`; likewise for `.json`), else field `caption` of the `.json` member,
+    which may be a list of captions; `url`, `width`, `height` and `status` come from the `.json`. A shard may be several concatenated
+    tars. Rejected: members that are links or devices or whose names point out of the archive (never followed), samples without image
+    or caption, with two images, with sparse files, or with a key seen before in the shard, unreadable `.json`; and, as one row, the
+    rest of a truncated shard.
     Excluded: samples with a `status` other than "success". Ignored: folders, names that start with a dot, `__names__`, members of
     other kinds, and files other than shards that a pattern matches (img2dataset's `*.parquet` and `*_stats.json`).
     """
@@ -133,7 +135,10 @@ class WebDatasetSource(Source):
     def _take(self, sample: _Sample, member: Member, extension: str, handle: IO[bytes]) -> None:
         """Adds a member to its sample: texts are read, images located."""
         name = quoted(member.name)
-        is_text, is_image = extension in ("txt", "json"), extension.rpartition(".")[2] in IMAGE_EXTENSIONS
+        image, _, text = extension.rpartition(".")
+        if image in IMAGE_EXTENSIONS and text in _TEXTS:  # 1.jpeg.json
+            extension = text
+        is_text, is_image = extension in _TEXTS, extension.rpartition(".")[2] in IMAGE_EXTENSIONS
         if extension in sample.texts or any(extension == other for other, _, _ in sample.images):
             sample.problem = (Reason.DUPLICATE_ID, f"two members are called {name}")
         if member.sparse and (is_text or is_image):
