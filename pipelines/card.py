@@ -21,10 +21,10 @@ from schemas.errors import CorpusError
 _MAX_BYTES = 4 << 20
 
 
-def write_card(corpus: Corpus, index: Index, told: CardSettings) -> list[str]:
+def write_card(corpus: Corpus, index: Index, stated: CardSettings) -> list[str]:
     """Writes or updates the card; returns what is missing from it, one sentence each.
 
-    told: what only the user knows (licence, languages, sources). The same corpus and settings give the same bytes.
+    stated: what only the user knows (licence, languages, sources). The same corpus and settings give the same bytes.
 
     Raises CorpusError when README.md is not a card, is damaged or is a link, or another process holds the corpus; OSError when the
     folder is not writable.
@@ -32,12 +32,12 @@ def write_card(corpus: Corpus, index: Index, told: CardSettings) -> list[str]:
     with corpus_lock(corpus.url) as barred:
         if barred:
             raise barred
-        before, kept, after = _standing(corpus.url)
+        before, kept, after = _existing(corpus.url)
         troubles: list[str] = []
         tables = card_tables(corpus, index, troubles)
-        known = {"pretty_name": told.title, "license": told.license, "language": told.language}
+        known = {"pretty_name": stated.title, "license": stated.license, "language": stated.language}
         head = {**kept, **{key: value for key, value in known.items() if value}, **header(tables)}
-        block = datasheet(corpus, index, tables, told, troubles)
+        block = datasheet(corpus, index, tables, stated, troubles)
         text = (
             f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=130)}---\n{before}"
             f"{CARD_BEGIN}\n{block}{CARD_END}{after}"
@@ -47,20 +47,20 @@ def write_card(corpus: Corpus, index: Index, told: CardSettings) -> list[str]:
     return troubles
 
 
-def _standing(url: str) -> tuple[str, dict[str, Any], str]:
+def _existing(url: str) -> tuple[str, dict[str, Any], str]:
     """Of the card that is there: the text before our block, its header, and the text after the block."""
-    place = files.join(url, CARD)
+    path = files.join(url, CARD)
     entry = next((entry for entry in files.entries(url) if entry.name == CARD), None)
     if entry is None:
         return "\n", {}, "\n"
     if entry.kind != "file":
-        raise CorpusError(f"{place} is not a plain file: move it away")
-    if entry.size > _MAX_BYTES or not is_card(place):
+        raise CorpusError(f"{path} is not a plain file: move it away")
+    if entry.size > _MAX_BYTES or not is_card(path):
         raise CorpusError(
-            f"{place} was not written by `cmcl card` (it lacks the lines {CARD_BEGIN} and {CARD_END}, or has more than "
+            f"{path} was not written by `cmcl card` (it lacks the lines {CARD_BEGIN} and {CARD_END}, or has more than "
             "4 MiB), so it is not overwritten: move it away"
         )
-    with files.open_read(place) as file:
+    with files.open_read(path) as file:
         lines = file.read().decode().split("\n")
     start, end = lines.index(CARD_BEGIN), lines.index(CARD_END)
     before, after = "".join(f"{line}\n" for line in lines[:start]), "".join(f"\n{line}" for line in lines[end + 1 :])
@@ -71,7 +71,7 @@ def _standing(url: str) -> tuple[str, dict[str, Any], str]:
         kept = yaml.safe_load(head)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = str(error).splitlines()[0]
-        raise CorpusError(f"{place}: its header is not valid YAML ({said}): correct it, or move the file away") from None
+        raise CorpusError(f"{path}: its header is not valid YAML ({said}): correct it, or move the file away") from None
     if not mark or not isinstance(kept, dict):
-        raise CorpusError(f"{place}: its header is not a YAML mapping between two lines `---`: correct it, or move it away")
+        raise CorpusError(f"{path}: its header is not a YAML mapping between two lines `---`: correct it, or move it away")
     return rest, kept, after

@@ -25,19 +25,19 @@ def plain_text(value: object, limit: int = 500) -> str:
     return _MARKUP.sub(r"\\\1", escaped)
 
 
-def datasheet(corpus: Corpus, index: Index, tables: Sequence[CardTable], told: CardSettings, troubles: Sequence[str]) -> str:
+def datasheet(corpus: Corpus, index: Index, tables: Sequence[CardTable], stated: CardSettings, troubles: Sequence[str]) -> str:
     """The block of the card that follows from the corpus; ends in a line break."""
     manifests = [manifest for entry in index.stages if (manifest := corpus.manifest(entry.stage))]
     sections = {
         "Tables": _tables(tables),
-        "Sources": _sources(manifests, told),
+        "Sources": _sources(manifests, stated),
         "Filters": _filters(manifests),
         "Engines and settings": _engines(manifests),
         "Measured quality": _quality(manifests),
         "Known limits": _limits(index, manifests, troubles),
-        "Redistribution": _redistribution(tables, told),
+        "Redistribution": _redistribution(tables, stated),
     }
-    title = plain_text(told.title) if told.title else "An augmented image-text corpus"
+    title = plain_text(stated.title) if stated.title else "An augmented image-text corpus"
     parts = [f"# {title}\n", "Built by `cmcl`; this block is rewritten by `cmcl card`. Text outside of it is kept.\n"]
     return "\n".join([*parts, *("\n".join([f"## {name}", "", *lines, ""]) for name, lines in sections.items())])
 
@@ -57,17 +57,17 @@ def _tables(tables: Sequence[CardTable]) -> Iterator[str]:
         yield _row(f"`{table.name}`", f"{table.rows:,}", f"{table.size:,}", ", ".join(f"`{stage}`" for stage in table.stages))
 
 
-def _sources(manifests: Sequence[StageManifest], told: CardSettings) -> Iterator[str]:
+def _sources(manifests: Sequence[StageManifest], stated: CardSettings) -> Iterator[str]:
     for manifest in manifests:
         for name, held in sorted(_mapping(manifest.ingredients.get("sources")).items()):
             kind = _mapping(_mapping(held).get("settings")).get("format")
             if manifest.stage in _INGEST and name and kind:
-                said = told.sources.get(name)
+                said = stated.sources.get(name)
                 yield (
                     f"- {plain_text(name)} ({_INGEST[manifest.stage]}, read as {plain_text(kind)}): "
                     f"{plain_text(said, 4000) if said else 'the configuration does not say where it comes from'}"
                 )
-    for what, values in (("Licence", told.license), ("Language", told.language)):
+    for what, values in (("Licence", stated.license), ("Language", stated.language)):
         yield f"- {what}: {', '.join(map(plain_text, values)) if values else 'the configuration does not say'}."
 
 
@@ -119,22 +119,22 @@ def _limits(index: Index, manifests: Sequence[StageManifest], troubles: Sequence
         yield f"- Missing: {plain_text(_public(text))}."
 
 
-def _redistribution(tables: Sequence[CardTable], told: CardSettings) -> Iterator[str]:
-    for text in told.restricted:
+def _redistribution(tables: Sequence[CardTable], stated: CardSettings) -> Iterator[str]:
+    for text in stated.restricted:
         yield f"- {plain_text(text, 4000)}"
-    if not told.restricted:
+    if not stated.restricted:
         yield "- The configuration does not say what must not be redistributed; the licences of the sources apply."
     if any(table.name == "images" for table in tables):
         yield "- Images are not part of the corpus: `images` and `examples` hold their locations, as seen from where it was built."
-    places = sorted(
+    columns = sorted(
         f"`{table.name}.{field.name}`"
         for table in tables
         if table.name in SCHEMAS
         for field in SCHEMAS[table.name]
         if is_layout(field) and field.name in ("uri", "detail")
     )
-    if places:
-        yield f"- May contain paths of the machine on which it was built: {', '.join(places)}."
+    if columns:
+        yield f"- May contain paths of the machine on which it was built: {', '.join(columns)}."
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

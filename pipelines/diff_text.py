@@ -25,7 +25,7 @@ def as_json(found: CorpusDiff) -> str:
 
 def as_text(found: CorpusDiff) -> str:
     """The result as text."""
-    lines = [f"a: {quoted(found.a, 1000)}", f"b: {quoted(found.b, 1000)}", *(f"  {line}" for line in _said(found.cut))]
+    lines = [f"a: {quoted(found.a, 1000)}", f"b: {quoted(found.b, 1000)}", *(f"  {line}" for line in _lines(found.cut))]
     for stage in found.stages:
         lines += _stage(stage)
     lines += [f"trouble: {quoted(text, 1000)}" for text in found.troubles]
@@ -33,7 +33,7 @@ def as_text(found: CorpusDiff) -> str:
     return "\n".join([*lines, ends[found.status]])
 
 
-def _said(differences: list[Difference]) -> Iterator[str]:
+def _lines(differences: list[Difference]) -> Iterator[str]:
     for one in differences:
         yield f"{quoted(one.key)}: {_value(one.a)} -> {_value(one.b)}"
 
@@ -48,7 +48,7 @@ def _stage(stage: StageDiff) -> Iterator[str]:
         return
     yield f"{stage.stage}: {'different' if stage.differs else 'the same'}"
     for title, held in (("made of", stage.made_of), ("versions", stage.versions), ("counts", stage.counts), ("rejects", stage.reasons)):
-        for line in _said(held):
+        for line in _lines(held):
             yield f"  {title} {line}"
     for table in stage.tables:
         if table.differs or table.notes:
