@@ -103,6 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     hashes.add_argument("corpus", metavar="CORPUS", help="a corpus (path or URL), or its configuration file")
     hashes.set_defaults(main=_hash)
 
+    _add_pages(commands)
+    synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and ground truth")
+    scenes.add_arguments(synthetic)
+    synthetic.set_defaults(main=scenes.main)
+    _add_training(commands)
+    return parser
+
+
+def _add_pages(commands: Any) -> None:
+    """Adds the commands that describe corpora to people."""
     card = commands.add_parser("card", help="write the dataset card of a corpus, README.md in its folder; your own sections are kept")
     card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is heeded, or the corpus (path or URL)")
     card.set_defaults(main=_card)
@@ -133,12 +143,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--seed", type=int, default=0, help="seed of the choice of examples (default 0)")
     compare.set_defaults(main=_diff)
-
-    synthetic = commands.add_parser("scenes", help="render synthetic photos with captions and ground truth")
-    scenes.add_arguments(synthetic)
-    synthetic.set_defaults(main=scenes.main)
-    _add_training(commands)
-    return parser
 
 
 def _add_training(commands: Any) -> None:
