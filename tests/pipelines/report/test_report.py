@@ -351,20 +351,20 @@ def test_file_names_of_photos_are_no_paths_in_the_report(tmp_path):
 
 def test_columns_and_tables_of_other_releases_are_shown(tmp_path):
     newer = table_schema(
-        "rewrites", 3, [*REWRITES, column("truth", pa.float32(), nullable=True), column("judge", pa.string(), nullable=True)]
+        "rewrites", 3, [*REWRITES, column("fluency", pa.float32(), nullable=True), column("judge", pa.string(), nullable=True)]
     )
     corpus = small(tmp_path)
     row = {"pair_id": all_rows(corpus, "pairs", "pairs")[0]["pair_id"], "text": "x", "polarity": "negative", "level": "word", "kind": "novel",
-           "edits": None, "origin": None, "scores": [], "why": "new", "truth": 0.5, "judge": "/opt/judge"}  # fmt: skip
+           "edits": None, "origin": None, "scores": [], "why": "new", "fluency": 0.5, "judge": "/opt/judge"}  # fmt: skip
     told = table_schema("weights", 1, [column("pair_id", pa.string()), column("weight", pa.float32()), column("head", pa.string())])
     weights = [{"pair_id": row["pair_id"], "weight": 0.25, "head": "dog"}]
     shutil.rmtree(corpus.url)
     held = changed(tmp_path, novel={"rewrites": (newer, [row])}, balance={"weights": (told, weights)})
     text = "".join(str(held.data(f"000/{path.name}")) for path in sorted((held.folder / "data/000").iterdir()))
-    assert "['truth', 0.5], ['judge', 'judge']" in text
+    assert "['fluency', 0.5], ['judge', 'judge']" in text
     assert "['balance', 'weights', [['weight', 0.25], ['head', 'dog']]]" in text
-    assert ["truth", 0.5, 0.5] in held.data("meta.js")["scores"]
-    assert "novel: truth" in held.page("index.html").text
+    assert ["fluency", 0.5, 0.5] in held.data("meta.js")["scores"]
+    assert "novel: fluency" in held.page("index.html").text
 
 
 def test_a_graph_or_region_that_is_out_of_range_does_no_harm(tmp_path):
