@@ -24,6 +24,8 @@ TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.1
 # Retrieval. One distribution of FAISS at a time: they share an import name.
 RETRIEVAL = [*TRANSLATE[2:], "ImageHash>=4.3,<5", "threadpoolctl>=3.5"]
 
+ONNX = ["onnxruntime>=1.20,<2", "onnx>=1.17,<2"]  # text encoders in ONNX format, and their export
+
 TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3",
          "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]  # fmt: skip
 
@@ -69,6 +71,9 @@ setup(
         "train": TRAIN,
         "report": REPORT,
         "retrieval": [*RETRIEVAL, "faiss-cpu>=1.15,<1.16"],
+        "retrieval-gpu": [*RETRIEVAL, "faiss-gpu>=1.15,<1.16"],
+        "retrieval-cuvs": [*RETRIEVAL, "faiss-gpu-cuvs>=1.15,<1.16"],
+        "onnx": ONNX,
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": [
             "hydra-core>=1.3.2,<1.4",
@@ -91,6 +96,7 @@ setup(
             *REPORT,
             *BROWSER,
             *RETRIEVAL,
+            *ONNX,
             "faiss-cpu>=1.15,<1.16",
             "lmdb>=1.4",
             "msgpack-numpy>=0.4.8",

@@ -99,7 +99,10 @@ STAGES = (
         (
             *(f"transforms.retrieval.vector_stages:{name}" for name in ("ImageComponents", "ImageVectors", "TextVectors")),
             *(f"transforms.retrieval.index_stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Index", "Shards")),
-            *(f"transforms.retrieval.stages:{kind}{what}" for kind in ("Image", "Text") for what in ("Neighbours", "Matches")),
+            *(f"transforms.retrieval.neighbour_stages:{kind}Neighbours" for kind in ("Image", "Text")),
+            *(f"transforms.retrieval.use_stages:{kind}Caps" for kind in ("Image", "Text")),
+            *(f"transforms.retrieval.match_stages:{kind}Matches" for kind in ("Image", "Text")),
+            *(f"transforms.retrieval.use_stages:{kind}Uses" for kind in ("Image", "Text")),
         ),
         RetrievalSettings,
         "images and texts retrieved for each pair by FAISS; {} for the defaults, null disables them",

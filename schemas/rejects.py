@@ -116,6 +116,8 @@ class Reason(StrEnum):
     JUDGED_TRUE = "judged_true", Outcome.DROPPED
     # Swaps left out for blind balance
     UNBALANCED = "unbalanced", Outcome.DROPPED
+    # Retrieved items that others have a better claim to
+    OVERUSED = "overused", Outcome.DROPPED
 
 
 REASONS = list(Reason)

@@ -64,3 +64,7 @@ COMPONENTS = table_schema(
 # The sentence embedding of each caption, row for row as in `pairs`, as whole numbers (`transforms/truth/evidence.py`); empty without an
 # encoder. Additional metadata: width, and judge (the judge's weights, as JSON).
 CAPTION_VECTORS = table_schema("caption_vectors", 1, [column("pair_id", pa.string()), column("vector", _list(pa.int16()))])
+
+# Items that more queries want than may use them, with the last query that may: its score in millionths, and its placement. Others with a
+# lower score, or the same and a higher placement, may not.
+CAPS = table_schema("caps", 1, [column("position", pa.int64()), column("score", pa.int64()), column("query", pa.int64())])

@@ -11,7 +11,7 @@ from schemas.errors import CorpusError
 from schemas.vectors import VECTORS
 from transforms.core.stage import Stage
 from transforms.retrieval.collection import Collection
-from transforms.retrieval.packages import check_faiss, packages
+from transforms.retrieval.packages import check_faiss, check_gpu, packages
 from transforms.retrieval.settings import ListSettings, RetrievalParams
 
 _WANTING = {
@@ -30,6 +30,8 @@ class RetrievalStage(Stage[RetrievalParams]):
 
     def __post_init__(self) -> None:
         check_faiss()
+        if self.params.retrieval.device == "cuda":
+            check_gpu()
 
     @classmethod
     def applies(cls, params: RetrievalParams) -> bool:
@@ -50,6 +52,22 @@ class RetrievalStage(Stage[RetrievalParams]):
         if settings is None:
             raise ValueError(f"{self.lists} are not asked for")
         return settings
+
+
+class OfImages:
+    """Names of the stages that retrieve images for the pairs' images."""
+
+    lists: ClassVar[Literal["images", "texts"]] = "images"
+    vectors, index, shards = "image_vectors", "image_search_index", "image_search_shards"
+    neighbours, caps, matches = "image_neighbours", "image_caps", "image_matches"
+
+
+class OfTexts:
+    """Names of the stages that retrieve sentences for captions."""
+
+    lists: ClassVar[Literal["images", "texts"]] = "texts"
+    vectors, index, shards = "text_vectors", "text_search_index", "text_search_shards"
+    neighbours, caps, matches = "text_neighbours", "text_caps", "text_matches"
 
 
 def collection_of(corpus: Corpus, stage: str) -> Collection:

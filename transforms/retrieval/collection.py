@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+WIDE = 1 << 26  # numbers that are held in float32: 256 MB
 
 
 class Collection:
@@ -22,6 +25,7 @@ class Collection:
         kinds = {tuple(sorted((batch.schema.metadata or {}).items())) for batch in self._batches}
         if len(kinds) > 1:
             raise ValueError("vectors of one collection are not of one width, weight and model")
+        self._wide: np.ndarray | None = None
         self.width = self._vectors[0].shape[1] if self._vectors else 0
         self.metadata: dict[bytes, bytes] = dict(next(iter(kinds), ()))
 
@@ -41,11 +45,30 @@ class Collection:
                 yield start + at, block[at : at + rows]
             first = last
 
-    def take(self, positions: np.ndarray) -> np.ndarray:
-        """The vectors at these positions, float16 [n, width]."""
-        out = np.empty((len(positions), self.width), np.float16)
+    def wide_blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+        """As `blocks`, in float32 and of at most `WIDE` numbers; a collection that is one block is converted once and kept."""
+        rows = max(1, min(rows, WIDE // max(1, self.width)))
+        if self._wide is None and 0 < len(self) <= rows:
+            self._wide = np.concatenate([block.astype(np.float32) for block in self._vectors])
+        if self._wide is not None and len(self) <= rows:
+            yield 0, self._wide
+            return
+        for start, block in self.blocks(rows):
+            yield start, block.astype(np.float32)
+
+    @property
+    def held(self) -> np.dtype[Any]:
+        """The type of what `take` returns: float16, or float32 where the collection is held in that."""
+        return np.dtype(np.float16 if self._wide is None else np.float32)
+
+    def take(self, positions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The vectors at these positions, `held` [n, width], in the first n rows of `out` where it is given."""
+        out = np.empty((len(positions), self.width), self.held) if out is None else out[: len(positions)]
+        if self._wide is not None:
+            np.take(self._wide, positions, axis=0, out=out, mode="clip")  # "raise" would go through a buffer
+            return out
         for batch, where, rows in self._found(positions):
-            out[where] = self._vectors[batch][rows]
+            out[where] = np.take(self._vectors[batch], rows, axis=0)
         return out
 
     def column(self, name: str, positions: np.ndarray) -> pa.Array:

@@ -54,22 +54,35 @@ class Verdict:
     floored: bool = False
 
 
-def judge(query: Query, positions: np.ndarray, scores: np.ndarray, collection: Collection, rules: Rules) -> Verdict:
-    """Judges candidates, best first: positions int64 [m] in the collection (-1: none), scores int64 [m] in millionths, descending."""
+def judge(
+    query: Query, positions: np.ndarray, scores: np.ndarray, collection: Collection, rules: Rules, overused: np.ndarray | None = None
+) -> Verdict:
+    """Judges candidates, best first: positions int64 [m] in the collection (-1: none), scores int64 [m] in millionths, descending.
+
+    overused: bool [m], which of them this query may not use because others have a better claim.
+    """
     verdict = Verdict()
+    barred = np.zeros(len(positions), bool) if overused is None else overused
     positions, scores = positions[positions >= 0], scores[positions >= 0]
     high = int(np.searchsorted(-scores, -rules.floor, side="right"))
     verdict.floored = high < len(scores)
     at = 0
     while at < high and len(verdict.kept) < rules.k:  # what comes after a full list needs no verdict
         end = min(high, at + rules.k - len(verdict.kept) + 8)
-        _judge_some(verdict, query, positions[:end], scores, at, collection, rules)
+        _judge_some(verdict, query, positions[:end], scores, barred, at, collection, rules)
         at = end
     return verdict
 
 
 def _judge_some(
-    verdict: Verdict, query: Query, positions: np.ndarray, scores: np.ndarray, start: int, collection: Collection, rules: Rules
+    verdict: Verdict,
+    query: Query,
+    positions: np.ndarray,
+    scores: np.ndarray,
+    barred: np.ndarray,
+    start: int,
+    collection: Collection,
+    rules: Rules,
 ) -> None:
     """Adds the verdicts of candidates `start` to the last of `positions`."""
     own = positions[start:]
@@ -83,7 +96,7 @@ def _judge_some(
     for row in range(len(own)):
         if len(verdict.kept) == rules.k:
             return
-        reason = reasons[row]
+        reason = reasons[row] or (Reason.OVERUSED if barred[start + row] else None)
         if reason is None and (same[row].any() or among[row, kept].any()):
             reason = Reason.NEAR_MATCH
         if reason is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +12,30 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from transforms.retrieval.collection import Collection
+from transforms.retrieval.collection import WIDE, Collection
 from transforms.retrieval.packages import RetrievalError, faiss_module
 from transforms.retrieval.search import Hits, exact_scores, search
-from transforms.retrieval.settings import ALLOWED, FACTORY
+from transforms.retrieval.settings import ALLOWED, FACTORY, GPU_MOST, Device
 
 EXACT = "Flat"
 EXACT_TO, FINE_TO = 100_000, 2_000_000  # vectors up to which "auto" searches exactly, and with SQ8
 LEAST, MOST = 39, 256  # training vectors a list, as FAISS recommends
 SAMPLE = 1 << 19  # training vectors at most
+_FLOPS, _ITERATIONS, _SHARE = 3e10, 10, 16  # of one core; of k-means; the part of the lists that is searched
 OVERSAMPLED = 3  # candidates of the index for one that is kept
 
 
-def factory_for(asked: str, count: int, width: int) -> str:
-    """The factory string for a collection of `count` vectors of `width` numbers; a smaller index where there are too few to train on."""
+def factory_for(asked: str, count: int, width: int, device: Device = "cpu") -> str:
+    """The factory string for a collection of `count` vectors of `width` numbers; a smaller index where there are too few to train on.
+
+    GPUs do not search the fast-scan codes that "auto" takes for large collections on a CPU: SQ8 there.
+    """
     if asked == EXACT or count < LEAST * 4 or (asked == "auto" and count <= EXACT_TO):
         return EXACT
     if asked == "auto":
         lists = 1 << int(np.log2(4 * np.sqrt(count)))
         pieces = next(pieces for pieces in (width // 2, width) if pieces and width % pieces == 0)
-        asked = f"IVF{lists},{'SQ8' if count <= FINE_TO else f'PQ{pieces}x4fs'}"
+        asked = f"IVF{lists},{'SQ8' if count <= FINE_TO or device == 'cuda' else f'PQ{pieces}x4fs'}"
     found = FACTORY.fullmatch(asked)
     if found is None or found[4] is None:
         raise RetrievalError(f"index {asked!r} is none of: {ALLOWED}")
@@ -45,13 +50,62 @@ def lists_of(factory: str) -> int:
     return int(found[4]) if found and found[4] else 0
 
 
-def estimate(factory: str, count: int, width: int) -> dict[str, int]:
-    """About how many bytes an index takes: of a vector in the shards, of all shards, and of training."""
+@dataclass(frozen=True)
+class Estimate:
+    """About how much an index, or the exact search, takes.
+
+    index_bytes: all shards. memory_bytes: the largest of training, filling a shard and searching, in one task. seconds: of one thread, for
+    training, filling and searching all queries.
+    """
+
+    index_bytes: int
+    memory_bytes: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """A search: `count` vectors of `width` numbers in `shards` partitions, and the neighbours wanted of each of `queries`."""
+
+    count: int
+    width: int
+    queries: int = 0
+    shards: int = 1
+    depth: int = 170
+
+
+def estimate(factory: str, work: Work, block_rows: int = 131_072) -> Estimate:
+    """About what a search takes."""
+    lists, count, width = lists_of(factory), work.count, work.width
+    heap = min(4_096, max(1, work.queries)) * (12 * work.depth * (OVERSAMPLED if lists else 1) + 4 * width)
+    if not lists:
+        block = 4 * min(count * width, block_rows * width, WIDE)
+        return Estimate(0, block + heap, round(2 * work.queries * count * width / _FLOPS))
     code = {"SQ4": width // 2, "SQ6": width * 3 // 4, "SQ8": width, "SQfp16": width * 2, "Flat": width * 4, "RaBitQ": width // 8 + 8}
     last = factory.rpartition(",")[2]
     bytes_each = code.get(last, 0) or _pq_bytes(last)
-    sampled = min(count, MOST * max(1, lists_of(factory)), SAMPLE)
-    return {"index_bytes": count * (bytes_each + 8) + lists_of(factory) * width * 4, "training_bytes": 3 * sampled * width * 4}
+    index, sampled = count * (bytes_each + 8) + lists * width * 4, sample_size(factory, count, width)
+    compared = _ITERATIONS * sampled * lists + count * lists + work.queries * (lists * work.shards + count // _SHARE)
+    memory = max(3 * sampled * width * 4, 2 * index // work.shards, index // work.shards + heap)
+    return Estimate(index, memory, round(2 * width * compared / _FLOPS))
+
+
+def what_fits(factory: str, work: Work, block_rows: int, limit: int) -> str:
+    """What to ask for where `factory` takes more than `limit` bytes."""
+    for power in range(int(np.log2(max(2, lists_of(factory)))), 1, -1):
+        name = f"IVF{1 << power},SQ8"
+        if estimate(name, work).memory_bytes <= limit:
+            return f"{name} fits"
+    for halved in range(block_rows.bit_length()):
+        if estimate(EXACT, work, block_rows >> halved).memory_bytes <= limit:
+            return f"{EXACT} with retrieval.block_rows at {block_rows >> halved} fits"
+    return "nothing fits; shorter lists or vectors (k, depth, pca) take less"
+
+
+def sample_size(factory: str, count: int, width: int) -> int:
+    """The number of training vectors: 256 a list where they take at most 256 MB as float32, but at least 39."""
+    lists = lists_of(factory)
+    return min(count, max(LEAST * lists, min(MOST * lists, WIDE // max(1, width))))
 
 
 def _pq_bytes(name: str) -> int:
@@ -96,18 +150,20 @@ class Searcher:
     shards: Sequence[pa.Buffer] = ()
     nprobe: int = 1
     lists: int = 1
+    device: Device = "cpu"
 
     def search(self, queries: np.ndarray, depth: int) -> Hits:
         """As `search.search`, but an index may miss vectors: where it brought fewer, positions are -1 at the end."""
         if not self.shards:
-            return search(self.collection, queries, depth, self.block_rows, self.query_rows)
+            return search(self.collection, queries, depth, self.block_rows, self.query_rows, self.device)
         depth = min(depth, len(self.collection))
         pieces = [self._search(queries[start : start + self.query_rows], depth) for start in range(0, len(queries), self.query_rows)]
         return Hits(np.concatenate([piece.positions for piece in pieces]), np.concatenate([piece.scores for piece in pieces]))
 
     def _search(self, queries: np.ndarray, depth: int) -> Hits:
         faiss: Any = faiss_module()
-        wanted = min(len(self.collection), depth * OVERSAMPLED)
+        gpu = self.device == "cuda" and depth <= GPU_MOST
+        wanted = min(len(self.collection), depth * OVERSAMPLED, GPU_MOST if gpu else sys.maxsize)
         heap = faiss.ResultHeap(len(queries), wanted, keep_max=True)
         wide = queries.astype(np.float32)
         for first, buffer in zip(self.collection.partition_starts, self.shards, strict=False):
@@ -117,6 +173,8 @@ class Searcher:
             reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data))  # the index reads the memory map, so `data` must outlive it
             index = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
             faiss.extract_index_ivf(index).nprobe = self.nprobe
+            if gpu:
+                index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
             scores, rows = index.search(wide, min(wanted, index.ntotal))
             heap.add_result(np.where(rows >= 0, scores, -np.inf), np.where(rows >= 0, rows + first, -1))
         heap.finalize()

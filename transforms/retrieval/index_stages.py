@@ -18,9 +18,9 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.vectors import INDEX, SHARD
 from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
-from transforms.retrieval.base import RetrievalStage, collection_of
+from transforms.retrieval.base import OfImages, OfTexts, RetrievalStage, collection_of
 from transforms.retrieval.collection import vectors_of
-from transforms.retrieval.index import EXACT, MOST, SAMPLE, Searcher, estimate, factory_for, fill, lists_of, train
+from transforms.retrieval.index import EXACT, SAMPLE, Searcher, Work, estimate, factory_for, fill, lists_of, sample_size, train, what_fits
 from transforms.retrieval.packages import RetrievalError, packages
 from transforms.retrieval.settings import RetrievalParams
 
@@ -44,7 +44,7 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Which index."""
-        return {"index": self.own.index}
+        return {"index": self.own.index, "device": self.params.retrieval.device}
 
     def summarise(self, task: Task) -> tuple[int, pa.Table]:
         """How many vectors a partition has, and which of them the training sample may hold."""
@@ -64,35 +64,31 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         return sum(count for count, _ in summaries), self._lowest([table for _, table in summaries])
 
     def process(self, task: Task, payload: tuple[int, pa.Table]) -> None:
-        """Chooses, says what it will take, trains and writes. Raises RetrievalError when it would take more than `max_memory`."""
+        """Chooses, logs what it will take, trains and writes. Raises RetrievalError when it would take more than `max_memory`."""
         count, drawn = payload
-        collection = collection_of(task.corpus, self.vectors)
-        factory = factory_for(self.own.index, count, collection.width)
-        sizes = estimate(factory, count, collection.width) if factory != EXACT else {"index_bytes": 0, "training_bytes": 0}
+        how, collection = self.params.retrieval, collection_of(task.corpus, self.vectors)
+        factory = factory_for(self.own.index, count, collection.width, how.device)
+        manifest = task.corpus.manifest(self.vectors)
+        queries = manifest.counts.rows_out["query_vectors"] if manifest else 0
+        work = Work(count, collection.width, queries, task.corpus.partitions, self.own.kept)
+        takes = estimate(factory, work, how.block_rows)
         LOG.info(
-            "%s: %s for %d vectors of %d numbers; training takes about %d MB, all shards %d MB",
-            self.name,
-            factory,
-            count,
-            collection.width,
-            sizes["training_bytes"] >> 20,
-            sizes["index_bytes"] >> 20,
-        )
-        limit = self.params.retrieval.max_memory
-        if limit is not None and sizes["training_bytes"] > limit:
-            fits = max(1, int(limit // (3 * 4 * max(1, collection.width) * MOST)))
+            "%s: %s for %d vectors of %d numbers and %d queries: about %d MB in all shards, %d MB of memory in a task, %d s on one thread",
+            self.name, factory, count, collection.width, queries, takes.index_bytes >> 20, takes.memory_bytes >> 20, takes.seconds,
+        )  # fmt: skip
+        if how.max_memory is not None and takes.memory_bytes > how.max_memory:
             raise RetrievalError(
-                f"{self.name}: training {factory} takes about {sizes['training_bytes']} bytes, more than "
-                f"retrieval.max_memory ({limit}): an index of at most IVF{fits} fits"
+                f"{self.name}: {factory} for {count} vectors of {collection.width} numbers takes about {takes.memory_bytes} bytes, "
+                f"more than retrieval.max_memory ({how.max_memory}): {what_fits(factory, work, how.block_rows, how.max_memory)}"
             )
         data = b""
         if factory != EXACT:
-            sample = drawn.slice(0, min(SAMPLE, MOST * lists_of(factory)))
+            sample = drawn.slice(0, sample_size(factory, count, collection.width))
             positions = collection.partition_starts[sample["partition"].to_numpy()] + sample["row"].to_numpy()
             with task.engine():
                 data = train(factory, collection.take(positions))
             task.extra["training_vectors"] = len(positions)
-        task.extra |= {"index": factory, **sizes}
+        task.extra |= {"index": factory, "index_bytes": takes.index_bytes}
         if factory != self.own.index and self.own.index != "auto":
             task.extra["index_because"] = f"{count} vectors are too few to train {self.own.index}"
         task.write("index", pa.RecordBatch.from_arrays([pa.array([factory]), pa.array([data], pa.large_binary())], schema=INDEX))
@@ -102,20 +98,16 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         return both.take(pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])[:SAMPLE]).combine_chunks()
 
 
-class ImageIndex(_Index):
+class ImageIndex(OfImages, _Index):
     """Of the images alone."""
 
-    name = "image_search_index"
-    lists = "images"
-    vectors = "image_vectors"
+    name = OfImages.index
 
 
-class TextIndex(_Index):
+class TextIndex(OfTexts, _Index):
     """Of the sentences of the text collections."""
 
-    name = "text_search_index"
-    lists = "texts"
-    vectors = "text_vectors"
+    name = OfTexts.index
 
 
 class _Shards(RetrievalStage):
@@ -147,32 +139,46 @@ class _Shards(RetrievalStage):
                 task.write("shard", pa.RecordBatch.from_arrays([pa.array([data], pa.large_binary())], schema=SHARD))
 
 
-class ImageShards(_Shards):
+class ImageShards(OfImages, _Shards):
     """Of the images alone."""
 
-    name = "image_search_shards"
-    lists = "images"
-    vectors, index = "image_vectors", ImageIndex.name
+    name = OfImages.shards
 
 
-class TextShards(_Shards):
+class TextShards(OfTexts, _Shards):
     """Of the sentences of the text collections."""
 
-    name = "text_search_shards"
-    lists = "texts"
-    vectors, index = "text_vectors", TextIndex.name
+    name = OfTexts.shards
 
 
-def searcher_of(corpus: Corpus, stage: RetrievalStage, vectors: str, index: str, shards: str) -> Searcher:
-    """How the settings have a collection searched. The bytes of index files are those that their manifest names, or nothing is read."""
-    how, collection = stage.params.retrieval, collection_of(corpus, vectors)
-    with corpus.open(index, "index", WHOLE, INDEX) as file:
-        factory = file.read()["factory"][0].as_py()
-    buffers = []
-    for partition in range(corpus.partitions) if factory != EXACT else ():
-        with corpus.open(shards, "shard", partition, SHARD) as file:
-            rows = file.read()["data"]
-            buffers.append(rows[0].as_buffer() if len(rows) else pa.py_buffer(b""))
-    lists = lists_of(factory)
-    nprobe = min(lists, stage.own.nprobe or max(8, lists // 16))
-    return Searcher(collection, how.block_rows, how.query_rows, buffers, nprobe, lists)
+class SearchingStage(RetrievalStage):
+    """A stage that searches a collection."""
+
+    packages = packages("threadpoolctl")
+    vectors: ClassVar[str]
+    index: ClassVar[str]
+    shards: ClassVar[str]
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """The partition's queries, and all that is searched."""
+        return (
+            Input(self.vectors, "query_vectors"),
+            Input(self.vectors, "vectors", "corpus"),
+            Input(self.index, "index", "corpus"),
+            Input(self.shards, "shard", "corpus"),
+        )
+
+    def searcher(self, corpus: Corpus) -> Searcher:
+        """How the settings have the collection searched. An index file is only read if its SHA-256 is the one in its manifest."""
+        how, collection = self.params.retrieval, collection_of(corpus, self.vectors)
+        with corpus.open(self.index, "index", WHOLE, INDEX) as file:
+            factory = file.read()["factory"][0].as_py()
+        buffers = []
+        for partition in range(corpus.partitions) if factory != EXACT else ():
+            with corpus.open(self.shards, "shard", partition, SHARD) as file:
+                rows = file.read()["data"]
+                buffers.append(rows[0].as_buffer() if len(rows) else pa.py_buffer(b""))
+        lists = lists_of(factory)
+        nprobe = min(lists, self.own.nprobe or max(8, lists // 16))
+        return Searcher(collection, how.block_rows, how.query_rows, buffers, nprobe, lists, how.device)

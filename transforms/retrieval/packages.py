@@ -36,6 +36,18 @@ def check_faiss() -> None:
     require("faiss", "retrieval", "pip install 'cmcl[retrieval]'", RetrievalError)
 
 
+def check_gpu() -> None:
+    """Raises RetrievalError when FAISS cannot use a GPU, or has none."""
+    faiss = faiss_module()
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise RetrievalError(
+            f"retrieval.device is cuda, but {installed()[0]} is for CPUs: pip uninstall {installed()[0]}, then pip install "
+            "'cmcl[retrieval-gpu]'; or set retrieval.device to cpu"
+        )
+    if not faiss.get_num_gpus():
+        raise RetrievalError("retrieval.device is cuda, but this machine has no GPU that FAISS can use: set retrieval.device to cpu")
+
+
 def faiss_module() -> Any:
     """The module; raises ImportError where it is absent."""
     import faiss

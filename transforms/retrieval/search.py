@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from transforms.retrieval.collection import Collection
 from transforms.retrieval.packages import faiss_module
+from transforms.retrieval.settings import GPU_MOST, Device
 
 MILLION = 1_000_000
-_RESCORED = 1 << 18  # numbers that rescoring holds at a time: they stay in the cache
+_RESCORED = {2: 1 << 22, 4: 1 << 18}  # numbers of candidates' vectors held at a time: of float32, what the cache holds
 _HELD = 1 << 22  # candidates that a pass holds
 _LENGTH = 1.01  # above the squared length of any unit vector that was rounded to float16
 
@@ -41,7 +43,9 @@ def search_threads(count: int) -> Iterator[None]:
         yield
 
 
-def search(collection: Collection, queries: np.ndarray, depth: int, block_rows: int = 16_384, query_rows: int = 2_048) -> Hits:
+def search(
+    collection: Collection, queries: np.ndarray, depth: int, block_rows: int = 131_072, query_rows: int = 4_096, device: Device = "cpu"
+) -> Hits:
     """The `depth` best of a collection (all, where it has fewer) for each query, exactly.
 
     queries: float16 [q, width], of length 1. Raises ValueError when their width is not the collection's.
@@ -53,36 +57,41 @@ def search(collection: Collection, queries: np.ndarray, depth: int, block_rows: 
     if not depth:
         return found
     for start in range(0, len(queries), query_rows):
-        _search(collection, queries, np.arange(start, min(start + query_rows, len(queries))), found, block_rows)
+        _search(collection, queries, np.arange(start, min(start + query_rows, len(queries))), found, block_rows, device)
     return found
 
 
-def _search(collection: Collection, queries: np.ndarray, rows: np.ndarray, found: Hits, block_rows: int) -> None:
+def _search(collection: Collection, queries: np.ndarray, rows: np.ndarray, found: Hits, block_rows: int, device: Device) -> None:
     """Fills in `found` for these queries, looking deeper for those whose cut is not settled."""
-    depth, margin = found.positions.shape[1], 8
+    depth, margin = found.positions.shape[1], 4
     error = queries.shape[1] * 2.0**-24 * _LENGTH
     while len(rows):
         wanted = min(len(collection), depth + margin)
         step, unsettled = max(1, _HELD // wanted), []
         for some in (rows[start : start + step] for start in range(0, len(rows), step)):
-            rough, positions = _candidates(collection, queries[some], wanted, block_rows)
+            rough, positions = candidates(collection, queries[some], wanted, block_rows, device)
             scores = exact_scores(collection, queries[some], positions)
-            order = np.lexsort((positions, -scores), axis=1)[:, :depth]
-            found.positions[some] = np.take_along_axis(positions, order, 1)
-            found.scores[some] = cut = np.take_along_axis(scores, order, 1)
+            found.positions[some], found.scores[some] = ranked(positions, scores, depth)
             unseen = np.ceil((rough[:, -1].astype(np.float64) + error) * MILLION)
-            unsettled.append(some[unseen >= cut[:, -1]])
+            unsettled.append(some[unseen >= found.scores[some, -1]])
         rows = np.concatenate(unsettled) if wanted < len(collection) else rows[:0]
         margin *= 4
 
 
-def _candidates(collection: Collection, queries: np.ndarray, count: int, block_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best by FAISS: scores float32 [q, count], descending, and positions int64 [q, count]. A heap keeps them from block to block."""
+def candidates(
+    collection: Collection, queries: np.ndarray, count: int, block_rows: int, device: Device = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best by float32 products: scores float32 [q, count], descending, and positions int64 [q, count].
+
+    A heap keeps them from block to block.
+    """
     faiss: Any = faiss_module()
-    heap = faiss.ResultHeap(len(queries), count, keep_max=True)
-    wide = queries.astype(np.float32)
-    for start, block in collection.blocks(block_rows):
-        scores, rows = faiss.knn(wide, block.astype(np.float32), min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+    wide, heap = queries.astype(np.float32), faiss.ResultHeap(len(queries), count, keep_max=True)
+    knn = partial(faiss.knn_gpu, faiss.StandardGpuResources()) if device == "cuda" and count <= GPU_MOST else faiss.knn
+    for start, block in collection.wide_blocks(block_rows):
+        scores, rows = knn(wide, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        if len(block) == len(collection):
+            return scores, rows
         heap.add_result(scores, rows + start)
     heap.finalize()
     return heap.D, heap.I
@@ -90,14 +99,23 @@ def _candidates(collection: Collection, queries: np.ndarray, count: int, block_r
 
 def exact_scores(collection: Collection, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Inner products of each query with the vectors at its positions [q, m], int64 [q, m], in millionths."""
-    out = np.empty(positions.shape, np.int64)
-    step = max(1, _RESCORED // max(1, positions.shape[1] * queries.shape[1]))
+    out, (depth, width) = np.empty(positions.shape, np.int64), (positions.shape[1], queries.shape[1])
+    step = max(1, _RESCORED[collection.held.itemsize] // max(1, depth * width))
+    wide, own, products = queries.astype(np.float64), np.empty((depth, width)), np.empty(depth)
+    held = np.empty((min(step, len(queries)) * depth, width), collection.held)  # new memory would cost more than the arithmetic
     for start in range(0, len(queries), step):
-        own = positions[start : start + step]
-        vectors = doubles(collection.take(own.ravel())).reshape(*own.shape, -1)
-        products = np.matmul(vectors, doubles(queries[start : start + step])[:, :, None])[:, :, 0]
-        out[start : start + step] = np.rint(products * MILLION)
+        vectors = collection.take(positions[start : start + step].ravel(), held).reshape(-1, depth, width)
+        for row, some in enumerate(vectors, start=start):
+            np.copyto(own, some)
+            np.rint(np.multiply(np.matmul(own, wide[row], out=products), MILLION, out=products), out=products)
+            out[row] = products
     return out
+
+
+def ranked(positions: np.ndarray, scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (below 2^32) and scores [q, m], best first, ties by position, cut to `depth`."""
+    keys = np.sort(-scores << 32 | positions, axis=1)[:, :depth]  # one number of both is sorted many times as fast as two
+    return keys & 0xFFFFFFFF, -(keys >> 32)
 
 
 def doubles(vectors: np.ndarray) -> np.ndarray:

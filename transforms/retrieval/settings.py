@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,8 @@ from transforms.ingest.images.probe import ImageLimits
 
 FACTORY = re.compile(r"auto|Flat|((OPQ\d+(_\d+)?|PCA\d+),)?IVF(\d+),(Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d+(x4|x4fs|x4fsr|x8)?|RaBitQ)")
 ALLOWED = "auto, Flat, or IVFn with Flat, SQ4, SQ6, SQ8, SQfp16, PQm, PQmx4fs or RaBitQ, after OPQm or PCAd if need be: IVF1024,SQ8"
+Device = Literal["cpu", "cuda"]
+GPU_MOST = 2048  # neighbours that FAISS finds on a GPU
 Cosine = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -29,6 +31,12 @@ class ListSettings(Params):
     floor: Cosine = Field(0.0, description="drop candidates with a lower score")
     near_match: float = Field(
         0.98, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list"
+    )
+    max_uses: int | None = Field(
+        None,
+        ge=1,
+        description="maximum number of lists that an item may be in: the queries with the highest scores get it, and lists are only filled "
+        "from their `depth` candidates; null: no limit",
     )
     index: str = Field(
         "auto", description="auto: exact up to 100,000 vectors, else IVF by size; Flat: exact; or a factory string such as IVF1024,SQ8"
@@ -80,7 +88,7 @@ class TextRetrieval(ListSettings):
     near_match: float = Field(
         0.95, gt=0, le=1, allow_inf_nan=False, description="drop candidates at least this similar to a better match in the list"
     )
-    encoder: str = Field("embedded", description="embedded, or sentence-transformers:PATH")
+    encoder: str = Field("embedded", description="embedded, sentence-transformers:PATH or onnx:PATH")
     near_text: Cosine = Field(
         0.95, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
@@ -100,20 +108,32 @@ class RetrievalSettings(Params):
         default_factory=lambda: TextRetrieval(), description="match sentences of the text collections; null disables this"
     )
     max_memory: Annotated[int | None, NotFingerprinted()] = Field(
-        None, ge=1, description="maximum number of bytes for training an index, by estimate; null: no limit"
+        None, ge=1, description="maximum memory of a task that trains, fills or searches, in bytes, by estimate; null: no limit"
     )
+    device: Device = Field("cpu", description="cpu, or cuda: search on a GPU, which requires FAISS for GPUs (`cmcl[retrieval-gpu]`)")
     threads: Annotated[int, NotFingerprinted()] = Field(1, ge=1, le=1024, description="number of threads per search task")
     block_rows: Annotated[int, NotFingerprinted()] = Field(
-        16_384, ge=1, description="number of collection vectors compared at a time; limits memory"
+        131_072, ge=1, description="maximum number of collection vectors compared at a time (at most 256 MB of them); limits memory"
     )
     query_rows: Annotated[int, NotFingerprinted()] = Field(
-        2_048, ge=1, description="number of queries searched for at a time; limits memory"
+        4_096, ge=1, description="number of queries searched for at a time; limits memory"
     )
 
     @model_validator(mode="after")
     def _something(self) -> RetrievalSettings:
         if self.images is None and self.texts is None:
             raise ValueError("neither images nor texts are asked for: leave retrieval out instead")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_gpu(self) -> RetrievalSettings:
+        for name in ("images", "texts") if self.device == "cuda" else ():
+            own: ListSettings | None = getattr(self, name)
+            if own and max(own.k, own.kept) > GPU_MOST:
+                key, value = ("k", own.k) if own.k > GPU_MOST else ("depth", own.kept)
+                raise ValueError(f"{name}.{key} is {value}, but FAISS finds at most {GPU_MOST} on a GPU: lower it, or set device to cpu")
+            if own and re.search("fs|RaBitQ", own.index):
+                raise ValueError(f"{name}.index {own.index!r} cannot be searched on a GPU: take SQ8 or PQm, or set device to cpu")
         return self
 
 

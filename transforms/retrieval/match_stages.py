@@ -1,168 +1,45 @@
-"""The stages that search and judge.
-
-image_neighbours, text_neighbours  row-local  the nearest vectors of each query; recall, where the search is not exact
-image_matches, text_matches        row-local  guards, deeper search where they have eaten into a list, `matches`
-"""
+"""The stages that judge what the search found: guards, a deeper search where they have shortened a list, and the table `matches`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.ids import counter_rng
+from schemas.corpus import WHOLE
+from schemas.ids import placements
 from schemas.manifest import Counts
 from schemas.rejects import Reason, reason_position
 from schemas.tables import MATCHES
-from schemas.vectors import NEIGHBOURS, VISUAL_KEY, WEIGHT_KEY
+from schemas.vectors import VISUAL_KEY, WEIGHT_KEY
 from transforms.core.stage import Input
 from transforms.core.task import Task
-from transforms.retrieval.base import RetrievalStage
+from transforms.retrieval.base import OfImages, OfTexts
 from transforms.retrieval.collection import Collection, vectors_of
 from transforms.retrieval.guards import Query, Rules, Verdict, judge
-from transforms.retrieval.index import Searcher, recalled
-from transforms.retrieval.index_stages import ImageIndex, ImageShards, TextIndex, TextShards, searcher_of
-from transforms.retrieval.packages import packages
+from transforms.retrieval.index import Searcher
+from transforms.retrieval.index_stages import SearchingStage
 from transforms.retrieval.search import MILLION, Hits, doubles, search_threads
 from transforms.retrieval.settings import ImageRetrieval, TextRetrieval
 
 _DEEPER = 4  # times as deep, where a list is short
 
 
-class _Neighbours(RetrievalStage):
-    """Writes the nearest vectors of each query, as many as the settings say are kept."""
+class _Matches(SearchingStage):
+    """Judges the candidates of each query, and looks deeper where guards have shortened a list."""
 
-    internal = True
-    main_table = "neighbours"
-    packages = packages("threadpoolctl")
-    writes = {"neighbours": NEIGHBOURS}
-    vectors: str
-    index: str
-    shards: str
-
-    @property
-    def reads(self) -> Sequence[Input]:
-        """The partition's queries, and all that is searched."""
-        return (
-            Input(self.vectors, "query_vectors"),
-            Input(self.vectors, "vectors", "corpus"),
-            Input(self.index, "index", "corpus"),
-            Input(self.shards, "shard", "corpus"),
-        )
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How many are kept, how many lists are looked through, and how recall is measured."""
-        return {
-            "kept": self.own.kept,
-            "k": self.own.k,
-            "nprobe": self.own.nprobe,
-            "recall_sample": self.own.recall_sample,
-            "min_recall": self.own.min_recall,
-        }
-
-    def process(self, task: Task, payload: Any) -> None:
-        """Searches for one partition."""
-        how, searcher = self.params.retrieval, searcher_of(task.corpus, self, self.vectors, self.index, self.shards)
-        with task.open(self.vectors, "query_vectors") as file, search_threads(how.threads):
-            for batch in file.batches():
-                task.counts.rows_in += batch.num_rows
-                for start in range(0, batch.num_rows, how.query_rows):
-                    part = batch.slice(start, how.query_rows)
-                    task.check_cancelled()
-                    with task.engine():
-                        hits = searcher.search(vectors_of(part), self.own.kept)
-                    task.write("neighbours", _neighbours(part["id"], hits))
-                    if searcher.shards:
-                        self._measure(task, searcher, part)
-
-    def _measure(self, task: Task, searcher: Searcher, queries: pa.RecordBatch) -> None:
-        """Counts what the index finds of the exact search's k best, on sampled queries: with the nprobe that is set, and with more."""
-        manifest = task.corpus.manifest(self.vectors)
-        total = manifest.counts.rows_out["query_vectors"] if manifest else 0
-        share = min(1.0, self.own.recall_sample / max(1, total))
-        drawn = [counter_rng(task.seed, self.name, one).random() < share for one in queries["id"].to_pylist()]
-        sampled, k = vectors_of(queries)[drawn], min(self.own.k, len(searcher.collection))
-        if not len(sampled):
-            return
-        exact = replace(searcher, shards=()).search(sampled, k)
-        numbers = Counter(task.counts.numbers)
-        numbers["recall_wanted"] += exact.positions.size
-        for nprobe in sorted({min(searcher.lists, searcher.nprobe * times) for times in (1, 2, 4, 8, 16)} | {searcher.lists}):
-            found = replace(searcher, nprobe=nprobe).search(sampled, self.own.kept)
-            numbers[f"recall_found_{nprobe}"] += recalled(found, exact, k)
-        task.counts.numbers = dict(numbers)
-
-    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Recall at k by the number of lists that are looked through, where the search is not exact."""
-        wanted = counts.numbers.get("recall_wanted")
-        found = {int(name.removeprefix("recall_found_")): count for name, count in counts.numbers.items() if "recall_found" in name}
-        recall = {str(nprobe): round(count / wanted, 6) for nprobe, count in sorted(found.items())} if wanted else {}
-        return {"nprobe": min(found), "recall_at_k": recall[str(min(found))], "recall_by_nprobe": recall, "k": self.own.k} if recall else {}
-
-    def failure(self, extra: Mapping[str, Any]) -> str | None:
-        """That the index finds too little, and what would do."""
-        if extra.get("recall_at_k", 1.0) >= self.own.min_recall:
-            return None
-        enough = [nprobe for nprobe, recall in extra["recall_by_nprobe"].items() if recall >= self.own.min_recall]
-        cure = f"set retrieval.{self.lists}.nprobe to {enough[0]}" if enough else "no nprobe reaches it: take longer codes, or Flat"
-        return (
-            f"the index finds {extra['recall_at_k']:.3f} of the exact search's best {self.own.k}, less than min_recall "
-            f"({self.own.min_recall}): {cure}"
-        )
-
-
-class ImageNeighbours(_Neighbours):
-    """Of the pairs' images among the images alone."""
-
-    name = "image_neighbours"
-    lists = "images"
-    vectors, index, shards = "image_vectors", ImageIndex.name, ImageShards.name
-
-
-class TextNeighbours(_Neighbours):
-    """Of captions among the sentences of the text collections."""
-
-    name = "text_neighbours"
-    lists = "texts"
-    vectors, index, shards = "text_vectors", TextIndex.name, TextShards.name
-
-
-def _neighbours(query_ids: pa.Array, hits: Hits) -> pa.RecordBatch:
-    known = hits.positions >= 0
-    offsets = pa.array(np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32))
-    columns = [
-        pa.ListArray.from_arrays(offsets, pa.array(values[known]), type=NEIGHBOURS.field(name).type)
-        for name, values in (("positions", hits.positions), ("scores", hits.scores.astype(np.int32)))
-    ]
-    return pa.RecordBatch.from_arrays([query_ids, *columns], schema=NEIGHBOURS)
-
-
-class _Matches(RetrievalStage):
-    """Judges the candidates of each query, and looks deeper where guards have eaten into a list."""
-
-    packages = packages("threadpoolctl")
     writes = {"matches": MATCHES}
-    vectors: str
-    neighbours: str
-    index: str
-    shards: str
-    modality: str
+    neighbours: ClassVar[str]
+    caps: ClassVar[str]
+    modality: ClassVar[str]
 
     @property
     def reads(self) -> Sequence[Input]:
-        """Queries and their candidates, and what is searched."""
-        return (
-            Input(self.neighbours, "neighbours"),
-            Input(self.vectors, "query_vectors"),
-            Input(self.vectors, "vectors", "corpus"),
-            Input(self.index, "index", "corpus"),
-            Input(self.shards, "shard", "corpus"),
-        )
+        """Queries, all that is searched, the candidates that the search kept, and who may use an item that many want."""
+        return *super().reads, Input(self.neighbours, "neighbours"), Input(self.caps, "caps", "corpus", optional=True)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -179,14 +56,15 @@ class _Matches(RetrievalStage):
             return
         rows = queries.to_batches()[0]
         asked, vectors = self._queries(task, rows), vectors_of(rows)
-        searcher = searcher_of(task.corpus, self, self.vectors, self.index, self.shards)
+        searcher, caps = self.searcher(task.corpus), self._caps(task)
         first = 0
         with task.open(self.neighbours, "neighbours") as file, search_threads(self.params.retrieval.threads):
             for batch in file.batches():
                 here = slice(first, first + batch.num_rows)
                 task.check_cancelled()
                 with task.engine():
-                    hits = self._judged(asked[here], vectors[here], _hits(batch), searcher)
+                    found = _hits(batch)
+                    hits = self._judged(asked[here], vectors[here], found, searcher, caps and _overused(found, batch["id"], *caps))
                 self._write(task, batch["id"], vectors[here], hits, searcher.collection)
                 first += batch.num_rows
         task.counts.rows_in = first
@@ -203,13 +81,23 @@ class _Matches(RetrievalStage):
         bits = own.near_copy_bits if isinstance(own, ImageRetrieval) else None
         return Rules(own.k, round(own.floor * MILLION), own.near_match, bits)
 
-    def _judged(self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, searcher: Searcher) -> list[_Judged]:
-        """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes."""
+    def _caps(self, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        if not self.has(self.caps):
+            return None
+        table = task.read(self.caps, "caps", WHOLE)
+        return table["position"].to_numpy(), table["score"].to_numpy(), table["query"].to_numpy()
+
+    def _judged(
+        self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, searcher: Searcher, overused: np.ndarray | None
+    ) -> list[_Judged]:
+        """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes; where uses are capped, those given."""
         rules, how, collection = self._rules, self.params.retrieval, searcher.collection
         out = [
-            _Judged(judge(query, positions, scores, collection, rules), positions, scores)
-            for query, positions, scores in zip(asked, hits.positions, hits.scores, strict=True)
+            _Judged(judge(query, positions, scores, collection, rules, None if overused is None else overused[row]), positions, scores)
+            for row, (query, positions, scores) in enumerate(zip(asked, hits.positions, hits.scores, strict=True))
         ]
+        if overused is not None:
+            return out
         depth, deepest = hits.positions.shape[1], min(len(collection), self.own.max_depth)
         while depth < deepest:
             short = [row for row, one in enumerate(out) if len(one.verdict.kept) < rules.k and not one.verdict.floored]
@@ -289,12 +177,23 @@ def _why_short(judged: _Judged, deepest: int, k: int) -> Iterator[str]:
     yield "short_lists"
     if deepest < k:
         yield "short_by_collection"
+    elif any(reason is Reason.OVERUSED for _, reason in verdict.dropped):
+        yield "short_by_max_uses"
     elif len(verdict.kept) + len(verdict.dropped) >= k:
         yield "short_by_guards"
     elif verdict.floored:
         yield "short_by_floor"
     else:
         yield "short_by_index" if seen < deepest else "short_by_guards"
+
+
+def _overused(hits: Hits, query_ids: pa.Array, positions: np.ndarray, scores: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Which candidates come after the last query that may use them, bool [q, depth]; the caps are ordered by position."""
+    if not len(positions):
+        return np.zeros(hits.positions.shape, bool)
+    at = np.minimum(np.searchsorted(positions, hits.positions), len(positions) - 1)
+    later = placements(query_ids.to_pylist())[:, None] > queries[at]
+    return (positions[at] == hits.positions) & ((hits.scores < scores[at]) | ((hits.scores == scores[at]) & later))
 
 
 def _hits(batch: pa.RecordBatch) -> Hits:
@@ -324,13 +223,11 @@ def _parts(collection: Collection, queries: np.ndarray, positions: np.ndarray, o
     return cosines[0], cosines[1]
 
 
-class ImageMatches(_Matches):
+class ImageMatches(OfImages, _Matches):
     """For each image of the pairs, images of the collections without captions."""
 
-    name = "image_matches"
-    lists = "images"
-    vectors, neighbours, modality = "image_vectors", "image_neighbours", "image"
-    index, shards = ImageIndex.name, ImageShards.name
+    name = OfImages.matches
+    modality = "image"
 
     def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
         assert isinstance(self.own, ImageRetrieval)
@@ -344,13 +241,11 @@ class ImageMatches(_Matches):
         return pa.nulls(len(rows), pa.string())
 
 
-class TextMatches(_Matches):
+class TextMatches(OfTexts, _Matches):
     """For each caption, sentences of the text collections."""
 
-    name = "text_matches"
-    lists = "texts"
-    vectors, neighbours, modality = "text_vectors", "text_neighbours", "text"
-    index, shards = TextIndex.name, TextShards.name
+    name = OfTexts.matches
+    modality = "text"
 
     @property
     def reads(self) -> Sequence[Input]:
