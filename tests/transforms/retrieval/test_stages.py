@@ -119,10 +119,26 @@ def test_k_reruns_search_guards_and_join_and_a_floor_guards_and_join(corpus, inp
         ]
 
     assert stale() == []
-    assert stale(k=5) == ["text_neighbours", "text_matches", "examples"] == stale(nprobe=9)
-    assert stale(index="IVF64,SQ8") == ["text_search_index", "text_search_shards", "text_neighbours", "text_matches", "examples"]
-    assert stale(floor=0.5) == ["text_matches", "examples"] == stale(near_text=0.9)
-    assert stale(max_words=50) == ["text_vectors", "text_search_index", "text_search_shards", "text_neighbours", "text_matches", "examples"]
+    assert stale(k=5) == ["text_neighbours", "text_matches", "text_uses", "examples"] == stale(nprobe=9)
+    assert stale(index="IVF64,SQ8") == [
+        "text_search_index",
+        "text_search_shards",
+        "text_neighbours",
+        "text_matches",
+        "text_uses",
+        "examples",
+    ]
+    assert stale(max_uses=3) == ["text_caps", "text_matches", "text_uses", "examples"]
+    assert stale(floor=0.5) == ["text_matches", "text_uses", "examples"] == stale(near_text=0.9)
+    assert stale(max_words=50) == [
+        "text_vectors",
+        "text_search_index",
+        "text_search_shards",
+        "text_neighbours",
+        "text_matches",
+        "text_uses",
+        "examples",
+    ]
 
 
 def test_lists_that_guards_have_eaten_into_are_filled_by_looking_deeper(corpus, inputs, tmp_path):
