@@ -14,7 +14,7 @@ from schemas.errors import CmclError
 from transforms.ingest.images.probe import ImageError, ImageLimits, open_reduced, read_bytes
 
 SIDE, _QUALITY = 320, 80
-_FEW = 400  # photos for which starting processes does not pay
+FEW = 400  # photos for which starting processes does not pay
 _AT_ONCE = 32
 
 
@@ -35,7 +35,7 @@ def make_thumbnails(photos: Sequence[Photo], limits: ImageLimits, workers: int) 
     Photos that are missing, broken, beyond the limits or not those that the corpus was built from have none.
     """
     pieces = [photos[start : start + _AT_ONCE] for start in range(0, len(photos), _AT_ONCE)]
-    if workers < 2 or len(photos) <= _FEW:
+    if workers < 2 or len(photos) <= FEW:
         return [note for piece in pieces for note in _make(piece, limits)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         return [note for notes in pool.map(_make, pieces, [limits] * len(pieces)) for note in notes]

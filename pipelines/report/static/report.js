@@ -266,6 +266,7 @@
     const at = found.indexOf(current);
     const next = found[at < 0 ? 0 : at + step];
     if (next === undefined) return;
+    current = next; // at once: a second key may be pressed before the page has followed the first
     location.hash = hashOf({ pair: all.ids[next] });
   }
 
