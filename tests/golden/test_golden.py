@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import transforms  # noqa: F401 - restricts the engines' instructions, which they read when they are imported
+
 pytest.importorskip("ctranslate2")
 pytest.importorskip("torchvision")
 pytest.importorskip("sentence_transformers")
