@@ -10,18 +10,18 @@ from schemas.corpus import Corpus
 from schemas.tables import REWRITES
 from tests.given import given_pairs, run_stages, scene_pairs
 from transforms.balance.stages import BalancedSwaps, SelectSwaps, SwapCandidates
-from transforms.graphs.stage import ParseCaptions
+from transforms.graphs.stage import GraphParams, ParseCaptions
 from transforms.graphs.vocabulary import CountVocabulary
 from transforms.swaps.edits import apply_edits
 from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.swaps.stage import SwapNegatives
 
 SETTINGS = SwapSettings(min_count=2, per_kind=4, balance=BalanceSettings(candidates=10, cell=100, tolerance=20))
-KINDS = (ParseCaptions, CountVocabulary, SwapCandidates, SelectSwaps, BalancedSwaps)
+KINDS = (CountVocabulary, SwapCandidates, SelectSwaps, BalancedSwaps)
 
 
 def _run(folder: Path, partitions: int) -> Corpus:
-    stages = [given_pairs(scene_pairs(60)), *(kind(SETTINGS) for kind in KINDS)]
+    stages = [given_pairs(scene_pairs(60)), ParseCaptions(GraphParams(swaps=SETTINGS)), *(kind(SETTINGS) for kind in KINDS)]
     return run_stages(folder, stages, partitions=partitions)
 
 
