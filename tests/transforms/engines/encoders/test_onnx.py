@@ -13,8 +13,10 @@ pytest.importorskip("sentence_transformers", reason="needs its extra: pip instal
 pytest.importorskip("onnxruntime", reason="needs its extra: pip install 'cmcl[retrieval,onnx]'")
 pytest.importorskip("onnx", reason="needs its extra: pip install 'cmcl[retrieval,onnx]'")
 
-from transforms.engines.encoders.onnx_model import AGREES, export, pooled
-from transforms.engines.encoders.sentence import EncoderError, TransformerEncoder, sentence_encoder, spec_fingerprint
+from transforms.engines.encoders.base import EncoderError
+from transforms.engines.encoders.onnx_export import AGREES, export
+from transforms.engines.encoders.onnx_model import pooled
+from transforms.engines.encoders.sentence import TransformerEncoder, sentence_encoder, spec_fingerprint
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] a the dog runs on beach two cats sleep under red bus near old tree".split()
 TEXTS = ["a dog runs on the beach", "two cats sleep", "", "the red bus near a tree " * 12, "a a a a", "zebra"]

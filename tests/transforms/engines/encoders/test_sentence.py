@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("sentence_transformers", reason="the encoder needs its extra: pip install 'cmcl[translate]'")
 
 from tests.transforms.engines.translators.help import at_once, scene_captions
-from transforms.engines.encoders.sentence import EncoderError, model_folder, sentence_encoder, spec_fingerprint
+from transforms.engines.encoders.base import EncoderError
+from transforms.engines.encoders.sentence import model_folder, sentence_encoder, spec_fingerprint
 
 
 def test_vectors_are_those_of_sentence_transformers():
