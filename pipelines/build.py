@@ -10,7 +10,8 @@ from typing import Any
 from pipelines.config import Config
 from pipelines.stages import STAGES, Entry
 from schemas.errors import ConfigError, SourceError
-from transforms.core.stage import Stage
+from transforms.core.frozen import frozen, has_stage
+from transforms.core.stage import Stage, SummaryStage
 
 
 def stages_of(config: Config) -> list[Stage]:
@@ -31,6 +32,9 @@ def stages_of(config: Config) -> list[Stage]:
                 stages.append(stage)
         except (ValueError, OSError, SourceError, ImportError) as error:
             raise ConfigError(f"{entry.key or 'the configuration'}: {error}") from None
+    wide = [stage.name for stage in stages if stage.corpus_wide]
+    if isinstance(config.frozen, dict) and (unknown := sorted(set(config.frozen) - set(wide))):
+        raise ConfigError(f"frozen: {unknown[0]!r} is not a corpus-wide stage of this corpus; these are: {', '.join(wide) or 'none'}")
     return stages
 
 
@@ -44,8 +48,18 @@ def _asked_for(entry: Entry, config: Config, before: Sequence[Stage]) -> list[St
         params = _params(entry, kind, config)
         if kind.applies(params):
             _check_packages(kind)
-            stages.append(kind(params, compression=config.compression).behind([*before, *stages]))
+            stages.append(_held(kind(params, compression=config.compression).behind([*before, *stages]), config))
     return stages
+
+
+def _held(stage: Stage, config: Config) -> Stage:
+    """A corpus-wide stage with the output of the corpus that `frozen` names for it; other stages as they are."""
+    urls = config.frozen
+    if not urls or not isinstance(stage, SummaryStage):
+        return stage
+    if isinstance(urls, str):
+        return frozen(stage, urls) if has_stage(urls, stage.name) else stage
+    return frozen(stage, urls[stage.name]) if stage.name in urls else stage
 
 
 def _params(entry: Entry, kind: type[Stage], config: Config) -> Any:

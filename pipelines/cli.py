@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines import scenes
 from pipelines.process_state import log_level, printable_stdout, sigterm_interrupts
 from schemas.errors import CmclError, ConfigError, RejectLimitError, text_of
 from schemas.text import quoted
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--workers", type=_positive, metavar="N", help="number of worker processes")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
+    run.add_argument("--dry-run", action="store_true", help="only print the rows that a run would make, and how long it would take")
     run.set_defaults(main=_run)
 
     status = commands.add_parser("status", help="show each stage's state (current, stale, missing or failed) and its row counts")
@@ -222,6 +226,8 @@ def _run(args: argparse.Namespace) -> int:
     from pipelines.status import print_report
 
     config = load_config(args.config, args.overrides)
+    if args.dry_run:
+        return _dry_run(config, args.workers or config.workers)
     try:
         report = run(config, args.beam_options, args.workers, progress=not args.quiet and sys.stderr.isatty(), runner=args.runner)
     except RejectLimitError as error:
@@ -232,12 +238,24 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _dry_run(config: Config, workers: int) -> int:
+    from pipelines.run import forecast_of
+    from pipelines.status import print_forecast
+
+    print_forecast(forecast_of(config)[1], workers)
+    return 0
+
+
 def _status(args: argparse.Namespace) -> int:
     from pipelines.config import load_config
-    from pipelines.run import plan_of
+    from pipelines.run import forecast_of, plan_of
     from pipelines.status import print_status, print_why
 
-    (print_why if args.why else print_status)(plan_of(load_config(args.config, args.overrides))[1])
+    config = load_config(args.config, args.overrides)
+    if args.why:
+        print_why(*forecast_of(config))
+    else:
+        print_status(plan_of(config)[1])
     return 0
 
 

@@ -38,6 +38,17 @@ class Config(_StageKeys):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     corpus: str = Field(min_length=1, description="where to build the corpus: a folder or any fsspec URL")
+    base: str | None = Field(
+        None,
+        min_length=1,
+        description="another corpus with the same number of partitions and seed, from which tables and rows with the same inputs and "
+        "settings are copied instead of made",
+    )
+    frozen: str | dict[str, str] | None = Field(
+        None,
+        description="corpus whose frequencies, vocabularies, indexes and tokenizer are used instead of those of the current rows; or a "
+        "corpus for each of some corpus-wide stages",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random choices")
     partitions: int = Field(
         16,
@@ -153,6 +164,8 @@ def _with_absolute_paths(value: dict[str, Any], base: str) -> dict[str, Any]:
     for name in KEYS_WITH_PATHS:
         if name in value:
             result[name] = within(value[name])
-    if "corpus" in value:
-        result["corpus"] = absolute(value["corpus"])
+    for name in ("corpus", "base", "frozen"):
+        if name in value:
+            held = value[name]
+            result[name] = {stage: absolute(url) for stage, url in held.items()} if isinstance(held, dict) else absolute(held)
     return result

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.build import stages_of
 from pipelines.config import Config
@@ -22,6 +22,9 @@ from schemas.manifest import StageManifest
 from schemas.retries import use
 from transforms.core.instructions import hold
 from transforms.core.stage import Stage, index_entry
+
+if TYPE_CHECKING:
+    from pipelines.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ def plan_of(config: Config) -> tuple[Corpus, list[StageState]]:
     use(config.waiting)
     check_location(config)
     return _planned(config)
+
+
+def forecast_of(config: Config) -> tuple[list[StageState], list[Forecast]]:
+    """The states of a configuration's stages, and the work that a run would do; writes nothing. Raises as `plan_of` does."""
+    from pipelines.forecast import forecast  # imports the sources' readers
+
+    corpus, states = plan_of(config)
+    return states, forecast(corpus, states, _base(config))
 
 
 def _planned(config: Config) -> tuple[Corpus, list[StageState]]:
@@ -142,6 +153,7 @@ def _run_pipeline(
         _hints(config, [state.stage for state in states]) if engine[0] == "dataflow" else {},
         config.portable,
         config.waiting,
+        _base(config),
     )
     todo = [state.stage for state in states if state.must_run]
     close_files()  # of an earlier run in this process
@@ -159,6 +171,19 @@ def _run_pipeline(
         except RuntimeError as error:
             raise from_text(str(error)) or error from error
     return False
+
+
+def _base(config: Config) -> Corpus | None:
+    """The corpus that this one starts from. Raises ConfigError if its tasks cannot be this one's, CorpusError if there is none."""
+    if config.base is None:
+        return None
+    base, index = open_corpus(config.base)
+    if (index.partitions, index.seed) != (config.partitions, config.seed):
+        raise ConfigError(
+            f"base: {config.base} has {index.partitions} partitions and seed {index.seed}; this corpus needs the same, not "
+            f"{config.partitions} and {config.seed}"
+        )
+    return base
 
 
 def _hints(config: Config, stages: Sequence[Stage]) -> dict[str, dict[str, str]]:

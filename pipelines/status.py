@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.forecast import Forecast
 from pipelines.plan import StageState
 from pipelines.run import RunReport
 from schemas.manifest import Counts, StageManifest
@@ -59,10 +60,29 @@ def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def print_why(states: Sequence[StageState]) -> None:
+def print_why(states: Sequence[StageState], forecasts: Sequence[Forecast]) -> None:
     """Prints a paragraph per stage: why it is or is not up to date, what a run would do, and what the last run did."""
-    for state in states:
-        print("\n".join([f"{state.stage.name}: {state.state}", *(f"    {line}" for line in _reasons(state, states))]))
+    for state, work in zip(states, forecasts, strict=True):
+        lines = [*_reasons(state, states), *([f"rows to make: {_rows_of(work)}"] if state.must_run else [])]
+        print("\n".join([f"{state.stage.name}: {state.state}", *(f"    {line}" for line in lines)]))
+
+
+def print_forecast(forecasts: Sequence[Forecast], workers: int) -> None:
+    """Prints the rows that a run would make, and their time at the last runs' speed."""
+    print(f"{'stage':<20} {'rows to make':>24} {'seconds':>10}")
+    for work in forecasts:
+        print(f"{work.stage:<20} {_rows_of(work):>24} {'unknown' if work.seconds is None else f'{work.seconds:,.1f}':>10}")
+    unknown = [work.stage for work in forecasts if work.seconds is None]
+    total = sum(work.seconds or 0 for work in forecasts)
+    print(f"about {total / workers:,.0f} s with {workers} workers, at most, and the start-up of the engines")
+    if unknown:
+        print(f"not included, because they have never run: {', '.join(unknown)}")
+
+
+def _rows_of(work: Forecast) -> str:
+    if work.rows is None:
+        return "all of the corpus's" if work.of is None else "one table"
+    return f"{work.rows:,}" if work.of is None else f"{work.rows:,} of {work.of:,}"
 
 
 def _reasons(state: StageState, states: Sequence[StageState]) -> Iterator[str]:

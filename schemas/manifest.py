@@ -141,6 +141,7 @@ class StageManifest:
     extra: dict[str, Any] = field(default_factory=dict)
     failed: str | None = None
     made: int = 0  # rows in that this run processed; the others were reused
+    timed: int = 0  # rows in that were processed in `wall_s`, by this run and by those whose tasks it reused
     seal: str = ""  # of the manifest as written
 
     def to_json(self) -> dict[str, Any]:

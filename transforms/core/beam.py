@@ -23,6 +23,7 @@ from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions
 from schemas.retries import Waiting, use
 from schemas.seals import write_sealed
 from schemas.store import FileInfo
+from transforms.core.base import take_over
 from transforms.core.instructions import hold
 from transforms.core.rows import CannotMerge, RowReuse, reuse_of
 from transforms.core.stage import Stage, SummaryStage
@@ -65,6 +66,7 @@ class RunContext:
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
     portable: bool = True  # engines are held to the instructions of x86-64-v3
     waiting: Waiting = field(default_factory=Waiting)  # for stores and web servers
+    base: Corpus | None = None  # a corpus that finished tasks and unchanged rows are taken over from
 
     def enter(self) -> None:
         """Makes these settings those of this process."""
@@ -81,7 +83,7 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
     context.enter()
     corpus = context.corpus
     key = stage.key(corpus, partition, context.seed, payload_digest)
-    reusable = stage.reusable_record(corpus, partition, key)
+    reusable = _finished(context, stage, partition, key)
     if reusable:
         return TaskResult(reusable, ran=False)
     start = time.perf_counter()
@@ -95,12 +97,20 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
     return TaskResult(record, ran=True)
 
 
+def _finished(context: RunContext, stage: Stage, partition: int, key: str) -> TaskRecord | None:
+    """The record of a task that need not run: it has finished here, or in the base."""
+    found = stage.reusable_record(context.corpus, partition, key)
+    if found is None and context.base:
+        found = take_over(stage, context.corpus, context.base, partition, key)
+    return found
+
+
 def _executed(context: RunContext, stage: Stage, partition: int, payload: Any, basis: str) -> tuple[Task, list[FileInfo]]:
     """Executes a task, which takes over what it can of the rows that are there; returns it with its files."""
     reuse = None
     if basis:
         try:
-            reuse = reuse_of(stage, context.corpus, partition, basis)
+            reuse = reuse_of(stage, context.corpus, partition, basis, context.base)
             task = Task(context.corpus, stage, partition, context.seed, reuse)
             return task, task.run(payload)
         except CannotMerge:
@@ -171,7 +181,7 @@ class _Summarise(beam.DoFn):
         context.enter()
         with carried():
             key = stage.key(context.corpus, WHOLE, context.seed)
-            if stage.reusable_record(context.corpus, WHOLE, key):
+            if _finished(context, stage, WHOLE, key):
                 return  # the artefact is up to date
             summary = stage.summarise(Task(context.corpus, stage, partition, context.seed))
             stage.check_inputs(context.corpus, WHOLE)
@@ -209,6 +219,7 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         wall_s=round(sum(record.wall_ms for record in records) / 1000, 3),
         ran=sum(result.ran for result in results),
         made=sum(result.record.made for result in results if result.ran),
+        timed=sum(record.made for record in records),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         extra=extra,
         failed=failed,
@@ -251,9 +262,10 @@ class RunStage(beam.PTransform):
             )
             tasks = summaries | "Task" >> beam.FlatMap(lambda summary, *done: [(WHOLE, summary, "")] if _all_ok(done) else [], *waits)
         else:
+            own = [WHOLE] if stage.corpus_wide else range(partitions)
             tasks = (
                 start
-                | "Partitions" >> beam.FlatMap(lambda _, *done: [(p, None, "") for p in range(partitions)] if _all_ok(done) else [], *waits)
+                | "Partitions" >> beam.FlatMap(lambda _, *done: [(p, None, "") for p in own] if _all_ok(done) else [], *waits)
                 | "Spread" >> beam.Reshuffle()
             )
         return finish(tasks, context, stage)

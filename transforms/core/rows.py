@@ -121,6 +121,7 @@ class RowReuse:
     corpus: Corpus
     stage: str
     earlier: TaskRecord | None = None
+    home: Corpus | None = None  # the corpus with the earlier task
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     counts: list[Counter[str]] = field(default_factory=list)
 
@@ -142,10 +143,10 @@ class RowReuse:
 
     def old(self, table: str) -> TableFile:
         """The earlier task's file of a table; its bytes are checked."""
-        assert self.earlier
+        assert self.earlier and self.home
         for one in self.earlier.files:
             if one.table == table:
-                return TableFile(files.join(self.corpus.folder(self.stage), one.name), table, sha256=one.sha256)
+                return TableFile(files.join(self.home.folder(self.stage), one.name), table, sha256=one.sha256)
         raise CannotMerge(f"the earlier task wrote no {table}")
 
     def old_schema(self, table: str, declared: pa.Schema) -> pa.Schema:
@@ -220,26 +221,31 @@ class RowReuse:
         return rows_table(self.index.keys, self.index.digests, self.counts)
 
 
-def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str) -> RowReuse:
-    """What a task can keep of the one whose record and files are there. Raises CannotMerge if its inputs have no groups."""
+def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str, base: Corpus | None = None) -> RowReuse:
+    """What a task can keep of the one whose record and files are there, or else in the base.
+
+    Raises CannotMerge if its inputs have no groups.
+    """
     reuse = RowReuse(index_rows(stage, corpus, partition), corpus, stage.name)
-    record = corpus.record(stage.name, partition)
-    if record is None or record.basis != basis or (record.stage, record.partition) != (stage.name, partition):
-        return reuse
-    if any(name.endswith(DEPENDENT) and number for name, number in record.counts.numbers.items()):
-        return reuse
-    reuse.earlier = record
-    try:
-        known = _known(reuse)
-        for one in record.files:
-            reuse.old(one.table).close()
-    except (CorpusError, SchemaError, FileNotFoundError, CannotMerge):
-        reuse.earlier = None
-        return reuse
-    for number, (key, digest) in enumerate(zip(reuse.index.keys, reuse.index.digests, strict=True)):
-        if key in known and known[key][0] == digest and not _again(known[key][1], reuse.index.loose):
-            reuse.kept[number] = True
-            reuse.counts[number] = Counter(known[key][1])
+    for home in (corpus, base):
+        record = home.record(stage.name, partition) if home else None
+        if record is None or record.basis != basis or (record.stage, record.partition) != (stage.name, partition):
+            continue
+        if any(name.endswith(DEPENDENT) and number for name, number in record.counts.numbers.items()):
+            continue
+        reuse.earlier, reuse.home = record, home
+        try:
+            known = _known(reuse)
+            for one in record.files:
+                reuse.old(one.table).close()
+        except (CorpusError, SchemaError, FileNotFoundError, CannotMerge):
+            reuse.earlier = reuse.home = None
+            continue
+        for number, (key, digest) in enumerate(zip(reuse.index.keys, reuse.index.digests, strict=True)):
+            if key in known and known[key][0] == digest and not _again(known[key][1], reuse.index.loose):
+                reuse.kept[number] = True
+                reuse.counts[number] = Counter(known[key][1])
+        break
     return reuse
 
 

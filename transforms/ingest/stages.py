@@ -82,6 +82,7 @@ class Ingest(Stage[I]):
     packages = ("pillow", "sentencex")
     placed: ClassVar[pa.Schema]  # schema of the rows that cross the shuffle
     order: ClassVar[tuple[str, ...]]  # the columns by which a partition's payload is sorted
+    keyed_by: ClassVar[tuple[str, str, str]]  # its main table, and the columns with the id that places a row and with the row's own
 
     @cached_property
     def collections(self) -> tuple[Source, ...]:
@@ -111,6 +112,17 @@ class Ingest(Stage[I]):
         """Batches of `placed` rows of one split, each with its rows' placements, int64 [n]."""
         raise NotImplementedError
 
+    def row_keys(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes, int64 [m], of the ids that the rows of a `placed` batch will have if nothing is wrong with their images, and these rows'
+        numbers."""
+        kept = np.flatnonzero(np.asarray(batch["reason"].is_null()))
+        return self.hashed(batch[self.keyed_by[1]].take(pa.array(kept)).to_pylist()), kept
+
+    @staticmethod
+    def hashed(row_ids: Sequence[str]) -> np.ndarray:
+        """Hashes of ids, int64 [n]."""
+        return ids.placements(row_ids)
+
     def payload(self, batches: Sequence[bytes]) -> tuple[pa.Table, str]:
         """A partition's rows from serialised batches in any order: the sorted table, and its hash."""
         tables = [pa.ipc.open_stream(batch).read_all() for batch in batches]
@@ -131,6 +143,7 @@ class IngestPairs(Ingest[PairParams]):
     writes = {"images": IMAGES, "pairs": PAIRS}
     placed = PLACED_PAIRS
     order = ("image_id", "uri", "offset", "caption", "where", "reason")
+    keyed_by = ("pairs", "image_id", "pair_id")
     with_captions: ClassVar[bool] = True
 
     @property
@@ -158,6 +171,16 @@ class IngestPairs(Ingest[PairParams]):
                 pa.RecordBatch.from_arrays([pa.array(image_ids, pa.string()), source, excluded_by, *batch.columns], schema=PLACED_PAIRS),
                 ids.placements(image_ids),
             )
+
+    def row_keys(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes of the pair ids of the rows whose captions are kept, and these rows' numbers."""
+        if not self.with_captions:
+            return super().row_keys(batch)
+        cleaned = clean_captions(batch["caption"], self.params.captions)
+        good = np.asarray(batch["reason"].is_null()) & np.asarray(batch["caption"].is_valid()) & (cleaned.reasons == KEPT)
+        kept = np.flatnonzero(good)
+        images, texts = (column.take(pa.array(kept)).to_pylist() for column in (batch["image_id"], cleaned.text))
+        return self.hashed([ids.pair_id(image, text) for image, text in zip(images, texts, strict=True)]), kept
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition of both tables."""
@@ -242,6 +265,7 @@ class IngestImages(IngestPairs):
     augments = "images"
     main_table = "images"
     writes = {"images": IMAGES}
+    keyed_by = ("images", "image_id", "image_id")
     with_captions = False
 
 
@@ -257,6 +281,7 @@ class IngestTexts(Ingest[TextParams]):
     writes = {"texts": TEXTS}
     placed = PLACED_TEXTS
     order = ("text_id", "where", "reason", "detail")
+    keyed_by = ("texts", "text_id", "text_id")
 
     def read(self, number: int, split: Split) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Cleaned sentences with text ids. Documents are split before the shuffle because a sentence's id determines its partition."""
