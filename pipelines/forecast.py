@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.plan import StageState
 from schemas.corpus import Corpus
-from schemas.ids import partition_of
+from schemas.ids import partition_of, placements
 from schemas.manifest import StageManifest
 from transforms.core.frozen import Frozen
 from transforms.core.stage import Stage
@@ -118,8 +118,8 @@ def _change(corpus: Corpus, stage: Ingest) -> _Change:
     for partition in range(corpus.partitions):
         with corpus.open(stage.name, table, partition) as file:
             held = file.read(list(dict.fromkeys((group_id, row_id))))
-            before.append(stage.hashed(held[row_id].to_pylist()))
-            old_groups.append(stage.hashed(held[group_id].to_pylist()))
+            before.append(placements(held[row_id].to_pylist()))
+            old_groups.append(placements(held[group_id].to_pylist()))
     old, old_group = np.concatenate(before), np.concatenate(old_groups)
     new = ~np.isin(now, old)
     touched = np.union1d(group[new], old_group[~np.isin(old, now)])

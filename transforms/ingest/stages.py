@@ -113,15 +113,9 @@ class Ingest(Stage[I]):
         raise NotImplementedError
 
     def row_keys(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes, int64 [m], of the ids that the rows of a `placed` batch will have if nothing is wrong with their images, and these rows'
-        numbers."""
+        """Hashes, int64 [m], of the ids of a `placed` batch's rows if nothing is wrong with their images, and these rows' numbers."""
         kept = np.flatnonzero(np.asarray(batch["reason"].is_null()))
-        return self.hashed(batch[self.keyed_by[1]].take(pa.array(kept)).to_pylist()), kept
-
-    @staticmethod
-    def hashed(row_ids: Sequence[str]) -> np.ndarray:
-        """Hashes of ids, int64 [n]."""
-        return ids.placements(row_ids)
+        return ids.placements(batch[self.keyed_by[1]].take(pa.array(kept)).to_pylist()), kept
 
     def payload(self, batches: Sequence[bytes]) -> tuple[pa.Table, str]:
         """A partition's rows from serialised batches in any order: the sorted table, and its hash."""
@@ -180,7 +174,7 @@ class IngestPairs(Ingest[PairParams]):
         good = np.asarray(batch["reason"].is_null()) & np.asarray(batch["caption"].is_valid()) & (cleaned.reasons == KEPT)
         kept = np.flatnonzero(good)
         images, texts = (column.take(pa.array(kept)).to_pylist() for column in (batch["image_id"], cleaned.text))
-        return self.hashed([ids.pair_id(image, text) for image, text in zip(images, texts, strict=True)]), kept
+        return ids.placements([ids.pair_id(image, text) for image, text in zip(images, texts, strict=True)]), kept
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition of both tables."""
