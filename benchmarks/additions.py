@@ -1,0 +1,139 @@
+"""Cost of additions, removals and changes: CPU seconds of tasks, stage by stage, against a full run.
+
+    python -m benchmarks.additions [--captions FILE] [--images 200] [--partitions 16] [--shares 0.01 0.1] [--frozen] [--translate]
+
+Everything runs in one process, after a first small run that loads the engines. Each corpus starts from another (`base`), so a difference is
+made once; the one that an addition or a change ends in is compared with the full run's, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import parse_config
+from pipelines.run import RunReport, run
+from transforms.core import beam
+
+ROW_BY_ROW = ("graphs", "back_translation")
+_spent: defaultdict[str, float] = defaultdict(float)
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser()
+    data = os.environ.get("CMCL_DATA", "../shared/data")
+    parser.add_argument("--captions", default=os.path.join(data, "coco_val2017/captions_val2017.json"))
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--partitions", type=int, default=16)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.1])
+    parser.add_argument("--frozen", action="store_true", help="hold frequencies, vocabularies and tokenizer fixed, as in the full run")
+    parser.add_argument("--translate", action="store_true", help="with back-translation, by the demo's settings")
+    args = parser.parse_args()
+    captions = json.loads(Path(args.captions).read_text(encoding="utf-8"))
+    images = captions["images"][: args.images]
+    _count_cpu()
+    with tempfile.TemporaryDirectory(prefix="cmcl-additions-") as folder:
+        work = _Work(Path(folder), args, captions)
+        every = [image["id"] for image in images]
+        work.build("warm", every[:3])
+        whole = work.build("full", every)
+        work.frozen = "full" if args.frozen else None
+        if args.frozen:  # the same tables, but frozen: what additions end in
+            work.build("fixed", every, base="full")
+        target = "fixed" if args.frozen else "full"
+        for share in args.shares:
+            number = max(1, round(len(every) * share))
+            for kind, few, edited in (("addition", every[:-number], 0), ("change", every, number)):
+                work.build(f"{kind}-{share}-before", few, edited, base=target)
+                spent = work.build(f"{kind}-{share}", every, base=f"{kind}-{share}-before")
+                same = work.tables(f"{kind}-{share}") == work.tables(target)
+                _print(f"{kind} of {number} images in {len(every)}; equal to the full run: {same}", spent, whole)
+            spent = work.build(f"removal-{share}", every[:-number], base=target)
+            _print(f"removal of {number} images in {len(every)}", spent, whole)
+
+
+class _Work:
+    """Builds corpora of subsets of the captions."""
+
+    def __init__(self, folder: Path, args: argparse.Namespace, captions: dict[str, Any]):
+        self._folder, self._args, self._captions = folder, args, captions
+        self.frozen: str | None = None
+
+    def build(self, name: str, chosen: list[int], edited: int = 0, base: str | None = None) -> dict[str, float]:
+        """Builds a corpus of some images, whose last `edited` have a changed caption; returns CPU seconds by stage."""
+        kept, changed = set(chosen), set(chosen[-edited:] if edited else [])
+        notes = [dict(note) for note in self._captions["annotations"] if note["image_id"] in kept]
+        for note in notes:
+            if note["image_id"] in changed:
+                note["caption"] = note["caption"].strip().rstrip(".") + " on a sunny day."
+                changed.discard(note["image_id"])
+        path = self._folder / f"{name}.json"
+        path.write_text(json.dumps({"images": [one for one in self._captions["images"] if one["id"] in kept], "annotations": notes}))
+        _spent.clear()
+        start = time.process_time()
+        report = run(self._config(name, path, base))
+        _spent["everything"] = time.process_time() - start
+        print(f"{name}: {_spent['everything']:.2f} s of CPU; rows made: {_made(report)}", flush=True)
+        return defaultdict(float, _spent)
+
+    def _config(self, name: str, path: Path, base: str | None) -> Any:
+        return parse_config(
+            {
+                "corpus": name,
+                "base": base,
+                "frozen": self.frozen,
+                "partitions": self._args.partitions,
+                "pixels": False,
+                "max_rejected": 1.0,
+                "tfidf": {"k": 20},
+                "swaps": {},
+                "back_translation": {"pivot_beam": 1, "pivot_texts": 1, "beam": 4, "n_best": 4} if self._args.translate else None,
+                "tokens": {"size": 1000},
+                "pairs": [{"format": "coco", "name": "coco", "captions": [str(path)]}],
+            },
+            str(self._folder),
+        )
+
+    def tables(self, name: str) -> dict[str, bytes]:
+        """All table files of a corpus."""
+        folder = self._folder / name
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.arrow")}
+
+
+def _made(report: RunReport) -> str:
+    return ", ".join(f"{manifest.stage} {manifest.made}" for manifest in report.ran if manifest.made)
+
+
+def _count_cpu() -> None:
+    """Makes tasks add their CPU seconds to `_spent`."""
+    original = beam.run_task
+
+    def timed(context: Any, stage: Any, *rest: Any) -> Any:
+        start = time.process_time()
+        try:
+            return original(context, stage, *rest)
+        finally:
+            _spent[stage.name] += time.process_time() - start
+
+    beam.run_task = timed
+
+
+def _print(title: str, spent: dict[str, float], whole: dict[str, float]) -> None:
+    print(f"\n{title}\n{'stage':<20} {'full, s':>9} {'now, s':>9} {'ratio':>7}")
+    rows = {name: (whole[name], spent[name]) for name in whole if name != "everything"}
+    rows["row-local"] = tuple(sum(part[name] for name in ROW_BY_ROW) for part in (whole, spent))
+    rows["all tasks"] = tuple(sum(part[name] for name in part if name != "everything") for part in (whole, spent))
+    for name, (full, now) in rows.items():
+        print(f"{name:<20} {full:>9.2f} {now:>9.2f} {now / full if full else 0:>7.3f}")
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
