@@ -30,6 +30,7 @@ from transforms.core.task import cancel_tasks
 NAME = ".lock"
 LEASE_S = 300.0  # a run that has not renewed for so long is considered dead; machines' clocks must agree far better than this
 RENEW_S = 60.0
+_AGAIN_S = 20.0  # then a run that lost its lease is interrupted again: an interrupt during garbage collection is ignored by Python
 SETTLE_S = 2.0  # time for a competing run that read the same expired lease to write its own
 _PRECONDITION_FAILED = 412
 _EXCLUSIVE = frozenset({"s3", "s3a", "gs", "gcs"})
@@ -111,8 +112,9 @@ def _renew(
             continue
         lost.append(holder)
         cancel_tasks()
-        if interrupt and not stop.is_set():
+        while interrupt and not stop.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            stop.wait(_AGAIN_S)
         return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +26,10 @@ pytestmark = pytest.mark.skipif(threading.current_thread() is not threading.main
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(lease, "RENEW_S", 0.02)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     fs = fsspec.filesystem("memory")
     yield fs
+    signal.signal(signal.SIGINT, before)
     allow_tasks()
     if fs.exists(LOCK):
         fs.rm_file(LOCK)
