@@ -33,7 +33,10 @@ def test_relative_paths_are_relative_to_the_folder_of_the_file():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"partitons": 4}, "partitons: unknown key; did you mean 'partitions'? Known keys: back_translation, base, captions, card, compression,"),
+        (
+            {"partitons": 4},
+            "partitons: unknown key; did you mean 'partitions'? Known keys: back_translation, base, captions, card, compression,",
+        ),
         ({"tfidf": {"max_dv": 0.5}}, "tfidf.max_dv: unknown key; did you mean 'max_df'?"),
         ({"pairs": [{**GOOD["pairs"][0], "imagse": "x"}]}, "pairs.0.coco.imagse: unknown key; did you mean 'images'?"),
         ({"exclude": {"fils": []}}, "exclude.fils: unknown key; did you mean 'files'?"),
