@@ -22,7 +22,8 @@ def stages_of(config: Config) -> list[Stage]:
     stages: list[Stage] = []
     made_by: dict[str, str] = {}
     for entry in STAGES:
-        if entry.key and not getattr(config, entry.key):
+        keys = entry.keys or (entry.key,)
+        if any(keys) and not any(getattr(config, key) for key in keys):
             continue
         try:
             for stage in _asked_for(entry, config, stages):

@@ -24,9 +24,10 @@ from transforms.truth.settings import TruthSettings
 class Entry:
     """One key of the configuration, and its stages.
 
-    key: the key; "": its stages always run. stages: each as `module:Class`, imported only when used: importing spaCy or torch takes
-    seconds. settings: the type of the key's value; None: `Config` declares the key. on: enabled unless the key is null. pixels: requires
-    images. instead_of: a key that makes the same tables and cannot be set at the same time.
+    key: the key; "": its stages run whatever is configured, or, with `keys`, when one of those keys is. stages: each as `module:Class`,
+    imported only when used: importing spaCy or torch takes seconds. settings: the type of the key's value; None: `Config` declares the
+    key. on: enabled unless the key is null. pixels: requires images. instead_of: a key that makes the same tables and cannot be set at
+    the same time.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Entry:
     on: bool = False
     pixels: bool = False
     instead_of: str = ""
+    keys: tuple[str, ...] = ()
 
     @property
     def field(self) -> tuple[Any, Any]:
@@ -64,7 +66,7 @@ STAGES = (
         "regions imported from existing files, instead of a detector",
         instead_of="regions",
     ),
-    Entry("", ("transforms.graphs.stage:ParseCaptions",)),  # for truth and swaps
+    Entry("", ("transforms.graphs.stage:ParseCaptions",), keys=("truth", "swaps")),
     Entry(
         "truth",
         ("transforms.truth.stage:EncodeCaptions",),

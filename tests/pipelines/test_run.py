@@ -76,6 +76,17 @@ def test_a_second_run_does_not_import_beam(scene_files, tmp_path):
     assert "nothing to do" in out and "no beam" in out
 
 
+def test_a_run_without_models_imports_no_library_of_models(scene_files, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings(scene_files, tmp_path / "c")))
+    code = (
+        "import sys; from pipelines.cli import main; assert main(['run', sys.argv[1], '--quiet']) == 0; "
+        "print('imported:', *sorted({'spacy', 'torch', 'ctranslate2', 'faiss', 'transformers'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(config)], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "imported:"
+
+
 def test_changing_k_reruns_the_search_and_what_follows(scene_files, tmp_path):
     run(make_config(scene_files, tmp_path / "c"))
     changed = make_config(scene_files, tmp_path / "c", tfidf={"k": 5})
