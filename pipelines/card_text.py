@@ -8,6 +8,8 @@ from typing import Any
 
 from pipelines.card_header import CardTable
 from pipelines.card_settings import CardSettings
+from pipelines.figures import flat, shown
+from pipelines.privacy import Scrubber, scrubber_of
 from schemas.corpus import Corpus, Index
 from schemas.corpus_hash import is_layout
 from schemas.manifest import StageManifest
@@ -15,7 +17,6 @@ from schemas.tables import SCHEMAS
 from schemas.text import quoted
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$^:@-])")
-_WORD = re.compile(r"\S+")
 _INGEST = {"pairs": "image-text pairs", "images": "images without captions", "texts": "texts without images"}
 
 
@@ -28,13 +29,14 @@ def plain_text(value: object, limit: int = 500) -> str:
 def datasheet(corpus: Corpus, index: Index, tables: Sequence[CardTable], stated: CardSettings, troubles: Sequence[str]) -> str:
     """The block of the card that follows from the corpus; ends in a line break."""
     manifests = [manifest for entry in index.stages if (manifest := corpus.manifest(entry.stage))]
+    scrub = scrubber_of([corpus], manifests)
     sections = {
         "Tables": _tables(tables),
         "Sources": _sources(manifests, stated),
         "Filters": _filters(manifests),
-        "Engines and settings": _engines(manifests),
-        "Measured quality": _quality(manifests),
-        "Known limits": _limits(index, manifests, troubles),
+        "Engines and settings": _engines(manifests, scrub),
+        "Measured quality": _quality(manifests, scrub),
+        "Known limits": _limits(index, manifests, troubles, scrub),
         "Redistribution": _redistribution(tables, stated),
     }
     title = plain_text(stated.title) if stated.title else "An augmented image-text corpus"
@@ -82,30 +84,30 @@ def _filters(manifests: Sequence[StageManifest]) -> Iterator[str]:
         yield _row(f"`{manifest.stage}`", *numbers, reasons)
 
 
-def _engines(manifests: Sequence[StageManifest]) -> Iterator[str]:
+def _engines(manifests: Sequence[StageManifest], scrub: Scrubber) -> Iterator[str]:
     yield "The fingerprint of a stage covers its settings, its engines and models, its code's revision, and what it reads."
     yield ""
     for manifest in manifests:
         yield f"- `{manifest.stage}`, fingerprint `{plain_text(manifest.fingerprint)}`, seed {manifest.seed}"
-        for key, value in sorted(_flat(manifest.ingredients.get("settings"))):
-            yield f"  - {plain_text(key)}: {plain_text(_public(value))}"
+        for key, value in sorted(flat(manifest.ingredients.get("settings"))):
+            yield f"  - {plain_text(key)}: {plain_text(str(scrub.value(value)))}"
     versions = sorted({(name, version) for manifest in manifests for name, version in manifest.versions.items()})
     yield ""
     yield f"Versions: {', '.join(plain_text(f'{name} {version}') for name, version in versions)}."
 
 
-def _quality(manifests: Sequence[StageManifest]) -> Iterator[str]:
+def _quality(manifests: Sequence[StageManifest], scrub: Scrubber) -> Iterator[str]:
     yield "As measured while the corpus was built; `cmcl status CONFIG` prints these numbers."
     yield ""
     for manifest in manifests:
-        numbers = [*manifest.counts.numbers.items(), *_flat({key: held for key, held in manifest.extra.items() if key != "exclusions"})]
+        numbers = [*manifest.counts.numbers.items(), *flat({key: held for key, held in manifest.extra.items() if key != "exclusions"})]
         for key, value in sorted(numbers, key=lambda item: item[0]):
-            yield f"- `{manifest.stage}` {plain_text(key)}: {plain_text(_number(value))}"
+            yield f"- `{manifest.stage}` {plain_text(key)}: {plain_text(shown(value, scrub))}"
     yield ""
     yield "To check files, references and counts: `cmcl verify CORPUS`. To compare with another corpus: `cmcl diff A B`."
 
 
-def _limits(index: Index, manifests: Sequence[StageManifest], troubles: Sequence[str]) -> Iterator[str]:
+def _limits(index: Index, manifests: Sequence[StageManifest], troubles: Sequence[str], scrub: Scrubber) -> Iterator[str]:
     written = {table for entry in index.stages for table in entry.tables}
     if "rewrites" in written:
         yield "- Rewritten captions are generated. A negative may be true of its image after all, and a positive may be unfaithful."
@@ -116,7 +118,7 @@ def _limits(index: Index, manifests: Sequence[StageManifest], troubles: Sequence
         yield "- There are no pairs."
     yield "- Captions and texts are those of their sources, with their biases and errors; nothing was reviewed by hand."
     for text in troubles:
-        yield f"- Missing: {plain_text(_public(text))}."
+        yield f"- Missing: {plain_text(scrub(text))}."
 
 
 def _redistribution(tables: Sequence[CardTable], stated: CardSettings) -> Iterator[str]:
@@ -139,36 +141,3 @@ def _redistribution(tables: Sequence[CardTable], stated: CardSettings) -> Iterat
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, held in value.items():
-            yield from _flat(held, f"{key}.{name}" if key else str(name))
-    elif value is not None:
-        yield key, value
-
-
-def _public(value: Any) -> Any:
-    """The value with paths and URLs cut to their last name: they may contain credentials."""
-    if isinstance(value, Mapping):
-        return {name: _public(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_public(part) for part in value]
-    if not isinstance(value, str):
-        return value
-    return _WORD.sub(lambda found: _last_name(found[0]) if "/" in found[0] else found[0], value)
-
-
-def _last_name(url: str) -> str:
-    return url.rpartition("/")[2].rpartition("@")[2].partition("?")[0]
-
-
-def _number(value: Any) -> Any:
-    return (
-        f"{value:,.6g}"
-        if isinstance(value, float) and not value.is_integer()
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else (f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _public(value))
-    )

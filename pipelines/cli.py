@@ -294,8 +294,8 @@ def _diff(args: argparse.Namespace) -> int:
     sides = corpus_of(args.a), corpus_of(args.b)
     found = diff(*sides, args.examples, args.seed)
     if args.html:
+        from pipelines.privacy import scrubber_of
         from pipelines.report.diff_page import write_diff
-        from pipelines.report.privacy import scrubber_of
 
         manifests = (corpus.manifest(entry.stage) for corpus, index in sides for entry in index.stages)
         write_diff(found, args.html, scrubber_of([corpus for corpus, _ in sides], filter(None, manifests)))

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from pipelines.privacy import Scrubber, last_name, scrubber_of
 from pipelines.report.charts import check_packages
 from pipelines.report.escape import visible, write_file
 from pipelines.report.gallery import write_gallery
@@ -22,7 +23,6 @@ from pipelines.report.gather import Gathered, Gatherer
 from pipelines.report.graph import duration, layout
 from pipelines.report.numbers import Numbers
 from pipelines.report.overview import charts_of, figures, percent, warnings, words
-from pipelines.report.privacy import Scrubber, last_name, scrubber_of
 from pipelines.report.reading import Reader, StageView, stage_views
 from pipelines.report.sample import Chosen, choose
 from pipelines.report.thumbnails import Photo, make_thumbnails, thumbnail_name

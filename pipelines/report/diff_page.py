@@ -8,9 +8,9 @@ import os
 from importlib import resources
 
 from pipelines.diff import CorpusDiff
+from pipelines.privacy import Scrubber, last_name
 from pipelines.report.build import environment
 from pipelines.report.charts import check_packages
-from pipelines.report.privacy import Scrubber, last_name
 from schemas import files
 from schemas.errors import ConfigError
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.privacy import Scrubber
 from pipelines.report.numbers import Labels, Numbers, combinations, named_scores, word_counts
-from pipelines.report.privacy import Scrubber
 from pipelines.report.reading import Reader
 from pipelines.report.sample import Chosen
 from schemas.regions import class_names

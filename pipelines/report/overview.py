@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.figures import flat, shown
+from pipelines.privacy import Scrubber
 from pipelines.report import charts
 from pipelines.report.charts import Chart
 from pipelines.report.numbers import Numbers
-from pipelines.report.privacy import Scrubber
 from pipelines.report.reading import StageView
 from schemas.manifest import Counts
 
@@ -93,23 +94,9 @@ def figures(view: StageView, scrub: Scrubber) -> list[tuple[str, str]]:
     if view.manifest is None:
         return []
     held = view.manifest
-    flat = [*held.counts.numbers.items(), *_flat(held.extra), *_flat({"settings": held.ingredients.get("settings")})]
-    flat += [("fingerprint", held.fingerprint), ("finished", held.finished), ("tasks run", held.ran)]
-    return [(scrub(name), _said(value, scrub)) for name, value in flat]
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, held in value.items():
-            yield from _flat(held, f"{key}.{name}" if key else str(name))
-    elif value is not None:
-        yield key, value
-
-
-def _said(value: Any, scrub: Scrubber) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return scrub(str(scrub.value(value)))
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if value != int(value) else f"{int(value):,}"
+    found = [*held.counts.numbers.items(), *flat(held.extra), *flat({"settings": held.ingredients.get("settings")})]
+    found += [("fingerprint", held.fingerprint), ("finished", held.finished), ("tasks run", held.ran)]
+    return [(scrub(name), shown(value, scrub)) for name, value in found]
 
 
 def charts_of(views: Sequence[StageView], numbers: Numbers) -> list[Chart]:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.privacy import Scrubber, last_name
 from pipelines.report.build import environment
 from pipelines.report.escape import as_script, visible
-from pipelines.report.privacy import Scrubber, last_name
 from pipelines.run import run
 from schemas.corpus import open_corpus
 from schemas.tables import GRAPHS, IMAGES, REWRITES, column, table_schema
