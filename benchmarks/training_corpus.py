@@ -73,12 +73,13 @@ def write_corpus(url: str, sizes: Sizes, seed: int = 0) -> Corpus:
         "matched_images": pairs * sizes.matches,
         "matched_texts": pairs * sizes.matches,
     }
-    entries = [_commit(corpus, seed, stage, done, Counts(numbers=numbers if stage == "tokens" else {})) for stage, done in records.items()]
+    entries = [commit(corpus, seed, stage, done, Counts(numbers=numbers if stage == "tokens" else {})) for stage, done in records.items()]
     write_index(corpus, seed, entries)
     return corpus
 
 
-def _commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], counts: Counts) -> StageEntry:
+def commit(corpus: Corpus, seed: int, stage: str, records: list[TaskRecord], counts: Counts) -> StageEntry:
+    """Writes the manifest of a stage; returns its entry in the index."""
     written = [file for record in records for file in record.files]
     manifest = StageManifest(
         stage=stage,

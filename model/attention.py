@@ -43,6 +43,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
     return torch.cat([attend(q[None], k[None], v[None], Layout())[0] for q, k, v in pieces])
 
 
+def weights_of(qkv: Tensor, heads: int) -> Tensor:
+    """The weights softmax(Q K^T / sqrt(d)) that `attend` applies within one sequence, [heads, S, S]; qkv: [S, 3 H], nothing padded."""
+    query, key, _ = qkv.unflatten(-1, (3, heads, -1)).transpose(0, 2).unbind(1)
+    return (query @ key.transpose(1, 2) / query.shape[-1] ** 0.5).softmax(-1)
+
+
 def dense_layout(valid: Tensor | None) -> Layout:
     """Padded input; valid: bool [B, S], False on padding, None where nothing is padded."""
     return Layout(None if valid is None else valid[:, None, None, :])

@@ -15,12 +15,15 @@ from model.ablate import AblationSettings, ablate, read_truth
 from model.config import TrainSettings, wanted
 from model.data.loader import Batches, ShardLoader
 from model.evaluate import evaluate
+from model.look import attention_source
 from model.scoring import Scorer, load_network, trained_head
 from model.train import train
 from model.trials import READERS, measure, read_trials
 from schemas import files
 from schemas.errors import ConfigError
 from schemas.settings import read_settings, resolved, validated
+
+__all__ = ["attention_source", "run_ablate", "run_evaluate", "run_train"]
 
 logging.getLogger("model").setLevel(logging.WARNING)  # rows left out, damaged checkpoints: whoever trains wants to know
 

@@ -98,12 +98,16 @@ class Scorer:
         assert cls is not None
         return self.network.contrast.of_texts(cls)
 
+    def batch(self, regions: Sequence[Regions], tokens: Sequence[np.ndarray], hidden: bool = False) -> Batch:
+        """Images and texts on the network's device, in the order given; `hidden`: with every region masked."""
+        return Batch("pairs", (), self._images(regions, hidden), self._texts(tokens)).to(self.device)
+
     @torch.inference_mode()
     def joint(
         self, regions: Sequence[Regions], tokens: Sequence[np.ndarray], pairs: np.ndarray, head: Head, hidden: bool = False
     ) -> np.ndarray:
         """Scores of joint sequences, float32 [n]; pairs: int64 [n, 2], (image, text)."""
-        batch = Batch("pairs", (), self._images(regions, hidden), self._texts(tokens)).to(self.device)
+        batch = self.batch(regions, tokens, hidden)
         rows, body, contrast = torch.from_numpy(pairs).to(self.device), self.network.body, self.network.contrast
         states = body.encode(body.embed(batch, hidden), rows[:, 0], rows[:, 1])
         assert states.img is not None and states.cls is not None

@@ -47,6 +47,13 @@ def write_card(corpus: Corpus, index: Index, stated: CardSettings) -> list[str]:
     return troubles
 
 
+def stated_of(given: str) -> CardSettings | None:
+    """The key `card` of a configuration file; None when `given` is a corpus instead."""
+    from pipelines.config import load_config
+
+    return load_config(given).card if given.endswith((".yaml", ".yml")) else None
+
+
 def _existing(url: str) -> tuple[str, dict[str, Any], str]:
     """Of the card that is there: the text before our block, its header, and the text after the block."""
     path = files.join(url, CARD)

@@ -128,6 +128,7 @@ def _add_pages(commands: Any) -> None:
     report.add_argument("--seed", type=int, default=0, help="seed of the sample (default 0)")
     report.add_argument("--no-images", action="store_true", help="leave photos out, e.g. because they may not be passed on")
     report.add_argument("--run", metavar="FOLDER", help="also show the losses of a training, or the results of an ablation")
+    report.add_argument("--checkpoint", metavar="CHECKPOINT", help="also show what a checkpoint (or a run's newest) attends to")
     report.add_argument("--serve", action="store_true", help="then serve DIR over HTTP, until interrupted")
     report.add_argument("--host", default="127.0.0.1", help="address to serve on (default 127.0.0.1: this machine only)")
     report.add_argument("--port", type=int, default=0, help="port to serve on (default: any free one)")
@@ -188,11 +189,16 @@ def _add_training(commands: Any) -> None:
 
 
 def _model(name: str, args: argparse.Namespace) -> int:
+    return int(_of_model(name)(args))
+
+
+def _of_model(name: str) -> Any:
+    """A function of the trainer's commands."""
     try:
         command = importlib.import_module("model.command")  # imports torch
     except ModuleNotFoundError as error:
-        raise ConfigError(f"training requires the package {error.name}: run `pip install 'cmcl[train]'`") from None
-    return int(getattr(command, name)(args))
+        raise ConfigError(f"networks require the package {error.name}: run `pip install 'cmcl[train]'`") from None
+    return getattr(command, name)
 
 
 def _rerank(text: str) -> str:
@@ -306,18 +312,16 @@ def _diff(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from pipelines.report.command import report
 
-    return report(args)
+    return report(args, lambda checkpoint, corpus: _of_model("attention_source")(checkpoint, corpus))
 
 
 def _card(args: argparse.Namespace) -> int:
-    from pipelines.card import write_card
+    from pipelines.card import stated_of, write_card
     from pipelines.card_settings import CardSettings
-    from pipelines.config import load_config
     from pipelines.run import corpus_of
 
-    told = load_config(args.corpus).card if args.corpus.endswith((".yaml", ".yml")) else CardSettings()
     corpus, index = corpus_of(args.corpus)
-    troubles = write_card(corpus, index, told)
+    troubles = write_card(corpus, index, stated_of(args.corpus) or CardSettings())
     for text in troubles:
         print(f"cmcl: missing from the card: {quoted(text, 1000)}", file=sys.stderr)
     print(f"{corpus.url}/README.md")

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from pipelines.privacy import Scrubber, last_name, scrubber_of
+from pipelines.report.attention import write_attention
 from pipelines.report.charts import check_packages
 from pipelines.report.escape import visible, write_file
 from pipelines.report.gallery import write_gallery
@@ -27,6 +28,7 @@ from pipelines.report.reading import Reader, StageView, stage_views
 from pipelines.report.sample import Chosen, choose
 from pipelines.report.thumbnails import Photo, make_thumbnails, thumbnail_name
 from pipelines.report.training import training_charts
+from schemas.attention_maps import AttentionSource
 from schemas.corpus import Corpus, Index
 from schemas.errors import ConfigError
 from schemas.manifest import Counts
@@ -37,7 +39,7 @@ MAKER = "cmcl report"
 PAIRS = 30_000  # of a corpus, all that there are up to this many
 _MATCHED = 20_000  # matched images that have a thumbnail
 _OWN_FILE = re.compile(r"(index|gallery|attention)\.html|report\.(js|css)|data/(meta|index-\d{4}|attention)\.js|"
-                       r"data/\d{3}/piece-\d{6}\.js|(photos|matched)/\d{3}/\d+\.jpg")  # fmt: skip
+                       r"data/(\d{3}/piece-\d{6}|attention/\d{4})\.js|(photos|matched)/\d{3}/\d+\.jpg")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class ReportSettings:
     workers: int = 1
 
 
-def write_report(corpus: Corpus, index: Index, out: str, settings: ReportSettings) -> list[str]:
+def write_report(corpus: Corpus, index: Index, out: str, settings: ReportSettings, attention: AttentionSource | None = None) -> list[str]:
     """Writes a report to a folder, replacing the report that is there; returns its warnings.
 
-    The same corpus and settings give the same bytes.
+    attention: a checkpoint, for a page about what it attends to. The same corpus, settings and checkpoint give the same bytes.
 
     Raises ConfigError when a package is missing, `out` holds other files or `settings.run` is not a training's folder, CorpusError when
     `out` is inside a corpus, OSError when it cannot be written.
@@ -68,7 +70,7 @@ def write_report(corpus: Corpus, index: Index, out: str, settings: ReportSetting
     target = os.path.realpath(out)
     made = tempfile.mkdtemp(prefix=f".tmp-{os.path.basename(target)}-", dir=os.path.dirname(target))
     try:
-        said = _write(corpus, index, made, settings, trained)
+        said = _write(corpus, index, made, settings, trained, attention)
         shutil.copy(os.path.join(target, MARK), os.path.join(made, MARK))
         _replace(made, target)
     finally:
@@ -111,7 +113,9 @@ def _umask() -> int:
     return mask
 
 
-def _write(corpus: Corpus, index: Index, folder: str, settings: ReportSettings, trained: list[Any]) -> list[str]:
+def _write(
+    corpus: Corpus, index: Index, folder: str, settings: ReportSettings, trained: list[Any], source: AttentionSource | None
+) -> list[str]:
     views = stage_views(corpus, index)
     scrub = scrubber_of([corpus], [view.manifest for view in views if view.manifest])
     reader = Reader(corpus, views)
@@ -126,7 +130,8 @@ def _write(corpus: Corpus, index: Index, folder: str, settings: ReportSettings, 
     said = warnings(views, found.numbers, list(reader.troubles.values()), scrub)
     about = {"name": visible(last_name(corpus.url) or "corpus"), "sample": _sample(chosen, settings), "photosLeftOut": not settings.photos}
     write_gallery(folder, chosen, found, notes, matched, about)
-    facts = {**about, "chosen": chosen, "corpus": corpus, "index": index, "warnings": said}
+    looked = write_attention(folder, source, chosen, settings.seed) if source else None
+    facts = {**about, "chosen": chosen, "corpus": corpus, "index": index, "warnings": said, "attention": looked}
     _pages(folder, views, found.numbers, [*charts_of(views, found.numbers), *trained], facts, scrub)
     return said
 
@@ -205,8 +210,9 @@ def _pages(folder: str, views: Sequence[StageView], numbers: Numbers, charts: li
         for view in views
     ]
     pages = environment()
-    held = {**facts, "stages": stages, "graph": layout(views), "charts": charts, "numbers": numbers, "scrub": scrub}
-    for page in ("index", "gallery"):
+    titles = {"index": "Overview", "gallery": "Gallery", **({"attention": "Attention"} if facts["attention"] else {})}
+    held = {**facts, "stages": stages, "graph": layout(views), "charts": charts, "numbers": numbers, "scrub": scrub, "nav": titles.items()}
+    for page in titles:
         write_file(folder, f"{page}.html", pages.get_template(f"{page}.html").render(page=page, **held).encode())
     for name in ("report.css", "report.js"):
         write_file(folder, name, resources.files("pipelines.report").joinpath("static", name).read_bytes())
@@ -225,7 +231,6 @@ def environment() -> Any:
         finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     made.filters |= {"words": words, "commas": lambda value: f"{value:,}", "cell": _cell}
-    made.globals["nav"] = (("index", "Overview"), ("gallery", "Gallery"))
     made.globals |= {"percent": percent}
     return made
 

@@ -1,4 +1,4 @@
-// The gallery. Opened from disk, a page may neither fetch files nor import modules, but may add scripts: each piece of data is a script that
+// The gallery and the attention. Opened from disk, a page may neither fetch files nor import modules, but may add scripts: each piece of data is a script that
 // calls cmcl.put. Everything from data becomes text nodes or attributes of images below this folder; nothing is ever parsed as markup.
 (function () {
   "use strict";
@@ -15,7 +15,8 @@
     put(name, number, value) {
       const key = name + number;
       parts.set(key, value);
-      if (name === "meta") start(value);
+      if (name === "meta") begin(value);
+      else if (name === "attention") attention(value);
       else if (waiting.has(key)) waiting.get(key)();
     },
   };
@@ -114,10 +115,14 @@
 
   // Start
 
-  async function start(value) {
+  function begin(value) {
     meta = value;
     meta.photos = bits(meta.photos);
     meta.matched = bits(meta.matched);
+    if ($("filters")) start();
+  }
+
+  async function start() {
     fillFilters();
     read();
     window.addEventListener("hashchange", () => {
@@ -405,17 +410,21 @@
     return made;
   };
 
-  function picture(number, caption, note, size, regions, highlight) {
+  function frame(number, caption, note, width, height) {
     const held = make("div", { className: "photo" });
-    highlight.photo = held;
-    const [width, height] = regions ? [regions.w, regions.h] : size;
-    const there = bit(meta.photos, number);
-    if (there) held.append(make("img", { src: thumbnail("photos", number), alt: "Photo: " + shortened(caption), width: width || 4, height: height || 3 }));
+    if (bit(meta.photos, number)) held.append(make("img", { src: thumbnail("photos", number), alt: "Photo: " + shortened(caption), width: width || 4, height: height || 3 }));
     else {
       const empty = make("div", { className: "nophoto" }, note || "no photo");
       if (width) empty.style.aspectRatio = `${width} / ${height}`;
       held.append(empty);
     }
+    return held;
+  }
+
+  function picture(number, caption, note, size, regions, highlight) {
+    const [width, height] = regions ? [regions.w, regions.h] : size;
+    const held = frame(number, caption, note, width, height);
+    highlight.photo = held;
     if (!regions) return make("div", {}, held, make("p", { className: "dim" }, "No regions are known of this image."));
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${regions.boxes.length} regions` });
     const big = Math.max(width, height) / 26;
@@ -526,5 +535,144 @@
         view.append(make("details", {}, make("summary", {}, `${words(reason)}: ${commas(count)}`), list, rest));
       }
     }
+  }
+
+  // Attention: which regions a word's weights go to, and what each head looks like
+
+  async function attention(told) {
+    const pairs = told.pairs, heads = told.heads, perLayer = Math.max(...heads.map((head) => head[1])), layers = Math.max(...heads.map((head) => head[0]));
+    if (!pairs.length) return;
+    let at = 0, head = "all", word = 0, held = null;
+    const name = ([layer, number]) => `layer ${layer}, head ${number}`;
+
+    function chosenHeads() {
+      const [layer, number] = head.split(".").map(Number);
+      return heads.filter((one) => head === "all" || (one[0] === layer && (!number || one[1] === number))).map(([own, second]) => (own - 1) * perLayer + second - 1);
+    }
+
+    function rowOf(query) {
+      const chosen = chosenHeads(), row = new Float64Array(held.size);
+      for (const one of chosen) for (let key = 0; key < held.size; key++) row[key] += held.bytes[(one * held.size + query) * held.size + key] / 255 * held.tops[one * held.size + query] / chosen.length;
+      return row;
+    }
+
+    const labelOf = (region) => `${meta.classes[held.classes[region]] || "region"} (${region + 1})`;
+    const sum = (values) => values.reduce((whole, one) => whole + one, 0);
+
+    function drawWord() {
+      const count = held.boxes.length, row = rowOf(held.size - 1 - held.tokens.length + word);
+      const weights = Array.from(row.slice(1, 1 + count)), most = Math.max(...weights, 1e-9);
+      const order = weights.map((_, region) => region).sort((a, b) => weights[b] - weights[a] || a - b);
+      const said = isolated(held.tokens[word] || ""), photoOf = frame(pairs[at][2], pairs[at][1], "", held.w, held.h);
+      const drawing = svg("svg", { viewBox: `0 0 ${held.w} ${held.h}`, role: "img", "aria-label": `Weights of the word on ${count} regions; the table below has the numbers`, class: "heat" });
+      const big = Math.max(held.w, held.h) / 26;
+      for (const region of [...order].reverse()) {
+        const [x, y, right, bottom] = held.boxes[region];
+        drawing.append(svg("rect", { x: x, y: y, width: Math.max(0, right - x), height: Math.max(0, bottom - y), "fill-opacity": (0.6 * weights[region] / most).toFixed(3), "stroke-opacity": (0.15 + 0.85 * weights[region] / most).toFixed(3) }));
+      }
+      for (const region of order.slice(0, 3)) {
+        const text = svg("text", { x: held.boxes[region][0] + 2, y: Math.max(big, held.boxes[region][1] + big), "font-size": big });
+        text.textContent = weights[region].toFixed(3);
+        drawing.append(text);
+      }
+      photoOf.append(drawing);
+      const whole = sum(weights), words = sum(Array.from(row.slice(2 + count, held.size - 1)));
+      const shares = `: ${(100 * whole).toFixed(1)} % of its attention goes to regions, ${(100 * words).toFixed(1)} % to words, ${Math.max(0, 100 * (1 - whole - words)).toFixed(1)} % to [IMG], [CLS] and [SEP].`;
+      const rows = order.slice(0, 10).map((region) => make("tr", {}, make("th", { scope: "row" }, isolated(labelOf(region))), make("td", { className: "n" }, weights[region].toFixed(4))));
+      const table = make("table", {}, make("caption", {}, "The ten regions with the largest weights"), make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "region"), make("th", { scope: "col" }, "weight"))), make("tbody", {}, ...rows));
+      $("drawn").replaceChildren(photoOf, make("div", {}, make("p", { id: "shares", role: "status" }, "“", said, "”" + shares), table));
+      document.querySelectorAll("#tokens button").forEach((one, number) => one.setAttribute("aria-pressed", number === word));
+    }
+
+    function drawHeads() {
+      document.querySelectorAll("#heads button").forEach((button) => {
+        const [layer, number] = button.dataset.head.split(".").map(Number), start = ((layer - 1) * perLayer + number - 1) * held.size * held.size;
+        const canvas = button.querySelector("canvas"), pixels = new ImageData(held.size, held.size);
+        canvas.width = canvas.height = held.size;
+        for (let cell = 0; cell < held.size * held.size; cell++) pixels.data.set([47, 126, 216, held.bytes[start + cell]], 4 * cell);
+        canvas.getContext("2d").putImageData(pixels, 0, 0);
+        button.setAttribute("aria-pressed", button.dataset.head === head);
+      });
+    }
+
+    function write() {
+      const made = new URLSearchParams({ pair: pairs[at][0], head: head, word: word });
+      written = "#" + made.toString();
+      if (location.hash !== written) location.replace(written);
+    }
+
+    function chooseHead(one) {
+      head = $("head").value = one;
+      drawWord();
+      drawHeads();
+      write();
+    }
+
+    function chooseWord(number, keep) {
+      word = number;
+      drawWord();
+      if (keep) write();
+    }
+
+    const longest = (tokens) => tokens.reduce((best, token, place) => (token.length > tokens[best].length ? place : best), 0);
+
+    async function choosePair(number, first) {
+      at = number;
+      $("choice").value = String(at);
+      try {
+        const own = await load("map", at, `data/attention/${padded(at, 4)}.js`);
+        if (at !== number) return;
+        held = { ...own, bytes: bits(own.weights), tops: new Float32Array(bits(own.tops).buffer) };
+        held.size = held.boxes.length + held.tokens.length + 3;
+        word = held.tokens[first] === undefined ? longest(held.tokens) : first;
+        $("tokens").replaceChildren(...held.tokens.map((token, place) => {
+          const button = make("button", { type: "button" }, isolated(token, false));
+          for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => chooseWord(place, false));
+          button.onclick = () => chooseWord(place, true);
+          return button;
+        }));
+        drawWord();
+        drawHeads();
+        write();
+        $("previous").disabled = at === 0;
+        $("next").disabled = at === pairs.length - 1;
+        $("to-pair").href = "gallery.html#" + new URLSearchParams({ pair: pairs[at][0] });
+        document.documentElement.dataset.shown = pairs[at][0];
+      } catch (error) {
+        $("drawn").textContent = error.message;
+      }
+    }
+
+    function follow() {
+      const given = new URLSearchParams(location.hash.slice(1)), wanted = given.get("pair");
+      const number = wanted === null ? 0 : pairs.findIndex(([id]) => id === wanted);
+      $("unknown").replaceChildren(...(number < 0 ? ["No map was made of the pair ", isolated(wanted), "; the first of those below is shown."] : []));
+      const asked = given.get("head") || "all";
+      head = $("head").value = Array.from($("head").options).some((one) => one.value === asked) ? asked : "all";
+      return choosePair(Math.max(0, number), parseInt(given.get("word"), 10));
+    }
+
+    pairs.forEach(([, caption], number) => $("choice").append(make("option", { value: String(number) }, shortened(caption))));
+    const option = (value, text) => make("option", { value: value }, text);
+    $("head").append(option("all", "mean of all heads"), ...Array.from({ length: layers }, (_, layer) => option(String(layer + 1), `mean of layer ${layer + 1}`)));
+    for (const pattern of told.patterns) {
+      const own = heads.filter((one) => one[2] === pattern), group = make("optgroup", { label: pattern });
+      group.append(...own.map((one) => option(`${one[0]}.${one[1]}`, name(one))));
+      if (own.length) $("head").append(group);
+    }
+    const step = (by) => { if (pairs[at + by]) choosePair(at + by); };
+    $("choice").onchange = () => choosePair(Number($("choice").value));
+    $("head").onchange = () => chooseHead($("head").value);
+    $("previous").onclick = () => step(-1);
+    $("next").onclick = () => step(1);
+    document.querySelectorAll("#heads button").forEach((button) => { button.onclick = () => { chooseHead(button.dataset.head); $("drawn").scrollIntoView({ block: "nearest" }); }; });
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+      if (event.key === "j") step(1);
+      if (event.key === "k") step(-1);
+    });
+    window.addEventListener("hashchange", () => { if (location.hash !== written) follow(); });
+    await follow();
+    document.documentElement.dataset.ready = "yes";
   }
 })();

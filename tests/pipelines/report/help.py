@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from pipelines.report.build import ReportSettings, write_report
+from schemas.attention_maps import AttentionSource
 from schemas.corpus import Corpus, open_corpus
 from schemas.ids import pair_id
 from schemas.regions import NAMES_KEY
@@ -73,10 +74,10 @@ def small(folder: Path, captions: tuple[str, ...] = CAPTIONS, partitions: int = 
     return write_corpus(folder / "corpus", partitions, {name: held for name, held in stages.items() if held is not None}, rejects)
 
 
-def report(corpus: Corpus | Path | str, out: Path, **settings: Any) -> Report:
+def report(corpus: Corpus | Path | str, out: Path, attention: AttentionSource | None = None, **settings: Any) -> Report:
     """Writes a report and reads it."""
     url = corpus.url if isinstance(corpus, Corpus) else str(corpus)
-    said = write_report(*open_corpus(url), str(out), ReportSettings(**settings))
+    said = write_report(*open_corpus(url), str(out), ReportSettings(**settings), attention)
     return Report(out, said)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
-import shutil
 import threading
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from pipelines.report.escape import visible
 from pipelines.report.serve import server_for
@@ -19,28 +20,15 @@ from schemas.ids import pair_id
 from schemas.tables import IMAGES, PAIRS
 from tests.pipelines.conftest import make_config
 from tests.pipelines.report.help import REGIONS, report, small
+from tests.pipelines.report.test_attention import looked
 from tests.pipelines.report.test_report import HOSTILE
 from tests.written import write_corpus
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no browser: Debian's package chromium, or Google's, must be on the PATH")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        except sync_api.Error as error:
-            pytest.skip(f"{CHROMIUM} does not start: {str(error).splitlines()[0]}")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,34 +54,6 @@ def address(request, scenes):
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture
-def tab(browser):
-    """Opens pages in a context of their own; at the end, no page may have complained or asked for anything outside its folder."""
-    contexts, faults, asked = [], [], []
-
-    def opened(url, width=1280, theme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 1600}, color_scheme=theme, offline=url.startswith("file:"))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(120_000)
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
-        page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append((url.rpartition("/")[0], request.url)))
-        page.goto(url)
-        if "gallery" in url:
-            page.wait_for_selector("html[data-ready]", state="attached")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert faults == []
-    for folder, url in asked:
-        assert unquote(urlsplit(url)._replace(fragment="", query="").geturl()).startswith(unquote(folder) + "/"), url
 
 
 def shown(page, pair):
@@ -176,37 +136,68 @@ def test_rest_of_a_kind_on_demand_and_edits_are_marked(address, scenes, tab):
     assert inserted and inserted <= puts
 
 
-def test_boxes_lie_where_the_truth_says(scenes, tmp_path, tab):
-    """Regions are the ground truth of a scene: each box, where the browser draws it on the photo, matches it within 2 px."""
+def of_scenes(folder, rows):
+    """A report of pairs whose regions are given: (name, photo, width, height, boxes) each."""
+    images, regions, pairs = [], [], []
+    for name, photo, width, height, boxes in rows:
+        size = {"width": width, "height": height}
+        images.append({"image_id": f"src/{name}", "source": "src", "uri": str(photo), **size})
+        regions.append({"image_id": f"src/{name}", **size, "boxes": boxes, "confidence": [0.9] * len(boxes), "features": [[0.0, 1.0]] * len(boxes),
+                        "soft_labels": None, "class": [1] * len(boxes), "attributes": None})  # fmt: skip
+        pairs.append({"pair_id": pair_id(f"src/{name}", "A dog."), "image_id": f"src/{name}", "caption": "A dog.", "source": "src"})
+    stages = {"pairs": {"images": (IMAGES, images), "pairs": (PAIRS, pairs)}, "regions": {"regions": (REGIONS, regions)}}
+    return report(write_corpus(folder / "c", 1, stages), folder / "r").folder
+
+
+def extent(pixels, colour):
+    """x and y of the first and after the last pixel of nearly one colour."""
+    rows, columns = np.nonzero(np.abs(pixels.astype(int) - colour).max(-1) < 40)
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) if len(rows) else np.zeros(4)
+
+
+def photographed(page):
+    """A screenshot of the photo, uint8 [height, width, 3]."""
+    held = page.locator(".photo").screenshot()
+    return np.asarray(Image.open(io.BytesIO(held)).convert("RGB"))
+
+
+# Leaves one box visible, its outline a thin line of a colour that nothing else has.
+ONE_BOX = """at => document.querySelectorAll('.photo g').forEach((group, number) => {
+  group.style.display = number === at ? '' : 'none';
+  for (const one of group.children) one.style.display = one === group.querySelectorAll('rect')[1] ? '' : 'none';
+  group.querySelectorAll('rect')[1].style.cssText = 'stroke: #ff00ff; stroke-width: 1px; shape-rendering: crispEdges';
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_boxes_lie_where_the_truth_says(scenes, tmp_path, tab, width):
+    """Screenshots of scenes whose regions are their truth: each box as the browser draws it, within 2 px; and, on a picture of plain
+    rectangles, the box and what it is the box of."""
     source = scenes[0].parent / "scenes"
-    truth = json.loads(next(source.glob("truth-*.jsonl")).read_text().splitlines()[0])
-    boxes = [list(map(float, one["box"])) for one in truth["objects"]]
-    size = {"width": truth["width"], "height": truth["height"]}
-    photo = {"image_id": "src/0", "source": "src", "uri": str(source / "images" / truth["file_name"]), **size}
-    region = {"image_id": "src/0", **size, "boxes": boxes, "confidence": [0.9] * len(boxes), "features": [[0.0, 1.0]] * len(boxes),
-              "soft_labels": None, "class": [1] * len(boxes), "attributes": None}  # fmt: skip
-    pair = {"pair_id": pair_id("src/0", "A dog."), "image_id": "src/0", "caption": "A dog.", "source": "src"}
-    stages = {"pairs": {"images": (IMAGES, [photo]), "pairs": (PAIRS, [pair])}, "regions": {"regions": (REGIONS, [region])}}
-    folder = report(write_corpus(tmp_path / "c", 1, stages), tmp_path / "r").folder
-    page = tab(f"{folder.as_uri()}/gallery.html")
-    shown(page, pair["pair_id"])
-    page.locator(".photo img").evaluate("one => one.decode()")
-    page.mouse.move(0, 0)
-    assert page.locator(".photo g").count() == len(boxes) > 1
-    place = page.locator(".photo").bounding_box()
-    scale = place["width"] / size["width"]
-    for at, box in enumerate(boxes):
-        drawn = page.locator(".photo g").nth(at).locator("rect").last.evaluate(CORNERS)
-        corners = [place["x"], place["y"]] * 2 + np.array(box) * scale
-        assert drawn == pytest.approx(list(corners), abs=2)
-
-
-# The corners of a rectangle on the screen, without its outline.
-CORNERS = """one => {
-  const box = one.getBBox(), place = one.getScreenCTM();
-  const [start, end] = [[box.x, box.y], [box.x + box.width, box.y + box.height]].map(([x, y]) => new DOMPoint(x, y).matrixTransform(place));
-  return [start.x, start.y, end.x, end.y];
-}"""
+    truths = [json.loads(line) for line in next(source.glob("truth-*.jsonl")).read_text().splitlines()[:2]]
+    rows = [(f"{at}", source / "images" / truth["file_name"], truth["width"], truth["height"], [list(map(float, one["box"])) for one in truth["objects"]])
+            for at, truth in enumerate(truths)]  # fmt: skip
+    drawn = Image.new("RGB", (640, 400), "white")
+    boxes, colours = [[30.0, 40.0, 200.0, 130.0], [410.0, 210.0, 630.0, 390.0]], [(0, 0, 255), (255, 0, 0)]
+    for box, colour in zip(boxes, colours, strict=True):
+        ImageDraw.Draw(drawn).rectangle([*box[:2], box[2] - 1, box[3] - 1], fill=colour)
+    drawn.save(tmp_path / "drawn.png")
+    folder = of_scenes(tmp_path, [*rows, ("drawn", tmp_path / "drawn.png", 640, 400, boxes)])
+    for name, _, wide, _, true in [*rows, ("drawn", None, 640, 400, boxes)]:
+        page = tab(f"{folder.as_uri()}/gallery.html#pair={pair_id(f'src/{name}', 'A dog.')}", width)
+        shown(page, pair_id(f"src/{name}", "A dog."))
+        page.locator(".photo img").evaluate("one => one.decode()")
+        scale = page.locator(".photo").bounding_box()["width"] / wide
+        if name == "drawn":
+            page.evaluate("document.querySelector('.photo svg').style.display = 'none'")
+            plain = photographed(page)
+            page.evaluate("document.querySelector('.photo svg').style.display = ''")
+            for box, colour in zip(boxes, colours, strict=True):
+                assert extent(plain, colour) == pytest.approx(np.array(box) * scale, abs=2)
+        assert page.locator(".photo g").count() == len(true) > 1
+        for at, box in enumerate(true):
+            page.evaluate(ONE_BOX, at)
+            assert extent(photographed(page), (255, 0, 255)) == pytest.approx(np.array(box) * scale, abs=2), (name, at)
 
 
 def test_words_show_their_boxes_and_boxes_their_words(tmp_path, tab):
@@ -250,12 +241,45 @@ def test_hostile_captions_change_nothing_but_text(tmp_path, tab):
     assert elements[0] == elements[1]
 
 
+def test_attention_follows_words_heads_links_and_keys(tmp_path, tab):
+    folder = looked(tmp_path).folder
+    page = tab(f"{folder.as_uri()}/attention.html")
+    pairs = json.loads((folder / "data/attention.js").read_text().partition(",0,")[2].rpartition(");")[0])["pairs"]
+    shown(page, pairs[0][0])
+    assert page.locator("#tokens button").all_inner_texts() == ["a", "black", "dog", "runs", "."]
+    assert page.locator("#tokens [aria-pressed=true]").inner_text() == "black"
+    page.click("#heads button >> nth=3")  # the reversed block
+    assert page.input_value("#head") == "1.4"
+    page.focus("#tokens button >> nth=2")
+    assert "“dog”: 100.0 % of its attention goes to regions, 0.0 % to words, 0.0 %" in page.inner_text("#shares")
+    assert page.locator("#drawn td").all_inner_texts() == ["0.2500"] * 4 and page.locator(".heat text").count() == 3
+    page.select_option("#head", "1.1")
+    assert "0.0 % to words, 100.0 % to [IMG], [CLS] and [SEP]." in page.inner_text("#shares")
+    page.click("#tokens button >> nth=3")
+    page.wait_for_url(lambda url: "head=1.1" in url and "word=3" in url)
+    again = tab(page.url)
+    shown(again, pairs[0][0])
+    assert again.locator("#tokens [aria-pressed=true]").inner_text() == "runs" and again.input_value("#head") == "1.1"
+    page.locator("#tokens button >> nth=3").blur()
+    page.keyboard.press("j")
+    shown(page, pairs[1][0])
+    page.keyboard.press("k")
+    shown(page, pairs[0][0])
+    assert page.is_disabled("#previous") and page.get_attribute("#to-pair", "href").endswith(f"pair={pairs[0][0]}")
+    ink = page.locator("#heads canvas >> nth=0").evaluate(
+        "one => Array.from(one.getContext('2d').getImageData(0, 1, one.width, 1).data).filter((_, at) => at % 4 === 3)"
+    )
+    assert [at for at, one in enumerate(ink) if one] == [0, 5, 11]  # a vertical head: the special tokens alone
+    assert "No map was made of the pair <b>x" in tab(f"{folder.as_uri()}/attention.html#pair=%3Cb%3Ex").inner_text("#unknown")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_fault_of_accessibility_and_no_overflow(scenes, tab, theme):
+def test_no_serious_fault_of_accessibility_and_no_overflow(scenes, tab, theme, tmp_path):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for page, width in (("index", 1280), ("gallery", 1280), ("index", 360), ("gallery", 360)):
-        opened = tab(f"{scenes[1].as_uri()}/{page}.html", width, theme)
-        if page == "gallery":
+    with_attention = looked(tmp_path).folder
+    for page, width in itertools.product(("index", "gallery", "attention"), (1280, 360)):
+        opened = tab(f"{(with_attention if page == 'attention' else scenes[1]).as_uri()}/{page}.html", width, theme)
+        if page != "index":
             opened.wait_for_selector("html[data-shown]", state="attached")
         assert opened.evaluate("document.documentElement.scrollWidth") <= width
         if width == 1280:

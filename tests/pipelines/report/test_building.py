@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.cli import main
+from pipelines.lock import corpus_lock
 from pipelines.report.build import PAIRS
 from pipelines.report.numbers import Histogram
 from schemas.errors import ConfigError, CorpusError
@@ -68,6 +69,29 @@ def test_the_command(tmp_path, capsys):
     assert said.splitlines()[-1] == str(tmp_path / "r" / "index.html") and "75 % of the captions (3 of 4) have no positive." in said
     assert main(["report", str(tmp_path / "absent"), "--out", str(tmp_path / "r2")]) == 1
     assert "no corpus at" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_dataset_card_and_keeps_one_that_may_say_more(tmp_path, capsys):
+    corpus = small(tmp_path)
+    card, config = Path(corpus.url, "README.md"), tmp_path / "c.yaml"
+    told = {"corpus": corpus.url, "pairs": [{"format": "coco", "name": "x", "captions": "x.json"}], "card": {"license": ["cc-by-4.0"]}}
+    config.write_text(yaml.safe_dump(told))
+
+    def said(given):
+        assert main(["report", str(given), "--out", str(tmp_path / "r"), "--no-images"]) == 0
+        return capsys.readouterr().out.splitlines()[-2]
+
+    assert said(corpus.url) == "- the dataset card is README.md in the corpus's folder" and "license" not in card.read_text()
+    card.write_text(card.read_text() + "\nMy own words.\n")
+    assert said(config) == "- the dataset card is README.md in the corpus's folder"
+    text = card.read_text()
+    assert "cc-by-4.0" in text and "My own words." in text
+    assert "is kept as it is" in said(corpus.url) and card.read_text() == text
+    card.write_text("a thesis")
+    assert "no dataset card was written" in said(config) and card.read_text() == "a thesis"
+    card.unlink()
+    with corpus_lock(corpus.url):
+        assert "no dataset card was written" in said(corpus.url) and not card.exists()
 
 
 # Samples and figures

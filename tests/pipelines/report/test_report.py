@@ -18,6 +18,7 @@ from schemas.tables import PAIRS as PAIRS_SCHEMA
 from tests.forge import forge_manifest, forge_table
 from tests.pipelines.conftest import make_config
 from tests.pipelines.report.help import CAPTIONS, REGIONS, Report, image_row, report, small
+from tests.pipelines.report.recount import check_charts, check_counts, check_facets
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
@@ -40,49 +41,11 @@ def made(tmp_path_factory):
     return folder / "c", report(folder / "c", folder / "r")
 
 
-def recounted(url):
-    """By stage: rows of each table, and rejects by reason, read with plain pyarrow."""
-    found = {}
-    for stage in sorted(os.listdir(url)):
-        for path in sorted(Path(url, stage).glob("*.arrow")):
-            rows = pa.ipc.open_file(path).read_all()
-            table = path.name.split("-")[0].removesuffix(".arrow")
-            held = found.setdefault(stage, {})
-            held[table] = held.get(table, 0) + rows.num_rows
-            if table == "rejects":
-                for reason in rows["reason"].to_pylist():
-                    held[f"reason {reason}"] = held.get(f"reason {reason}", 0) + 1
-    return found
-
-
 def test_every_count_is_that_of_the_manifests_and_of_a_recount(made):
     url, held = made
     check_counts(url, held)
-
-
-def check_counts(url, held):
-    corpus, index = open_corpus(str(url))
-    counts, again = held.page("index.html").counts, recounted(url)
-    for entry in index.stages:
-        manifest, stage = corpus.manifest(entry.stage), entry.stage
-        for what in ("rows_in", "rejected", "excluded", "merged", "dropped"):
-            assert counts.pop(f"{stage} {what}") == getattr(manifest.counts, what)
-        for table, rows in manifest.counts.rows_out.items():
-            assert counts.pop(f"{stage} rows_out {table}") == rows == again[stage][table]
-        for reason, rows in manifest.counts.reasons.items():
-            assert counts.pop(f"{stage} reasons {reason}") == rows
-            assert again[stage].get(f"reason {reason}", 0) in (rows, 0)  # some are only counted
-    assert not counts
-    meta = held.data("meta.js")
-    rewrites = [row for stage in ("tfidf", "swaps") for row in all_rows(corpus, stage, "rewrites")]
-    facets = {(group, label): count for group, label, count in meta["facets"]}
-    for (group, label), count in facets.items():
-        if group == "kind" and not label.startswith("match"):
-            polarity, kind = label.split(": ")
-            assert count == len({row["pair_id"] for row in rewrites if (row["polarity"], row["kind"]) == (polarity, kind)})
-        if group == "why":
-            assert count == len({row["pair_id"] for row in rewrites if row["why"] == label})
-    assert meta["pairs"] == meta["total"] == again["pairs"]["pairs"] == facets["source", "scenes"]
+    check_facets(url, held)
+    check_charts(url, held)
 
 
 def all_rows(corpus, stage, table):
