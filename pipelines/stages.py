@@ -71,8 +71,9 @@ STAGES = (
         "truth",
         ("transforms.truth.stage:EncodeCaptions",),
         TruthSettings,
-        "judge of truth, which the stages below ask whether a negative is true of the image; {} for the defaults, null disables it",
+        "judge of truth, which the stages below ask whether a text is true of the image; {} for the defaults, null disables it",
     ),
+    Entry("", ("transforms.retrieval.text_graphs:ParseTexts",), keys=("truth",)),
     Entry(
         "tfidf",
         tuple(f"transforms.tfidf.stages:Tfidf{name}" for name in ("Counts", "Vocabulary", "Vectors", "Champions", "Negatives")),

@@ -18,6 +18,7 @@ _NOTABLE = {
     "short_lists": "lists with fewer matches than requested",
     "short_by_floor": "of them because the rest is below the floor",
     "short_by_guards": "of them because of guards",
+    "short_by_truth": "of them because of the judge of truth",
     "short_by_collection": "of them because the collection is smaller",
     "short_by_index": "of them because the index found no more",
 }

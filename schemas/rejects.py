@@ -118,6 +118,8 @@ class Reason(StrEnum):
     UNBALANCED = "unbalanced", Outcome.DROPPED
     # Retrieved items that others have a better claim to
     OVERUSED = "overused", Outcome.DROPPED
+    # Retrieved texts that the judge of truth refused
+    JUDGED_FALSE = "judged_false", Outcome.DROPPED
 
 
 REASONS = list(Reason)

@@ -125,6 +125,8 @@ GRAPHS = table_schema(
     ],
 )
 
+TEXT_GRAPHS = table_schema("text_graphs", 1, [column("text_id", pa.string()), *list(GRAPHS)[1:]])  # of the text collections' sentences
+
 # Counts of words and word combinations in a corpus's captions, as one artefact (see `transforms/graphs/vocabulary.py`).
 VOCABULARY = table_schema(
     "vocabulary",
@@ -270,8 +272,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 # Rows of one record batch: what a stage holds of a table at a time. Tables that are not named are one batch a partition.
 BATCH_ROWS: dict[str, int] = {
-    "images": 1024, "pairs": 1024, "texts": 4096, "graphs": 1024, "rewrites": 16384, "matches": 16384, "rejects": 16384,
-    "regions": 64, "examples": 256, "tokens": 1024, "text_tokens": 16384,
+    "images": 1024, "pairs": 1024, "texts": 4096, "graphs": 1024, "text_graphs": 1024, "rewrites": 16384, "matches": 16384,
+    "rejects": 16384, "regions": 64, "examples": 256, "tokens": 1024, "text_tokens": 16384,
     "pair_index": 65536, "text_index": 65536, "image_index": 65536, "vectors": 8192, "query_vectors": 8192, "neighbours": 1024,
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -84,8 +84,18 @@ class ParseCaptions(Stage[GraphParams]):
     main_table = "graphs"
     packages = ("spacy",)
     rows_by = ("pair_id",)
-    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
-    writes = {"graphs": GRAPHS}
+    parsed: ClassVar[tuple[str, str, str]] = ("pairs", "pair_id", "caption")  # stage and table, and columns of ids and texts
+
+    @property
+    def reads(self) -> Sequence[Input]:
+        """What is parsed."""
+        table, *columns = self.parsed
+        return (Input(table, table, columns=tuple(columns)),)
+
+    @property
+    def writes(self) -> Mapping[str, pa.Schema]:
+        """The graphs."""
+        return {"graphs": GRAPHS}
 
     def __post_init__(self) -> None:
         check_spec(self._parser)
@@ -109,13 +119,16 @@ class ParseCaptions(Stage[GraphParams]):
     def process(self, task: Task, payload: Any) -> None:
         """Parses one partition, a record batch at a time, so the network gets the same batches on every machine."""
         parser = caption_parser(self._parser)
-        with task.open("pairs", "pairs") as file:
+        (written, schema), (source, own_id, text) = *self.writes.items(), self.parsed
+        with task.open(source, source) as file:
             for batch in file.batches():
                 task.counts.rows_in += batch.num_rows
-                captions = batch["caption"].to_pylist()
+                captions, ids = batch[text].to_pylist(), batch[own_id]
+                task.check_cancelled()
                 with task.engine(), gc_paused():
-                    graphs, kept = _parse(parser, captions, batch["pair_id"], task)
-                task.write("graphs", graph_batch(batch["pair_id"].take(kept) if len(kept) < len(captions) else batch["pair_id"], graphs))
+                    graphs, kept = _parse(parser, captions, ids, task)
+                found = graph_batch(ids.take(kept) if len(kept) < len(captions) else ids, graphs)
+                task.write(written, pa.RecordBatch.from_arrays(found.columns, schema=schema))
 
 
 def _parse(parser: Any, captions: list[str], pair_ids: pa.Array, task: Task) -> tuple[list[Graph], pa.Array]:

@@ -6,7 +6,9 @@ not depend on what else is looked at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,14 +57,18 @@ class Verdict:
 
 
 def judge(
-    query: Query, positions: np.ndarray, scores: np.ndarray, collection: Collection, rules: Rules, overused: np.ndarray | None = None
+    query: Query,
+    positions: np.ndarray,
+    scores: np.ndarray,
+    collection: Collection,
+    rules: Rules,
+    barred: Mapping[Reason, np.ndarray] = MappingProxyType({}),
 ) -> Verdict:
     """Judges candidates, best first: positions int64 [m] in the collection (-1: none), scores int64 [m] in millionths, descending.
 
-    overused: bool [m], which of them this query may not use because others have a better claim.
+    barred: bool [m] by reason, which of them this query may not use for a reason that is not its own matter; the first counts.
     """
     verdict = Verdict()
-    barred = np.zeros(len(positions), bool) if overused is None else overused
     positions, scores = positions[positions >= 0], scores[positions >= 0]
     high = int(np.searchsorted(-scores, -rules.floor, side="right"))
     verdict.floored = high < len(scores)
@@ -79,7 +85,7 @@ def _judge_some(
     query: Query,
     positions: np.ndarray,
     scores: np.ndarray,
-    barred: np.ndarray,
+    barred: Mapping[Reason, np.ndarray],
     start: int,
     collection: Collection,
     rules: Rules,
@@ -96,7 +102,7 @@ def _judge_some(
     for row in range(len(own)):
         if len(verdict.kept) == rules.k:
             return
-        reason = reasons[row] or (Reason.OVERUSED if barred[start + row] else None)
+        reason = reasons[row] or next((why for why, which in barred.items() if which[start + row]), None)
         if reason is None and (same[row].any() or among[row, kept].any()):
             reason = Reason.NEAR_MATCH
         if reason is None:

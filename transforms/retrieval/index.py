@@ -20,7 +20,7 @@ from transforms.retrieval.settings import ALLOWED, FACTORY, GPU_MOST, Device
 EXACT = "Flat"
 EXACT_TO, FINE_TO = 100_000, 2_000_000  # vectors up to which "auto" searches exactly, and with SQ8
 LEAST, MOST = 39, 256  # training vectors a list, as FAISS recommends
-SAMPLE = 1 << 19  # training vectors at most
+SAMPLE, TRAINED = 1 << 19, 1 << 25  # training vectors at most, and their numbers, unless lists are many
 _FLOPS, _ITERATIONS, _SHARE = 3e10, 10, 16  # of one core; of k-means; the part of the lists that is searched
 OVERSAMPLED = 3  # candidates of the index for one that is kept
 
@@ -103,9 +103,9 @@ def what_fits(factory: str, work: Work, block_rows: int, limit: int) -> str:
 
 
 def sample_size(factory: str, count: int, width: int) -> int:
-    """The number of training vectors: 256 a list where they take at most 256 MB as float32, but at least 39."""
+    """The number of training vectors: 256 a list where they take at most 128 MB as float32, but at least 39."""
     lists = lists_of(factory)
-    return min(count, max(LEAST * lists, min(MOST * lists, WIDE // max(1, width))))
+    return min(count, max(LEAST * lists, min(MOST * lists, TRAINED // max(1, width))))
 
 
 def _pq_bytes(name: str) -> int:

@@ -1,10 +1,14 @@
-"""The stages that judge what the search found: guards, a deeper search where they have shortened a list, and the table `matches`."""
+"""The stages that judge what the search found: guards, a deeper search where they have shortened a list, and the table `matches`.
+
+Where texts have to be true of the image, the judge of truth is one of the guards.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +19,7 @@ from schemas.manifest import Counts
 from schemas.rejects import Reason, reason_position
 from schemas.tables import MATCHES
 from schemas.vectors import VISUAL_KEY, WEIGHT_KEY
-from transforms.core.stage import Input
+from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.retrieval.base import OfImages, OfTexts
 from transforms.retrieval.collection import Collection, vectors_of
@@ -24,6 +28,7 @@ from transforms.retrieval.index import Searcher
 from transforms.retrieval.index_stages import SearchingStage
 from transforms.retrieval.search import MILLION, Hits, doubles, search_threads
 from transforms.retrieval.settings import ImageRetrieval, TextRetrieval
+from transforms.retrieval.truth import TEXT_EVIDENCE, CandidateTruth, check_judge, text_judge, wants_evidence
 
 _DEEPER = 4  # times as deep, where a list is short
 
@@ -55,17 +60,17 @@ class _Matches(SearchingStage):
         if queries.num_rows == 0:
             return
         rows = queries.to_batches()[0]
-        asked, vectors = self._queries(task, rows), vectors_of(rows)
-        searcher, caps = self.searcher(task.corpus), self._caps(task)
+        asked = _Asked(self._queries(task, rows), vectors_of(rows), rows["row"].to_numpy())
+        searcher, caps, truth = self.searcher(task.corpus), self._caps(task), self._truth(task)
         first = 0
         with task.open(self.neighbours, "neighbours") as file, search_threads(self.params.retrieval.threads):
             for batch in file.batches():
-                here = slice(first, first + batch.num_rows)
+                here = asked.take(np.arange(first, first + batch.num_rows))
                 task.check_cancelled()
                 with task.engine():
                     found = _hits(batch)
-                    hits = self._judged(asked[here], vectors[here], found, searcher, caps and _overused(found, batch["id"], *caps))
-                self._write(task, batch["id"], vectors[here], hits, searcher.collection)
+                    hits = self._judged(here, found, searcher, truth, caps and _overused(found, batch["id"], *caps))
+                self._write(task, batch["id"], here.vectors, hits, searcher.collection)
                 first += batch.num_rows
         task.counts.rows_in = first
 
@@ -74,6 +79,9 @@ class _Matches(SearchingStage):
 
     def _texts(self, task: Task, partitions: np.ndarray, rows: np.ndarray) -> pa.Array:
         raise NotImplementedError
+
+    def _truth(self, task: Task) -> CandidateTruth | None:
+        return None
 
     @property
     def _rules(self) -> Rules:
@@ -88,28 +96,45 @@ class _Matches(SearchingStage):
         return table["position"].to_numpy(), table["score"].to_numpy(), table["query"].to_numpy()
 
     def _judged(
-        self, asked: Sequence[Query], vectors: np.ndarray, hits: Hits, searcher: Searcher, overused: np.ndarray | None
+        self, asked: _Asked, hits: Hits, searcher: Searcher, truth: CandidateTruth | None, overused: np.ndarray | None
     ) -> list[_Judged]:
-        """Verdicts of q queries, of vectors [q, width], over candidates as deep as it takes; where uses are capped, those given."""
-        rules, how, collection = self._rules, self.params.retrieval, searcher.collection
-        out = [
-            _Judged(judge(query, positions, scores, collection, rules, None if overused is None else overused[row]), positions, scores)
-            for row, (query, positions, scores) in enumerate(zip(asked, hits.positions, hits.scores, strict=True))
-        ]
+        """Verdicts of q queries over candidates as deep as it takes; where uses are capped, over those given."""
+        how, collection = self.params.retrieval, searcher.collection
+        out = self._verdicts(asked, hits, collection, truth, overused)
         if overused is not None:
             return out
         depth, deepest = hits.positions.shape[1], min(len(collection), self.own.max_depth)
         while depth < deepest:
-            short = [row for row, one in enumerate(out) if len(one.verdict.kept) < rules.k and not one.verdict.floored]
+            short = [row for row, one in enumerate(out) if len(one.verdict.kept) < self.own.k and not one.verdict.floored]
             if not short:
                 break
             depth = min(deepest, depth * _DEEPER)
             step = max(1, how.query_rows * self.own.kept // depth)
             for some in (short[start : start + step] for start in range(0, len(short), step)):
-                found = searcher.search(vectors[some], depth)
-                for row, positions, scores in zip(some, found.positions, found.scores, strict=True):
-                    out[row] = _Judged(judge(asked[row], positions, scores, collection, rules), positions, scores)
+                these = asked.take(np.array(some))
+                found = self._verdicts(these, searcher.search(these.vectors, depth), collection, truth, None)
+                for row, one in zip(some, found, strict=True):
+                    out[row] = one
         return out
+
+    def _verdicts(
+        self, asked: _Asked, hits: Hits, collection: Collection, truth: CandidateTruth | None, overused: np.ndarray | None
+    ) -> list[_Judged]:
+        """Verdicts of q queries over the candidates given. overused: bool [q, depth], which of them others have a better claim to."""
+        rules, barred = self._rules, {} if overused is None else {Reason.OVERUSED: overused}
+        chances = np.full(hits.positions.shape, -1, np.int64)
+        if truth:
+            chances = truth.chances(asked.rows, hits.positions, (hits.positions >= 0) & (hits.scores >= rules.floor))
+            barred |= {Reason.JUDGED_FALSE: chances < truth.least}
+        return [
+            _Judged(
+                judge(query, positions, scores, collection, rules, {why: which[row] for why, which in barred.items()}),
+                positions,
+                scores,
+                chances[row],
+            )
+            for row, (query, positions, scores) in enumerate(zip(asked.queries, hits.positions, hits.scores, strict=True))
+        ]
 
     def _write(self, task: Task, query_ids: pa.Array, vectors: np.ndarray, judged: Sequence[_Judged], collection: Collection) -> None:
         kept = [one.positions[one.verdict.kept] for one in judged]
@@ -142,31 +167,54 @@ class _Matches(SearchingStage):
     def _note(self, task: Task, query_ids: pa.Array, judged: Sequence[_Judged], collection: Collection) -> None:
         """Books the candidates refused, and the lists that stay short by cause."""
         owners = np.repeat(np.arange(len(judged)), [len(one.verdict.dropped) for one in judged])
-        dropped = [(one.positions[at], one.scores[at], reason) for one in judged for at, reason in one.verdict.dropped]
+        dropped = [(one, at, reason) for one in judged for at, reason in one.verdict.dropped]
         if dropped and self.own.drop_rows:
-            ids = collection.column("id", np.array([position for position, _, _ in dropped]))
-            details = [f"{name} {score / MILLION:.6f}" for name, (_, score, _) in zip(ids.to_pylist(), dropped, strict=True)]
+            ids = collection.column("id", np.array([one.positions[at] for one, at, _ in dropped]))
+            details = [_detail(name, *row) for name, row in zip(ids.to_pylist(), dropped, strict=True)]
             codes = np.array([reason_position(reason) for _, _, reason in dropped], np.int8)
             task.rejects.add_batch(query_ids.take(pa.array(owners)), codes, pa.array(details))
         else:
             for _, _, reason in dropped:
                 task.rejects.counts[reason] += 1
-        task.counts.numbers = dict(
-            Counter(task.counts.numbers)
-            + Counter(name for one in judged for name in _why_short(one, min(len(collection), self.own.max_depth), self.own.k))
-        )
+        numbers = Counter(name for one in judged for name in _why_short(one, min(len(collection), self.own.max_depth), self.own.k))
+        chances = np.concatenate([one.chances[one.verdict.kept] for one in judged])
+        numbers += Counter({"judged": int((chances >= 0).sum()), "truth_millionths": int(chances[chances >= 0].sum())})
+        task.counts.numbers = dict(Counter(task.counts.numbers) + numbers)
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """How long lists are."""
-        queries, matches = counts.rows_in, counts.rows_out.get("matches", 0)
-        return {"k": self.own.k, "matches_a_query": round(matches / queries, 3) if queries else 0.0}
+        """How long lists are, and the share of their texts that the judge expects to be true."""
+        queries, matches, judged = counts.rows_in, counts.rows_out.get("matches", 0), counts.numbers.get("judged", 0)
+        expected = {"expected_true": round(counts.numbers.get("truth_millionths", 0) / MILLION / judged, 6)} if judged else {}
+        return {"k": self.own.k, "matches_a_query": round(matches / queries, 3) if queries else 0.0, **expected}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """q queries: vectors float16 [q, width]; rows int64 [q], those of their captions or regions in the partition."""
+
+    queries: Sequence[Query]
+    vectors: np.ndarray
+    rows: np.ndarray
+
+    def take(self, some: np.ndarray) -> _Asked:
+        """These queries, int64 [n]."""
+        return _Asked([self.queries[row] for row in some], self.vectors[some], self.rows[some])
+
+
+@dataclass(frozen=True)
 class _Judged:
-    """A verdict and the candidates that it is about."""
+    """A verdict and the candidates that it is about; chances: of being true, int64 [depth] in millionths, -1: not judged."""
 
-    def __init__(self, verdict: Verdict, positions: np.ndarray, scores: np.ndarray):
-        self.verdict, self.positions, self.scores = verdict, positions, scores
+    verdict: Verdict
+    positions: np.ndarray
+    scores: np.ndarray
+    chances: np.ndarray
+
+
+def _detail(name: str, judged: _Judged, at: int, reason: Reason) -> str:
+    """Of a candidate that was refused: its id and score, and its probability of being true where that is why."""
+    chance = f", true with {judged.chances[at] / MILLION:.6f}" if reason is Reason.JUDGED_FALSE else ""
+    return f"{name} {judged.scores[at] / MILLION:.6f}{chance}"
 
 
 def _why_short(judged: _Judged, deepest: int, k: int) -> Iterator[str]:
@@ -174,11 +222,14 @@ def _why_short(judged: _Judged, deepest: int, k: int) -> Iterator[str]:
     verdict, seen = judged.verdict, int((judged.positions >= 0).sum())
     if len(verdict.kept) == k:
         return
+    doubted = sum(reason is Reason.JUDGED_FALSE for _, reason in verdict.dropped)
     yield "short_lists"
     if deepest < k:
         yield "short_by_collection"
     elif any(reason is Reason.OVERUSED for _, reason in verdict.dropped):
         yield "short_by_max_uses"
+    elif doubted and len(verdict.kept) + doubted >= k:
+        yield "short_by_truth"
     elif len(verdict.kept) + len(verdict.dropped) >= k:
         yield "short_by_guards"
     elif verdict.floored:
@@ -248,13 +299,34 @@ class TextMatches(OfTexts, _Matches):
     modality = "text"
 
     @property
+    def texts(self) -> TextRetrieval:
+        """The settings of text lists."""
+        assert isinstance(self.own, TextRetrieval)
+        return self.own
+
+    @property
     def reads(self) -> Sequence[Input]:
-        """The captions' images besides, and the sentences themselves."""
-        return *super().reads, Input("pairs", "pairs"), Input("texts", "texts", "corpus")
+        """The captions' images besides, the sentences themselves, and the judge's evidence about both."""
+        return *super().reads, Input("pairs", "pairs"), Input("texts", "texts", "corpus"), *TEXT_EVIDENCE
+
+    def wants(self, source: Input, stage: Stage[Any]) -> bool:
+        """The judge's evidence only where it is asked."""
+        return source not in TEXT_EVIDENCE or (self.texts.min_truth is not None and wants_evidence(source, stage))
+
+    def behind(self, stages: Sequence[Stage[Any]]) -> Self:
+        """As of any stage of retrieval; where the judge is asked, it must have evidence."""
+        if self.texts.min_truth is not None:
+            check_judge(stages, self.texts.encoder)
+        return super().behind(stages)
+
+    def _truth(self, task: Task) -> CandidateTruth | None:
+        if self.texts.min_truth is None:
+            return None
+        least = round(self.texts.min_truth * MILLION)
+        return CandidateTruth(text_judge(task.corpus, self.inputs), least, task.partition, task.read("pairs", "pairs")["image_id"])
 
     def _queries(self, task: Task, rows: pa.RecordBatch) -> list[Query]:
-        assert isinstance(self.own, TextRetrieval)
-        near = round(self.own.near_text * MILLION)
+        near = round(self.texts.near_text * MILLION)
         images = task.read("pairs", "pairs")["image_id"].take(rows["row"]).combine_chunks().dictionary_encode().indices.to_numpy()
         keys, vectors = rows["key"].to_numpy(), vectors_of(rows)
         starts = np.flatnonzero(np.diff(images, prepend=-1))  # captions of an image stand together

@@ -92,6 +92,14 @@ class TextRetrieval(ListSettings):
     near_text: Cosine = Field(
         0.95, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
+    min_truth: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="drop candidates that the judge of truth (`truth`) gives a lower probability of being true of the image; null: do not "
+        "ask it",
+    )
     max_words: int = Field(1000, ge=1, description="reject texts with more words; the encoder truncates texts at its own limit")
 
 
