@@ -22,7 +22,7 @@ _ROWS = 4096  # pairs per batch
 
 @dataclass(frozen=True)
 class Sizes:
-    """The corpus' dimensions. captions: per image (one number, or one per image); regions, tokens: (minimum, maximum); positives,
+    """The corpus's dimensions. captions: per image (one number, or one per image); regions, tokens: (minimum, maximum); positives,
     negatives, matches: per pair."""
 
     images: int = 100

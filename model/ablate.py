@@ -1,4 +1,4 @@
-"""Ablations: the same training under several settings and seeds, each run resumable, finished ones skipped, and one table of the lot."""
+"""Ablations: one training under several settings (arms) and seeds, compared in one table. Runs are resumable; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _log = logging.getLogger(__name__)
 
 
 class AblationSettings(BaseModel):
-    """Which trainings are compared, and how they are measured."""
+    """The training runs to compare, and how to evaluate them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    output: str = Field(min_length=1, description="a folder: one folder a run, the table and the plot")
-    train: dict[str, Any] = Field(description="the training that the arms change: settings as in `cmcl train`, without output and seed")
-    arms: dict[str, dict[str, Any]] = Field(min_length=1, description="by name, settings that replace those of train; null takes one out")
+    output: str = Field(min_length=1, description="folder of the runs (one subfolder each), the table and the plot")
+    train: dict[str, Any] = Field(description="settings common to all arms, as in `cmcl train`, without output and seed")
+    arms: dict[str, dict[str, Any]] = Field(min_length=1, description="by arm, settings that replace those of train; null removes one")
     against: str = Field(description="the arm that the others are compared with")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="each arm is trained with each seed")
-    corpus: str = Field(min_length=1, description="the corpus that is measured on, unseen in training")
-    rerank: int | None = Field(32, ge=0, description="candidates that the joint head orders; 0: none, null: all")
-    truth: str | None = Field(None, description="JSON: by pair id, the pair ids of the images that its caption is true of")
-    workers: int = Field(1, ge=1, description="runs at a time, one thread each; with one, torch takes the threads it likes")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="seeds; each arm is trained once with each")
+    corpus: str = Field(min_length=1, description="the corpus to evaluate on, unseen in training")
+    rerank: int | None = Field(32, ge=0, description="number of candidates per query that the joint head reranks; 0: none, null: all")
+    truth: str | None = Field(None, description="JSON file: by pair id, the pair ids of all images that its caption is true of")
+    workers: int = Field(1, ge=1, description="number of concurrent runs, with one thread each; 1: one run with torch's default threads")
 
     @model_validator(mode="after")
     def _fits(self) -> AblationSettings:
@@ -57,7 +57,7 @@ class AblationSettings(BaseModel):
 
 
 def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """Settings with some replaced, mapping by mapping."""
+    """`base` with the settings in `change` replaced, recursively."""
     made = dict(base)
     for key, value in change.items():
         held = made.get(key)
@@ -77,16 +77,16 @@ def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
 
 
 def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]]:
-    """Trains and measures what is missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows, none
-    when it was asked to stop before the end.
+    """Trains and evaluates the runs that are missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows, none if
+    it was asked to stop before the end.
 
-    Raises ConfigError before any work when a run's settings are wrong; whatever a training raises, after the runs that started are over.
+    Raises ConfigError before any work when a run's settings are invalid. If a training raises, the others that have started finish first.
     """
     runs = runs_of(settings)
     missing = [run for run in runs if _result(settings, run[2]) is None]
     _log.info("%d of %d runs are complete", len(runs) - len(missing), len(runs))
     if settings.workers == 1:
-        finished = all(run_one(settings, run, bar=bar) for _, _, run in missing)  # none is begun after one that was asked to stop
+        finished = all(run_one(settings, run, bar=bar) for _, _, run in missing)  # stops after a run that was asked to stop
     else:
         finished = _side_by_side(settings, [run for _, _, run in missing])
     if not finished:
@@ -97,7 +97,7 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
 
 
 def _side_by_side(settings: AblationSettings, missing: list[TrainSettings]) -> bool:
-    """Runs in processes of one thread each; returns whether all finished. When interrupted, running ones save and exit."""
+    """Trains runs concurrently, one thread each; returns whether all finished. If interrupted, they save and exit."""
     with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
         try:
             return all([done.result() for done in [pool.submit(run_one, settings, run, 1) for run in missing]])
@@ -109,7 +109,7 @@ def _side_by_side(settings: AblationSettings, missing: list[TrainSettings]) -> b
 
 
 def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None = None, bar: bool = False) -> bool:
-    """Trains one arm with one seed, or resumes it, and measures it into `result.json` and `ranks.safetensors`; whether it is finished."""
+    """Trains one run, or resumes it, and evaluates it into `result.json` and `ranks.safetensors`; returns whether it finished."""
     if threads:
         torch.set_num_threads(threads)
     loader = ShardLoader(Batches(run.data, seed=run.seed, masking=run.masking, wanted=wanted(run)))
@@ -133,7 +133,7 @@ def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None 
 
 
 def read_truth(url: str | None) -> dict[str, set[str]] | None:
-    """A truth file, None for none. Raises ConfigError when it is not a JSON mapping of ids to lists of ids."""
+    """The content of a truth file; None without one. Raises ConfigError when it is not a JSON mapping of ids to lists of ids."""
     if url is None:
         return None
     held = files.read_json(url)
@@ -143,21 +143,21 @@ def read_truth(url: str | None) -> dict[str, set[str]] | None:
 
 
 def _identity(settings: AblationSettings, run: TrainSettings) -> str:
-    """A run's settings and how it is measured: when these change, it is not finished."""
+    """A hash of a run's settings and of how it is evaluated; a result with another hash does not count as finished."""
     measured = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
     return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
 
 
 def _result(settings: AblationSettings, run: TrainSettings) -> dict[str, Any] | None:
-    """What a finished run found, None when it is not finished."""
+    """The result of a finished run; None if it is not finished."""
     held = files.read_json(files.join(run.output, "result.json"))
     return held if isinstance(held, dict) and held.get("identity") == _identity(settings, run) else None
 
 
 def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]) -> list[dict[str, Any]]:
-    """A row an arm and metric: the mean over seeds with its 95 % interval, and the difference from `against` with its own.
+    """One row per arm and metric: the mean over seeds, the difference from `against`, and the 95 % interval of each.
 
-    Recall: bootstrap over images and seeds. Accuracy against negatives, by kind: over seeds.
+    Intervals: bootstrap over images and seeds for recall, over seeds for the accuracy against negatives, by kind.
     """
     by_arm: dict[str, list[dict[str, np.ndarray]]] = {}
     results: dict[str, list[dict[str, Any]]] = {}
@@ -188,11 +188,11 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
 
 
 def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each metric of a run, and its value by image, [I], or, for negatives and ceilings, overall, [1]."""
+    """Each metric of a run, and its values: one per image, [I], or one overall for negatives and ceilings, [1]."""
     with files.open_read(files.join(folder, "ranks.safetensors")) as file:
         arrays = safetensors.numpy.load(file.read())
     owners = arrays.pop("owners")
-    for name, ranks in sorted(arrays.items()):  # a safetensors file keeps no order
+    for name, ranks in sorted(arrays.items()):  # safetensors files are unordered
         for cut in CUTS:
             hits = (ranks <= cut).astype(np.float64)
             if name.endswith("text_to_image"):
@@ -207,7 +207,7 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
 
 
 def write_table(folder: str, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows as CSV and Markdown (with each arm's mean updates), and the differences as a plot (SVG), below a local folder."""
+    """Writes the rows as CSV and Markdown (with each arm's mean number of updates), and plots the differences (SVG), in a local folder."""
     os.makedirs(folder, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with open(os.path.join(folder, "table.csv"), "w", newline="", encoding="utf-8") as file:
@@ -234,7 +234,7 @@ def _range(low: float, high: float) -> str:
 
 
 def _plot(path: str, rows: list[dict[str, Any]]) -> None:
-    """Differences of recall at 1 with their intervals, one panel a metric."""
+    """Differences in recall at 1 with their intervals, one panel per metric."""
     if not rows:
         return
     try:

@@ -1,13 +1,13 @@
-"""What the loader hands the objectives: one batch of one stream, as tensors.
+"""The interface between loader and objectives: one batch of one stream, as tensors.
 
 Images and texts are stored once, in two tables; a sequence `[IMG] regions [CLS] tokens [SEP]` is an (image row, text row), either of
 which may be missing. So an image's regions are read, moved and embedded once, however many rewrites of its caption it is paired with.
 
-In a batch of P pairs, images 0..P-1 and texts 0..P-1 are the pairs themselves (at most one caption of an image a batch); the texts and
-images that the groups refer to follow in any order. A batch of the `images` stream has no texts, one of the `texts`
-stream no images, and neither has groups.
+In a batch of P pairs, images 0..P-1 and texts 0..P-1 are the pairs themselves (at most one caption per image); the texts and images that
+the groups refer to follow in any order. A batch of the `images` stream has no texts, one of the `texts` stream no images, and neither has
+groups.
 
-Everything random was drawn by the collator, by a seeded law (`model/masking.py`); objectives only compute.
+The collator makes all random choices, from seeded distributions (`model/masking.py`); objectives only compute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Images:
 
     features: float16 or float32 [I, R, D]. boxes: float32 [I, R, G], UNIMO's 5 numbers or UNITER's 7 (`schemas/regions.py`).
     confidence: float32 [I, R]. counts: int64 [I], regions of each, at least 1.
-    keys: int64 [I], hash of what is shown: equal for two copies of an image, whatever their ids.
+    keys: int64 [I], hash of the content: equal for two copies of an image, whatever their ids.
     hidden: bool [I, R], the regions that masking hides (all of them are to be predicted), or None. Never True on padding.
     soft_labels: float16 or float32 [M, C], of the M hidden regions of the first P images in the order of `hidden[:P].nonzero()` (P: the
     pairs, or in the `images` stream all); None when there are none or no objective asks for them. Column 0 is the background.
@@ -64,8 +64,8 @@ class Texts:
     """T texts of up to L tokens, `[CLS]` and `[SEP]` included, padded.
 
     ids: int64 [T, L]. lengths: int64 [T], at least 2. keys: int64 [T], hash of the normalised words.
-    masked: int64 [T, L], `ids` as masking leaves them, or None. labels: int64 [T, L], the true id where a token is predicted, else
-    `IGNORED`. full: no text is padded.
+    masked: int64 [T, L], `ids` after masking, or None. labels: int64 [T, L], the true id where a token is predicted, else `IGNORED`.
+    full: no text is padded.
     """
 
     ids: Tensor
@@ -86,10 +86,10 @@ class Texts:
 
 @dataclass(frozen=True)
 class Group:
-    """Ragged companions of the pairs, n in all: positives, negatives or matches.
+    """The pairs' companions (positives, negatives or matches), n in all; each pair may have any number.
 
     rows: int64 [n], of `Batch.texts`, or for matched images of `Batch.images`. owners: int64 [n], the pair of each, ascending.
-    weights: float32 [n] in (0, 1]; less than 1 where it stands near a guard's limit. kinds: int64 [n], positions in `KINDS`, for
+    weights: float32 [n] in (0, 1]; less than 1 for scores close to a guard's limit. kinds: int64 [n], positions in `KINDS`, for
     negatives; -1 elsewhere.
     """
 
@@ -104,7 +104,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Known:
-    """Keys of what is known to be true of the pairs, drawn or not, so that it is never taken for a negative: keys and owners, int64 [n].
+    """Keys of the texts or images known to be true of each pair, drawn or not, which must not be its negatives: keys, owners, int64 [n].
 
     Texts: every caption of the image, positive and matched text. Images: every matched image.
     """
@@ -126,9 +126,9 @@ class Mismatch:
 class Fragments:
     """Sequence to sequence on N texts: `[CLS] source [SEP] target`, the target being the fragments cut out of the source, in order.
 
-    ids: int64 [N, S]. lengths: int64 [N], of both together. sources: int64 [N], tokens up to and with `[SEP]`, which attend to each other
-    in full. labels: int64 [N, S], the next token from the `[SEP]` of the source on (after the last target token, `[SEP]`),
-    else `IGNORED`.
+    ids: int64 [N, S]. lengths: int64 [N], of source and target together. sources: int64 [N], number of tokens up to and including the
+    first `[SEP]`, which all attend to each other. labels: int64 [N, S], from that `[SEP]` on the next token (after the last target token,
+    `[SEP]`), else `IGNORED`.
     """
 
     ids: Tensor
@@ -155,11 +155,11 @@ class Batch:
     fragments: Fragments | None = None
 
     def __len__(self) -> int:
-        """P: pairs, images or texts that the stream brought."""
+        """P: the number of the stream's own pairs, images or texts."""
         return len(self.names)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device (pinned memory is copied while the host goes on)."""
+        """The batch on a device (pinned memory is copied asynchronously)."""
         return _mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
@@ -179,7 +179,7 @@ def _mapped(value: T, change: Any) -> T:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer's ids: how many there are, and the special ones. sha256: of its files, so that a checkpoint can tell its own."""
+    """A tokenizer's ids: their number, and the special ones. sha256: of its files, by which a checkpoint recognises its tokenizer."""
 
     size: int
     pad: int
@@ -191,11 +191,11 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a loader will bring, known before the first batch: training refuses settings that do not fit.
+    """Properties of a loader's batches, known before the first one, so that settings that do not fit are refused.
 
     corpus: the corpus hash. rows: by stream, how many rows it has. features, geometry, classes: widths D, G, C (classes 0: no soft
-    labels). max_regions, max_tokens: the longest image, without `[IMG]`, and text with `[CLS]` and `[SEP]`. drawn: how many positives,
-    negatives, matched_images and matched_texts a pair gets at most; 0 where the corpus has none or the settings ask for none.
+    labels). max_regions, max_tokens: of the longest image, without `[IMG]`, and the longest text, with `[CLS]` and `[SEP]`. drawn: maximum
+    number of positives, negatives, matched_images and matched_texts per pair; 0 where the corpus has none or the settings ask for none.
     """
 
     corpus: str
@@ -210,17 +210,17 @@ class DataFacts:
 
 
 class Loader(Protocol):
-    """What training reads. Endless: epoch follows epoch; the order is a pure function of seed, epoch, rank and world."""
+    """An endless source of batches, epoch after epoch; the order is a pure function of seed, epoch, rank and world."""
 
     @property
     def facts(self) -> DataFacts:
-        """What the batches are like."""
+        """Properties of the batches."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the current position on."""
+        """Batches from the current position."""
 
     def state(self) -> dict[str, Any]:
-        """The position after the last batch that an iterator handed out, as JSON."""
+        """The position after the last batch that an iterator returned, as JSON."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resumes there, in constant time. Raises ConfigError when the state belongs to other data or another order."""
+        """Resumes at a position, in constant time. Raises ConfigError when the state belongs to other data or another order."""

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder `step-00001000` of safetensors files and one `state.json`, written last, that holds their hashes.
+"""Checkpoints: a folder `step-00001000` of safetensors files and one `state.json`, written last, that contains their hashes.
 
-A folder without a whole `state.json` is no checkpoint, so a kill while saving costs nothing. Nothing is pickled, and reading executes
-nothing.
+A folder without a valid `state.json` does not count as a checkpoint, so a run killed while saving resumes from the one before. Nothing is
+pickled, and reading executes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointError(CmclError):
-    """A checkpoint is damaged, absent, or does not fit the network that it is loaded into."""
+    """A checkpoint is damaged or missing, or does not fit the network that it is loaded into."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Checkpoint:
 def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int) -> str:
     """Writes `step-...` below `folder`, then removes all but the newest `keep` checkpoints; returns the checkpoint's URL.
 
-    Raises OSError when it cannot be written; older checkpoints are then still there.
+    Raises OSError when it cannot be written; older checkpoints are then kept.
     """
     url = files.join(folder, f"step-{step:08d}")
     files.remove(url, [name for name in files.listing(url) if name == STATE])
@@ -50,14 +50,15 @@ def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: d
     files.write_json(files.join(url, STATE), {**state, "step": step, "sha256": hashes})
     for old in _steps(folder)[:-keep]:
         stale = files.join(folder, old)
-        files.remove(stale, sorted(files.listing(stale), key=lambda name: name != STATE))  # the state first: the rest is then no checkpoint
+        # The state first: what a kill leaves of the folder then does not count as a checkpoint.
+        files.remove(stale, sorted(files.listing(stale), key=lambda name: name != STATE))
         fs, path = files.filesystem(stale)
         fs.rmdir(path)
     return url
 
 
 def latest(folder: str) -> Checkpoint | None:
-    """The newest whole checkpoint below a folder, None when there is none; damaged ones are passed over with a warning."""
+    """The newest intact checkpoint below a folder, None when there is none; damaged ones are skipped with a warning."""
     for name in reversed(_steps(folder)):
         try:
             return load(files.join(folder, name))
@@ -67,31 +68,31 @@ def latest(folder: str) -> Checkpoint | None:
 
 
 def load(url: str, only: str | None = None) -> Checkpoint:
-    """Reads a checkpoint, every byte of it hashed; `only`: one of its files. A folder of checkpoints stands for its newest.
+    """Reads a checkpoint and checks its hashes; `only`: one of its files. Of a folder of checkpoints, reads the newest.
 
-    Raises CheckpointError when it is absent, not whole, or its bytes are not those that were written.
+    Raises CheckpointError when it is missing, incomplete or damaged.
     """
     state = files.read_json(files.join(url, STATE))
     if not isinstance(state, dict) or not isinstance(state.get("sha256"), dict):
         steps = _steps(url)
         if steps:
             return load(files.join(url, steps[-1]), only)
-        raise CheckpointError(f"{url} is not a whole checkpoint: it has no {STATE}")
+        raise CheckpointError(f"{url} is not a complete checkpoint: it has no valid {STATE}")
     tensors = {}
     for name, expected in state["sha256"].items():
         if only in (None, name):
-            place = files.join(url, f"{name}.safetensors")
+            path = files.join(url, f"{name}.safetensors")
             try:
-                with files.open_read(place) as file:
+                with files.open_read(path) as file:
                     data = file.read()
             except FileNotFoundError:
-                raise CheckpointError(f"{place} is missing: remove {url} and resume from an older checkpoint") from None
+                raise CheckpointError(f"{path} is missing: remove {url} and resume from an older checkpoint") from None
             if hashlib.sha256(data).hexdigest() != expected:
-                raise CheckpointError(f"{place} is damaged (its hash differs): remove {url} and resume from an older checkpoint")
+                raise CheckpointError(f"{path} is damaged (its hash differs): remove {url} and resume from an older checkpoint")
             try:
                 tensors[name] = safetensors.torch.load(data)
             except SafetensorError as error:
-                raise CheckpointError(f"{place} cannot be read: {error}") from None
+                raise CheckpointError(f"{path} cannot be read: {error}") from None
     return Checkpoint(url, tensors, state)
 
 
@@ -114,5 +115,5 @@ def fill(network: nn.Module, held: Checkpoint) -> None:
         shapes = [list(side[name].shape) if name in side else None for side in (theirs, ours)]
         if shapes[0] != shapes[1]:
             there, here = ("absent" if shape is None else shape for shape in shapes)
-            raise CheckpointError(f"{held.url} does not fit: {name} is {there} there and {here} in this network")
+            raise CheckpointError(f"{held.url} does not fit: {name} is {there} in it and {here} in this network")
     network.load_state_dict(theirs)

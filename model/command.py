@@ -1,4 +1,4 @@
-"""What `cmcl train`, `cmcl evaluate` and `cmcl ablate` do; torch is imported here, and so only when one of them is asked for."""
+"""Runs `cmcl train`, `cmcl evaluate` and `cmcl ablate`. Imports torch, so the command line imports this module only when required."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from schemas.settings import read_settings, resolved, validated
 
 __all__ = ["attention_source", "run_ablate", "run_evaluate", "run_train"]
 
-logging.getLogger("model").setLevel(logging.WARNING)  # rows left out, damaged checkpoints: whoever trains wants to know
+logging.getLogger("model").setLevel(logging.WARNING)  # such as rows left out and damaged checkpoints
 
 
 def run_train(args: argparse.Namespace) -> int:
-    """Trains, or resumes; exit status 143 when it was asked to stop before the end."""
+    """Trains, or resumes; returns the exit status, 143 when it was asked to stop before the end."""
     value, base = read_settings(args.config, args.overrides)
     settings = validated(TrainSettings, placed(value, base), args.config)
     parallel.start(settings.device)
@@ -58,7 +58,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Measures a checkpoint and prints what it finds; with --output also as JSON."""
+    """Evaluates a checkpoint and prints the report; with --output also writes it as JSON."""
     rerank = None if args.rerank == "all" else int(args.rerank)
     trials = [read_trials(*_trial(given), split=args.split) for given in args.trials]
     report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden, not args.no_negatives)
@@ -74,7 +74,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_ablate(args: argparse.Namespace) -> int:
-    """Runs what is missing of an ablation; exit status 143 when it was asked to stop before the end."""
+    """Trains and evaluates the missing runs of an ablation; returns the exit status, 143 when it was asked to stop before the end."""
     value, base = read_settings(args.config, args.overrides)
     for key in ("output", "corpus", "truth"):
         if isinstance(value.get(key), str):
@@ -92,7 +92,7 @@ def run_ablate(args: argparse.Namespace) -> int:
 
 
 def placed(value: dict[str, Any], base: str) -> dict[str, Any]:
-    """A training's settings with relative paths taken from `base`."""
+    """A training's settings with relative paths resolved against the folder `base`."""
     made = {key: resolved(held, base) if key in ("output", "start") and isinstance(held, str) else held for key, held in value.items()}
     data = made.get("data")
     if isinstance(data, dict) and isinstance(data.get("corpus"), str):
@@ -101,7 +101,7 @@ def placed(value: dict[str, Any], base: str) -> dict[str, Any]:
 
 
 def _trial(given: str) -> tuple[str, str]:
-    """`NAME=FILE`. Raises ConfigError for another form or name."""
+    """The name and file in `NAME=FILE`. Raises ConfigError for any other form or an unknown name."""
     name, _, path = given.partition("=")
     if name not in READERS or not path:
         raise ConfigError(f"--trials takes NAME=FILE with NAME one of {', '.join(READERS)}, not {given!r}")
@@ -109,7 +109,7 @@ def _trial(given: str) -> tuple[str, str]:
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """A report for people."""
+    """The lines of a report as text."""
     made = [
         f"{report['checkpoint']} (step {report['step']}) on {report['corpus']}: {report['images']} images, {report['captions']} captions"
     ]

@@ -23,7 +23,7 @@ from schemas.errors import ConfigError
 
 
 class ObjectiveChoice(BaseModel):
-    """The objectives of pretraining; null leaves one out."""
+    """The objectives of pretraining; null disables one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +56,7 @@ class TrainSettings(BaseModel):
     mixing: Literal["sum", "one"] = Field("sum", description="weighted sum of all losses (UNIMO), or one objective per batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
     flops: float | None = Field(
-        None, gt=0, description="budget of operations, counted at every update; training ends at the first of steps and flops"
+        None, gt=0, description="budget of operations, counted at every update; training ends when steps or flops is reached"
     )
     accumulate: int = Field(1, ge=1, description="batches per update")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="AdamW, warm-up and decay")
@@ -84,12 +84,12 @@ class TrainSettings(BaseModel):
         return self
 
 
-# May differ on resuming; `data` is checked by the loader's state.
+# Settings that may change on resuming; `data` is checked by the loader's state.
 NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})
 
 
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
-    """The losses of a training. Raises ConfigError, naming the key, when data or network do not fit them."""
+    """The losses of a training. Raises ConfigError, naming the key, when they do not fit the data or the network."""
     _check_data(settings, facts)
     if settings.task == "retrieval":
         chosen: list[Objective] = [Retrieval(settings.retrieval)]
@@ -117,7 +117,7 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
 
 
 def wanted(settings: TrainSettings) -> Wanted:
-    """What the loader must draw for the objectives."""
+    """What the objectives require from the loader."""
     chosen = settings.objectives
     masked = bool(chosen.cmcl and chosen.cmcl.masked)
     regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint on a corpus: retrieval both ways, and hard negatives by kind, from separate encodings and from joint ones."""
+"""Evaluates a checkpoint on a corpus: retrieval in both directions and hard negatives by kind, by separate and by joint encoding."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from schemas.token_rows import PairTokens
 
 
 class CorpusPairs:
-    """The pairs of a corpus that can be measured on: their image has regions, their caption fits the network.
+    """The pairs of a corpus that can be evaluated: the image has regions, and the caption is not too long for the network.
 
-    rows: int64 [T], of `tokens`, in the corpus' order. skipped: captions left out, by reason. Raises ConfigError when there are none.
+    rows: int64 [T], of `tokens`, in the corpus's order. skipped: captions left out, by reason. Raises ConfigError when none is left.
     """
 
     def __init__(self, scorer: Scorer):
@@ -49,14 +49,14 @@ class Retrieval:
     image_to_text: np.ndarray
 
     def recall(self) -> dict[str, dict[str, float]]:
-        """R@1, R@5 and R@10 of both directions."""
+        """R@1, R@5 and R@10 in both directions."""
         return {"text_to_image": metrics.recall(self.text_to_image), "image_to_text": metrics.recall(self.image_to_text)}
 
 
 def both_ways(gallery: Gallery, scores: np.ndarray, head: Head | None = None, count: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of captions with images, [T, I], and of images with captions, [I, T], out of the latter.
+    """Scores by caption, [T, I], and by image, [I, T], from the latter.
 
-    With a `head`, the first `count` candidates of each query are put in the order of its joint scores.
+    With a `head`, the first `count` candidates of each query are reranked by its joint scores.
     """
     sides = []
     for texts_ask, asked in ((True, scores.T), (False, scores)):
@@ -74,11 +74,11 @@ def retrieve(sides: tuple[np.ndarray, np.ndarray], true: np.ndarray) -> Retrieva
     return Retrieval(metrics.ranks(sides[0], true.T), metrics.ranks(sides[1], true))
 
 
-def told_from_negatives(pairs: CorpusPairs, head: Head | None, hidden: bool = False) -> dict[str, dict[str, dict[str, float]]]:
-    """By kind of hard negative, their number and the share that scores below the caption (a tie does not count).
+def negative_accuracy(pairs: CorpusPairs, head: Head | None, hidden: bool = False) -> dict[str, dict[str, dict[str, float]]]:
+    """By kind of hard negative, their number and the share that scores below the caption (ties count as errors).
 
-    `negatives`: with the image; `negatives_image_hidden`, if asked for: with every region masked. Each has `separate` encodings and, with a
-    `head`, `joint` ones. Negatives that are too long for the network are left out.
+    `negatives`: with the image; `negatives_image_hidden`, if `hidden`: with every region masked. Each by `separate` and, with a `head`,
+    by `joint` encoding. Negatives that are too long for the network are left out.
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
     ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
@@ -118,17 +118,17 @@ def evaluate(
     hidden: bool = False,
     negatives: bool = True,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Everything that is measured of a checkpoint on a corpus.
+    """Evaluates a checkpoint on a corpus.
 
     Args:
-        rerank: candidates of each query that the joint head orders; 0: none, and no joint sequence is scored at all; None: all.
-        truth: by pair id, the pair ids of the images that its caption is true of, where that is known; its own image always counts.
-        negatives: tell captions from their hard negatives.
-        hidden: also tell captions from negatives with the image hidden, which shows what text alone gives away.
+        rerank: candidates per query that the joint head reranks; 0: none, and no joint sequence is scored at all; None: all.
+        truth: by pair id, the pair ids of all images that its caption is true of; its own image always counts.
+        negatives: also evaluate hard negatives.
+        hidden: also evaluate them with the image hidden, which shows how much the text alone gives away.
 
-    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T]; under `all_true.` every true candidate counts.
+    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T]; under `all_true.`, every true candidate counts.
 
-    Raises CheckpointError and ConfigError, naming the key, when one cannot be read or they do not fit each other.
+    Raises CheckpointError or ConfigError, naming the key, when one of the two cannot be read or they do not fit each other.
     """
     network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
     pairs, chosen = CorpusPairs(Scorer(network, held, corpus)), head or trained_head(held)
@@ -148,7 +148,7 @@ def evaluate(
         "skipped": pairs.skipped,
         "recall": {name: one.recall() for name, one in found.items()},
         "chance": _ceilings(own, np.ones_like(own)),
-        **(told_from_negatives(pairs, chosen if count else None, hidden) if negatives else {}),
+        **(negative_accuracy(pairs, chosen if count else None, hidden) if negatives else {}),
     }
     if truth is not None:
         true = own | _true_of(pairs, truth)
@@ -161,12 +161,12 @@ def evaluate(
 
 
 def _ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
-    """Of both directions; where everything is true, they are what chance reaches."""
+    """The ceilings in both directions; if everything is true, these are the recall of chance."""
     return {"text_to_image": metrics.ceilings(own.T, true.T), "image_to_text": metrics.ceilings(own, true)}
 
 
 def _true_of(pairs: CorpusPairs, truth: dict[str, set[str]]) -> np.ndarray:
-    """bool [I, T]: images that captions are true of, by the truth file."""
+    """Which captions are true of which images according to the truth file, bool [I, T]."""
     owners = pairs.gallery.owners
     ids = [pairs.pair(caption).pair_id for caption in range(len(owners))]
     images = dict(zip(ids, owners.tolist(), strict=True))

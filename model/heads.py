@@ -1,4 +1,4 @@
-"""What the objectives put on top of the Transformer, and the whole network."""
+"""The heads that the objectives put on top of the Transformer, and the whole network."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch.nn import functional as F
 
 from model.transformer import ModelSettings, Shape, Transformer
 
-TEMPERATURE = (0.001, 0.5)  # a learned one is kept between these (UNIMO-2)
+TEMPERATURE = (0.001, 0.5)  # range of a learned temperature (UNIMO-2)
 
 
 class TokenHead(nn.Module):
-    """Scores of every token of the vocabulary, with the word embeddings as output weights."""
+    """Scores over the vocabulary, with the word embeddings as output weights."""
 
     def __init__(self, width: int, vocabulary: int, epsilon: float):
         super().__init__()
         self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """[n, H] and the word embeddings [V, H] to [n, V]."""
+        """Maps [n, H] to [n, V]; words: word embeddings [V, H]."""
         return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
 
 
@@ -31,7 +31,7 @@ class FeatureHead(nn.Module):
         self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(features))
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
-        """[n, H] and the feature embedding's weight [H, D] to [n, D]."""
+        """Maps [n, H] to [n, D]; embedding: weight of the feature embedding, [H, D]."""
         return F.linear(self.norm(F.gelu(self.dense(states))), embedding.T, self.bias)
 
 
@@ -43,14 +43,14 @@ class ClassHead(nn.Module):
         self.dense, self.norm, self.out = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Linear(width, classes)
 
     def forward(self, states: Tensor) -> Tensor:
-        """[n, H] to [n, C]."""
+        """Maps [n, H] to [n, C]."""
         return self.out(self.norm(F.gelu(self.dense(states))))
 
 
 class MatchHead(nn.Module):
     """Whether the image and text of a joint sequence belong together: BERT's pooler on `[CLS]`, then one logit.
 
-    UNITER has two logits; only their difference counts.
+    UNITER has two logits, of which only the difference matters.
     """
 
     def __init__(self, width: int):
@@ -58,7 +58,7 @@ class MatchHead(nn.Module):
         self.pool, self.out = nn.Linear(width, width), nn.Linear(width, 1)
 
     def forward(self, cls: Tensor) -> Tensor:
-        """[n, H] to [n]."""
+        """Maps [n, H] to [n]."""
         return wide(self.out(torch.tanh(self.pool(cls)))[:, 0])
 
 
@@ -83,12 +83,12 @@ class ContrastHead(nn.Module):
         return F.normalize(projected, dim=-1) if self.out is None else projected
 
     def of_texts(self, cls: Tensor) -> Tensor:
-        """Projected texts, [n, H]; with these two, a score is one dot product in either form."""
+        """Projected texts, [n, H]; a score is the dot product of an image and a text so projected, in either form."""
         projected = wide(F.relu(self.text(cls)))
         return F.normalize(projected, dim=-1) if self.out is None else self.dropout(projected) * self.out.weight[0]
 
     def pairs(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Scores of projections side by side, [n]."""
+        """Scores of n projected images with n projected texts, one by one, [n]."""
         return (images * texts).sum(-1) + (0 if self.out is None else self.out.bias)
 
     def matrix(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class ContrastHead(nn.Module):
 
 
 class Network(nn.Module):
-    """The Transformer with every head; heads that no objective uses cost memory alone."""
+    """The Transformer with every head; heads that no objective uses only cost memory."""
 
     def __init__(self, settings: ModelSettings, shape: Shape):
         super().__init__()
@@ -111,21 +111,21 @@ class Network(nn.Module):
         self.apply(_initialise)
 
     def token_scores(self, states: Tensor) -> Tensor:
-        """[n, H] to scores over the vocabulary, at least float32 [n, V]."""
+        """Maps [n, H] to scores over the vocabulary, at least float32 [n, V]."""
         return wide(self.tokens(states, self.body.text.word.weight))
 
     def region_features(self, states: Tensor) -> Tensor:
-        """[n, H] to features, [n, D]."""
+        """Maps [n, H] to features, [n, D]."""
         return self.features(states, self.body.image.feature.weight)
 
 
 def wide(values: Tensor) -> Tensor:
-    """At least float32: scores over a small temperature need it."""
+    """`values` in at least float32, which scores divided by a small temperature require."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _initialise(module: nn.Module) -> None:
-    """BERT's law: weights N(0, 0.02), biases 0."""
+    """BERT's initialisation: weights N(0, 0.02), biases 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""What a training says of itself: a CSV file and TensorBoard's event files, and how fast the device is used."""
+"""Logs of a training: a CSV file, TensorBoard's event files, and the figures in them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from model.batch import Batch
 from model.config import TrainSettings
 from schemas.errors import ConfigError
 
-# Peak operations a second in bfloat16, dense, as the makers state them (H100 and H200 SXM).
+# Peak dense operations per second in bfloat16, as stated by the manufacturers (H100 and H200: SXM).
 PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
          "RTX 4090": 165e12}  # fmt: skip
 
 
 class Log:
-    """Writes rows to `log.csv` in a local folder, and to TensorBoard if asked to; rows after the step resumed from are removed first.
+    """Writes rows to `log.csv` in a local folder, and to TensorBoard if requested; first removes rows after the step `resumed`.
 
-    Raises ConfigError when TensorBoard is asked for and not installed.
+    Raises ConfigError when TensorBoard is requested but not installed.
     """
 
     def __init__(self, folder: str, columns: Sequence[str], resumed: int, tensorboard: bool):
@@ -47,7 +47,7 @@ class Log:
             self._board = SummaryWriter(os.path.join(folder, "tensorboard"), purge_step=resumed + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One row; what is not finite (there is no such thing here) stays empty."""
+        """Writes one row; a value that is not finite (such as one that does not apply) stays empty."""
         known = {key: value for key, value in values.items() if math.isfinite(value)}
         self._writer.writerow({"step": step, **{key: f"{value:.6g}" for key, value in known.items()}})
         self._file.flush()
@@ -55,14 +55,14 @@ class Log:
             self._board.add_scalar(key, value, step)
 
     def close(self) -> None:
-        """Closes both."""
+        """Closes the files."""
         self._file.close()
         if self._board:
             self._board.close()
 
 
 def _rows(path: str, resumed: int) -> list[dict[str, str]]:
-    """The rows of an earlier log up to a step; a line that a kill cut short ends it."""
+    """The rows of an earlier log up to the step `resumed`, without a truncated last line."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -72,7 +72,7 @@ def _rows(path: str, resumed: int) -> list[dict[str, str]]:
 
 
 def real_share(batches: Sequence[Batch]) -> float:
-    """Share of the cells of images and texts that are not padding."""
+    """The share of images' regions and texts' tokens that are not padding."""
     real = cells = 0
     for batch in batches:
         for lengths, size in (
@@ -85,7 +85,7 @@ def real_share(batches: Sequence[Batch]) -> float:
 
 
 def peak(device: torch.device, precision: str) -> float | None:
-    """Operations a second that the device could do; None where that is not known, as for every CPU, and in float32."""
+    """The device's peak operations per second; None if unknown, as for CPUs and in float32."""
     if device.type != "cuda" or precision != "bfloat16":
         return None
     name = torch.cuda.get_device_name(device)
@@ -93,7 +93,7 @@ def peak(device: torch.device, precision: str) -> float | None:
 
 
 class Window:
-    """Times and amounts since the last line of the log."""
+    """Times and counts since the last line of the log."""
 
     def __init__(self, settings: TrainSettings, device: torch.device):
         self._peak = peak(device, settings.precision)
@@ -104,18 +104,18 @@ class Window:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time in the block is spent waiting for data."""
+        """Counts the block's duration as time spent waiting for data."""
         start = self._last = time.perf_counter()
         yield
         self._wait += time.perf_counter() - start
 
     def saw(self, batches: list[Batch]) -> None:
-        """Notes the batches of one update."""
+        """Counts the batches of one update."""
         self._samples += sum(map(len, batches)) * parallel.world()
         self._real.append(real_share(batches))
 
     def close(self, flops: float) -> dict[str, float]:
-        """The line's figures; `flops`: of the last update, over all processes, padding included."""
+        """The figures of the line; `flops`: operations of the last update, over all processes, including padding."""
         now = time.perf_counter()
         values = {
             "samples_per_second": self._samples / (now - self._start),

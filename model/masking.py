@@ -1,6 +1,6 @@
-"""What is hidden from the model, and what is put together wrongly: the seeded laws of MLM, MRM, seq2seq and ITM.
+"""Masks and mismatches: the seeded random choices of MLM, MRM, seq2seq and ITM.
 
-Pure functions of arrays and a NumPy generator; the collator calls them, so that a batch is complete when it reaches the model.
+Pure functions of arrays and a NumPy generator, called by the collator, so a batch is complete when it reaches the model.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from model.batch import IGNORED, Vocabulary
 
 
 class Masking(BaseModel):
-    """How much is hidden, and in which shape."""
+    """How much is masked, and in which form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tokens: float = Field(0.15, ge=0, le=1, description="share of a text's tokens that are predicted")
     spans: bool = Field(False, description="mask spans of geometric length (UNIMO) instead of single tokens (UNITER)")
-    span_p: float = Field(0.2, gt=0, le=1, description="parameter of the geometric law of span lengths; not published for UNIMO")
-    span_limit: int = Field(10, ge=1, description="longest span, in tokens")
+    span_p: float = Field(0.2, gt=0, le=1, description="parameter of the geometric distribution of span lengths; not published for UNIMO")
+    span_limit: int = Field(10, ge=1, description="maximum length of a span, in tokens")
     regions: float = Field(0.15, ge=0, le=1, description="share of an image's regions that are hidden")
-    overlap: float = Field(0.3, ge=0, le=1, description="regions that overlap a hidden one by more (intersection over union) are too")
-    fragments: float = Field(0.25, gt=0, lt=1, description="share of a text's tokens that are cut out for seq2seq, at most")
-    mismatched: float = Field(0.5, ge=0, le=1, description="share of the ITM decisions that are about what does not belong together")
-    hard: bool = Field(False, description="ITM: mismatch with a pair's own hard negatives, where it has some, instead of random ones")
+    overlap: float = Field(0.3, ge=0, le=1, description="IoU with a hidden region above which a region is hidden as well")
+    fragments: float = Field(0.25, gt=0, lt=1, description="maximum share of a text's tokens that are cut out for seq2seq")
+    mismatched: float = Field(0.5, ge=0, le=1, description="share of ITM decisions whose image and text do not belong together")
+    hard: bool = Field(False, description="ITM: mismatch a pair with its own hard negatives, if any, instead of random ones")
 
 
 def mask_tokens(
     ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """BERT's law on T texts: of the chosen tokens 80 % become `[MASK]`, 10 % a random token, 10 % stay (a span shares one fate).
+    """BERT's masking of T texts: 80 % of the chosen tokens become `[MASK]`, 10 % a random token, 10 % stay; the tokens of a span alike.
 
-    `[CLS]` and `[SEP]` are never chosen; a text with any token gets at least one chosen, unless `how.tokens` is 0.
+    `[CLS]` and `[SEP]` are never chosen; in a text with any token at least one is chosen, unless `how.tokens` is 0.
 
     Args:
         ids: int64 [T, L]. lengths: int64 [T], with `[CLS]` and `[SEP]`.
@@ -53,7 +53,7 @@ def mask_tokens(
 
 
 def _spans(tokens: int, how: Masking, rng: np.random.Generator) -> list[list[int]]:
-    """Disjoint spans of positions in [0, tokens) that together hold the share `how.tokens`, rounded, at least one position."""
+    """Disjoint spans of positions in [0, tokens) that add up to the share `how.tokens`, rounded, at least one position."""
     budget = min(tokens, max(1, round(how.tokens * tokens))) if how.tokens and tokens > 0 else 0
     if not how.spans:
         return [[int(position)] for position in rng.permutation(tokens)[:budget]] if budget else []
@@ -82,7 +82,7 @@ def mask_regions(boxes: np.ndarray, counts: np.ndarray, how: Masking, rng: np.ra
     """Which regions are hidden: a share of each image's, at least one, and all that overlap one of those by more than `how.overlap`.
 
     Args:
-        boxes: float [I, R, 4 or more], x1, y1, x2, y2 first, in any one unit. counts: int64 [I].
+        boxes: float [I, R, 4 or more], x1, y1, x2, y2 first, in any unit. counts: int64 [I].
 
     Returns bool [I, R].
     """
@@ -110,7 +110,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def cut_fragments(
     ids: np.ndarray, lengths: np.ndarray, how: Masking, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts fragments of geometric length out of N texts, up to the share `how.fragments`, and lays them behind what is left.
+    """Cuts fragments of geometric length out of N texts, up to the share `how.fragments`, and appends them to the rest.
 
     Args:
         ids: int64 [N, L]. lengths: int64 [N]. A text of one token keeps it, and has nothing to generate.
@@ -122,8 +122,8 @@ def cut_fragments(
         tokens = ids[row, 1 : length - 1]
         budget = max(1, int(how.fragments * len(tokens))) if len(tokens) > 1 else 0
         cut = np.zeros(len(tokens), bool)
-        law = how.model_copy(update={"tokens": budget / max(1, len(tokens)), "spans": True})
-        for span in _spans(len(tokens), law, rng) if budget else []:
+        spans = how.model_copy(update={"tokens": budget / max(1, len(tokens)), "spans": True})
+        for span in _spans(len(tokens), spans, rng) if budget else []:
             cut[span] = True
         source, target = np.concatenate([[ids[row, 0]], tokens[~cut], [vocabulary.sep]]), tokens[cut]
         sources[row] = len(source)
@@ -141,9 +141,9 @@ def draw_mismatches(
     how: Masking,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One ITM decision a pair: the pair itself, or its image with another text, or its text with another image of the batch.
+    """One ITM decision per pair: the pair itself, or its image with another text, or its text with another image of the batch.
 
-    A pair for which the batch has nothing that surely does not belong to it stays matched.
+    A pair stays matched if nothing in the batch is certain not to belong to it.
 
     Args:
         image_keys, text_keys: int64 [P], of the pairs. known: (image row, text row) below P that are known to belong together.

@@ -1,4 +1,4 @@
-"""Retrieval metrics, their ceilings and their intervals. Ties count as wrong: a constant score has a recall of 0."""
+"""Retrieval metrics, their ceilings and intervals. Ties count as errors, so constant scores have a recall of 0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CUTS = (1, 5, 10)
 def ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Rank, int64 [Q] from 1, of each query's best true candidate: 1 + the false candidates whose score is not below it.
 
-    scores: float [Q, C], not NaN. true: bool [Q, C], at least one a query.
+    scores: float [Q, C], not NaN. true: bool [Q, C], at least one per query.
     """
     best = np.where(true, scores, -np.inf).max(1)
     return 1 + ((scores >= best[:, None]) & ~true).sum(1)
@@ -27,7 +27,7 @@ def reranked(scores: np.ndarray, candidates: np.ndarray, joint: np.ndarray) -> n
 
 
 def top(scores: np.ndarray, count: int) -> np.ndarray:
-    """The candidates with the highest scores, int64 [Q, min(count, C)], lower index first among equals."""
+    """The candidates with the highest scores, int64 [Q, min(count, C)]; ties go to the lower index."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
@@ -37,10 +37,10 @@ def recall(found: np.ndarray) -> dict[str, float]:
 
 
 def ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """The recall that a scorer could reach that knows what is true and nothing else, where only a query's own candidates count.
+    """The expected recall, counting only a query's own candidates, of a scorer that knows exactly which candidates are true.
 
-    It puts the true candidates first in any order, so that one of `own` (bool [Q, C], within `true`) is among the first k by chance:
-    1 - C(n - m, k) / C(n, k) with n true ones, m of them own.
+    It ranks the true candidates first, in random order. So one of `own` (bool [Q, C], a subset of `true`) is among the first k with
+    probability 1 - C(n - m, k) / C(n, k), for n true candidates, m of them own.
     """
     counts = list(zip(true.sum(1).tolist(), own.sum(1).tolist(), strict=True))
     return {f"R@{cut}": float(np.mean([1 - comb(n - m, cut) / comb(n, cut) if n > cut else 1.0 for n, m in counts])) for cut in CUTS}
@@ -51,8 +51,7 @@ def interval(
 ) -> tuple[float, float, float]:
     """A mean and its 95 % interval by a bootstrap over seeds and images at once; with `against`, of the paired difference.
 
-    values, against: one array [I] of a value an image for each seed. The same images, and where there are as many the same seeds, are drawn
-    for both.
+    values, against: for each seed, one value per image, [I]. The same images are drawn for both, and the same seeds if their numbers agree.
     """
     rng = np.random.default_rng(seed)
     sides = [np.stack(list(side)) for side in ([values] if against is None else [values, against])]

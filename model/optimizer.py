@@ -1,4 +1,4 @@
-"""AdamW with warm-up and decay over shares of a training rather than steps, so that a run can have a budget of operations instead."""
+"""AdamW; warm-up and decay are given as shares of the training rather than steps, so they also work with a budget of operations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class OptimizerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="decay of AdamW's two moments")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="decay rates of AdamW's two moments")
     epsilon: float = Field(1e-6, gt=0, description="AdamW's epsilon")
-    weight_decay: float = Field(0.01, ge=0, description="of matrices; none for biases, normalisation and the temperature")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training during which the rate rises from 0")
-    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="decay of the rate, to 0 at the end")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of matrices; biases, normalisation and the temperature have none")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training during which the learning rate rises from 0")
+    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="shape of the learning rate's decay, to 0 at the end")
     clip: float | None = Field(5.0, gt=0, description="maximum gradient norm; null: no clipping")
 
 
@@ -37,7 +37,7 @@ def optimizer_of(network: Network, settings: OptimizerSettings) -> torch.optim.A
 
 
 def rate(settings: OptimizerSettings, done: float) -> float:
-    """The learning rate when the share `done` in [0, 1] of the training is over."""
+    """The learning rate after the share `done` in [0, 1] of the training."""
     if done < settings.warmup:
         return settings.lr * done / settings.warmup
     left = 1 - min(1.0, (done - settings.warmup) / (1 - settings.warmup))
@@ -56,7 +56,7 @@ def gradient_norm(network: nn.Module) -> torch.Tensor:
 
 
 def state_tensors(network: Network, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
-    """AdamW's moments and step counts by the names of their parameters."""
+    """AdamW's moments and step counts by parameter name."""
     return {
         f"{name}.{key}": value
         for name, parameter in network.named_parameters()
@@ -65,7 +65,7 @@ def state_tensors(network: Network, optimizer: torch.optim.AdamW) -> dict[str, t
 
 
 def load_state_tensors(network: Network, optimizer: torch.optim.AdamW, tensors: dict[str, torch.Tensor]) -> None:
-    """Restores what `state_tensors` returned."""
+    """Restores the state that `state_tensors` returned."""
     for name, parameter in network.named_parameters():
         held = {key: tensors[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors}
         if held:  # step counts stay on the CPU unless AdamW is fused

@@ -1,7 +1,7 @@
-"""Several processes as one: rows gathered with their gradient, gradients summed once a step.
+"""Training in several processes: rows are gathered with their gradient, and gradients summed once per step.
 
-Every loss is a sum over the rows of its own process, divided by the count over all processes; gradients are then summed, so nothing
-depends on the number of processes, and no factor of it can go astray.
+Every loss is a sum over the rows of its own process, divided by the count over all processes; gradients are then summed, so the result
+does not depend on the number of processes, and no factor has to be corrected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.errors import ConfigError
 
 
 def world() -> int:
-    """Number of processes that train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -28,7 +28,7 @@ def rank() -> int:
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Blocks until every process has called it."""
     if world() > 1:
         dist.barrier()
 
@@ -42,9 +42,9 @@ def summed(values: Tensor) -> Tensor:
 
 
 def gather(rows: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes in the order of their ranks, with gradient, and where this process' own rows begin.
+    """The rows of all processes in the order of their ranks, with gradient, and the index of this process's first row.
 
-    Processes may bring different numbers of rows, [n, ...].
+    Processes may have different numbers of rows, [n, ...].
     """
     if world() == 1:
         return rows, 0
@@ -55,7 +55,7 @@ def gather(rows: Tensor) -> tuple[Tensor, int]:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows; backwards, each process gets the sum of all processes' gradients with respect to its own rows."""
+    """All processes' rows; in the backward pass, each process gets the sum of all processes' gradients with respect to its own rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
@@ -75,7 +75,7 @@ class _Gather(torch.autograd.Function):
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Sums gradients over all processes, in one reduction; a parameter that no loss of this step has touched gets zeros."""
+    """Sums gradients over all processes, in one reduction; parameters that no loss of this step uses get zeros."""
     held = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in held:
         if parameter.grad is None:
@@ -89,9 +89,9 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def start(device: str) -> torch.device:
-    """Joins the processes that `torchrun` started, if it did, and returns this one's device; `device`: auto, cpu or cuda.
+    """Joins the process group if `torchrun` started several processes, and returns this one's device; `device`: auto, cpu or cuda.
 
-    Raises ConfigError when there is no GPU and one was asked for.
+    Raises ConfigError when a GPU is required but not available.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: cuda, but torch finds no GPU: set cpu or auto")
@@ -105,6 +105,6 @@ def start(device: str) -> torch.device:
 
 
 def stop() -> None:
-    """Leaves the processes that `start` joined."""
+    """Leaves the process group that `start` joined."""
     if dist.is_initialized():
         dist.destroy_process_group()

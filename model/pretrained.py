@@ -1,7 +1,7 @@
-"""Starting from published weights: RoBERTa or BERT (safetensors) for the text side, UNITER (a torch archive, read as tensors alone).
+"""Loads published weights: RoBERTa or BERT (safetensors) for the text side, UNITER (a torch archive, from which only tensors are read).
 
-Rows of segment embeddings are folded into what they are always added to: BERT's and UNITER's text row into the positions, UNITER's image
-row into the bias of the locations' normalisation. Heads that a file has are taken over, those that it lacks keep their random weights.
+Segment embeddings are folded into the parameters that they are always added to: the text row of BERT and UNITER into the positions,
+UNITER's image row into the bias of the locations' normalisation. Heads that the file lacks keep their random weights.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BIASES = {"tokens.bias": ("cls.predictions.bias", "lm_head.bias"), "features.bi
 def start_from(network: Network, url: str) -> list[str]:
     """Loads published weights into a network; returns the names of the file's tensors that were not used.
 
-    Raises CheckpointError when the file is no such checkpoint, or its widths, layers, vocabulary or positions are not the network's.
+    Raises CheckpointError when the file is not such a checkpoint, or its widths, layers, vocabulary or positions are not the network's.
     """
     held = {_modern(name): tensor for name, tensor in _read(url).items()}
     prefix = next((prefix for prefix in ("uniter.", "roberta.", "bert.", "") if f"{prefix}embeddings.word_embeddings.weight" in held), None)
@@ -56,13 +56,13 @@ def start_from(network: Network, url: str) -> list[str]:
     for name, tensor in new.items():
         if tensor.shape != own[name].shape:
             raise CheckpointError(
-                f"{url} does not fit: {name} is {list(tensor.shape)} there and {list(own[name].shape)} in this network "
+                f"{url} does not fit: {name} is {list(tensor.shape)} in it and {list(own[name].shape)} in this network "
                 f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
                 f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})"
             )
     layers = len({match[1] for name in held if (match := re.match(rf"{prefix}encoder\.layer\.(\d+)\.", name))})
     if layers != len(network.body.layers):
-        raise CheckpointError(f"{url} has {layers} layers, model.size: {network.settings.size} has {len(network.body.layers)}")
+        raise CheckpointError(f"{url} has {layers} layers, but model.size: {network.settings.size} has {len(network.body.layers)}")
     network.load_state_dict({**own, **new})
     return sorted(held.keys() - used)
 
@@ -98,17 +98,17 @@ def _images(own: dict[str, Tensor], held: dict[str, Tensor], take: Callable[[str
 
 
 def _heads(own: dict[str, Tensor], held: dict[str, Tensor], prefix: str, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
-    """Whatever heads the file has and the network can use."""
+    """The heads that the file has and the network can use."""
     new: dict[str, Tensor] = {}
-    for ours, places in {**_HEADS, "match.pool": (f"{prefix}pooler.dense",)}.items():
-        for theirs in places:
+    for ours, names in {**_HEADS, "match.pool": (f"{prefix}pooler.dense",)}.items():
+        for theirs in names:
             if f"{theirs}.weight" in held and f"{ours}.weight" in own:
                 new.update(_linear(ours, theirs, take))
-    for ours, places in _BIASES.items():
-        for theirs in places:
+    for ours, names in _BIASES.items():
+        for theirs in names:
             if theirs in held:
                 new[ours] = take(theirs)
-    if "itm_output.weight" in held:  # two logits, of which only the difference counts
+    if "itm_output.weight" in held:  # two logits, of which only the difference matters
         weight, bias = take("itm_output.weight"), take("itm_output.bias")
         new.update({"match.out.weight": weight[1:] - weight[:1], "match.out.bias": bias[1:] - bias[:1]})
     return new
@@ -120,7 +120,7 @@ def _linear(ours: str, theirs: str, take: Callable[[str], Tensor]) -> Iterator[t
 
 
 def _modern(name: str) -> str:
-    """TensorFlow's names of a normalisation's weights, which older files have, in torch's words."""
+    """A tensor's name, with TensorFlow's names of normalisation weights (in older files) replaced by torch's."""
     return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
 
 

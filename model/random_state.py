@@ -1,4 +1,4 @@
-"""The state of torch's generators (this process' CPU and one device), so that a second forward pass drops out what the first one did."""
+"""The state of torch's random generators (the CPU's and one device's), so that a repeated forward pass uses the same dropout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def random_state(device: torch.device) -> list[Tensor]:
 
 
 def restore(state: list[Tensor], device: torch.device) -> None:
-    """Puts the generators back into a state that `random_state` returned."""
+    """Restores a state that `random_state` returned."""
     torch.set_rng_state(state[0])
     if len(state) > 1:
         torch.cuda.set_rng_state(state[1], device)
@@ -23,7 +23,7 @@ def restore(state: list[Tensor], device: torch.device) -> None:
 
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Whatever the block draws or restores, the generators go on afterwards from where they were."""
+    """Restores the generators' state after the block."""
     state = random_state(device)
     try:
         yield

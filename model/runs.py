@@ -1,4 +1,4 @@
-"""How a run begins, is saved, and resumes."""
+"""Starts, saves and resumes runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """How far a training is: updates, operations, rows seen, updates without anything to learn from, and the last losses by objective."""
+    """Progress of a training: updates, operations, rows processed, updates skipped because no objective applied, and latest losses."""
 
     step: int = 0
     flops: float = 0.0
@@ -33,14 +33,14 @@ class Progress:
     losses: dict[str, float] = field(default_factory=dict)
 
     def share(self, settings: TrainSettings) -> float:
-        """The share of the training that is over."""
+        """The completed share of the training."""
         return max(self.step / settings.steps if settings.steps else 0.0, self.flops / settings.flops if settings.flops else 0.0)
 
 
 def restored(
     settings: TrainSettings, facts: DataFacts, held: Checkpoint | None, device: torch.device
 ) -> tuple[Network, torch.optim.AdamW, Progress]:
-    """The network, its optimizer and the progress: new, started from other weights, or as a checkpoint has them."""
+    """The network, its optimizer and the progress: new, started from other weights, or resumed from a checkpoint."""
     torch.manual_seed(settings.seed)
     network = Network(
         settings.model, Shape(vocabulary=facts.vocabulary.size, features=facts.features, geometry=facts.geometry, classes=facts.classes)
@@ -74,7 +74,7 @@ def _load_weights(network: Network, held: Checkpoint, facts: DataFacts) -> None:
 
 
 def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint) -> None:
-    """Raises ConfigError when a run would go on with other data, or with settings that make it another run."""
+    """Raises ConfigError when a run would continue with other data, or with changed settings that affect the result."""
     before, now = held.state["settings"], settings.model_dump(mode="json")
     for key in now.keys() - NOT_RESUMED:
         if before.get(key) != now[key]:
@@ -88,13 +88,13 @@ def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint
             f"({held.state['facts']['corpus'][:12]}): choose another output"
         )
     if held.state["world"] != parallel.world():
-        raise ConfigError(f"torchrun: {parallel.world()} processes, but {held.url} was written by {held.state['world']}")
+        raise ConfigError(f"torchrun: {parallel.world()} processes, but {held.url} was written by {held.state['world']}: use as many")
 
 
 def save(
     settings: TrainSettings, facts: DataFacts, network: Network, optimizer: torch.optim.AdamW, loader: Loader, progress: Progress
 ) -> int:
-    """Saves a checkpoint, from the first process; every process adds the state of its generators."""
+    """Saves a checkpoint from the first process, with the state of every process's generators; returns its step."""
     device = network.contrast.bias.device
     states = [parallel.gather(state[None].to(device))[0].cpu() for state in random_state(device)]
     if parallel.rank() == 0:

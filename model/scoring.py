@@ -1,4 +1,4 @@
-"""Scoring images against texts with a checkpoint: each encoded alone, or jointly."""
+"""Scores images against texts with a checkpoint: encoded separately or jointly."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from schemas.errors import ConfigError
 from schemas.regions import Regions
 
 Head = Literal["match", "contrast"]
-_AT_ONCE = 64  # images or texts encoded, and sequences scored, at a time
+_AT_ONCE = 64  # images, texts or joint sequences per forward pass
 
 
 def load_network(url: str, device: str = "cpu") -> tuple[Network, Checkpoint]:
-    """The network of a checkpoint, in evaluation mode, and the checkpoint. Raises CheckpointError when it is absent or damaged."""
+    """The network of a checkpoint, in evaluation mode, and the checkpoint. Raises CheckpointError when it is missing or damaged."""
     held = checkpoint.load(url, only="model")
     facts = held.state["facts"]
     network = Network(
@@ -38,7 +38,7 @@ def load_network(url: str, device: str = "cpu") -> tuple[Network, Checkpoint]:
 
 
 def trained_head(held: Checkpoint) -> Head:
-    """The head that scores joint sequences: the one that the run trained, matching before contrast."""
+    """The head that scores joint sequences: the one that the run trained, preferably the matching head."""
     settings = held.state["settings"]
     if settings["task"] == "retrieval":
         head: Head = settings["retrieval"]["score"]
@@ -47,9 +47,9 @@ def trained_head(held: Checkpoint) -> Head:
 
 
 class Scorer:
-    """A network that is asked about the images and texts of a corpus.
+    """Applies a network to the images and texts of a corpus.
 
-    Raises ConfigError, naming the key, when the corpus' tokenizer or features are not those of the checkpoint.
+    Raises ConfigError, naming the key, when the corpus's tokenizer or features are not those of the checkpoint.
     """
 
     def __init__(self, network: Network, held: Checkpoint, corpus: str):
@@ -72,7 +72,7 @@ class Scorer:
             )
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:
-        """Which numbers of tokens, without `[CLS]` and `[SEP]`, the network takes, bool."""
+        """Whether texts of these numbers of tokens, without `[CLS]` and `[SEP]`, fit the network, bool."""
         return lengths + 2 <= self.network.settings.positions
 
     def _images(self, regions: Sequence[Regions], hidden: bool) -> Images:
@@ -84,7 +84,7 @@ class Scorer:
 
     @torch.inference_mode()
     def project_images(self, regions: Sequence[Regions], hidden: bool = False) -> Tensor:
-        """Images, encoded alone and projected, [n, H]; `hidden`: every region masked, so that nothing but boxes is left."""
+        """Images, encoded alone and projected, [n, H]; `hidden`: every region masked, so only boxes are left."""
         batch, body = Batch("images", (), images=self._images(regions, hidden)).to(self.device), self.network.body
         img = body.encode(body.embed(batch, hidden), torch.arange(len(regions), device=self.device), None).img
         assert img is not None
@@ -122,9 +122,9 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images and captions to retrieve among.
+    """Images and captions among which to retrieve.
 
-    owners: int64 [T], the image of each caption; every number in [0, images) is among them. regions, tokens: of an image or caption by
+    owners: int64 [T], the image of each caption; contains every number in [0, images). regions, tokens: those of an image or caption, by
     number.
     """
 
@@ -134,12 +134,12 @@ class Gallery:
     tokens: Callable[[int], np.ndarray]
 
     def __len__(self) -> int:
-        """Images."""
+        """The number of images."""
         return int(self.owners.max()) + 1
 
     @property
     def own(self) -> np.ndarray:
-        """Which caption is which image's, bool [I, T]."""
+        """Which captions belong to which image, bool [I, T]."""
         return self.owners[None, :] == np.arange(len(self))[:, None]
 
     def separate_scores(self) -> np.ndarray:

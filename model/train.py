@@ -1,4 +1,4 @@
-"""Training: a plain loop over batches, the same in one process and in several (`torchrun`), that stops and resumes at any update."""
+"""Training: a loop over batches, the same in one process and in several (`torchrun`), which can stop and resume at any update."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrainingError(CmclError):
 
 
 def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[Network, Progress]:
-    """Trains, resuming from the newest checkpoint in `settings.output`; returns the network and how far it came.
+    """Trains, resuming from the newest checkpoint in `settings.output`; returns the network and the progress.
 
     A SIGTERM or SIGINT saves a checkpoint after the current update and returns early.
 
@@ -101,7 +101,7 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did, over all processes: weighted loss, gradient norm, operations, rate, and whether a process was asked to stop."""
+    """Figures of one update over all processes: weighted loss, gradient norm, operations, learning rate; stop: a process was asked to."""
 
     total: float
     norm: float
@@ -120,7 +120,7 @@ def _update(
     counted: bool,
     stopped: list[int],
 ) -> Update:
-    """One update: losses and gradients of some batches on every process, one reduction, one step of AdamW."""
+    """One update: losses and gradients of the batches of every process, one reduction, one step of AdamW."""
     lr = rate(settings.optimizer, progress.share(settings))
     network.train()
     optimizer.zero_grad(set_to_none=True)
@@ -161,21 +161,21 @@ def _update(
     return Update(total, norm, operations, lr, stop > 0)
 
 
-def _drawn(objectives: list[Objective], batch: Batch, settings: TrainSettings, place: str) -> list[Objective]:
-    """The objectives of a batch: all that fit its stream, or one of them, drawn by weight; word-region alignment goes with matching."""
+def _drawn(objectives: list[Objective], batch: Batch, settings: TrainSettings, position: str) -> list[Objective]:
+    """The objectives of a batch: all that apply to its stream, or one drawn by weight; word-region alignment accompanies matching."""
     fitting = [one for one in objectives if batch.stream in one.streams]
     mains = [one for one in fitting if one.name != "wra"]
     if settings.mixing == "sum" or len(mains) < 2:
         return fitting
     weights = torch.tensor([one.settings.weight for one in mains], dtype=torch.float64)
-    drawn = mains[int(counter_rng(settings.seed, "task", place).choice(len(mains), p=(weights / weights.sum()).numpy()))]
+    drawn = mains[int(counter_rng(settings.seed, "task", position).choice(len(mains), p=(weights / weights.sum()).numpy()))]
     return [one for one in fitting if one is drawn or (one.name == "wra" and drawn.name == "itm")]
 
 
 def _backward(
     network: Network, batch: Batch, chosen: list[tuple[int, Objective]], counts: Tensor, settings: TrainSettings
 ) -> list[tuple[Batch, int, Tensor]]:
-    """Adds the gradient of a batch's weighted losses, each divided by its count over everything; returns the sums."""
+    """Computes the gradient of a batch's weighted losses, each divided by its count over all batches; returns the sums."""
     views, direct, losses = Views(network, batch), [], []
     for number, objective in chosen:
         if counts[number] == 0 or objective.count(batch) == 0 and parallel.world() == 1:
@@ -193,7 +193,7 @@ def _backward(
 
 
 def _blame(step: int, losses: list[tuple[Batch, int, Tensor]], objectives: list[Objective], batches: list[Batch]) -> str:
-    """Which rows made a loss or the gradient infinite or NaN: those whose own features are not finite, else all of the batch."""
+    """The error text for an infinite or NaN loss or gradient; names the rows whose features are not finite, else all of the batch."""
     bad = [(batch, objectives[number].name) for batch, number, loss in losses if not torch.isfinite(loss)]
     what = f"the loss of {bad[0][1]} is" if bad else "the gradient is"
     names: list[str] = []
@@ -214,14 +214,14 @@ def _next(batches: Iterator[Batch], settings: TrainSettings) -> Batch:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGTERM and SIGINT are noted in while the block runs."""
+    """A list to which SIGTERM and SIGINT are appended while the block runs."""
     stopped: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
 
     def note(number: int, _: Any) -> None:
-        if stopped:  # asked twice: at once, then
+        if stopped:  # a second signal stops at once
             raise KeyboardInterrupt
         stopped.append(number)
 
@@ -235,7 +235,7 @@ def _signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _counting(counted: bool) -> Iterator[Any]:
-    """A function that tells the operations of the block; counting sees through no compiled code, so that code runs uncompiled."""
+    """A function that returns the number of operations in the block, whose compiled code runs uncompiled in order to be counted."""
     if not counted:
         yield lambda: 0
         return

@@ -21,7 +21,7 @@ SIZES = {"tiny": (4, 192, 3), "small": (6, 384, 6), "base": (12, 768, 12), "larg
 
 
 class ModelSettings(BaseModel):
-    """The choices a network is built from; widths of the data are in `Shape`."""
+    """Settings of the network; widths that depend on the data are in `Shape`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,16 +29,16 @@ class ModelSettings(BaseModel):
     embedding: Literal["unimo", "uniter"] = Field(
         "unimo", description="regions: LN(FC(feature) + FC(location)), or UNITER's LN(LN(FC(feature)) + LN(FC(location)))"
     )
-    region_mask: Literal["zero", "learned"] = Field("zero", description="what stands for the feature of a hidden region")
-    positions: int = Field(512, ge=2, description="longest text, in tokens with [CLS] and [SEP]")
-    max_regions: int = Field(100, ge=1, description="most regions of an image")
-    dropout: float = Field(0.1, ge=0, lt=1, description="of embeddings and of what each sublayer adds")
-    epsilon: float = Field(1e-5, gt=0, description="of layer normalisation: 1e-5 for RoBERTa, 1e-12 for BERT and UNITER")
+    region_mask: Literal["zero", "learned"] = Field("zero", description="the value that replaces the feature of a hidden region")
+    positions: int = Field(512, ge=2, description="maximum number of tokens per text, with [CLS] and [SEP]")
+    max_regions: int = Field(100, ge=1, description="maximum number of regions per image")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of embeddings and of each sublayer's output")
+    epsilon: float = Field(1e-5, gt=0, description="epsilon of layer normalisation: 1e-5 for RoBERTa, 1e-12 for BERT and UNITER")
     contrast: Literal["dot", "head"] = Field(
         "dot", description="score of an image and a text: normalised dot product (UNIMO-2) or UNIMO's matching head"
     )
     attention: Literal["auto", "dense", "packed"] = Field(
-        "auto", description="auto: packed where something is padded, on CUDA in half precision; else dense"
+        "auto", description="auto: packed on CUDA in half precision if anything is padded, else dense"
     )
 
 
@@ -55,7 +55,7 @@ class Shape(BaseModel):
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of a batch's images, [I, 1 + R, H] with `[IMG]` first, and texts, [T, L, H]; None where it has none.
+    """Embeddings of a batch's images, [I, 1 + R, H] with `[IMG]` first, and texts, [T, L, H]; None if it has none.
 
     valid: bool, False on padding, None where nothing is padded.
     """
@@ -68,7 +68,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class States:
-    """Last hidden states of S sequences; None where they have no image, or no text.
+    """Last hidden states of S sequences; None if they have no image, or no text.
 
     img, cls: [S, H]; regions: [S, R, H]; tokens: [S, L, H], `[CLS]` first. valid: bool, False on padding, None where nothing is padded.
     """
@@ -82,7 +82,7 @@ class States:
 
 
 class ImageEmbedding(nn.Module):
-    """Regions and their boxes to vectors, with `[IMG]`, the mean of the regions that are not hidden, before them."""
+    """Embeds regions with their boxes, and before them `[IMG]`, the mean of the regions that are not hidden."""
 
     def __init__(self, settings: ModelSettings, shape: Shape, width: int):
         super().__init__()
@@ -94,15 +94,15 @@ class ImageEmbedding(nn.Module):
         self.mask = nn.Parameter(torch.zeros(shape.features)) if settings.region_mask == "learned" else None
 
     def forward(self, images: Images, masked: bool) -> Tensor:
-        """[I, 1 + R, H]; `masked`: hidden regions lose their features."""
+        """The embeddings, [I, 1 + R, H]; `masked`: replace the features of hidden regions."""
         features = images.features.to(self.feature.weight.dtype)
         shown = torch.arange(features.shape[1], device=features.device) < images.counts[:, None]
         if masked and images.hidden is not None:
             hidden = images.hidden[..., None]
-            stand_in = features.new_zeros(()) if self.mask is None else self.mask
+            replacement = features.new_zeros(()) if self.mask is None else self.mask
             shown = shown & ~images.hidden
             mean = _mean(features, shown)
-            features = torch.where(hidden, stand_in, features)
+            features = torch.where(hidden, replacement, features)
         else:
             mean = _mean(features, shown)
         whole = torch.ones(images.boxes.shape[-1], device=features.device, dtype=features.dtype)
@@ -119,7 +119,7 @@ def _mean(features: Tensor, shown: Tensor) -> Tensor:
 
 
 class TextEmbedding(nn.Module):
-    """Words and positions, counted from 0."""
+    """Embeds words and their positions, counted from 0."""
 
     def __init__(self, settings: ModelSettings, shape: Shape, width: int):
         super().__init__()
@@ -127,12 +127,12 @@ class TextEmbedding(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(width, settings.epsilon), nn.Dropout(settings.dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """int64 [T, L] to [T, L, H]."""
+        """Maps int64 [T, L] to [T, L, H]."""
         return self.dropout(self.norm(self.word(ids) + self.position.weight[: ids.shape[1]]))
 
 
 class Layer(nn.Module):
-    """Attention and a feed-forward network four times as wide, each added and normalised."""
+    """Attention, then a feed-forward network four times as wide, each with a residual connection and normalisation."""
 
     def __init__(self, width: int, heads: int, dropout: float, epsilon: float):
         super().__init__()
@@ -143,14 +143,14 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """[..., H] to the same shape."""
+        """Maps [..., H] to the same shape."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         x = self.attention_norm(x + self.dropout(self.out(attend(query, key, value, layout).flatten(-2))))
         return self.norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
 
 class Transformer(nn.Module):
-    """Embeds a batch once, then encodes any sequences of its images and texts."""
+    """Embeds a batch once, then encodes any combinations of its images and texts."""
 
     def __init__(self, settings: ModelSettings, shape: Shape):
         super().__init__()
@@ -160,7 +160,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(self.width, heads, settings.dropout, settings.epsilon) for _ in range(layers))
 
     def embed(self, batch: Batch, mask_images: bool = False, mask_texts: bool = False) -> Embedded:
-        """Embeds every image and text of a batch; `mask_...`: as masking leaves them."""
+        """Embeds every image and text of a batch; `mask_...`: masked."""
         images, texts = batch.images, batch.texts
         ids = None if texts is None else texts.masked if mask_texts and texts.masked is not None else texts.ids
         return Embedded(
@@ -188,12 +188,12 @@ class Transformer(nn.Module):
         return States(*image, *((x[:, start], x[:, start:], said) if texts is not None else (None, None, None)))
 
     def generate(self, fragments: Fragments) -> Tensor:
-        """Hidden states of sequence to sequence, [N, S, H]: source in full, target causal."""
+        """Hidden states of sequence to sequence, [N, S, H]: full attention within the source, causal in the target."""
         layout = prefix_layout(fragments.sources, fragments.lengths, fragments.ids.shape[1])
         return self._layers(self.text(fragments.ids), layout)
 
     def _run(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """The layers over padded [S, N, H]; what padding cells hold afterwards means nothing."""
+        """The layers' output for padded [S, N, H]; values at padding are meaningless."""
         half = x.is_cuda and (torch.is_autocast_enabled("cuda") or x.dtype in HALF)
         if valid is None or self.settings.attention == "dense" or (self.settings.attention == "auto" and not half):
             return self._layers(x, dense_layout(valid))

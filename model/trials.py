@@ -1,6 +1,6 @@
-"""Public test sets, read in their own formats and measured on the regions of a corpus that has their images.
+"""Public test sets, read in their own formats and evaluated with the regions of a corpus that has their images.
 
-SugarCrepe (Hsieh et al. 2023): a JSON object of objects with filename, caption, negative_caption; one file a kind.
+SugarCrepe (Hsieh et al. 2023): a JSON object of objects with filename, caption, negative_caption; one file per kind.
 ARO (Yuksekgonul et al. 2023): a JSON list of objects with image_path, true_caption, false_caption and the box that the image is cropped to
 (bbox_x, bbox_y, bbox_w, bbox_h).
 Winoground (Thrush et al. 2022): JSON lines, or a list, of objects with id, image_0, image_1, caption_0, caption_1.
@@ -31,9 +31,9 @@ from schemas.trials import TRIALS
 
 
 def read_trials(name: str, url: str, split: str = "test") -> pa.Table:
-    """A public set as a `trials` table; name: sugarcrepe, aro, winoground or karpathy; split: of Karpathy's.
+    """A public set as a `trials` table; name: sugarcrepe, aro, winoground or karpathy; split: for Karpathy's.
 
-    Raises SourceError when the file is not JSON of that set's form, naming the entry and the key.
+    Raises SourceError, naming the entry and the key, when the file is not in the set's format.
     """
     try:
         with files.open_read(url) as file:
@@ -47,7 +47,7 @@ def read_trials(name: str, url: str, split: str = "test") -> pa.Table:
         for entry, row in READERS[name](held, kind, split):
             rows.append({"set": name, **row, "trial_id": f"{name}/{row['kind']}/{entry}"})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"has no key {error}" if isinstance(error, KeyError) else f"is of another form ({error})"
+        what = f"has no key {error}" if isinstance(error, KeyError) else f"has another format ({error})"
         raise SourceError(f"{url}: entry {len(rows)} {what}; {name} was expected") from None
     if not rows:
         raise SourceError(f"{url} has no entries{f' of the split {split!r}' if name == 'karpathy' else ''}")
@@ -55,7 +55,7 @@ def read_trials(name: str, url: str, split: str = "test") -> pa.Table:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether a text is one JSON object a line."""
+    """Whether a text has one JSON object per line."""
     lines = text.strip().splitlines()
     return len(lines) > 1 and all(line.strip().startswith("{") and line.strip().endswith("}") for line in lines[:2])
 
@@ -100,14 +100,14 @@ READERS: dict[str, Callable[[Any, str, str], Rows]] = {
 
 
 def stem(name: str) -> str:
-    """What is left of a file name or image id to compare: COCO's `000000000139.jpg` and `coco/139` are both 139."""
+    """The part of a file name or image id that is compared: 139 for both COCO's `000000000139.jpg` and `coco/139`."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     bare = os.path.splitext(last)[0]
     return bare.lstrip("0") or bare
 
 
 class CorpusImages:
-    """The regions of a corpus' images by file name."""
+    """The regions of a corpus's images by file name."""
 
     def __init__(self, corpus: str):
         held, index = open_corpus(corpus)
@@ -119,7 +119,7 @@ class CorpusImages:
                 self._at[stem(image_id)].setdefault(image_id, (number, row))
 
     def find(self, name: str, box: list[float] | None) -> Regions | str:
-        """The regions of an image, those inside a box if there is one; or why there are none."""
+        """The regions of an image, or of its part in a box; if there are none, the reason."""
         found = self._at.get(stem(name), {})
         if len(found) != 1:
             return "the corpus has several images of that name" if found else "the corpus has no such image"
@@ -130,9 +130,9 @@ class CorpusImages:
 
 
 def cropped(held: Regions, box: list[float]) -> Regions:
-    """The regions whose centre lies in a box (x, y, width, height, px), cut at its sides, as regions of an image of that size.
+    """The regions whose centre is in a box (x, y, width, height, px), clipped to it, as regions of an image of that size.
 
-    Cropping the photo first and detecting in the crop, as ARO does, finds other regions.
+    ARO crops the photo first; detection in the crop would find other regions.
     """
     x, y, width, height = box
     centres = (held.boxes[:, :2] + held.boxes[:, 2:]) / 2 - [x, y]
@@ -146,10 +146,10 @@ def cropped(held: Regions, box: list[float]) -> Regions:
 
 
 def measure(scorer: Scorer, trials: pa.Table, corpus: str, head: Head, rerank: int | None = 32) -> dict[str, Any]:
-    """Scores by set and kind, from separate encodings and from joint ones; ties count as wrong.
+    """Scores by set and kind, by separate and by joint encoding; ties count as errors.
 
     choice: share of trials whose first caption has the highest score. group: Winoground's text, image and group score. retrieval: recall at
-    1, 5 and 10 both ways. What cannot be scored is counted by reason under `skipped`.
+    1, 5 and 10 in both directions. Trials that cannot be scored are counted by reason under `skipped`.
     """
     images, skipped = CorpusImages(corpus), Counter[str]()
     by_kind: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
@@ -182,7 +182,7 @@ def _choices(scorer: Scorer, held: list[Any], head: Head, scheme: str) -> dict[s
 
 
 def right(scores: np.ndarray, scheme: str) -> dict[str, bool]:
-    """Whether scores [images, captions] answer a trial."""
+    """Whether the scores [images, captions] of a trial are right, by measure."""
     if scheme == "choice":
         return {"accuracy": bool((scores[0, 0] > scores[0, 1:]).all())}
     others = ~np.eye(len(scores), dtype=bool)

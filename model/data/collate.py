@@ -1,7 +1,7 @@
-"""Rows of a stream to a batch: reads regions and tokens, draws companions, masks, pads.
+"""Turns rows of a stream into a batch: reads regions and tokens, draws companions, masks, pads.
 
-What is drawn for a row depends on (seed, epoch, row) alone; only the mismatches of image-text matching, which are drawn among a process'
-rows, depend on its rank too.
+Draws for a row depend on (seed, epoch, row) alone, except the mismatches of image-text matching: they are drawn among the rows of a
+process, so they depend on its rank as well.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from schemas.regions import Regions, Shown, geometry
 from schemas.token_rows import PairTokens
 
 LEAST_WEIGHT = 0.1
-_ROOMS = 3  # batches whose memory is kept at hand, beside the newest
+_BUFFERS = 3  # buffers kept for reuse, besides the newest
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the objectives ask for beside images and texts."""
+    """What the objectives require in addition to images and texts."""
 
     tokens: bool = False  # masked tokens
     regions: bool = False  # hidden regions
     soft_labels: bool = False  # of the hidden regions
     mismatch: bool = False  # decisions of image-text matching
     fragments: bool = False  # sequence to sequence, in the text stream
-    companions: bool = False  # mask the pairs' companions as well, so that a mask does not tell them apart
+    companions: bool = False  # mask the pairs' companions as well, or masks would give them away
 
 
 class _TextRows:
-    """The texts of a batch as they are gathered."""
+    """Collects the texts of a batch."""
 
     def __init__(self) -> None:
         self.tokens: list[np.ndarray] = []
         self.keys: list[int] = []
 
     def add(self, tokens: np.ndarray, key: int) -> int:
-        """The row that the text gets."""
+        """Adds a text; returns its row."""
         self.tokens.append(tokens)
         self.keys.append(key)
         return len(self.tokens) - 1
@@ -65,42 +65,43 @@ class _Companion(NamedTuple):
 
 
 def _group(texts: _TextRows, found: Sequence[_Companion]) -> Group:
-    """Companions, owners ascending, whose texts join those of the batch."""
+    """A group of companions, owners ascending; adds their texts to those of the batch."""
     rows = [texts.add(one.tokens, one.key) for one in found]
     weights = torch.tensor([one.weight for one in found], dtype=torch.float32)
     return Group(_ints(rows), _ints([one.owner for one in found]), weights, _ints([one.kind for one in found]))
 
 
-class Room:
-    """Memory of features, taken again once nobody holds it any more: fresh memory costs about as much as what is copied there."""
+class Buffers:
+    """Memory for features, reused when no longer referenced: allocating new memory takes about as long as copying the features."""
 
     def __init__(self) -> None:
         self._held: list[np.ndarray] = []
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An array float16 of this shape, with whatever was there before."""
+        """An uninitialised array of this shape, float16."""
         size = int(np.prod(shape))
-        free = next((at for at, held in enumerate(self._held) if sys.getrefcount(held) == 3), None)  # the list, `held`, the argument
+        # Three references: the list, `held`, the argument.
+        free = next((at for at, held in enumerate(self._held) if sys.getrefcount(held) == 3), None)
         if free is None or len(self._held[free]) < size:
-            self._held = [held for at, held in enumerate(self._held) if at != free][-_ROOMS:] + [np.empty(size, np.float16)]
+            self._held = [held for at, held in enumerate(self._held) if at != free][-_BUFFERS:] + [np.empty(size, np.float16)]
             free = -1
         return self._held[free][:size].reshape(shape)
 
 
 class Collator:
-    """Makes batches of the rows of a stream.
+    """Makes batches from rows of a stream.
 
-    vocabulary: of the corpus' tokenizer. masking, wanted: what is hidden, and for which objectives.
+    vocabulary: of the corpus's tokenizer. masking, wanted: how to mask, and what the objectives require.
     """
 
     def __init__(self, shards: Shards, settings: DataSettings, vocabulary: Vocabulary, seed: int, masking: Masking, wanted: Wanted):
         self._shards, self._settings, self._vocabulary, self._seed = shards, settings, vocabulary, seed
-        self._masking, self._wanted, self._room = masking, wanted, Room()
-        # What the corpus has none of is not looked for in every row.
+        self._masking, self._wanted, self._buffers = masking, wanted, Buffers()
+        # Kinds of companions that the corpus lacks are not looked for in every row.
         self._none = {name for name in ("positives", "matched_images", "matched_texts") if shards.manifest.counts.numbers.get(name) == 0}
 
-    def pairs(self, rows: np.ndarray, siblings: Sequence[np.ndarray], epoch: int, place: str) -> Batch:
-        """A batch of P pairs: their rows, int64 [P]; for each, if wanted, the other rows of its image; where it is read."""
+    def pairs(self, rows: np.ndarray, siblings: Sequence[np.ndarray], epoch: int, position: str) -> Batch:
+        """A batch of P pairs. rows: int64 [P]. siblings: for each, the other rows of its image, if required. position: step and rank."""
         pairs, texts, index = self._shards.pairs_at(rows), _TextRows(), self._shards.pairs.columns
         images = self._shards.images_at(rows, alone=False)
         for pair, key in zip(pairs, index["key"][rows].tolist(), strict=True):
@@ -117,17 +118,17 @@ class Collator:
         known_texts = _known(self._own_keys(rows), positive_keys, true_texts)
         known_images = _known(true_images)
         batch = Batch("pairs", names, shown, written, positives, negatives, matched_images, matched_texts, known_texts, known_images)
-        return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", place))
+        return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", position))
 
     def images(self, rows: np.ndarray, epoch: int) -> Batch:
-        """A batch of images alone."""
+        """A batch of the `images` stream."""
         at = self._shards.images_at(rows, alone=True)
         keys = self._shards.images.columns["image_key"][rows].tolist()
         shown = self._images(at, keys, "images", [(epoch, int(row)) for row in rows])
         return Batch("images", tuple(self._shards.regions(one).image_id for one in at), shown)
 
     def texts(self, rows: np.ndarray, epoch: int) -> Batch:
-        """A batch of texts alone, joined in longer rows where the settings say so."""
+        """A batch of the `texts` stream; with `pack_texts`, short texts are joined into longer rows."""
         found, texts, names, draws = self._shards.texts_at(rows), _TextRows(), [], []
         keys = self._shards.texts.columns["key"][rows]
         room = self._settings.max_tokens - 2
@@ -157,7 +158,7 @@ class Collator:
         return _group(texts, sorted(found, key=lambda one: one.owner))
 
     def _siblings(self, rows: np.ndarray, siblings: Sequence[np.ndarray], served: set[int], key: np.uint64) -> list[_Companion]:
-        """For each pair without a positive one other caption of its image that says something else."""
+        """For each pair without a positive, another caption of its image in other words."""
         keys = self._shards.pairs.columns["key"]
         lists = [own[keys[own] != keys[rows[at]]] if at not in served else own[:0] for at, own in enumerate(siblings)]
         owners, indices = draw(rows, _counts(lists), 1, key)
@@ -178,32 +179,32 @@ class Collator:
         return _group(texts, found)
 
     def _weight(self, kind: int, score: float) -> float:
-        """1, or less for a TF-IDF negative (kind 0) that was nearly refused for its similarity."""
+        """1, or less for a TF-IDF negative (kind 0) whose similarity is close to the limit."""
         soften = self._settings.soften
         if kind or not soften or not score > self._settings.ceiling - soften:
             return 1.0
         return max(LEAST_WEIGHT, (self._settings.ceiling - score) / soften)
 
     def _matched_texts(self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int, texts: _TextRows) -> tuple[Group, list[np.ndarray]]:
-        """The drawn ones, and the keys of all."""
+        """The drawn texts, and the keys of all matched texts."""
         lists = [] if "matched_texts" in self._none else [pair.matched_texts for pair in pairs]
         if not any(map(len, lists)):
             return _group(texts, []), []
         counts = _counts(lists)
         ends = np.cumsum(counts)
-        places, keys = self._shards.find_texts(np.concatenate(lists))
-        lengths = np.where(places >= 0, self._shards.texts.columns["length"][places], self._settings.max_tokens)
+        at, keys = self._shards.find_texts(np.concatenate(lists))
+        lengths = np.where(at >= 0, self._shards.texts.columns["length"][at], self._settings.max_tokens)
         short, key = lengths + 2 <= self._settings.max_tokens, key_of(self._seed, epoch, "matched texts")
         owners, indices = draw(rows, counts, self._settings.matched_texts, key, short)
         chosen = (ends - counts)[owners] + indices
-        tokens = [tokens for _, tokens in self._shards.texts_at(places[chosen])]
+        tokens = [tokens for _, tokens in self._shards.texts_at(at[chosen])]
         group = _group(texts, list(map(_Companion, owners.tolist(), tokens, keys[chosen].tolist())))
-        return group, [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(places, ends[:-1]), strict=True)]
+        return group, [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(at, ends[:-1]), strict=True)]
 
     def _matched_images(
         self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int
     ) -> tuple[Group, list[np.ndarray], list[ImageAt], list[int]]:
-        """The drawn ones, the keys of all, and where the drawn ones are, with their keys."""
+        """The drawn images, the keys of all matched images, and the locations and keys of the drawn ones."""
         lists = [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
         if not any(map(len, lists)):
             return _group(_TextRows(), []), [], [], []
@@ -223,7 +224,7 @@ class Collator:
         return group, keys, [at for at, _ in more], [image_key for _, image_key in more]
 
     def _short(self, lengths: Sequence[np.ndarray]) -> np.ndarray:
-        """Which of the pairs' candidates are within the limit, bool over all."""
+        """Which candidates of the pairs are within max_tokens, bool over all of them."""
         return np.concatenate([np.zeros(0, np.int64), *lengths]) + 2 <= self._settings.max_tokens
 
     def _own_keys(self, rows: np.ndarray) -> list[np.ndarray]:
@@ -234,8 +235,8 @@ class Collator:
         return [columns["key"][begin:end] for begin, end in zip(begins, ends, strict=True)]
 
     def _images(self, at: Sequence[ImageAt], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
-        """All images of a batch; those of the stream are masked, companions only if that is wanted."""
-        made = image_table([self._shards.shown(one) for one in at], keys, self._settings, self._room)
+        """All images of a batch; those of the stream are masked, companions only with `Wanted.companions`."""
+        made = image_table([self._shards.shown(one) for one in at], keys, self._settings, self._buffers)
         if not self._wanted.regions:
             return made
         boxes, counts = made.boxes.numpy(), made.counts.numpy()
@@ -246,7 +247,7 @@ class Collator:
         return replace(made, hidden=torch.from_numpy(hidden), soft_labels=read_soft_labels(wanted, hidden))
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
-        """All texts of a batch; those of the stream are masked, companions only if that is wanted."""
+        """All texts of a batch; those of the stream are masked, companions only with `Wanted.companions`."""
         made = text_table(texts.tokens, texts.keys, self._settings, self._vocabulary)
         if not self._wanted.tokens:
             return made
@@ -268,17 +269,17 @@ class Collator:
         return Fragments(laid, long, sources, labels)
 
     def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]], keys: Sequence[int] = ()) -> list[np.random.Generator]:
-        """One for each row of the stream; then, if companions are masked too, one for each of the other keys."""
+        """A generator for each row of the stream and, if companions are masked too, for each of the other keys."""
         own = [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
         others = keys[len(draws) :] if self._wanted.companions else ()
         return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
 
 
-def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], settings: DataSettings, room: Room | None = None) -> Images:
-    """Images padded to one of a few numbers of regions, without masks. room: where the memory of the features comes from."""
+def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], settings: DataSettings, buffers: Buffers | None = None) -> Images:
+    """Images padded to one of a few numbers of regions, without masks. buffers: memory for the features."""
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
     width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
-    features = (room or Room()).array((len(regions), width, regions[0].features.shape[1]))
+    features = (buffers or Buffers()).array((len(regions), width, regions[0].features.shape[1]))
     for row, one, count in zip(features, regions, counts.tolist(), strict=True):
         row[:count], row[count:] = one.features[:count], 0
     held = np.arange(width) < counts[:, None]
@@ -312,7 +313,7 @@ def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: Data
 
 
 def read_soft_labels(regions: Sequence[Regions], hidden: np.ndarray) -> Tensor | None:
-    """Soft labels of the hidden regions alone, float16 [M, C]; the file's pages of the others are not touched. None without any."""
+    """Soft labels of the hidden regions, float16 [M, C]; those of the others are not read. None if there are none."""
     found = [
         one.soft_labels[np.flatnonzero(hidden[at, : len(one.soft_labels)])] for at, one in enumerate(regions) if one.soft_labels is not None
     ]
@@ -340,7 +341,7 @@ def _holders(known: Known, keys: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _known(*lists: Sequence[np.ndarray]) -> Known:
-    """The keys that are known of each pair, out of several lists of one array a pair."""
+    """The keys known to be true of each pair, from several lists with one array per pair."""
     owners = [np.full(len(keys), owner) for held in lists for owner, keys in enumerate(held)]
     flat = np.concatenate([np.zeros(0, np.int64), *chain(*lists)])
     order = np.argsort(np.concatenate([np.zeros(0, np.int64), *owners]), kind="stable")

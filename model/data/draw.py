@@ -13,12 +13,12 @@ _SPREAD = np.int64(1 << 20)  # more candidates than a pair ever has
 
 
 def ranks(rows: np.ndarray, counts: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every candidate of n pairs with a random number of its own.
+    """A random number for every candidate of n pairs.
 
     Args:
         rows: int64 [n], of the pairs in their stream. counts: int64 [n], candidates of each.
 
-    Returns owners (positions in `rows`), indices (of a candidate among its owner's) and random numbers, all [counts.sum()].
+    Returns owners (positions in `rows`), indices (among the owner's candidates) and random numbers, all [counts.sum()].
     """
     owners = np.repeat(np.arange(len(rows)), counts)
     indices = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -46,7 +46,7 @@ def draw(
 def draw_by_kind(
     rows: np.ndarray, kinds: Sequence[np.ndarray], wanted: Mapping[str, int], key: np.uint64, allowed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Negatives of each pair, `wanted[kind]` of every kind; what a kind lacks the other wanted kinds make up for.
+    """Negatives of each pair, `wanted[kind]` of every kind; if there are too few of one kind, the other wanted kinds make up for it.
 
     kinds: for each pair, positions in NEGATIVE_KINDS, int8 [c]. allowed: bool, over all candidates. Returns owners ascending, indices.
     """

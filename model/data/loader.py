@@ -1,4 +1,4 @@
-"""The loader: batches of three streams, in an order that is computed, so that any step of any epoch is reached in constant time."""
+"""The loader: batches of three streams, in an order computed by index, so any step of any epoch is reached in constant time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from schemas.errors import ConfigError
 from schemas.manifest import fingerprint
 
 log = logging.getLogger(__name__)
-_BUCKETS_APART = 1 << 16  # longer than any text: rows of a batch are alike in regions first, in tokens then
+_BUCKETS_APART = 1 << 16  # longer than any text, so rows are sorted by regions first, then by tokens
 _NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets", "region_buckets"})  # may differ on resuming
 
 
 class Batches(Dataset):
     """Map-style: the batch of any step, for one of `world` processes.
 
-    seed: of the order and of every draw. masking, wanted: what is hidden, and for which objectives.
-    facts: what the batches are like. left_out: rows that no batch holds, by reason. dropped: rows, by stream, that an epoch leaves out
-    since they fill no batch; other rows in the next epoch.
+    seed: of the order and of every draw. masking, wanted: how to mask, and what the objectives require.
+    facts: properties of the batches. left_out: number of rows that are in no batch, by reason. dropped: by stream, number of rows that an
+    epoch leaves out because they do not fill a batch; they differ from epoch to epoch.
 
     Raises CorpusError as `Shards` does; ConfigError, naming the key, when a stream of `mix` has no rows or too few for one batch, or a
-    batch is no multiple of `world`.
+    batch is not a multiple of `world`.
     """
 
     def __init__(
@@ -55,33 +55,33 @@ class Batches(Dataset):
         self.dropped = {stream: order.dropped for stream, order in self._orders.items()}
         self.facts = self._facts()
         self._collator = Collator(shards, settings, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
-        told = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _NOT_ORDER}
-        self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, told])
+        own = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _NOT_ORDER}
+        self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, own])
         for reason, rows in self.left_out.items():
             log.warning("%s: %d rows are left out", reason, rows)
 
     def __len__(self) -> int:
-        """Steps until every stream's first, pairs before images before texts, has had one epoch."""
+        """Number of steps in one epoch of the first stream of the mix: pairs, else images, else texts."""
         stream = next(stream for stream in STREAMS if stream in self.mix.pattern)
         return self.mix.steps(stream, self._orders[stream].batches)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step, counted over all epochs."""
         stream, number = self.mix.at(step)
-        places, epoch = self._orders[stream][number]
-        mine = share_of(places, self._rank, self._world)
+        positions, epoch = self._orders[stream][number]
+        mine = share_of(positions, self._rank, self._world)
         rows = self._rows[stream][mine]
         if stream == "pairs":
-            siblings = [self._siblings(place) for place in mine] if self.settings.positives and self.settings.siblings else []
+            siblings = [self._siblings(position) for position in mine] if self.settings.positives and self.settings.siblings else []
             return self._collator.pairs(rows, siblings, epoch, f"{step} {self._rank} {self._world}")
         return self._collator.images(rows, epoch) if stream == "images" else self._collator.texts(rows, epoch)
 
-    def _siblings(self, place: int) -> np.ndarray:
+    def _siblings(self, position: int) -> np.ndarray:
         """The other rows of a pair's image that are not left out."""
-        group = self._group[place]
+        group = self._group[position]
         start, end = self._begins[group], self._begins[group + 1]
         others = self._rows["pairs"][start:end]
-        return others[np.arange(start, end) != place]
+        return others[np.arange(start, end) != position]
 
     def _fit_pairs(self) -> np.ndarray:
         columns = self._shards.pairs.columns
@@ -132,7 +132,7 @@ class Batches(Dataset):
         )
 
     def _weights(self) -> dict[Stream, int]:
-        """The mix, once it is known that every stream can fill a batch, and every process its share."""
+        """The mix. Raises ConfigError unless every stream fills a batch that can be divided among the processes."""
         mix: dict[Stream, int] = self.settings.mix or {stream: UNIMO_MIX[stream] for stream in STREAMS if len(self._rows[stream])}
         if not mix:
             raise ConfigError(f"corpus: {self.settings.corpus} has no rows to train on; left out: {self.left_out or 'none'}")
@@ -174,9 +174,9 @@ class Batches(Dataset):
 
 
 class BatchStream(IterableDataset):
-    """Iterable: the batches from a step on, without an end, shared out among the workers of a DataLoader (batch_size=None) in order.
+    """Iterable: endless batches from a step on, distributed in order over the workers of a DataLoader (batch_size=None).
 
-    `seek` may be called at any time; iterators that are made later start there, those of persistent workers too.
+    `seek` may be called at any time; iterators made later start there, those of persistent workers too.
     """
 
     def __init__(self, batches: Batches, step: int = 0):
@@ -195,7 +195,7 @@ class BatchStream(IterableDataset):
 
 
 class _Steps:
-    """A sampler: the steps from where the loader stands."""
+    """A sampler: the steps from the loader's position."""
 
     def __init__(self, loader: ShardLoader):
         self._loader = loader
@@ -205,9 +205,9 @@ class _Steps:
 
 
 class ShardLoader:
-    """What training reads: `Batches`, step after step, made in `settings.workers` processes. See `model.batch.Loader`.
+    """Yields `Batches` step by step, made in `settings.workers` processes. See `model.batch.Loader`.
 
-    All iterators stand at the same step: that after the last batch that any of them handed out, or where `load_state` put it.
+    All iterators share one position: the step after the last batch that any of them returned, or the one that `load_state` set.
     """
 
     def __init__(self, batches: Batches):
@@ -224,25 +224,25 @@ class ShardLoader:
 
     @property
     def facts(self) -> DataFacts:
-        """What the batches are like."""
+        """Properties of the batches."""
         return self.batches.facts
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from where the loader stands, without an end."""
+        """Endless batches from the current position."""
         source, expected = iter(self._loader), self.step
         while True:
-            if self.step != expected:  # another iterator went on, or a state was loaded
+            if self.step != expected:  # another iterator advanced, or a state was loaded
                 source, expected = iter(self._loader), self.step
             batch = next(source)
             self.step = expected = expected + 1
             yield batch
 
     def state(self) -> dict[str, Any]:
-        """Where the loader stands: the next step, and what its order depends on."""
+        """The position: the next step, and a hash of everything that the order depends on."""
         return {"step": self.step, "order": self.batches.fingerprint}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a state, in constant time. Raises ConfigError when it belongs to other data or another order."""
+        """Resumes from a state, in constant time. Raises ConfigError when it belongs to other data or another order."""
         if set(state) != {"step", "order"} or not isinstance(state["step"], int) or state["step"] < 0:
             raise ConfigError(f"not a loader state: {state!r}")
         if state["order"] != self.batches.fingerprint:

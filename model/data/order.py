@@ -1,9 +1,9 @@
-"""The order of samples: a pure function of (seed, epoch, number of the batch), of nothing else.
+"""The order of samples: a pure function of (seed, epoch, number of the batch), and of nothing else.
 
-An epoch of a stream is cut in rounds. Round r takes one row of every group (the captions of an image) that has more than r rows, groups
-in a permuted order, and which row it is turns with the epoch. So every row comes once an epoch, and no batch holds two of a group,
-since none crosses the end of a round. Within a window of some batches rows are sorted by length before batches are cut, and the
-batches of a window are shuffled. Everything is computed by index; the middle of an epoch costs what its start does.
+An epoch of a stream is divided into rounds. Round r takes one row of every group (the captions of an image) that has more than r rows, in
+a permuted order of groups; which row that is rotates with the epoch. So every row occurs once per epoch, and no batch contains two rows
+of a group, since none crosses the end of a round. Within a window of several batches, rows are sorted by length before they are divided
+into batches, and the batches are shuffled. Everything is computed by index, so starting in the middle of an epoch costs no more.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Order:
     """The global batches of one stream.
 
     Args:
-        starts, counts: int64 [groups], the first row of each group and how many it has, at least 1; rows of a group are consecutive.
-        sizes: [rows], what batches are sorted by. name: of the stream, part of the key of everything random.
-        batch: rows of a global batch. window: batches that are sorted together.
-        least: the rest of a round becomes a batch of its own when it has this many rows; otherwise it is dropped for the epoch, other
-            rows in the next. `batch`: none ever does, so that all batches have one size.
+        starts, counts: int64 [groups], the first row of each group and its number of rows, at least 1; a group's rows are consecutive.
+        sizes: [rows], by which rows are sorted. name: of the stream, part of the key of all random choices.
+        batch: rows per global batch. window: number of batches that are sorted together.
+        least: the remainder of a round becomes a smaller batch if it has at least this many rows; otherwise it is dropped for the epoch
+            (the dropped rows differ from epoch to epoch). None: always dropped, so all batches have the same size.
 
-    rows: how many there are; batches: in an epoch, always the same number; dropped: rows that an epoch leaves out.
+    rows: their number; batches: their number in any epoch; dropped: number of rows that an epoch leaves out.
 
     Raises ValueError when a size is not positive.
     """
@@ -69,22 +69,22 @@ class Order:
             raise IndexError(f"batch {number} of a stream with {self.batches} batches an epoch")
         epoch, here = divmod(number, self.batches)
         rounds, ends = self._epoch(epoch)
-        place = int(np.searchsorted(ends, here, side="right"))
-        within = here - int(ends[place - 1]) if place else here
+        turn = int(np.searchsorted(ends, here, side="right"))
+        within = here - int(ends[turn - 1]) if turn else here
         window, at = divmod(within, self._window)
-        return self._sorted(epoch, int(rounds[place]), window)[at], epoch
+        return self._sorted(epoch, int(rounds[turn]), window)[at], epoch
 
     def _rounds(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rounds in the order of this epoch, and how many batches there are up to the end of each."""
+        """The rounds in the order of this epoch, and the number of batches up to the end of each."""
         filled = np.flatnonzero(self._batches)
         rounds = filled[permuted(np.arange(len(filled)), len(filled), key_of(*self._key, epoch, "rounds"))]
         return rounds, np.cumsum(self._batches[rounds])
 
     def _window_of(self, epoch: int, number: int, window: int) -> list[np.ndarray]:
-        """The batches of a window of a round, each sorted by size, in shuffled order."""
+        """The batches of a round's window: rows sorted by size, batches shuffled."""
         width = self._window * self._batch
-        places = np.arange(window * width, min((window + 1) * width, int(self._used[number])))
-        group = permuted(places, int(self._groups[number]), key_of(*self._key, epoch, number))
+        indices = np.arange(window * width, min((window + 1) * width, int(self._used[number])))
+        group = permuted(indices, int(self._groups[number]), key_of(*self._key, epoch, number))
         turn = scrambled(self._starts[group], key_of(*self._key, epoch, "turn")) % self._counts[group].astype(np.uint64)
         rows = self._starts[group] + (number + turn.astype(np.int64)) % self._counts[group]
         rows = rows[np.argsort(self._sizes[rows], kind="stable")]
@@ -93,7 +93,7 @@ class Order:
 
 
 class Mix(Generic[Name]):
-    """Which stream a step takes, in proportion to whole-number weights, spread evenly (1:1:5 is one cycle of seven steps)."""
+    """Assigns steps to streams in proportion to whole-number weights, evenly interleaved (1:1:5 is one cycle of seven steps)."""
 
     def __init__(self, weights: Mapping[Name, int]):
         self._weights = dict(weights)
@@ -108,12 +108,12 @@ class Mix(Generic[Name]):
         return name, cycle * self._weights[name] + self.pattern[:turn].count(name)
 
     def steps(self, name: Name, batches: int) -> int:
-        """After how many steps a stream has brought so many batches."""
+        """The number of steps after which a stream has had this many batches."""
         cycles, rest = divmod(batches - 1, self._weights[name])
         turns = [turn for turn, other in enumerate(self.pattern) if other == name]
         return cycles * len(self.pattern) + turns[rest] + 1
 
 
 def share_of(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """The rows of a global batch that fall to one of `world` ranks: the rank-th of as many equal stretches."""
+    """A rank's share of the rows of a global batch: the rank-th of `world` equal slices."""
     return rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]

@@ -1,4 +1,4 @@
-"""Random numbers and permutations that are computed by index, so that any place of any epoch is reached in constant time."""
+"""Random numbers and permutations computed by index, so any position in any epoch is reached in constant time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scrambled(values: np.ndarray, key: np.uint64) -> np.ndarray:
 
 
 def permuted(indices: np.ndarray, count: int, key: np.uint64) -> np.ndarray:
-    """The images, int64 [n], of indices in [0, count) under the permutation of [0, count) that `key` names.
+    """Maps indices in [0, count) by the permutation of [0, count) that `key` selects, int64 [n].
 
     A balanced Feistel network over the next power of 4, walked along its cycles until it is back in range (Black and Rogaway 2002).
     """
@@ -52,7 +52,7 @@ def _feistel(values: np.ndarray, half: np.uint64, low: np.uint64, keys: np.ndarr
 
 
 def scrambled_once(values: np.ndarray, key: np.uint64) -> np.ndarray:
-    """One keyed pass of SplitMix64's finaliser; its high bits are the better ones, so they come out low."""
+    """One keyed pass of SplitMix64's finaliser, returning the better, high bits as the low ones."""
     mixed = (values + key) * _GOLDEN
     mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
     mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND

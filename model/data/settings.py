@@ -1,4 +1,4 @@
-"""Settings of the loader: what is read from a corpus, and how batches are drawn."""
+"""Settings of the loader: the corpus, and how batches are drawn from it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class DataSettings(BaseModel):
         None, description="batches of pairs, images and texts per cycle; null: 5, 1 and 1 (UNIMO), of the streams that the corpus has"
     )
     batch: dict[Stream, int] = Field(default_factory=dict, description="rows per batch of each stream, over all processes; 64 by default")
-    max_tokens: int = Field(64, ge=3, description="including [CLS] and [SEP]; longer texts are left out and counted")
-    max_regions: int = Field(100, ge=1, description="per image; those with the lowest confidence are left out")
+    max_tokens: int = Field(64, ge=3, description="maximum tokens per text, with [CLS] and [SEP]; longer texts are left out and counted")
+    max_regions: int = Field(100, ge=1, description="maximum number of regions per image; those with the lowest confidence are left out")
     token_buckets: tuple[int, ...] = Field((16, 24, 32, 48), description="lengths that texts are padded to, besides max_tokens")
     region_buckets: tuple[int, ...] = Field((16, 36, 64), description="numbers of regions that images are padded to, besides max_regions")
-    window: int = Field(64, ge=1, description="batches whose rows are sorted by length together")
-    keep_last: bool = Field(False, description="make a smaller batch of the remainder of a round, instead of leaving it out")
+    window: int = Field(64, ge=1, description="number of batches whose rows are sorted by length together")
+    keep_last: bool = Field(False, description="make a smaller batch of the remainder of a round instead of dropping it")
     positives: int = Field(1, ge=0, description="positives per pair")
     siblings: bool = Field(True, description="use another caption of the image for pairs without a positive")
     negatives: dict[str, int] = Field(
@@ -39,7 +39,7 @@ class DataSettings(BaseModel):
     )
     matched_images: int = Field(0, ge=0, description="retrieved images per pair")
     matched_texts: int = Field(0, ge=0, description="retrieved texts per pair")
-    ceiling: float = Field(0.8, gt=0, le=1, description="similarity above which TF-IDF negatives were refused")
+    ceiling: float = Field(0.8, gt=0, le=1, description="similarity above which TF-IDF negatives were dropped (`tfidf.ceiling`)")
     soften: float = Field(
         0, ge=0, le=1, description="width of the range below `ceiling` in which weights of TF-IDF negatives fall from 1 to 0.1"
     )

@@ -1,4 +1,4 @@
-"""The tables of a corpus that training reads: all partitions as one row of pairs, images and texts, reached in constant time."""
+"""The tables of a corpus that training reads: rows of pairs, images and texts, numbered over all partitions, in constant time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CURE = "`cmcl verify` lists every damaged file, `cmcl run` rebuilds them, and `
 
 
 class ImageAt(NamedTuple):
-    """Where an image's regions are: of the pairs or of the images alone, partition and row."""
+    """The location of an image's regions: partition and row; alone: an image of the collections without captions."""
 
     alone: bool
     partition: int
@@ -34,11 +34,11 @@ class ImageAt(NamedTuple):
 
 
 class Shards:
-    """A corpus opened for training. Nothing but lengths, counts and keys is read before a row is asked for.
+    """A corpus opened for training. At first, only lengths, counts and keys are read; rows are read when accessed.
 
-    skipped: rows by file name that `damaged: skip` left out. contents: hash over the files that are read.
+    skipped: by file name, number of rows that `damaged: skip` left out. contents: a hash over the files that are read.
 
-    Raises CorpusError: there is no corpus, it was made without tokens, or, unless `skip`, a file is missing or damaged (named).
+    Raises CorpusError when there is no corpus, it has no tokens, or, unless `skip`, a file (named) is missing or damaged.
     """
 
     def __init__(self, url: str, skip: bool = False, verify: bool = False):
@@ -92,7 +92,7 @@ class Shards:
         return [_held(self._texts[partition])[row] for partition, row in self.texts.locate(rows)]
 
     def images_at(self, rows: np.ndarray, alone: bool) -> list[ImageAt]:
-        """Where the regions of the images of pairs, or of images alone, are."""
+        """The locations of regions: of the images of pairs or, if `alone`, of the images without captions."""
         index = self.images if alone else self.pairs
         return [
             ImageAt(alone, partition, row)
@@ -100,19 +100,19 @@ class Shards:
         ]
 
     def regions(self, at: ImageAt) -> Regions:
-        """The regions of an image, with everything that is known of them."""
+        """The regions of an image, with all columns."""
         return self._file(at)[at.row]
 
     def shown(self, at: ImageAt) -> Shown:
-        """The regions of an image as every batch holds them."""
+        """The regions of an image, with the columns that every batch contains."""
         return self._file(at).shown(at.row)
 
     def _file(self, at: ImageAt) -> RegionFile:
         return _held((self._image_regions if at.alone else self._regions)[at.partition])
 
-    def find_images(self, places: np.ndarray) -> list[tuple[ImageAt, int] | None]:
-        """Where the images of these placements are, and their keys; None for those without regions."""
-        alone, paired = self.images.find("image", places), self.pairs.find("image", places)
+    def find_images(self, placements: np.ndarray) -> list[tuple[ImageAt, int] | None]:
+        """The locations and keys of the images with these placements; None for those without regions."""
+        alone, paired = self.images.find("image", placements), self.pairs.find("image", placements)
         found: list[tuple[ImageAt, int] | None] = []
         for first, second in zip(alone.tolist(), paired.tolist(), strict=True):
             index, row = (self.images, first) if first >= 0 else (self.pairs, second)
@@ -121,9 +121,9 @@ class Shards:
             found.append((at, int(index.columns["image_key"][row])) if shown else None)
         return found
 
-    def find_texts(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and keys, int64 [n], of the sentences of these placements; row -1 for those that the corpus lacks."""
-        rows = self.texts.find("placement", places)
+    def find_texts(self, placements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and keys, int64 [n], of the sentences with these placements; row -1 for those that the corpus lacks."""
+        rows = self.texts.find("placement", placements)
         return rows, np.where(rows >= 0, self.texts.columns["key"][rows] if self.texts.rows else 0, 0)
 
     def _manifest(self, stage: str) -> StageManifest:
@@ -139,7 +139,7 @@ class Shards:
             return Tokenizer.of(file.read())
 
     def _open(self, stage: str, table: str, opener: Callable[[str], F], with_: Sequence[object] | None = None) -> list[F | None]:
-        """Every partition of a table; None for one that is damaged, or whose companion in `with_` is. None at all without companions."""
+        """Every partition of a table; None for one that is damaged, or whose counterpart in `with_` is. Empty if `with_` is."""
         if with_ is not None and not with_:
             return []
         manifest: StageManifest = self._manifest(stage)
@@ -180,7 +180,7 @@ def _held(file: F | None) -> F:
 
 
 class Index:
-    """All partitions of an index table, row after row, in memory. columns: arrays by name, null as -1. rows: how many there are."""
+    """An index table, all partitions concatenated in memory. columns: arrays by name, null as -1. rows: their number."""
 
     def __init__(self, partitions: Sequence[pa.Table | None], schema: pa.Schema):
         self._starts = np.cumsum([0, *(table.num_rows if table is not None else 0 for table in partitions)])
@@ -193,12 +193,12 @@ class Index:
         return np.searchsorted(self._starts, rows, side="right") - 1
 
     def locate(self, rows: np.ndarray) -> list[tuple[int, int]]:
-        """Partition, and row in it, of each row."""
+        """The partition of each row, and the row's number in it."""
         found = self.partitions(rows)
         return list(zip(found.tolist(), (rows - self._starts[found]).tolist(), strict=True))
 
     def find(self, column: str, values: np.ndarray) -> np.ndarray:
-        """The first row, int64 [n], that has each value in an ascending column; -1 where none has."""
+        """The first row with each value in an ascending column, int64 [n]; -1 where there is none."""
         held = self.columns[column]
         if not len(held):
             return np.full(len(values), -1)

@@ -1,4 +1,4 @@
-"""What the network is trained on, one objective a file; each is a sum over what it counts, see `model.objectives.base`."""
+"""The training objectives, one per file; each is a sum over countable items (`model.objectives.base`)."""
 
 from model.objectives.base import Objective
 from model.objectives.cmcl import Cmcl

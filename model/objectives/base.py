@@ -1,4 +1,4 @@
-"""What an objective is, and the forward passes that the objectives of a batch share."""
+"""The base class of objectives, and the forward passes that the objectives of a batch share."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from schemas.errors import ConfigError
 
 
 class ObjectiveSettings(BaseModel):
-    """What every objective is set by."""
+    """Settings common to all objectives."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = Field(1.0, gt=0, description="of the loss in a weighted sum; with one task a batch, how often it is drawn")
+    weight: float = Field(1.0, gt=0, description="weight of the loss in the sum; with mixing: one, of its being drawn")
 
 
 class Views:
-    """The forward passes of one batch, each made once, however many objectives look at it."""
+    """The forward passes of one batch, each computed once, however many objectives use it."""
 
     def __init__(self, network: Network, batch: Batch):
         self.network, self.batch = network, batch
         self._made: dict[Any, Any] = {}
 
     def own(self, mask_images: bool = False, mask_texts: bool = False) -> States:
-        """What the stream brought: its P pairs jointly, or its images or texts alone; `mask_...`: as masking leaves them."""
+        """States of the stream's own rows: P pairs encoded jointly, or images or texts alone; `mask_...`: masked."""
         key = (mask_images, mask_texts)
         if key not in self._made:
             batch, rows = self.batch, torch.arange(len(self.batch), device=self.network.contrast.bias.device)
@@ -40,7 +40,7 @@ class Views:
         return self._made[key]
 
     def mismatched(self) -> States:
-        """The sequences of image-text matching, nothing masked."""
+        """States of the sequences of image-text matching, unmasked."""
         if "mismatched" not in self._made:
             draw = self.batch.mismatch
             assert draw is not None
@@ -50,8 +50,8 @@ class Views:
 
 
 class Objective:
-    """A loss: a sum over `count` things of a batch. Losses are averaged over all processes and accumulated batches at once, so the sum and
-    the count are kept apart. A batch whose count is 0 is passed over.
+    """A loss: a sum over `count` items of a batch. Losses are averaged over all processes and accumulated batches together, so the sum and
+    the count are kept apart. A batch whose count is 0 is skipped.
     """
 
     name: ClassVar[str]
@@ -67,13 +67,13 @@ class Objective:
             raise ConfigError(f"objectives.{self.name}: requires {' or '.join(self.streams)}, but the corpus has none")
 
     def count(self, batch: Batch) -> Tensor:
-        """What the batch has for this objective, a number."""
+        """The number of items of the batch that the loss is summed over, a scalar."""
         raise NotImplementedError
 
     def loss(self, views: Views) -> Tensor:
-        """The sum over what `count` counts, a scalar."""
+        """The sum over the items that `count` counts, a scalar."""
         raise NotImplementedError
 
     def backward(self, views: Views, scale: Tensor) -> Tensor | None:
-        """Adds the gradient of `scale * loss` in pieces, if the settings ask for that, and returns the loss; None: use `loss`."""
+        """Computes the gradient of `scale * loss` in chunks, if the settings say so, and returns the loss; None: use `loss`."""
         return None

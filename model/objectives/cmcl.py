@@ -4,9 +4,9 @@ A pair itself is always one of its positives. Joint: X+ and X- are encoded as im
 pair's joint h[CLS] or h[IMG]. Separate: every image and every text is encoded alone, and the other pairs of the batch, over all
 processes, can be negatives too: in one denominator, its image with their captions and its caption with their images.
 
-In chunks, memory is that of one chunk: joint scores of a pair depend on that pair alone, so its loss is differentiated at once; separate
-encodings go through a gradient cache (Gao et al., arXiv 2101.06983): encode without gradient, differentiate the loss by the encodings,
-encode again with the same random state and pass the gradients on.
+With `chunk`, only the activations of one chunk are in memory: joint scores of a pair depend on that pair alone, so its loss is
+backpropagated at once; separate encodings use a gradient cache (Gao et al., arXiv 2101.06983): encode without gradient, differentiate the
+loss with respect to the encodings, encode again with the same random state, and backpropagate these gradients.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class CmclSettings(ObjectiveSettings):
     encoding: Literal["joint", "separate"] = Field("joint", description="how rewrites are encoded: with the image (UNIMO), or alone")
     in_batch: bool = Field(False, description="the other pairs of the batch are negatives too (separate encoding only)")
     temperature: float | Literal["learned"] = Field("learned", description="fixed in (0, inf), or learned from 0.07 within [0.001, 0.5]")
-    loss: Literal["softmax", "sigmoid"] = Field("softmax", description="over all scores of a pair, or over each (SigLIP)")
+    loss: Literal["softmax", "sigmoid"] = Field("softmax", description="softmax over all scores of a pair, or sigmoid of each (SigLIP)")
     positives: Literal["inside", "outside"] = Field(
-        "inside", description="softmax: the sum over positives stands inside of the logarithm (UNIMO's equation), or outside"
+        "inside", description="softmax: sum over positives inside the logarithm (UNIMO's equation), or outside"
     )
-    masked: bool = Field(False, description="encode images and texts as masking leaves them")
+    masked: bool = Field(False, description="encode masked images and texts")
     chunk: int | None = Field(
         None, ge=1, description="pairs (joint) or images and texts (separate) that are encoded at a time; null: all at once"
     )
@@ -52,27 +52,27 @@ class CmclSettings(ObjectiveSettings):
 
 
 class Cmcl(Objective):
-    """Averaged over the pairs that have something to be told from."""
+    """The loss, averaged over the pairs that have negatives."""
 
     name: ClassVar[str] = "cmcl"
     streams: ClassVar[tuple[Stream, ...]] = ("pairs",)
     settings_type: ClassVar[type[ObjectiveSettings]] = CmclSettings
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError when there would be no negatives."""
+        """Raises ConfigError when there are no negatives."""
         super().check(facts)
         if not self.settings.in_batch and not facts.drawn.get("negatives"):
             raise ConfigError("objectives.cmcl: requires hard negatives, of which none are drawn, or in_batch: true")
 
     def count(self, batch: Batch) -> Tensor:
-        """Pairs with a negative; with `in_batch`, all pairs, unless the batch has one alone."""
+        """Pairs with a negative; with `in_batch`, all pairs, unless the batch consists of a single one."""
         assert batch.texts is not None
         owners = _groups(batch)[1].owners
         alone = len(owners.unique()) if not self.settings.in_batch or len(batch) * world() == 1 else len(batch)
         return torch.tensor(alone, device=owners.device)
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the pairs."""
+        """The sum over the pairs."""
         network, batch = views.network, views.batch
         if self.settings.encoding == "joint":
             return self._total(network, joint_scores(network, batch, self.settings.masked), len(batch))
@@ -84,7 +84,7 @@ class Cmcl(Objective):
         return self._separate_total(network, batch, images, texts)
 
     def backward(self, views: Views, scale: Tensor) -> Tensor | None:
-        """In chunks, if the settings ask for them."""
+        """Backpropagates chunk by chunk if `chunk` is set."""
         if self.settings.chunk is None:
             return None
         return (self._backward_joint if self.settings.encoding == "joint" else self._backward_separate)(views.network, views.batch, scale)
@@ -160,7 +160,7 @@ def joint_scores(network: Network, batch: Batch, masked: bool = False) -> Scores
 
 
 def separate_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor) -> Scores:
-    """The same out of projections of every image [I, H] and every text [T, H] of the batch, encoded alone."""
+    """The same scores from the projections of every image [I, H] and every text [T, H] of the batch, each encoded alone."""
     positives, negatives, matched_images, matched_texts = _groups(batch)
     pairs = torch.arange(len(batch), device=images.device)
     owners = torch.cat([pairs, positives.owners, negatives.owners])
@@ -175,7 +175,7 @@ def separate_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
 
 
 def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor) -> Scores:
-    """Each own image with all other captions, and each own caption with all other images, over all processes; false negatives left out."""
+    """Scores of own images with other captions and of own captions with other images, over all processes, without false negatives."""
     count = len(batch)
     own_images, own_texts = images[:count], texts[:count]
     all_images, _ = gather(own_images)
@@ -187,13 +187,13 @@ def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
 
 
 def pairs_of(batch: Batch, start: int, end: int) -> Batch:
-    """Pairs `start` to `end` with all their companions, as a batch of their own."""
+    """Pairs `start` to `end` with all their companions, as a separate batch."""
     assert batch.images is not None and batch.texts is not None
     own = torch.arange(start, end, device=batch.texts.ids.device)
     kept = [_within(group, start, end) for group in _groups(batch)]
 
     def laid(rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """All rows behind one another, and where each list of them lies now."""
+        """All rows concatenated, and the new positions of each list's rows."""
         flat = torch.cat(rows)
         return flat, list(torch.arange(len(flat), device=flat.device).split([len(part) for part in rows]))
 
@@ -217,7 +217,7 @@ def pairs_of(batch: Batch, start: int, end: int) -> Batch:
 
 
 def _known_within(known: Known | None, start: int, end: int) -> Known | None:
-    """What is known of pairs `start` to `end`, numbered from 0."""
+    """The known keys of pairs `start` to `end`, renumbered from 0."""
     if known is None:
         return None
     inside = (known.owners >= start) & (known.owners < end)
@@ -225,7 +225,7 @@ def _known_within(known: Known | None, start: int, end: int) -> Known | None:
 
 
 def _within(group: Group, start: int, end: int) -> Group:
-    """The companions of pairs `start` to `end`, numbered from 0."""
+    """The companions of pairs `start` to `end`, renumbered from 0."""
     inside = (group.owners >= start) & (group.owners < end)
     return Group(group.rows[inside], group.owners[inside] - start, group.weights[inside], group.kinds[inside])
 
@@ -240,14 +240,14 @@ def _groups(batch: Batch) -> list[Group]:
     if len(negatives):
         true = keys[negatives.rows] == keys[negatives.owners]
         if batch.known_texts is not None:
-            place = torch.arange(len(negatives), device=keys.device)
-            true |= holds(batch.known_texts, keys[negatives.rows], len(batch))[negatives.owners, place]
+            columns = torch.arange(len(negatives), device=keys.device)
+            true |= holds(batch.known_texts, keys[negatives.rows], len(batch))[negatives.owners, columns]
         groups[1] = Group(negatives.rows[~true], negatives.owners[~true], negatives.weights[~true], negatives.kinds[~true])
     return groups
 
 
 def _project(network: Network, batch: Batch, masked: bool, kind: str, rows: Tensor) -> Tensor:
-    """Encodes some images or texts of the batch alone and projects them, [n, H]."""
+    """Projections of some images or texts of the batch, each encoded alone, [n, H]."""
     assert batch.images is not None and batch.texts is not None
     all_of_them = torch.arange(len(rows), device=rows.device)
     if kind == "images":
@@ -262,7 +262,7 @@ def _project(network: Network, batch: Batch, masked: bool, kind: str, rows: Tens
 
 
 def _labelled(values: Tensor, pairs: int, positives: Group, negatives: Group) -> list[Scores]:
-    """Scores of the pairs, their positives and their negatives, which `values` holds behind one another."""
+    """Splits `values`, which are concatenated, into scores of the pairs, of their positives and of their negatives."""
     device, sizes = values.device, [pairs, len(positives), len(negatives)]
     owners = [torch.arange(pairs, device=device), positives.owners, negatives.owners]
     weights = [values.new_ones(pairs), positives.weights, negatives.weights]

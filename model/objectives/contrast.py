@@ -15,7 +15,7 @@ from model.parallel import gather
 
 @dataclass(frozen=True)
 class Scores:
-    """n scores d(V, W), each of a pair: values float [n], owners int64 [n], positive bool [n], weights float [n] in (0, 1]."""
+    """n scores d(V, W), each belonging to a pair: values float [n], owners int64 [n], positive bool [n], weights float [n] in (0, 1]."""
 
     values: Tensor
     owners: Tensor
@@ -24,7 +24,7 @@ class Scores:
 
     @staticmethod
     def joined(parts: list[Scores]) -> Scores:
-        """All of them."""
+        """The concatenation of `parts`."""
         return Scores(*(torch.cat([getattr(part, name) for part in parts]) for name in ("values", "owners", "positive", "weights")))
 
 
@@ -38,7 +38,7 @@ def contrastive_loss(
 ) -> Tensor:
     """The loss of each pair, [P]; 0 for a pair without a negative.
 
-    With s = d / tau and weights w, sums running over a pair's positives or over all its scores:
+    With s = d / tau and weights w; sums are over a pair's positives, its negatives or all its scores.
     inside (UNIMO's equation): -log(sum_pos w exp s / sum_all w exp s). outside: -(sum_pos w log(exp s / sum_all w exp s)) / sum_pos w.
     sigmoid (SigLIP): -sum_pos w log sigma(s + bias) - sum_neg w log sigma(-s - bias).
     """
@@ -68,11 +68,10 @@ def _segment_logsumexp(values: Tensor, owners: Tensor, pairs: int) -> Tensor:
 
 
 def false_negatives(batch: Batch, everywhere: bool = True) -> Tensor:
-    """Which image of this process' batch (row) belongs to which caption of all processes' batches (column), bool [P, all P], and the
-    other way round: [2, P, all P], first own images with all captions, then own captions with all images. With `everywhere` false, the
-    columns are this process' own.
+    """Which pairs of image and caption are not negatives, bool [2, P, all P]: first this process's images (rows) with the captions of all
+    processes (columns), then its captions with all images. With `everywhere` false, the columns are this process's own.
 
-    True where both show the same image, have the same words, or where the text or the image is known to be true of the other.
+    True where both have the same image or the same words, or where the text or the image is known to be true of the other.
     """
     assert batch.images is not None and batch.texts is not None
     pairs = len(batch)
@@ -90,10 +89,10 @@ def false_negatives(batch: Batch, everywhere: bool = True) -> Tensor:
 
 
 def holds(known: Known, keys: Tensor, pairs: int) -> Tensor:
-    """Whether each pair's known keys hold each of these keys: int64 [m] to bool [pairs, m]."""
-    distinct, place = keys.unique(return_inverse=True)
+    """Whether each of these keys, int64 [m], is among the known keys of each pair, bool [pairs, m]."""
+    distinct, columns = keys.unique(return_inverse=True)
     found = torch.searchsorted(distinct, known.keys).clamp(max=len(distinct) - 1)
     hit = distinct[found] == known.keys
     held = torch.zeros(pairs, len(distinct), dtype=torch.bool, device=keys.device)
     held[known.owners[hit], found[hit]] = True
-    return held[:, place]
+    return held[:, columns]

@@ -13,18 +13,18 @@ from model.objectives.base import Objective, Views
 
 
 class Itm(Objective):
-    """Averaged over the decisions of the batch, which `masking.draw_mismatches` draws, random or hard."""
+    """Cross-entropy of the decisions of the batch, which `masking.draw_mismatches` draws, averaged over them."""
 
     name: ClassVar[str] = "itm"
     streams: ClassVar[tuple[Stream, ...]] = ("pairs",)
 
     def count(self, batch: Batch) -> Tensor:
-        """Decisions."""
+        """The number of decisions."""
         assert batch.mismatch is not None
         return torch.tensor(len(batch.mismatch.labels), device=batch.mismatch.labels.device)
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the decisions."""
+        """The sum over the decisions."""
         draw, cls = views.batch.mismatch, views.mismatched().cls
         assert draw is not None and cls is not None
         scores = views.network.match(cls)

@@ -1,4 +1,4 @@
-"""Masked language modelling: -log p(token | the rest), on captions beside their image and on texts alone."""
+"""Masked language modelling: -log p(token | the rest), on captions with their image and on texts alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.objectives.base import Objective, ObjectiveSettings, Views
 class MlmSettings(ObjectiveSettings):
     """Masked language modelling."""
 
-    joint: bool = Field(False, description="hide regions at the same time; false: the image is whole (conditional masking)")
+    joint: bool = Field(False, description="hide regions at the same time; false: leave the image intact (conditional masking)")
 
 
 class Mlm(Objective):
@@ -26,11 +26,11 @@ class Mlm(Objective):
     settings_type: ClassVar[type[ObjectiveSettings]] = MlmSettings
 
     def count(self, batch: Batch) -> Tensor:
-        """Chosen tokens."""
+        """The number of chosen tokens."""
         return (_labels(batch) != IGNORED).sum()
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the chosen tokens."""
+        """The sum over the chosen tokens."""
         labels, states = _labels(views.batch), views.own(mask_images=self.settings.joint, mask_texts=True).tokens
         assert states is not None
         chosen = labels != IGNORED

@@ -17,7 +17,7 @@ from schemas.errors import ConfigError
 class MrmSettings(ObjectiveSettings):
     """Masked region modelling."""
 
-    joint: bool = Field(False, description="mask tokens at the same time; false: the caption is whole (conditional masking)")
+    joint: bool = Field(False, description="mask tokens at the same time; false: leave the caption intact (conditional masking)")
     reduction: Literal["paper", "uniter"] = Field(
         "paper", description="paper: a region's loss is a sum over its features or classes; uniter: their mean, as in UNITER's code"
     )
@@ -30,11 +30,11 @@ class Mrm(Objective):
     settings_type: ClassVar[type[ObjectiveSettings]] = MrmSettings
 
     def count(self, batch: Batch) -> Tensor:
-        """Hidden regions."""
+        """The number of hidden regions."""
         return _hidden(batch).sum()
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the hidden regions."""
+        """The sum over the hidden regions."""
         states = views.own(mask_images=True, mask_texts=self.settings.joint).regions
         assert states is not None
         return self.of(views, states[_hidden(views.batch)])
@@ -76,18 +76,18 @@ class _Labelled(Mrm):
 
 
 class Mrc(_Labelled):
-    """Cross-entropy to the detector's top class, background left out."""
+    """Cross-entropy with the detector's top class, excluding the background."""
 
     name: ClassVar[str] = "mrc"
 
     def of(self, views: Views, states: Tensor) -> Tensor:
-        """Sum of cross-entropies; both reductions agree."""
+        """The sum of cross-entropies, the same for both reductions."""
         top = self._labels(views)[:, 1:].argmax(-1) + 1
         return F.cross_entropy(self._scores(views, states), top, reduction="sum")
 
 
 class MrcKl(_Labelled):
-    """KL divergence of the predicted classes from the detector's soft labels, background included."""
+    """KL divergence of the predicted classes from the detector's soft labels, including the background."""
 
     name: ClassVar[str] = "mrc_kl"
 

@@ -1,4 +1,4 @@
-"""Sequence to sequence on texts: fragments cut out of a text are generated in order, the rest in full view (UNIMO)."""
+"""Sequence to sequence on texts: fragments cut out of a text are generated in order, given the rest (UNIMO)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Seq2seq(Objective):
     streams: ClassVar[tuple[Stream, ...]] = ("texts",)
 
     def count(self, batch: Batch) -> Tensor:
-        """Tokens to generate, with each text's `[SEP]`."""
+        """The number of tokens to generate, including each text's final `[SEP]`."""
         assert batch.fragments is not None
         return (batch.fragments.labels != IGNORED).sum()
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the generated tokens."""
+        """The sum over the generated tokens."""
         fragments = views.batch.fragments
         assert fragments is not None
         chosen = fragments.labels != IGNORED

@@ -1,6 +1,6 @@
-"""Word-region alignment: optimal transport between the words and regions of a sequence, low where they match and high where not.
+"""Word-region alignment: the cost of optimal transport between the words and regions of a sequence, low if they match and high if not.
 
-The plan is found by IPOT (Xie et al., arXiv 1802.04307) with UNITER's settings; it is not differentiated, the cost is.
+The plan is computed by IPOT (Xie et al., arXiv 1802.04307) with UNITER's settings. Gradients flow through the cost, not the plan.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from model.objectives.base import Objective, ObjectiveSettings, Views
 class WraSettings(ObjectiveSettings):
     """Word-region alignment, on the sequences of image-text matching."""
 
-    weight: float = Field(0.1, gt=0, description="of the loss; UNITER's is 0.1")
-    beta: float = Field(0.5, gt=0, description="step of IPOT: smaller is nearer to the exact plan in fewer iterations, and less stable")
+    weight: float = Field(0.1, gt=0, description="weight of the loss; UNITER's is 0.1")
+    beta: float = Field(0.5, gt=0, description="step of IPOT: smaller is closer to the exact plan in fewer iterations, but less stable")
     iterations: int = Field(50, ge=1, description="iterations of IPOT")
 
 
@@ -33,12 +33,12 @@ class Wra(Objective):
     settings_type: ClassVar[type[ObjectiveSettings]] = WraSettings
 
     def count(self, batch: Batch) -> Tensor:
-        """Decisions."""
+        """The number of decisions."""
         assert batch.mismatch is not None
         return torch.tensor(len(batch.mismatch.labels), device=batch.mismatch.labels.device)
 
     def loss(self, views: Views) -> Tensor:
-        """Sum over the decisions; words include `[CLS]` and `[SEP]`, as in UNITER's code, regions exclude `[IMG]`."""
+        """The sum over the decisions; words include `[CLS]` and `[SEP]`, as in UNITER's code, regions exclude `[IMG]`."""
         draw, states = views.batch.mismatch, views.mismatched()
         assert draw is not None and states.tokens is not None and states.regions is not None
         with torch.autocast(states.tokens.device.type, enabled=False):
@@ -51,7 +51,7 @@ class Wra(Objective):
 def transport_cost(
     words: Tensor, regions: Tensor, words_valid: Tensor | None, regions_valid: Tensor | None, beta: float = 0.5, iterations: int = 50
 ) -> Tensor:
-    """Cost of moving uniform words onto uniform regions, 1 - cosine a unit, at least float32 [B].
+    """Cost of transporting uniform words to uniform regions, 1 - cosine per unit, at least float32 [B].
 
     words: [B, n, H]; regions: [B, m, H]; valid: bool [B, n], [B, m], None where nothing is padded.
     """
@@ -63,7 +63,7 @@ def transport_cost(
 
 
 def ipot(cost: Tensor, rows: Tensor, columns: Tensor, beta: float, iterations: int) -> Tensor:
-    """The transport plan [B, n, m] between uniform weights on the rows and columns that are 1 (padding is 0).
+    """The transport plan [B, n, m] between uniform weights on the rows and columns marked 1 (padding: 0).
 
     A = exp(-C / beta), sigma = 1 / m, T = 1; repeat: Q = A * T, delta = 1 / (n Q sigma), sigma = 1 / (m Q' delta),
     T = diag(delta) Q diag(sigma).

@@ -1,1 +1,1 @@
-"""Fine-tuning, one task a file: its settings, its loss (an objective) and its metric."""
+"""Fine-tuning tasks, one per file: settings and loss (an objective)."""

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.training_corpus import Sizes, write_corpus
 from model import checkpoint
-from model.evaluate import CorpusPairs, both_ways, evaluate, retrieve, told_from_negatives
+from model.evaluate import CorpusPairs, both_ways, evaluate, negative_accuracy, retrieve
 from model.metrics import ranks
 from model.scoring import Scorer, load_network, trained_head
 from model.trials import CorpusImages, cropped, measure, read_trials, right, stem
@@ -79,9 +79,9 @@ def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
             module.weight.zero_()
             module.bias.fill_(1.0)
     pairs = CorpusPairs(Scorer(network, held, few))
-    found = told_from_negatives(pairs, "match")
+    found = negative_accuracy(pairs, "match")
     assert list(found) == ["negatives"] and all(kind["separate"] == kind["joint"] == 0 for kind in found["negatives"].values())
-    assert all("joint" not in kind for kind in told_from_negatives(pairs, None)["negatives"].values())
+    assert all("joint" not in kind for kind in negative_accuracy(pairs, None)["negatives"].values())
     assert retrieve(both_ways(pairs.gallery, pairs.gallery.separate_scores()), pairs.gallery.own).recall()["text_to_image"]["R@5"] == 0
 
 
@@ -93,7 +93,7 @@ def test_another_tokenizer_or_width_is_refused(run: str, corpus: str, tmp_path: 
     facts = {**held.state["facts"], "vocabulary": {**held.state["facts"]["vocabulary"], "sha256": "f" * 64}}
     with pytest.raises(ConfigError, match=r"the tokenizer of .* is not the one that .* \(ffffffffffff\)"):
         Scorer(network, dataclasses.replace(held, state={**held.state, "facts": facts}), corpus)
-    with pytest.raises(checkpoint.CheckpointError, match="is not a whole checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="is not a complete checkpoint"):
         evaluate(str(tmp_path), corpus)
 
 
@@ -157,7 +157,7 @@ def test_scores_answer_a_trial_as_winoground_says() -> None:
     "name, content, words",
     [
         ("sugarcrepe", '{"0": {"filename": "x"}}', "entry 0 has no key 'caption'"),
-        ("aro", '{"a": 1}', "entry 0 is of another form"),
+        ("aro", '{"a": 1}', "entry 0 has another format"),
         ("winoground", "[", "is not JSON"),
         ("karpathy", '{"images": []}', "has no entries of the split 'test'"),
     ],

@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     torch.save(held, path)
     with pytest.raises(CheckpointError, match="requires model.embedding: uniter, not unimo"):
         start_from(_network(), path)
-    with pytest.raises(CheckpointError, match=r"body.text.word.weight is \[60, 192\] there and \[61, 192\]"):
+    with pytest.raises(CheckpointError, match=r"body.text.word.weight is \[60, 192\] in it and \[61, 192\]"):
         start_from(
             Network(ModelSettings(size="tiny", positions=16, embedding="uniter"), Shape(vocabulary=61, features=12, geometry=7, classes=7)),
             path,
@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no tensor uniter.encoder.layer.3"):
         start_from(_network(embedding="uniter"), path)
     torch.save({**held, "uniter.encoder.layer.4.output.dense.bias": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="has 5 layers, model.size: tiny has 4"):
+    with pytest.raises(CheckpointError, match="has 5 layers, but model.size: tiny has 4"):
         start_from(_network(embedding="uniter"), path)
     safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a RoBERTa, BERT or UNITER checkpoint"):

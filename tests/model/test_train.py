@@ -253,7 +253,7 @@ def test_another_corpus_tokenizer_or_setting_is_refused_on_resume(tmp_path: Path
             settings(tmp_path / "new", start=str(tmp_path / "run")),
             MemoryLoader(data_facts=facts(vocabulary=dataclasses.replace(VOCABULARY, sha256="f" * 64))),
         )
-    with pytest.raises(CheckpointError, match=r"body.image.feature.weight is \[192, 12\] there and \[192, 13\]"):
+    with pytest.raises(CheckpointError, match=r"body.image.feature.weight is \[192, 12\] in it and \[192, 13\]"):
         train(settings(tmp_path / "new", start=str(tmp_path / "run")), MemoryLoader(data_facts=facts(features=13)))
 
 
