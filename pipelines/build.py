@@ -35,7 +35,7 @@ def stages_of(config: Config) -> list[Stage]:
             raise ConfigError(f"{entry.key or 'the configuration'}: {error}") from None
     wide = [stage.name for stage in stages if stage.corpus_wide]
     if isinstance(config.frozen, dict) and (unknown := sorted(set(config.frozen) - set(wide))):
-        raise ConfigError(f"frozen: {unknown[0]!r} is not a corpus-wide stage of this corpus; these are: {', '.join(wide) or 'none'}")
+        raise ConfigError(f"frozen: {unknown[0]!r} is not a corpus-wide stage of this corpus; those are: {', '.join(wide) or 'none'}")
     return stages
 
 
@@ -54,7 +54,7 @@ def _asked_for(entry: Entry, config: Config, before: Sequence[Stage]) -> list[St
 
 
 def _held(stage: Stage, config: Config) -> Stage:
-    """A corpus-wide stage with the output of the corpus that `frozen` names for it; other stages as they are."""
+    """A corpus-wide stage with its output in the corpus that `frozen` names for it; other stages unchanged."""
     urls = config.frozen
     if not urls or not isinstance(stage, SummaryStage):
         return stage

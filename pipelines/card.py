@@ -24,7 +24,7 @@ _MAX_BYTES = 4 << 20
 def write_card(corpus: Corpus, index: Index, stated: CardSettings) -> list[str]:
     """Writes or updates the card; returns what is missing from it, one sentence each.
 
-    stated: what only the user knows (licence, languages, sources). The same corpus and settings give the same bytes.
+    stated: facts that only the user knows (licence, languages, sources). The same corpus and settings give the same bytes.
 
     Raises CorpusError when README.md is not a card, is damaged or is a link, or another process holds the corpus; OSError when the
     folder is not writable.
@@ -55,7 +55,7 @@ def stated_of(given: str) -> CardSettings | None:
 
 
 def _existing(url: str) -> tuple[str, dict[str, Any], str]:
-    """Of the card that is there: the text before our block, its header, and the text after the block."""
+    """The existing card's text before our block, its header, and its text after the block."""
     path = files.join(url, CARD)
     entry = next((entry for entry in files.entries(url) if entry.name == CARD), None)
     if entry is None:

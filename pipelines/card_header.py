@@ -23,7 +23,7 @@ _NAMES = {pa.string(): "string", pa.large_string(): "large_string", pa.binary():
 class CardTable:
     """A table as one configuration: its files (glob patterns in the corpus), its schema, rows and bytes.
 
-    Tables of the same name and schema are one, whatever the number of stages that write them.
+    Tables with the same name and schema share a configuration, however many stages write them.
     """
 
     name: str
@@ -85,7 +85,7 @@ def _parts(corpus: Corpus, index: Index, troubles: list[str]) -> Iterator[CardTa
 
 def header(tables: Sequence[CardTable]) -> dict[str, Any]:
     """The keys of the header that follow from the corpus; tables without rows are left out."""
-    tables = [table for table in tables if table.rows]  # `datasets` opens no table without rows
+    tables = [table for table in tables if table.rows]  # `datasets` cannot open tables without rows
     names = [table.name for table in tables]
     default = next((name for name in ("examples", "pairs") if name in names), None)
     pairs = sum(table.rows for table in tables if table.name == "pairs")

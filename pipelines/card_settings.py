@@ -1,4 +1,4 @@
-"""What a dataset card says and only the user knows. It is part of no stage: a change of it rebuilds nothing."""
+"""The part of a dataset card that only the user knows. No stage depends on it, so changing it rebuilds nothing."""
 
 from __future__ import annotations
 

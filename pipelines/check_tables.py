@@ -109,10 +109,10 @@ def _read(corpus: Corpus, stage: str, table: str, partition: int) -> pa.Table:
 def _row_faults(what: str, row_ids: pa.ChunkedArray, corpus: Corpus, partition: int) -> Iterator[str]:
     """Rows that belong to another partition, are not sorted by (placement, id), or are duplicated."""
     names = row_ids.to_pylist()
-    places = ids.placements(names)
-    if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
+    placed = ids.placements(names)
+    if len(placed) and (ids.partition_of(placed, corpus.partitions) != partition).any():
         yield f"contains {what} of another partition"
-    keys = list(zip(places.tolist(), names, strict=True))
+    keys = list(zip(placed.tolist(), names, strict=True))
     if any(one >= other for one, other in zip(keys, keys[1:], strict=False)):
         yield f"its {what} are out of order or duplicated"
 
@@ -134,10 +134,10 @@ def _pair_faults(pairs: pa.Table, images: pa.Table, corpus: Corpus, partition: i
     if orphans := _strangers(pairs["image_id"], [images["image_id"]]):
         yield f"{orphans} pairs refer to an image that is not in the partition"
     names = pairs["image_id"].to_pylist()
-    places = ids.placements(names)
-    if len(places) and (ids.partition_of(places, corpus.partitions) != partition).any():
+    placed = ids.placements(names)
+    if len(placed) and (ids.partition_of(placed, corpus.partitions) != partition).any():
         yield "contains pairs of another partition"
-    keys = list(zip(places.tolist(), names, pairs["pair_id"].to_pylist(), strict=True))
+    keys = list(zip(placed.tolist(), names, pairs["pair_id"].to_pylist(), strict=True))
     if any(one > other for one, other in zip(keys, keys[1:], strict=False)):
         yield "its pairs are out of order"
     wrong = sum(ids.pair_id(row["image_id"], row["caption"]) != row["pair_id"] for row in pairs.to_pylist())

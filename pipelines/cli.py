@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_pages(commands: Any) -> None:
     """Adds the commands that describe corpora to people."""
     card = commands.add_parser("card", help="write the dataset card of a corpus, README.md in its folder; your own sections are kept")
-    card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is heeded, or the corpus (path or URL)")
+    card.add_argument("corpus", metavar="CORPUS", help="its configuration file, whose key `card` is used, or the corpus (path or URL)")
     card.set_defaults(main=_card)
 
     report = commands.add_parser("report", help="write static pages about a corpus: its stages and charts, and a gallery of its pairs")

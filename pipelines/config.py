@@ -42,12 +42,12 @@ class Config(_StageKeys):
         None,
         min_length=1,
         description="another corpus with the same number of partitions and seed, from which tables and rows with the same inputs and "
-        "settings are copied instead of made",
+        "settings are copied instead of being made again",
     )
     frozen: str | dict[str, str] | None = Field(
         None,
-        description="corpus whose frequencies, vocabularies, indexes and tokenizer are used instead of those of the current rows; or a "
-        "corpus for each of some corpus-wide stages",
+        description="corpus whose frequencies, vocabularies, indexes and tokenizer are used instead of computing them from the current "
+        "rows; or a mapping of corpus-wide stages to corpora",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random choices")
     partitions: int = Field(
@@ -80,8 +80,8 @@ class Config(_StageKeys):
     sentences: CleanRules = Field(default_factory=CleanRules, description="cleaning of the text collections' sentences")
     image_limits: ImageLimits = Field(default_factory=ImageLimits, description="which images are accepted")
     limits: Limits = Field(default_factory=Limits, description="limits on the size of a single input")
-    waiting: Waiting = Field(default_factory=Waiting, description="how long stores and web servers are waited for")
-    card: CardSettings = Field(default_factory=CardSettings, description="what the dataset card says that only you know (`cmcl card`)")
+    waiting: Waiting = Field(default_factory=Waiting, description="retries and time-outs for stores and web servers")
+    card: CardSettings = Field(default_factory=CardSettings, description="content of the dataset card that only you know (`cmcl card`)")
     exclude: ExclusionRules = Field(
         default_factory=ExclusionRules, description="images to leave out, such as downstream validation and test sets"
     )
@@ -105,7 +105,7 @@ class Config(_StageKeys):
                 raise ValueError(f"{kind}: two collections are named {duplicated[0]!r}; names are part of ids, so they must be unique")
         collections = {source.name for kind in ("pairs", "images", "texts") for source in getattr(self, kind)}
         if unknown := sorted(set(self.card.sources) - collections):
-            raise ValueError(f"card.sources: there is no collection {unknown[0]!r}; there are {', '.join(sorted(collections))}")
+            raise ValueError(f"card.sources: no collection is named {unknown[0]!r}; the collections are {', '.join(sorted(collections))}")
         for entry in STAGES:
             if entry.pixels and getattr(self, entry.key) and not self.pixels:
                 raise ValueError(f"{entry.key} requires pixels: true, because it opens the images")

@@ -26,7 +26,7 @@ from schemas.errors import CmclError, ConfigError
 from schemas.own_folder import check_apart_from_corpora
 
 SCENES, SEED = 200, 7
-# Settings of `cmcl train`: the least that learns something in a minute, images and captions told from the others of their batch.
+# Settings of `cmcl train`: the smallest that learn something within a minute, by contrasting the pairs of a batch.
 TRAINING: dict[str, object] = {
     "data": {"corpus": "corpus", "mix": {"pairs": 1}, "batch": {"pairs": 32}, "max_tokens": 32, "token_buckets": [12, 16, 20, 24],
              "region_buckets": [12, 16], "positives": 0, "negatives": {}},
@@ -64,9 +64,7 @@ def main(folder: str) -> int:
     failed = train(folder, config.corpus, contents)
     report, training = os.path.join(folder, "report"), os.path.join(folder, "training", contents[:12])
     write_report(corpus, index, report, ReportSettings(run=None if failed else training, workers=os.cpu_count() or 1))
-    print(
-        f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Look at it: open {report}/index.html in a browser. Or:"
-    )
+    print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Open {report}/index.html in a browser, or run:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (
         f"cmcl status {path}",

@@ -33,8 +33,9 @@ class Difference:
 
 @dataclass
 class StageDiff:
-    """One stage. only: the side ("a" or "b") that has it, when the other has not. made_of: settings, engines, sources, schemas, revision.
-    reasons: numbers of rejects by reason."""
+    """One stage. only: the side ("a" or "b") that has it, if the other lacks it. made_of: settings, engines, sources, schemas, revision.
+    reasons: number of rejects by reason.
+    """
 
     stage: str
     only: str | None = None
@@ -204,7 +205,7 @@ def _common(found: TableDiff, one: pa.Schema, other: pa.Schema) -> list[str]:
 def _streams(
     corpora: tuple[Corpus, Corpus], readers: list[TableReader], stage: str, table: str, corpus_wide: bool, columns: list[str]
 ) -> Iterator[tuple[Iterator[Piece], Iterator[Piece]]]:
-    """What to merge: differing partitions one by one when both sides have the same number, else the whole table at once."""
+    """The streams to merge: differing partitions one by one if both sides have the same number, else the whole table at once."""
     parts = [[WHOLE] if corpus_wide else list(range(corpus.partitions)) for corpus in corpora]
     if parts[0] != parts[1]:
         yield readers[0].pieces(parts[0], columns), readers[1].pieces(parts[1], columns)

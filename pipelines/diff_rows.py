@@ -41,7 +41,7 @@ def identity(table: str, schema: pa.Schema) -> tuple[str, ...]:
 class Piece:
     """n rows of a table and their placements, int64 [n]."""
 
-    places: np.ndarray
+    placements: np.ndarray
     rows: pa.Table
 
 
@@ -65,11 +65,11 @@ class TableReader:
         last = -1
         for partition in partitions:
             for batch in self._batches(partition):
-                places = self._places(batch, partition)
-                if len(places) and (places[0] < last or (np.diff(places) < 0).any()):
-                    raise CorpusError(f"{self._url(partition)}: its rows are not in the order of the corpus; `cmcl verify` says more")
-                last = int(places[-1]) if len(places) else last
-                yield Piece(places, pa.table({name: plain(batch[name]) for name in columns}))
+                placed = self._placements(batch, partition)
+                if len(placed) and (placed[0] < last or (np.diff(placed) < 0).any()):
+                    raise CorpusError(f"{self._url(partition)}: its rows are not in the order of the corpus: run `cmcl verify` for details")
+                last = int(placed[-1]) if len(placed) else last
+                yield Piece(placed, pa.table({name: plain(batch[name]) for name in columns}))
 
     def _batches(self, partition: int) -> Iterator[pa.RecordBatch]:
         with self._open(self._table, partition) as source:
@@ -80,7 +80,7 @@ class TableReader:
             except (pa.ArrowException, OSError) as error:
                 raise CorpusError(f"{self._url(partition)} is damaged ({error})") from error
 
-    def _places(self, batch: pa.RecordBatch, partition: int) -> np.ndarray:
+    def _placements(self, batch: pa.RecordBatch, partition: int) -> np.ndarray:
         names = batch.schema.names
         for name in ("image_id", "text_id"):
             if name in names:
@@ -90,34 +90,34 @@ class TableReader:
                 return batch[name].to_numpy(zero_copy_only=False)
         if "pair_id" not in names or partition < 0:
             return np.zeros(batch.num_rows, np.int64)
-        return self._places_of_pairs(batch["pair_id"], partition)
+        return self._placements_of_pairs(batch["pair_id"], partition)
 
-    def _places_of_pairs(self, pair_ids: pa.Array, partition: int) -> np.ndarray:
+    def _placements_of_pairs(self, pair_ids: pa.Array, partition: int) -> np.ndarray:
         """Placements of rows that carry only a pair id: those of the pairs' images."""
         if self._pairs is None or self._pairs[0] != partition:
             with self._corpus.open("pairs", "pairs", partition) as file:
                 table = file.read(["pair_id", "image_id"])
             self._pairs = partition, _whole(table["pair_id"]), placements_of(_whole(table["image_id"]))
-        _, known, places = self._pairs
+        _, known, placed = self._pairs
         rows = pc.index_in(pair_ids, value_set=known)
         if rows.null_count:
             raise CorpusError(
-                f"{self._url(partition)}: {rows.null_count} rows name a pair that is not in the partition; `cmcl verify` says more"
+                f"{self._url(partition)}: {rows.null_count} rows name a pair that is not in the partition: run `cmcl verify` for details"
             )
-        return places[rows.to_numpy()]
+        return placed[rows.to_numpy()]
 
     def _open(self, table: str, partition: int) -> pa.NativeFile:
         sha256 = self._corpus.content(self._stage, table, partition)
         url = self._corpus.table_url(self._stage, table, partition)
         if sha256 is None:
-            raise CorpusError(f"{url} is in no manifest; `cmcl verify` says more")
+            raise CorpusError(f"{url} is in no manifest: run `cmcl verify` for details")
         return checked.opened(url, sha256)
 
     def _file(self, source: pa.NativeFile, partition: int) -> pa.RecordBatchFileReader:
         try:
             return pa.ipc.open_file(source)
         except pa.ArrowInvalid as error:
-            raise CorpusError(f"{self._url(partition)} is not a whole Arrow file: {error}") from error
+            raise CorpusError(f"{self._url(partition)} is not a complete Arrow file: {error}") from error
 
     def _url(self, partition: int) -> str:
         return self._corpus.table_url(self._stage, self._table, partition)
@@ -163,7 +163,7 @@ class _Held:
     @property
     def last(self) -> int:
         """Rows below this placement have all been read."""
-        return _END if self.ended else int(self.pieces[-1].places[-1])
+        return _END if self.ended else int(self.pieces[-1].placements[-1])
 
     def pull(self) -> None:
         """Reads more rows: at least one, unless the side has ended."""
@@ -173,19 +173,19 @@ class _Held:
             if piece is None:
                 self.ended = True
                 return
-            if len(piece.places):
+            if len(piece.placements):
                 self.pieces.append(piece)
-                rows, size = rows + len(piece.places), size + piece.rows.nbytes
+                rows, size = rows + len(piece.placements), size + piece.rows.nbytes
 
-    def below(self, place: int, empty: pa.Table) -> pa.Table:
+    def below(self, limit: int, empty: pa.Table) -> pa.Table:
         """Removes and returns the rows below a placement; all rows when it is `_END`."""
         taken: list[pa.Table] = []
         while self.pieces:
             piece = self.pieces[0]
-            count = len(piece.places) if place == _END else int(np.searchsorted(piece.places, place))
+            count = len(piece.placements) if limit == _END else int(np.searchsorted(piece.placements, limit))
             taken.append(piece.rows.slice(0, count))
-            if count < len(piece.places):
-                self.pieces[0] = Piece(piece.places[count:], piece.rows.slice(count))
+            if count < len(piece.placements):
+                self.pieces[0] = Piece(piece.placements[count:], piece.rows.slice(count))
                 break
             self.pieces.pop(0)
         return pa.concat_tables(taken) if taken else empty
@@ -195,12 +195,12 @@ def stretches(left: Iterator[Piece], right: Iterator[Piece], empty: pa.Table) ->
     """Both sides cut at the same placements, in order; rows of the same placement stay together. `empty`: a table without rows."""
     held = _Held(left), _Held(right)
     while any(side.pieces for side in held):
-        place = min(side.last for side in held)
-        taken = held[0].below(place, empty), held[1].below(place, empty)
+        limit = min(side.last for side in held)
+        taken = held[0].below(limit, empty), held[1].below(limit, empty)
         if taken[0].num_rows or taken[1].num_rows:
             yield taken
         for side in held:
-            if side.last == place and not side.ended:
+            if side.last == limit and not side.ended:
                 side.pull()
 
 

@@ -28,7 +28,7 @@ def as_text(found: CorpusDiff) -> str:
     lines = [f"a: {quoted(found.a, 1000)}", f"b: {quoted(found.b, 1000)}", *(f"  {line}" for line in _lines(found.cut))]
     for stage in found.stages:
         lines += _stage(stage)
-    lines += [f"trouble: {quoted(text, 1000)}" for text in found.troubles]
+    lines += [f"problem: {quoted(text, 1000)}" for text in found.troubles]
     ends = {0: "equal: both corpora have the same content", 1: "different", 2: "not everything could be compared"}
     return "\n".join([*lines, ends[found.status]])
 
@@ -47,7 +47,7 @@ def _stage(stage: StageDiff) -> Iterator[str]:
         yield f"{stage.stage}: only in {stage.only}"
         return
     yield f"{stage.stage}: {'different' if stage.differs else 'the same'}"
-    for title, held in (("made of", stage.made_of), ("versions", stage.versions), ("counts", stage.counts), ("rejects", stage.reasons)):
+    for title, held in (("ingredients", stage.made_of), ("versions", stage.versions), ("counts", stage.counts), ("rejects", stage.reasons)):
         for line in _lines(held):
             yield f"  {title} {line}"
     for table in stage.tables:

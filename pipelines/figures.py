@@ -18,7 +18,7 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any, scrub: Scrubber) -> str:
-    """A number with separators and at most six digits after them, anything else as scrubbed text."""
+    """A number with thousands separators, a fraction with at most six significant digits; anything else as scrubbed text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(scrub.value(value))
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"

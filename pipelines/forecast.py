@@ -1,7 +1,7 @@
-"""What a run would make, before any work: rows by stage, and the time that they take at the last runs' speed.
+"""Predicts how many rows of each stage a run would make, and how long it would take at the speed of earlier runs.
 
-The sources are read and cleaned, but no image is opened. Rows that turn out to be rejected, and corpus-wide tables that turn out to be the
-same, make the real numbers smaller.
+The sources are read and cleaned, but no image is opened. The actual numbers are smaller if rows turn out to be rejected, or corpus-wide
+tables to be unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from transforms.ingest.stages import Ingest
 
 @dataclass(frozen=True)
 class Forecast:
-    """Rows in that a stage would process, of how many (None: unknown until it runs), and seconds of all workers (None: it never ran)."""
+    """The work of one stage. rows: input rows to process, of `of` in all (None: unknown until it runs). seconds: their time, summed over
+    workers (None: unknown, since the stage never ran).
+    """
 
     stage: str
     rows: int | None
@@ -32,16 +34,16 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Change:
-    """Ids (hashed, int64) of an ingestion's rows: of those that are new or changed, of their images', and of all now; their partitions."""
+    """The changes of an ingestion's rows, as hashes of ids, int64."""
 
-    new: np.ndarray
-    groups: np.ndarray  # of all rows, their image's (or text's) hash
-    touched: np.ndarray  # groups with a new row, or one less
+    new: np.ndarray  # of new and changed rows
+    groups: np.ndarray  # for every row of the sources, of its image (or text)
+    touched: np.ndarray  # of images (or texts) with a row that was added or removed
     partitions: int
 
 
 def forecast(corpus: Corpus, states: Sequence[StageState], base: Corpus | None = None) -> list[Forecast]:
-    """The work that a run would do, by stage. base: a corpus by whose speed times are estimated where this one has no manifest."""
+    """The work that a run would do, by stage. base: a corpus whose times are used for stages that have no manifest in this one."""
     changes = {
         state.stage.name: _change(corpus, state.stage)
         for state in states

@@ -1,4 +1,4 @@
-"""Removes locations from text that pages show: paths and URLs name machines and users, and may contain credentials."""
+"""Removes locations from text for pages: paths and URLs reveal machines and users, and may contain credentials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOCATION = re.compile(
 
 
 class Scrubber:
-    """Cuts locations to their last name. folders: known ones, which may contain spaces and so are removed first."""
+    """Reduces locations to their last component. folders: known locations, removed first since they may contain spaces."""
 
     def __init__(self, folders: Iterable[str] = ()):
         self._folders = sorted({folder.rstrip("/") for folder in folders if len(folder.rstrip("/")) > 1}, key=lambda one: (-len(one), one))
@@ -37,7 +37,7 @@ class Scrubber:
 
 
 def last_name(location: str) -> str:
-    """The last name of a path or URL, without credentials, query and fragment."""
+    """The last component of a path or URL, without credentials, query and fragment."""
     path = location.partition("://")[2] if "://" in location else location
     if "://" in location:
         path = re.split(r"[?#]", path, maxsplit=1)[0]
@@ -50,7 +50,7 @@ def scrubber_of(corpora: Iterable[Corpus], manifests: Iterable[StageManifest]) -
     folders = set()
     for url in [corpus.url for corpus in corpora]:
         path = files.local_path(url) if files.is_local(url) else url
-        folders |= {held for place in (url, path) for held in (place, place.rstrip("/").rpartition("/")[0])}
+        folders |= {held for own in (url, path) for held in (own, own.rstrip("/").rpartition("/")[0])}
     for manifest in manifests:
         for text in _strings(manifest.ingredients):
             if text.startswith("/") or "://" in text:

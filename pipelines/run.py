@@ -174,14 +174,14 @@ def _run_pipeline(
 
 
 def _base(config: Config) -> Corpus | None:
-    """The corpus that this one starts from. Raises ConfigError if its tasks cannot be this one's, CorpusError if there is none."""
+    """The corpus that this one starts from, if any. Raises ConfigError if its tasks cannot be reused, CorpusError if it does not exist."""
     if config.base is None:
         return None
     base, index = open_corpus(config.base)
     if (index.partitions, index.seed) != (config.partitions, config.seed):
         raise ConfigError(
-            f"base: {config.base} has {index.partitions} partitions and seed {index.seed}; this corpus needs the same, not "
-            f"{config.partitions} and {config.seed}"
+            f"base: {config.base} has {index.partitions} partitions and seed {index.seed}, but this configuration has "
+            f"{config.partitions} and {config.seed}: set partitions and seed to the same values"
         )
     return base
 

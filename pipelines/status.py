@@ -69,20 +69,21 @@ def print_why(states: Sequence[StageState], forecasts: Sequence[Forecast]) -> No
 
 
 def print_forecast(forecasts: Sequence[Forecast], workers: int) -> None:
-    """Prints the rows that a run would make, and their time at the last runs' speed."""
+    """Prints the rows that a run would make, and how long they take at the speed of earlier runs."""
     print(f"{'stage':<20} {'rows to make':>24} {'seconds':>10}")
     for work in forecasts:
         print(f"{work.stage:<20} {_rows_of(work):>24} {'unknown' if work.seconds is None else f'{work.seconds:,.1f}':>10}")
     unknown = [work.stage for work in forecasts if work.seconds is None]
     total = sum(work.seconds or 0 for work in forecasts)
-    print(f"about {total / workers:,.0f} s with {workers} workers, at most, and the start-up of the engines")
+    named = "1 worker" if workers == 1 else f"{workers} workers"
+    print(f"at most about {total / workers:,.0f} s with {named}, plus the start-up of the engines")
     if unknown:
         print(f"not included, because they have never run: {', '.join(unknown)}")
 
 
 def _rows_of(work: Forecast) -> str:
     if work.rows is None:
-        return "all of the corpus's" if work.of is None else "one table"
+        return "all" if work.of is None else "one table"
     return f"{work.rows:,}" if work.of is None else f"{work.rows:,} of {work.of:,}"
 
 

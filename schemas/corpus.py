@@ -155,7 +155,7 @@ def is_own_name(name: str, tables: Iterable[str]) -> bool:
 
 
 def is_card(url: str) -> bool:
-    """Whether a file is a dataset card that `cmcl card` wrote: UTF-8, and its two markers stand in it once, as lines, in order."""
+    """Whether a file is a dataset card that `cmcl card` wrote: UTF-8, with exactly one of each marker line, in order."""
     with files.open_read(url) as file:
         try:
             lines = file.read(4 << 20).decode().split("\n")

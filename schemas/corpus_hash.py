@@ -79,7 +79,7 @@ class TableHash:
 
 
 def is_layout(field: pa.Field) -> bool:
-    """Whether a column depends on where a corpus lies or how it is cut (`schemas.tables.column`)."""
+    """Whether a column depends on a corpus's location or partitioning (`schemas.tables.column`)."""
     return bool(field.metadata) and b"layout" in field.metadata and field.metadata[b"layout"] == LAYOUT["layout"].encode()
 
 

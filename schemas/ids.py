@@ -52,7 +52,7 @@ def placements(row_ids: Iterable[str]) -> np.ndarray:
     return np.fromiter((placement(row_id) for row_id in row_ids), dtype=np.int64)
 
 
-def partition_of(places: np.ndarray, partitions: int) -> np.ndarray:
+def partition_of(placed: np.ndarray, partitions: int) -> np.ndarray:
     """The partition, int32 [n], of each placement: partition p is the p-th of equal intervals of [0, 2**63).
 
     Intervals, unlike remainders, keep one global order of rows whatever the number of partitions: partition 0, then partition 1 and
@@ -62,9 +62,9 @@ def partition_of(places: np.ndarray, partitions: int) -> np.ndarray:
     """
     if not 1 <= partitions <= 2**20:
         raise ValueError(f"partitions must lie in [1, {2**20}], not {partitions}")
-    # (places * partitions) >> 63, computed in two halves of 32 and 31 bits, since the product does not fit into 64 bits.
-    places = np.asarray(places, dtype=np.uint64)
-    high, low = places >> np.uint64(32), places & np.uint64(0xFFFFFFFF)
+    # (placed * partitions) >> 63, computed in two halves of 32 and 31 bits, since the product does not fit into 64 bits.
+    placed = np.asarray(placed, dtype=np.uint64)
+    high, low = placed >> np.uint64(32), placed & np.uint64(0xFFFFFFFF)
     product = high * np.uint64(partitions) + ((low * np.uint64(partitions)) >> np.uint64(32))
     return (product >> np.uint64(31)).astype(np.int32)
 

@@ -95,8 +95,8 @@ class TaskRecord:
     counts: Counts
     wall_ms: int
     extra: dict[str, Any] = field(default_factory=dict)  # what the task contributes to its stage's manifest
-    basis: str = ""  # hash of what all its rows depend on; "": its rows cannot be told apart
-    made: int = 0  # rows in that it processed, in `wall_ms`; the others were taken over from an earlier task
+    basis: str = ""  # hash of everything that all of its rows depend on; "": its rows cannot be reused one by one
+    made: int = 0  # rows in that it processed, in `wall_ms`; the others were copied from an earlier task
     seal: str = ""  # of the record as written
 
     def content(self, table: str) -> str:

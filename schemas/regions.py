@@ -67,7 +67,7 @@ class Regions:
 
 
 class Shown(NamedTuple):
-    """What of one image's regions every batch holds: as in `Regions`."""
+    """The part of one image's regions that every training batch contains; fields as in `Regions`."""
 
     width: int
     height: int

@@ -107,7 +107,7 @@ class Reason(StrEnum):
     SURPLUS = "surplus", Outcome.DROPPED
     # Images whose store or disk did not respond: a later run tries again
     IMAGE_UNREACHABLE = "image_unreachable", Outcome.REJECTED
-    # Retrieval: what has no vector, and candidates refused
+    # Retrieval: items without a vector, and refused candidates
     BAD_VECTOR = "bad_vector", Outcome.REJECTED
     NO_SOFT_LABELS = "no_soft_labels", Outcome.REJECTED
     NEAR_COPY = "near_copy", Outcome.DROPPED
@@ -116,7 +116,7 @@ class Reason(StrEnum):
     JUDGED_TRUE = "judged_true", Outcome.DROPPED
     # Swaps left out for blind balance
     UNBALANCED = "unbalanced", Outcome.DROPPED
-    # Retrieved items that others have a better claim to
+    # Retrieved items whose uses (`max_uses`) all go to better queries
     OVERUSED = "overused", Outcome.DROPPED
     # Retrieved texts that the judge of truth refused
     JUDGED_FALSE = "judged_false", Outcome.DROPPED

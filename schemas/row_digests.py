@@ -1,6 +1,6 @@
 """Digests of single rows, and the `rows` table: for each group of a task's input rows, their digest and the counts of their output.
 
-A row's digest depends on nothing but the row: not on its record batch, the rows beside it or where the file lies.
+A row's digest depends on the row alone, not on its record batch, the other rows or the file's location.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROWS = table_schema(
     ],
 )
 
-_Slices = tuple[memoryview, list[int], list[int]]  # a buffer, and where each row's bytes in it start and end
+_Slices = tuple[memoryview, list[int], list[int]]  # a buffer, and the start and end of each row's bytes in it
 
 
 def rows_table(groups: Sequence[str], digests: Sequence[bytes], counts: Sequence[Mapping[str, int]]) -> pa.RecordBatch:
@@ -62,7 +62,7 @@ def combined(parts: Sequence[bytes]) -> bytes:
 
 
 def _slices(array: pa.Array, field: pa.Field, starts: np.ndarray, ends: np.ndarray) -> Iterator[_Slices]:
-    """Of each leaf below a column, the bytes of each row, whose elements are `starts` to `ends` of the array. Lengths precede values."""
+    """For each leaf of a column, the bytes of each row, which has the array's elements `starts` to `ends`. Lengths precede values."""
     kind = field.type
     if pa.types.is_dictionary(kind):
         array, kind = array.cast(kind.value_type), kind.value_type
@@ -88,7 +88,7 @@ def _slices(array: pa.Array, field: pa.Field, starts: np.ndarray, ends: np.ndarr
         filled = pc.fill_null(array, pa.scalar(0, kind)) if array.null_count else array
         yield _fixed(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)), starts, ends)
     else:
-        raise TypeError(f"{field.name}: rows with a column of {kind} have no digest")
+        raise TypeError(f"{field.name}: columns of {kind} have no digest")
 
 
 def _texts(array: pa.Array, kind: Any, starts: np.ndarray, ends: np.ndarray) -> Iterator[_Slices]:

@@ -20,7 +20,7 @@ LABEL = pa.dictionary(pa.int8(), pa.string())
 
 
 def column(name: str, kind: pa.DataType, nullable: bool = False, layout: bool = False) -> pa.Field:
-    """A column; `layout`: it depends on where a corpus lies or how it is cut, and is left out of corpus hashes."""
+    """A column; `layout`: it depends on a corpus's location or partitioning, and is left out of corpus hashes."""
     return pa.field(name, kind, nullable=nullable, metadata=LAYOUT if layout else None)
 
 

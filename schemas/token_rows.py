@@ -1,4 +1,4 @@
-"""Reading the `tokens` table: one pair at a time, as views of the file."""
+"""Reads the `tokens` tables one pair or sentence at a time, as views of the file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow as pa
 from schemas.store import RowFile
 from schemas.tokens import TEXT_TOKENS, TOKENS
 
-_COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are kept at hand
+_COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are cached
 
 
 class Ragged(NamedTuple):
-    """n arrays behind one another: the i-th is `values[starts[i]:starts[i + 1]]`."""
+    """n concatenated arrays: the i-th is `values[starts[i]:starts[i + 1]]`."""
 
     starts: np.ndarray
     values: np.ndarray
@@ -31,12 +31,12 @@ class Ragged(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """The length of each."""
+        """The length of each array."""
         return np.asarray(self.starts[1:] - self.starts[:-1])
 
 
 def _flat(name: str) -> Any:
-    return property(lambda pair: pair._columns.flat(name).at(pair._at), doc=f"`{name}`, a view of the file where it is local.")
+    return property(lambda pair: pair._columns.flat(name).at(pair._at), doc=f"`{name}`, a view of the file if it is local.")
 
 
 def _nested(name: str) -> Any:
@@ -44,11 +44,11 @@ def _nested(name: str) -> Any:
         starts, rows = pair._columns.nested(name)
         return Ragged(rows.starts[starts[pair._at] : starts[pair._at + 1] + 1], rows.values)
 
-    return property(texts, doc=f"`{name}`, views of the file where it is local.")
+    return property(texts, doc=f"`{name}`, views of the file if it is local.")
 
 
 class PairTokens:
-    """One pair; what the columns hold is told in `schemas/tokens.py`. Nothing is read before it is asked for."""
+    """One pair, with the columns of `tokens` (`schemas/tokens.py`), each read when first accessed."""
 
     __slots__ = ("_at", "_columns")
 
@@ -72,7 +72,7 @@ class PairTokens:
 
 
 class _Columns:
-    """A record batch of `tokens`, whose columns become arrays when they are first read."""
+    """A record batch of `tokens`, whose columns are converted to arrays on first access."""
 
     def __init__(self, batch: pa.RecordBatch):
         self.batch, self.ids = batch, batch["pair_id"]
@@ -86,7 +86,7 @@ class _Columns:
         return found
 
     def nested(self, name: str) -> tuple[np.ndarray, Ragged]:
-        """A list column of texts: where each row's start, and the texts."""
+        """A list column of texts: the index of each row's first text, and the texts."""
         if name not in self._held:
             column = self.batch[name]
             self._held[name] = column.offsets.to_numpy(), Ragged.of(column.values)
@@ -102,7 +102,7 @@ class TokenFile(RowFile):
         self._arrays = lru_cache(_COLUMNS_HELD if self.mapped else 1)(lambda index: _Columns(self.batch(index)))
 
     def __getitem__(self, row: int) -> PairTokens:
-        """The pair in row `row`. Raises IndexError outside of [0, len)."""
+        """The pair in row `row`. Raises IndexError outside [0, len)."""
         index, at = self.locate(row)
         return PairTokens(self._arrays(index), at)
 
@@ -115,7 +115,7 @@ class TextFile(RowFile):
         self._arrays = lru_cache(_COLUMNS_HELD if self.mapped else 1)(lambda index: _text_columns(self.batch(index)))
 
     def __getitem__(self, row: int) -> tuple[str, np.ndarray]:
-        """Id and tokens of the sentence in row `row`. Raises IndexError outside of [0, len)."""
+        """Id and tokens of the sentence in row `row`. Raises IndexError outside [0, len)."""
         index, at = self.locate(row)
         ids, tokens = self._arrays(index)
         return ids[at].as_py(), tokens.at(at)

@@ -39,7 +39,7 @@ def _declared(path: str | Path) -> int | None:
     total = 0
     with open(path, "rb") as file:
         for _ in range(_PICKLES):
-            last: list[tuple[str, object]] = []  # the operations before
+            last: list[tuple[str, object]] = []  # the preceding operations
             for operation, argument, _ in pickletools.genops(file):
                 if operation.name in ("BINPERSID", "PERSID"):
                     shape = [name for name, _ in last[-3:]]

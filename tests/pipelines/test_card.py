@@ -310,7 +310,7 @@ def test_the_command_takes_licence_and_sources_from_the_configuration(scene_file
 
 
 @pytest.mark.parametrize(
-    ("card", "said"), [({"licence": ["mit"]}, "licence"), ({"sources": {"other": "x"}}, "there is no collection 'other'")]
+    ("card", "said"), [({"licence": ["mit"]}, "licence"), ({"sources": {"other": "x"}}, "no collection is named 'other'")]
 )
 def test_wrong_settings_of_the_card_are_named(scene_files, tmp_path, card, said):
     with pytest.raises(ConfigError, match=said):

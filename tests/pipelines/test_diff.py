@@ -236,7 +236,7 @@ def test_a_changed_setting_is_told_with_what_came_of_it(runs, capsys):
     out = capsys.readouterr().out
     one, other = (open_corpus(str(runs / name))[0].manifest("tfidf").counts for name in ("a", "fewer"))
     lost = one.rows_out["rewrites"] - other.rows_out["rewrites"]
-    assert "made of settings.k: 10 -> 7" in out and f"rows: {lost:,} removed" in out and out.count("      - pair_id") == 2
+    assert "ingredients settings.k: 10 -> 7" in out and f"rows: {lost:,} removed" in out and out.count("      - pair_id") == 2
     assert "pairs: the same" in out and "negatives differs in" in out
     assert main(["diff", str(runs / "a"), str(runs / "fewer"), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)

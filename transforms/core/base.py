@@ -1,4 +1,4 @@
-"""A corpus that starts from another: finished tasks with the same key, and rows with the same input, are taken over from its base."""
+"""Starts a corpus from another one, its base: copies finished tasks with the same key (`transforms/core/rows.py`: single rows)."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ class RunContext:
     fingerprints: Mapping[str, StageFingerprint]  # by stage
     # Beam resource hints by stage. Empty unless the runner honours them: each set of hints requires separate workers.
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
-    portable: bool = True  # engines are held to the instructions of x86-64-v3
+    portable: bool = True  # engines are restricted to the instructions of x86-64-v3
     waiting: Waiting = field(default_factory=Waiting)  # for stores and web servers
-    base: Corpus | None = None  # a corpus that finished tasks and unchanged rows are taken over from
+    base: Corpus | None = None  # a corpus from which finished tasks and unchanged rows are copied
 
     def enter(self) -> None:
         """Makes these settings those of this process."""
@@ -98,7 +98,7 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
 
 
 def _finished(context: RunContext, stage: Stage, partition: int, key: str) -> TaskRecord | None:
-    """The record of a task that need not run: it has finished here, or in the base."""
+    """The record of a task that need not run because it has finished in this corpus or in the base; otherwise None."""
     found = stage.reusable_record(context.corpus, partition, key)
     if found is None and context.base:
         found = take_over(stage, context.corpus, context.base, partition, key)
@@ -106,7 +106,7 @@ def _finished(context: RunContext, stage: Stage, partition: int, key: str) -> Ta
 
 
 def _executed(context: RunContext, stage: Stage, partition: int, payload: Any, basis: str) -> tuple[Task, list[FileInfo]]:
-    """Executes a task, which takes over what it can of the rows that are there; returns it with its files."""
+    """Executes a task, reusing rows of an earlier run where possible; returns it with its files."""
     reuse = None
     if basis:
         try:

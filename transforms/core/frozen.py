@@ -1,6 +1,6 @@
 """Corpus-wide stages whose output is that of an earlier corpus: frequencies, vocabularies, indexes and tokenizers held fixed.
 
-What reads them then depends on its own rows alone, so an addition leaves the rest of a corpus as it is.
+The stages that read them then depend on their own rows alone, so adding rows leaves the rest of a corpus unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transforms.core.task import Task
 
 
 class FrozenParams(Params):
-    """stage: the one that would compute the tables. url: of the corpus that has them. held: their files. about: the stage's `extra`."""
+    """stage: the stage that would compute the tables. url: the corpus that has them. held: their files. about: its manifest's `extra`."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -34,23 +34,23 @@ class FrozenParams(Params):
 
 @dataclass(frozen=True)
 class Frozen(Stage[FrozenParams]):
-    """Writes the tables of a corpus-wide stage as another corpus, or an earlier state of this one, has them."""
+    """Takes the place of a corpus-wide stage: writes the tables that it has in another corpus, or in an earlier state of this one."""
 
     corpus_wide = True
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """That of the stage."""
+        """The stage's name."""
         return self.params.stage.name
 
     @property
     def internal(self) -> bool:  # type: ignore[override]
-        """As the stage."""
+        """As for the stage."""
         return self.params.stage.internal
 
     @property
     def augments(self) -> str:  # type: ignore[override]
-        """As the stage."""
+        """As for the stage."""
         return self.params.stage.augments
 
     @property
@@ -72,18 +72,21 @@ class Frozen(Stage[FrozenParams]):
 
 
 def frozen(stage: SummaryStage[Any], url: str) -> Frozen:
-    """The stage with the output that the corpus at `url` has.
+    """The stage with its output in the corpus at `url`.
 
     Raises ValueError when that corpus lacks it or made it with other settings, CorpusError when there is no corpus.
     """
     corpus = open_corpus(url)[0]
     manifest, record = corpus.manifest(stage.name), corpus.record(stage.name, WHOLE)
     if record is None:
-        raise ValueError(f"frozen: {url} has no complete {stage.name}")
+        raise ValueError(f"frozen: the stage {stage.name} of {url} is missing or incomplete: run `cmcl run` on that corpus first")
     if manifest is not None:
         before = {name: value for name, value in manifest.ingredients["settings"].items() if name != "frozen"}
-        if before != dict(stage.settings):
-            raise ValueError(f"frozen: {url} made {stage.name} with other settings: {before}, here {dict(stage.settings)}")
+        own = dict(stage.settings)
+        if before != own:
+            changed = (name for name in sorted({*before, *own}) if before.get(name) != own.get(name))
+            differences = ", ".join(f"{name} {before.get(name)} there, {own.get(name)} here" for name in changed)
+            raise ValueError(f"frozen: {url} has {stage.name} made with other settings ({differences}): use the same settings")
     held = tuple(file for file in record.files if file.table in stage.writes)
     return Frozen(FrozenParams(stage=stage, url=url, held=held, about=record.extra), compression=stage.compression)
 

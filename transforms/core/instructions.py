@@ -15,7 +15,7 @@ import platform
 SWITCHES = {"CT2_FORCE_CPU_ISA": "AVX2", "CT2_USE_MKL": "0", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
             "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Haswell", "FAISS_OPT_LEVEL": "AVX2"}  # fmt: skip
 PORTABLE = "x86-64-v3"
-_found = {name: os.environ.get(name) for name in SWITCHES}  # before we set them
+_found = {name: os.environ.get(name) for name in SWITCHES}  # before this module sets them
 
 
 def hold(portable: bool) -> None:

@@ -1,4 +1,4 @@
-"""Reuse of rows: what a task takes over from the file that its last run wrote, and what it makes again.
+"""Reuse of rows: a task copies unchanged rows from the files of an earlier run, and makes only the others.
 
 A stage that names columns in `rows_by` promises that a row's output depends only on the input rows with the same value in that column
 (its group), on the stage's identity, the seed, and what is corpus-wide. Its tasks write, beside their tables, the `rows` table: a digest of
@@ -28,11 +28,11 @@ from schemas.store import TableFile, TableWriter
 from schemas.tables import BATCH_ROWS
 
 _IDS = ("pair_id", "query_id", "id")  # columns by which a table's rows are found, if it lacks those of `rows_by`
-DEPENDENT = "dependent_on_batch"  # ends the name of a count of rows whose result depends on the rows beside them
+DEPENDENT = "dependent_on_batch"  # suffix of counts of rows whose result depends on the other rows in their batch
 
 
 class CannotMerge(Exception):  # noqa: N818 - not an error: the task is then repeated as a whole
-    """The rows that are there cannot be combined with new ones."""
+    """Rows of an earlier run cannot be combined with new ones."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ def _id_column(schema: pa.Schema, by: tuple[str, ...]) -> str:
 
 
 def index_rows(stage: Any, corpus: Corpus, partition: int) -> RowIndex:
-    """The groups of a partition's input rows. Raises CannotMerge if they cannot be told."""
+    """The groups of a partition's input rows. Raises CannotMerge if they cannot be determined."""
     of: dict[str, int] = {}
     keys: list[str] = []
     parts: list[list[bytes]] = []
@@ -112,9 +112,9 @@ def index_rows(stage: Any, corpus: Corpus, partition: int) -> RowIndex:
 
 @dataclass
 class RowReuse:
-    """What a task with a row index keeps of an earlier one, and what it counts.
+    """The groups of a task's rows that are copied from an earlier task, and the counts of every group.
 
-    kept: which groups are copied, bool [groups]; their counts are in `counts`, those of new ones are added by the task.
+    kept: which groups are copied, bool [groups]; `counts` has their counts, and the task adds those of the others.
     """
 
     index: RowIndex
@@ -174,7 +174,7 @@ class RowReuse:
     def kept_runs(self, table: str, numbered: Mapping[str, pa.Array]) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
         """The earlier task's rows of kept groups, batch by batch, with their groups, ascending.
 
-        numbered: by column that holds row numbers of an input, that input's ids, row by row: the numbers are written anew.
+        numbered: by column that contains row numbers of an input, that input's ids, row by row: the numbers are recomputed.
         """
         last = -1
         with self.old(table) as file:
@@ -222,9 +222,9 @@ class RowReuse:
 
 
 def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str, base: Corpus | None = None) -> RowReuse:
-    """What a task can keep of the one whose record and files are there, or else in the base.
+    """The rows that a task can keep from its earlier run in this corpus, or else in the base.
 
-    Raises CannotMerge if its inputs have no groups.
+    Raises CannotMerge if its input rows cannot be grouped.
     """
     reuse = RowReuse(index_rows(stage, corpus, partition), corpus, stage.name)
     for home in (corpus, base):
@@ -258,7 +258,7 @@ def _known(reuse: RowReuse) -> dict[str, tuple[bytes, dict[str, int]]]:
 
 
 def _again(counts: Mapping[str, int], loose: bool) -> bool:
-    """Whether a group is made again although its input is the same: it was unreachable, or rejects name what its digest leaves out."""
+    """Whether a group is made again despite the same input: an image was unreachable, or rejects may name columns not in the digest."""
     refused = [name for name in counts if name.startswith("reasons.")]
     return bool(refused) and (loose or any(f"reasons.{reason}" in counts for reason in TRANSIENT))
 

@@ -42,7 +42,7 @@ class Input:
     columns: tuple[str, ...] | None = None
 
 
-_FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results depend on the CPU's instructions, unless they are held
+_FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results depend on the CPU's instructions, unless these are restricted
 EVERY = "*"
 P = TypeVar("P", bound=BaseModel)
 
@@ -69,12 +69,12 @@ class Stage(ABC, Generic[P]):
     corpus_wide: ClassVar[bool] = False  # one task for the whole corpus, whose payload is a combined summary
     packages: ClassVar[tuple[str, ...]] = ()  # distributions that it requires; the manifest records their versions
     extra: ClassVar[str | None] = None  # the extra of this project that installs them
-    # Columns whose value an input row's group has in common: a row's output depends on the rows of its group alone, beside the stage's
-    # identity, the seed and what is corpus-wide. A run then takes over the rows of unchanged groups (`transforms/core/rows.py`). Empty:
-    # on the whole partition, which is made anew when a row of it changes.
+    # Columns that divide input rows into groups: a row's output depends only on the rows of its group, the stage's identity, the seed and
+    # corpus-wide inputs. A run then reuses the rows of unchanged groups (`transforms/core/rows.py`). Empty: it depends on the whole
+    # partition, which is rebuilt when one of its rows changes.
     rows_by: ClassVar[tuple[str, ...]] = ()
     rows_counted: ClassVar[tuple[str, ...]] = ()  # with `rows_by`: the input tables whose rows are the rows in; empty: the first
-    # With `rows_by`: by table and column that holds row numbers of an input, that input's stage and table.
+    # With `rows_by`: by table and column that contains row numbers of an input, that input's stage and table.
     row_numbers: ClassVar[Mapping[tuple[str, str], tuple[str, str]]] = {}
 
     params: P

@@ -58,7 +58,7 @@ class Worker(Protocol):
 class Task:
     """Runs a stage on one partition: gives access to its inputs, writes its outputs, and counts rows.
 
-    reuse: what it keeps of an earlier run, if the stage's rows can be told apart (`transforms/core/rows.py`).
+    reuse: the rows that it keeps from an earlier run, if the stage declares `rows_by` (`transforms/core/rows.py`).
     """
 
     def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int, reuse: RowReuse | None = None):
@@ -100,8 +100,8 @@ class Task:
     def count(self, name: str, row_ids: Sequence[str], numbers: Sequence[int] | None = None) -> None:
         """Adds to one of the stage's own counts (`Counts.numbers`): for each row 1, or its number; zeros count as well.
 
-        row_ids: ids of input rows. A stage that declares `rows_by` counts in this way alone: the counts of rows that a later run takes
-        over are then known.
+        row_ids: ids of input rows. A stage that declares `rows_by` must count in this way only, so that the counts of reused rows are
+        known.
         """
         own = self._by_row[f"numbers.{name}"]
         for row_id, number in zip(row_ids, [1] * len(row_ids) if numbers is None else numbers, strict=True):
@@ -127,7 +127,7 @@ class Task:
             self._merging[table] = MergingWriter(writer, self.reuse, table, self._numbered(table), schema)
 
     def _numbered(self, table: str) -> dict[str, pa.Array]:
-        """By column of a table that holds row numbers of an input: that input's ids, row by row."""
+        """By column of a table that contains row numbers of an input: that input's ids, row by row."""
         found = {}
         for (own, column), (stage, source) in self.stage.row_numbers.items():
             if own == table:
@@ -170,7 +170,7 @@ class Task:
         return infos
 
     def _count_rows(self) -> None:
-        """Adds what was counted by row to the counts; with reuse, the counts and rejects of the rows taken over as well."""
+        """Adds the counts by row to the totals; with reuse, also the counts and rejects of the reused rows."""
         if self.reuse is None:
             for name, by_id in self._by_row.items():
                 kind, _, what = name.partition(".")
@@ -180,14 +180,14 @@ class Task:
         reuse = self.reuse
         if self.counts.numbers or self.counts.merged or self.counts.rows_in != reuse.made:
             raise ValueError(
-                f"stage {self.stage.name}: it declares rows_by, but counted {self.counts.rows_in} rows in of {reuse.made}, and "
-                f"{', '.join(self.counts.numbers) or 'nothing'} without rows: see docs/add-a-stage.md"
+                f"stage {self.stage.name} declares rows_by, but counted {self.counts.rows_in} of {reuse.made} rows in, and "
+                f"{', '.join(self.counts.numbers) or 'nothing'} without row ids: see docs/add-a-stage.md"
             )
         reuse.count(self._by_row)
         reuse.count_rejects(self.rejects.table())
         totals = reuse.totals()
         if reuse.kept.any() and any(name.endswith(DEPENDENT) and number for name, number in totals.items()):
-            raise CannotMerge("results depend on the rows beside them")
+            raise CannotMerge("results depend on the other rows in their batch")
         self.counts.rows_in = int(reuse.index.rows_in.sum())
         self.counts.numbers = {name.removeprefix("numbers."): number for name, number in totals.items() if name.startswith("numbers.")}
         self.rejects.take_over(

@@ -39,15 +39,15 @@ class TfidfSettings(Params):
     ceiling: Share = Field(0.8, description="drop candidates with a similarity above this")
     margin: Share | None = Field(
         0.1,
-        description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption; null, and with "
-        "the judge of truth unless it is set: do not",
+        description="drop candidates that are more similar than (1 - margin) times the image's most similar other caption; null: keep "
+        "them, as by default with the judge of truth",
     )
     margin_floor: Share = Field(0.5, description="the margin never drops candidates with a similarity at or below this")
     near_text: float = Field(
         0.95, ge=0.5, le=1.0, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
     truth: Share | None = Field(
-        0.015, description="drop candidates that the judge of truth gives a higher probability; 1: none, only score; null: do not ask it"
+        0.015, description="drop candidates with a higher probability according to the judge of truth; 1: only score; null: no judge"
     )
     truth_scores: bool = Field(True, description="write the probability that the judge of truth gives each negative")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")
