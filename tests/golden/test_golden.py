@@ -1,4 +1,4 @@
-"""The same corpus on every machine: its hashes stand in `hashes.json`, which `python -m tests.golden.make` writes."""
+"""The same corpus on every machine: its hashes are in `hashes.json`, which `python -m tests.golden.make` writes."""
 
 from __future__ import annotations
 

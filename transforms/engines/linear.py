@@ -1,7 +1,7 @@
-"""Linear layers by oneDNN in place of MKL.
+"""Linear layers by oneDNN instead of MKL.
 
-MKL's fast code is for Intel's CPUs alone, and what all have in common (`transforms/core/instructions.py`) takes three times as long;
-oneDNN's AVX2 code asks for no vendor.
+MKL's fast code runs on Intel CPUs only, and its mode for all CPUs (`transforms/core/instructions.py`) takes three times as long; oneDNN's
+AVX2 code runs on any vendor's CPUs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class _Linear(nn.Linear):
 
 
 def by_onednn(model: nn.Module) -> None:
-    """Changes a float32 model on the CPU, for inference: its linear layers go through oneDNN where torch has it."""
+    """Makes the linear layers of a float32 model on the CPU use oneDNN, if torch has it; for inference only."""
     if torch.backends.mkldnn.is_available():
         for module in model.modules():
             if type(module) is nn.Linear:

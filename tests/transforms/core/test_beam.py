@@ -1,4 +1,4 @@
-"""Stages that are nothing but their rules: what runs, what stands, what happens to a failing one."""
+"""Minimal stages: which tasks run, which are reused, and what happens when one fails."""
 
 import json
 from typing import Annotated

@@ -78,7 +78,7 @@ class Detector(Protocol):
         """Whether an image's regions are, bit for bit, the same whatever images are given with it."""
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
-        """The padded size (height, width) that an image of this size (px) comes to have: images of one shape share a batch."""
+        """The padded size (height, width) that an image of this size (px) is given: images of one padded size share a batch."""
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Preprocesses an upright RGB image."""

@@ -1,4 +1,4 @@
-"""What sentence encoders have in common: their protocol, and batches of a few shapes."""
+"""Common parts of sentence encoders: their protocol, and batches of a few shapes."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def export(folder: Path, out: Path, probes: Sequence[str] = _PROBES) -> float:
     require("onnx", "the export", INSTALL, EncoderError)
     original = TransformerEncoder(f"sentence-transformers:{folder}")
     if out.exists():
-        raise EncoderError(f"{out} exists: give a new folder")
+        raise EncoderError(f"{out} already exists: name a new folder")
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors", "*.bin", "*.onnx", "*.onnx_data", "openvino", "onnx"))
     try:
         _write_network(folder, original, out / "model.onnx")

@@ -70,7 +70,7 @@ def pooled(tokens: np.ndarray, mask: np.ndarray, how: str) -> np.ndarray:
 
 
 def network_in(folder: Path) -> Path:
-    """The network of a folder. Raises EncoderError where it has none."""
+    """The network of a folder. Raises EncoderError if it has none."""
     for path in (folder / "model.onnx", folder / "onnx" / "model.onnx"):
         if path.is_file():
             return path
@@ -80,7 +80,7 @@ def network_in(folder: Path) -> Path:
 
 
 def pooling_of(folder: Path) -> str:
-    """cls, mean or max. Raises EncoderError where the model does anything else after its network."""
+    """cls, mean or max. Raises EncoderError if the model does anything else after its network."""
     modules = json.loads((folder / "modules.json").read_text())
     kinds = [str(one.get("type", "")).rpartition(".")[2] for one in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or set(kinds[2:]) - {"Normalize"}:

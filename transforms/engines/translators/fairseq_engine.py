@@ -232,7 +232,7 @@ class FairseqTranslator:
         return [[Hypothesis(next(flat), score) for _, score in found] for found in rows]
 
     def alone(self, decoding: Decoding) -> bool:
-        """Never: its float products depend on how many rows they have."""
+        """Always False: fairseq's float products depend on their number of rows."""
         return False
 
     def hypotheses(self, texts: Sequence[str], decoding: Decoding, seed: int = 0) -> list[list[tuple[list[str], float]]]:
@@ -294,7 +294,7 @@ def _drawing(seed: int) -> Iterator[None]:
 
 
 def _batches(ids: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:
-    """Places of rows, long ones first, of one length and at most `batch_tokens` a batch."""
+    """Batches of row indices, longest rows first: equal lengths, at most `batch_tokens` tokens per batch."""
     batch: list[int] = []
     for row in sorted(range(len(ids)), key=lambda at: (-len(ids[at]), at)):
         if batch and (len(ids[row]) != len(ids[batch[0]]) or len(ids[row]) * (len(batch) + 1) > batch_tokens):

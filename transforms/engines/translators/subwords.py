@@ -137,7 +137,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def read_texts(path: Path) -> list[str]:
-    """A file's JSON list of strings. Raises TranslatorError when it is none."""
+    """A file's JSON list of strings. Raises TranslatorError if it is not one."""
     found: list[str] = read_json(path, list)
     if not _are_texts(found):
         raise TranslatorError(f"{path} is not a list of strings; convert the checkpoint again")

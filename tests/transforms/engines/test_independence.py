@@ -1,4 +1,4 @@
-"""No neighbour decides: a row's result is the same, bit for bit, alone, in batches of several sizes, beside others, in another order."""
+"""A row's result does not depend on its batch: the same bits alone, in batches of several sizes, with other rows, in another order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PLACES = ("on the beach", "in a park", "next to a parked car", "under a tree", "
 CAPTIONS = [f"{who} {does} {where}." for who in PEOPLE for does in DEEDS for where in PLACES][::4]
 
 
-def companies(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[str, list[Any]]:
-    """What `work` gives of each row in batches of several sizes, in another order, and beside only some of the others."""
+def batched_otherwise(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[str, list[Any]]:
+    """The results of `work` for each row in batches of several sizes, in another order, and with only some of the others."""
     found = {
         f"batches of {size}": [one for start in range(0, len(rows), size) for one in work(rows[start : start + size])] for size in SIZES
     }
@@ -33,7 +33,7 @@ def companies(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]
 
 
 def assert_unmoved(rows: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
-    found = companies(rows, work)
+    found = batched_otherwise(rows, work)
     alone = found["batches of 1"]
     assert len({repr(one) for one in alone}) > 1
     assert {name: sum(one != own for one, own in zip(results, alone, strict=True)) for name, results in found.items()} == dict.fromkeys(
@@ -60,7 +60,7 @@ def test_a_translator_says_where_it_cannot():
     assert not translator("embedded:en-de").alone(Decoding(4, 4, top_k=5))
     engine, decoding = translator("embedded:en-de", "float32"), Decoding(4, 4)
     assert not engine.alone(decoding)
-    found = companies(CAPTIONS[:20], lambda texts: engine.translate(texts, decoding))
+    found = batched_otherwise(CAPTIONS[:20], lambda texts: engine.translate(texts, decoding))
     assert found["batches of 64"] != found["batches of 1"]  # else it could say that it can
 
 
