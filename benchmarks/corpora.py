@@ -24,7 +24,7 @@ def coco_captions(annotations: Path) -> pa.Table:
 def repeat_and_perturb(captions: pa.Table, rows: int, share: float = 0.25, seed: int = 0) -> pa.Table:
     """`rows` captions: those of `captions` (image, caption) repeated, unchanged the first time.
 
-    In every repetition each word is replaced, with probability `share`, by a word drawn from the corpus' unigram distribution,
+    In every repetition each word is replaced, with probability `share`, by a word drawn from the corpus's unigram distribution,
     and images get new ids, so repetitions are neither copies nor captions of the same image. Columns: image_id, caption, pair_id.
     """
     rng = np.random.default_rng(seed)

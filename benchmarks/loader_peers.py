@@ -70,7 +70,7 @@ def _pip(environment: Path, packages: list[str]) -> str:
 
 
 def export(url: str, raw: Path) -> None:
-    """Writes the corpus' rows as plain arrays, which the peers convert to their formats."""
+    """Writes the corpus's rows as plain arrays, which the peers convert to their formats."""
     if (raw / "ids.npy").exists():
         return
     corpus, _ = open_corpus(url)

@@ -14,7 +14,7 @@ are judged by default; `--skip 2000` judges others. A negative counts as true if
 - order: a held-out caption has the reversed relation.
 
 Negations cannot be judged this way and are left out. Both swaps use the generator's spans, captions and positions; the uniform swap
-draws its replacement uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without guards.
+draws its replacement uniformly from the corpus's objects, attributes, relations or numbers, other than the original, without guards.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The corpus' tokenizer and the token ids of all its texts."""
+"""The corpus's tokenizer and the token ids of all its texts."""

@@ -10,7 +10,7 @@ from transforms.core.params import Params
 
 
 class TokenSettings(Params):
-    """The choice of a corpus' tokenizer.
+    """The choice of a corpus's tokenizer.
 
     Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
     """

@@ -153,7 +153,7 @@ def _batches(task: Task, stage: str, table: str) -> Iterator[pa.RecordBatch]:
 
 
 def _tokenizer(corpus: Corpus) -> Tokenizer:
-    """The corpus' tokenizer, loaded once per process."""
+    """The corpus's tokenizer, loaded once per process."""
     manifest = corpus.manifest("tokenizer")
     if manifest is None:
         raise CorpusError(f"{corpus.url}: stage tokenizer not found")
