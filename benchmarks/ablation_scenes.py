@@ -1,4 +1,4 @@
-"""Prepares an ablation on synthetic scenes: corpora to train and to measure on, with files of which captions are true of which images.
+"""Prepares an ablation on synthetic scenes: corpora to train and evaluate on, and files that say which captions are true of which images.
 
     python -m benchmarks.ablation_scenes FOLDER [--scenes 2000] [--alone 1000] [--texts 5000] [--unseen 500] [--dev 150] [--quick]
                                          [--flops 6e13] [--updates N] [--seeds 5]
@@ -80,7 +80,7 @@ def configurations(flops: float, updates: int | None, seeds: int, lr: float) -> 
             "matched_texts": 1,
         },
         "model": {"size": "tiny", "positions": 32, "dropout": 0},
-        # Inside of the logarithm, retrieved texts alone would satisfy the loss (docs/training.md).
+        # Inside the logarithm, retrieved texts alone would satisfy the loss (docs/training.md).
         "objectives": {"cmcl": {"encoding": "separate", "in_batch": True, "positives": "outside"}},
         "optimizer": {"lr": lr},
         "flops": flops,
@@ -102,7 +102,7 @@ def configurations(flops: float, updates: int | None, seeds: int, lr: float) -> 
 
 
 def pairs_of(folder: Path, name: str) -> list[dict[str, Any]]:
-    """The source of pairs that a folder of scenes is."""
+    """The settings of a folder of scenes as a source of pairs."""
     return [{"format": "coco", "name": name, "captions": str(folder / "captions-*.json"), "images": str(folder / "images")}]
 
 
@@ -136,7 +136,7 @@ def make_training(folder: Path, scenes: int, alone: int, texts: int, quick: bool
 
 
 def make_test(folder: Path, scenes: int, seed: int, tokenizer: Path) -> None:
-    """A corpus of other scenes to measure on, and its truth file."""
+    """A corpus of other scenes to evaluate on, and its truth file."""
     make_scenes(folder / "scenes", scenes, seed)
     config = parse_config(
         {
@@ -156,7 +156,7 @@ def make_test(folder: Path, scenes: int, seed: int, tokenizer: Path) -> None:
 
 
 def truth_of(corpus: Corpus, folder: Path) -> dict[str, list[str]]:
-    """By pair id, the pair ids of the images that its caption is clearly true of: one of each image."""
+    """By pair id, the images that its caption is clearly true of, each by one of its pair ids."""
     records = [json.loads(line) for path in sorted(folder.glob("truth-*.jsonl")) for line in path.read_text().splitlines()]
     scenes = {str(record["index"]): Scene.from_json(record) for record in records}
     graphs = {(str(record["index"]), one["text"]): CaptionGraph.from_json(one["graph"]) for record in records for one in record["captions"]}

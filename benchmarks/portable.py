@@ -1,9 +1,9 @@
-"""What it costs that neither neighbours nor the CPU decide: CPU seconds of each engine, in turn, as ratios to the fastest way.
+"""Cost of results that depend neither on the batch nor on the CPU: CPU seconds of each engine, as ratios to the fastest way.
 
     python -m benchmarks.portable [--texts 240] [--pictures 48] [--rounds 3]
 
 together: texts of all lengths, and eight pictures, share a batch. apart: as the stages do it. native: the CPU's widest instructions.
-portable: those of x86-64-v3. The instructions are settled when libraries load, so each round has a process for each.
+portable: those of x86-64-v3. The instructions are chosen when libraries load, so each round runs a process for each.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def detected(count: int) -> dict[str, float]:
 
 
 def read(texts: Sequence[str]) -> dict[str, float]:
-    """Encoder and parser, whose batches are what they were."""
+    """Encoder and parser, whose batches have not changed."""
     from transforms.engines.encoders.sentence import sentence_encoder
     from transforms.engines.parsers.load import caption_parser
 

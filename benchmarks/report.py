@@ -1,4 +1,4 @@
-"""Thumbnails per second of `cmcl report`, compared with bare Pillow in a pool of as many processes, in processor time and wall time.
+"""Thumbnails per second of `cmcl report`, compared with bare Pillow in a pool of as many processes, by processor time and wall time.
 
     python -m benchmarks.report PHOTOS [--workers 2] [--repeats 3]
 

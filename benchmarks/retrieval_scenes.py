@@ -1,4 +1,4 @@
-"""How many of an image's retrieved images share at least two kinds of objects with it: known-truth scenes, by the weight of objects.
+"""Share of retrieved images that have at least two kinds of objects in common with the query: scenes, by the weight of objects.
 
     python -m benchmarks.retrieval_scenes FOLDER [--scenes 1000] [--seed 90417] [--k 10]
 
@@ -72,7 +72,7 @@ def parts(corpus: Corpus, table: str) -> tuple[list[str], np.ndarray, np.ndarray
 
 
 def main() -> None:
-    """Prints precision at k for each weight, with the chance of it."""
+    """Prints precision at k for each weight, and by chance."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scenes", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""The exact search of the stage against bare FAISS, on the same vectors and threads, and its peak memory.
+"""Speed of the stage's exact search relative to bare FAISS, on the same vectors and threads, and its peak memory.
 
     python -m benchmarks.retrieval_search CORPUS [--count 100000] [--queries 4096] [--depth 170] [--threads 1]
 

@@ -4,8 +4,8 @@
 
 Same inputs, dropout and loss (the mean square of the last states), no padding, float32, one thread on a CPU. VisualBERT, which has eager
 attention only, is given regions and tokens, as our network is; RoBERTa embeddings, as our layers are. With --compile, each is
-also measured compiled. Steps take turns; prints the least CPU seconds (on a GPU: seconds) of each, and the ratios. With --memory, prints
-instead the activations that our step keeps for the backward pass, and what the arithmetic expects.
+also measured compiled. Steps alternate; prints the least CPU seconds (on a GPU: seconds) of each, and the ratios. With --memory, prints
+instead the size of the activations that our step keeps for the backward pass, measured and calculated.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def layers(batch: Batch, compiled: bool) -> Step:
     body, given = _body(batch, compiled), _given(batch)
 
     def step() -> Tensor:
-        x = body.text.dropout(body.text.norm(given))  # RoBERTa does both to what it is given
+        x = body.text.dropout(body.text.norm(given))  # RoBERTa does both to its input
         for layer in body.layers:
             x = layer(x, Layout())
         return x.square().mean()
@@ -120,7 +120,7 @@ def _stepping(model: torch.nn.Module, loss: Step) -> Step:
 
 
 def seconds(step: Step, device: str) -> float:
-    """CPU seconds of one step; on a GPU, seconds until it is through."""
+    """CPU seconds of one step; on a GPU, seconds until it has finished."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     start = clock()
     step()
@@ -130,7 +130,7 @@ def seconds(step: Step, device: str) -> float:
 
 
 def main() -> None:
-    """Measures all in turns."""
+    """Measures all, alternating."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, number in (("pairs", 4), ("regions", 36), ("tokens", 27), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=number)
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def memory(batch: Batch, tokens: int, device: str) -> None:
-    """Prints the bytes of activations that autograd keeps for the backward pass, and what the arithmetic says."""
+    """Prints the bytes of activations that autograd keeps for the backward pass, measured and calculated."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

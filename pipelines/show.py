@@ -135,8 +135,8 @@ def _matches(corpus: Corpus, stage: str, partition: int, pair: dict[str, Any], l
     for row in rows[:limit]:
         parts = "".join(f", {name} {row[name]:.3f}" for name in ("visual", "objects") if row[name] is not None)
         what = row["matched_id"] if row["text"] is None else textwrap.shorten(row["text"], 110)
-        place = f"{row['matched_id']}, partition {row['partition']}, row {row['row']}"
-        lines += [f"  {what}", f"      score {row['score']:.3f}{parts}; {place}"]
+        location = f"{row['matched_id']}, partition {row['partition']}, row {row['row']}"
+        lines += [f"  {what}", f"      score {row['score']:.3f}{parts}; {location}"]
     return lines + ([f"  ... and {len(rows) - limit} more"] if len(rows) > limit else [])
 
 

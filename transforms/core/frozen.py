@@ -34,7 +34,7 @@ class FrozenParams(Params):
 
 @dataclass(frozen=True)
 class Frozen(Stage[FrozenParams]):
-    """Takes the place of a corpus-wide stage: writes the tables that it has in another corpus, or in an earlier state of this one."""
+    """Replaces a corpus-wide stage: writes the tables that it has in another corpus, or in an earlier state of this one."""
 
     corpus_wide = True
 

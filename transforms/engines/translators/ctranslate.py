@@ -161,10 +161,10 @@ class CTranslate2Translator:
         found: list[Any] = [None] * len(rows)
         with _SAMPLING if decoding.top_k else self._lock:  # a search draws nothing: it need not wait for samplers
             network = self._sampler(decoding, seed)
-            for places in equally_long(rows):
+            for indices in equally_long(rows):
                 results = network.translate_batch(
-                    [rows[place] for place in places],
-                    target_prefix=[prefix] * len(places) if prefix else None,
+                    [rows[index] for index in indices],
+                    target_prefix=[prefix] * len(indices) if prefix else None,
                     max_batch_size=decoding.batch_tokens,
                     batch_type="tokens",
                     return_scores=True,
@@ -176,19 +176,19 @@ class CTranslate2Translator:
                     max_input_length=decoding.max_length,
                     max_decoding_length=decoding.max_length,
                 )
-                for place, result in zip(places, results, strict=True):
-                    found[place] = result
+                for index, result in zip(indices, results, strict=True):
+                    found[index] = result
         joined = iter(self._subwords.decode([tokens[len(prefix) :] for result in found for tokens in result.hypotheses]))
         return [[Hypothesis(next(joined), score) for score in result.scores] for result in found]
 
     def alone(self, decoding: Decoding) -> bool:
-        """Searches in int8: its products are whole numbers, exact in any batch."""
+        """True for beam search in int8, whose products are whole numbers and thus exact in any batch."""
         return not decoding.top_k and self._translator.compute_type.startswith("int8")
 
     def _sampler(self, decoding: Decoding, seed: int) -> Any:
-        """The network; for sampling a copy of its own, since a thread of CTranslate2 takes its seed once, when it starts to draw.
+        """The network; for sampling a separate copy, since a thread of CTranslate2 reads its seed once, when it starts to sample.
 
-        A sampler is made and used under `_SAMPLING`.
+        Copies are made and used under the lock `_SAMPLING`.
         """
         if not decoding.top_k:
             return self._translator
