@@ -1,4 +1,4 @@
-"""Writes corpora out of rows, without a run: tables, records, manifests and index, sealed as a run seals them."""
+"""Writes corpora from given rows, without a run: tables, records, manifests and index, sealed as by a run."""
 
 from __future__ import annotations
 

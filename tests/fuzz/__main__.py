@@ -1,10 +1,10 @@
-"""Fuzzing: damaged, cut and mixed inputs, target by target, each in a process of its own.
+"""Fuzzing: damaged, truncated and mixed inputs, target by target, each in a process of its own.
 
     python -m tests.fuzz [--seconds 600] [--seed 0] [--findings FOLDER] [TARGET ...]
 
-A finding is a process that dies, a read that takes longer than `HANG_S` or more memory than `MEMORY`, an error that is none of the
-project's or has several lines, and a file outside of an input's own folder that changed. Inputs are made by Hypothesis out of sound
-ones. Prints the count of inputs tried by target, and exits with 1 where there is a finding, whose input is kept.
+A finding is a process that dies, a read that takes longer than `HANG_S` or more memory than `MEMORY`, an error that is not one of the
+project's or has several lines, or a changed file outside an input's own folder. Hypothesis makes inputs from valid ones. Prints the number
+of inputs tried per target, and exits with 1 if there is a finding, whose input is kept.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def pairs(
 
 
 def alone(seed: int = 0, count: int = 3, stream: str = "texts") -> Batch:
-    """A batch of the texts or the images stream."""
+    """A batch of the `texts` or the `images` stream."""
     rng = np.random.default_rng(seed)
     names = tuple(f"{stream}{seed}-{number}" for number in range(count))
     if stream == "images":
@@ -128,7 +128,7 @@ def alone(seed: int = 0, count: int = 3, stream: str = "texts") -> Batch:
 
 
 def network(seed: int = 0, dtype: torch.dtype = torch.float32, geometry: int = 5, **settings: Any) -> Network:
-    """A network of the smallest size, with random weights that are not small, in evaluation mode."""
+    """A network of the smallest size, with large random weights, in evaluation mode."""
     torch.manual_seed(seed)
     made = Network(
         ModelSettings(**{"size": "tiny", "positions": 16, "max_regions": 8, **settings}),
@@ -148,7 +148,7 @@ def in_double(batch: Any) -> Any:
 
 
 class MemoryLoader:
-    """A loader over batches in memory: pure in (seed, position, rank, world), as the contract asks."""
+    """A loader over batches in memory: a pure function of (seed, position, rank, world), as the protocol requires."""
 
     def __init__(
         self, kinds: tuple[str, ...] = ("pairs",), rank: int = 0, world: int = 1, data_facts: DataFacts | None = None, **of_pairs: Any
@@ -157,7 +157,7 @@ class MemoryLoader:
         self._kinds, self._rank, self._world, self._of_pairs, self._position = kinds, rank, world, of_pairs, 0
 
     def batch(self, position: int) -> Batch:
-        """The batch at a position: its kind, and all it holds, drawn anew from the position."""
+        """The batch at a position, whose stream and content are drawn from the position."""
         kind, seed = self._kinds[position % len(self._kinds)], 10 * (position * self._world + self._rank)
         return pairs(seed, **self._of_pairs) if kind == "pairs" else alone(seed, stream=kind)
 

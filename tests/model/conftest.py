@@ -1,4 +1,4 @@
-"""A corpus of random numbers, and a short training on it, that the tests of measuring share."""
+"""A corpus of random numbers, and a short training on it, shared by the tests of evaluation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def run(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a finished training on it."""
+    """The folder of a finished training on the corpus."""
     from model.config import TrainSettings, wanted
     from model.data.loader import Batches, ShardLoader
     from model.train import train
@@ -49,6 +49,6 @@ def run(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """8 images with a caption each, by the same tokenizer and detector."""
+    """8 images with a caption each, for the same tokenizer and detector."""
     sizes = Sizes(images=8, captions=1, alone=1, texts=1, negatives=4, partitions=1)
     return write_corpus(str(tmp_path_factory.mktemp("few") / "c"), sizes, seed=1).url

@@ -1,4 +1,4 @@
-"""Both layouts of attention, and the Transformer on them, give the same; padding has no say."""
+"""Both layouts of attention, and the Transformer with them, give the same results, which do not depend on padding."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_hidden_regions_do_not_show_through() -> None:
-    """Neither the region's own embedding nor `[IMG]`, the mean, may tell the feature that is to be predicted."""
+    """Neither the region's own embedding nor `[IMG]`, the mean, may reveal the feature that is to be predicted."""
     batch, body = pairs(), network().body
     assert batch.images is not None and batch.images.hidden is not None
     changed = dataclasses.replace(batch.images, features=torch.where(batch.images.hidden[..., None], 9.0, batch.images.features))

@@ -261,7 +261,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
 
 
 def test_one_positive_suffices_inside_of_the_logarithm_and_not_outside() -> None:
-    """A network that scores one kind of positive high with everything, and tells nothing else apart, learns no retrieval."""
+    """A network that gives one kind of positive high scores with every image, and otherwise distinguishes nothing, retrieves nothing."""
     values, owners = torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.zeros(4, dtype=torch.int64)
     scores = Scores(values, owners, torch.tensor([True, True, False, False]), torch.ones(4))
     inside, outside = (

@@ -1,4 +1,4 @@
-"""The page on training says what the code takes."""
+"""The page on training agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a checkpoint on a corpus: what is counted, and that scores are those of the network."""
+"""Evaluation of a checkpoint on a corpus: what is counted, and that scores are those of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of masking: what may be hidden, how much, and that the same generator hides the same."""
+"""Properties of masking: what may be hidden, how much, and that the same generator hides the same."""
 
 from __future__ import annotations
 

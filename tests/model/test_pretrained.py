@@ -1,4 +1,4 @@
-"""Starting from RoBERTa, BERT and UNITER files: the same numbers out, and errors that name what does not fit."""
+"""Starting from RoBERTa, BERT and UNITER files: the same outputs, and errors that name what does not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: it learns, resumes bit for bit, stops when asked, keeps its books, and refuses what does not fit."""
+"""Training: it learns, resumes bit for bit, stops when asked, logs, and refuses what does not fit."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog:
 
 
 def test_an_unwritten_checkpoint_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk while saving: the error comes up, and the checkpoint before is still the one to resume from."""
+    """A full disk while saving: the error is raised, and the previous checkpoint is still the one to resume from."""
     train(settings(tmp_path, steps=2), MemoryLoader())
     from schemas import files
 
@@ -303,7 +303,7 @@ PARALLEL = [{"objectives": objectives, "steps": 1, "model": {"size": "tiny", "po
 
 
 class Halves(MemoryLoader):
-    """The same global batch, whole in one process, or the pairs cut unevenly in two."""
+    """The same global batch, whole in one process, or divided unevenly between two."""
 
     def batch(self, position: int) -> Any:
         whole = pairs(position, count=5)
@@ -314,7 +314,7 @@ class Halves(MemoryLoader):
 
 
 def test_two_processes_compute_the_gradient_of_one(tmp_path: Path) -> None:
-    """As `torchrun` starts them: rank, world and the meeting point come by the environment."""
+    """As started by `torchrun`: rank, world and the rendezvous address are in the environment."""
     script = tmp_path / "gradients.py"
     script.write_text(_GRADIENTS)
     started = []

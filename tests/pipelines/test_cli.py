@@ -90,10 +90,16 @@ def test_errors_are_one_line_without_a_traceback(arguments, text, capsys):
 
 def test_bad_usage(job, capsys):
     assert main(["verify", str(job), "--", "--runner=X"]) == 2
-    for arguments in (["run", str(job), "--workers", "0"], ["show", str(job), "--limit", "-3"], ["dance"]):
+    for arguments in (
+        ["show", str(job), "--limit", "-3"],
+        ["dance"],
+        ["run", str(job), "--workers", "0"],
+        ["run", str(job), "--workers", "two"],
+    ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+    assert "argument --workers: must be a whole number of at least 1, not two" in capsys.readouterr().err
 
 
 def test_a_missing_input_is_named_before_any_work(scene_files, tmp_path, capsys):

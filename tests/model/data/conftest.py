@@ -19,7 +19,7 @@ EVERYTHING = Wanted(tokens=True, regions=True, soft_labels=True, mismatch=True, 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> str:
-    """100 images with 1 to 6 captions, two of them without regions, 30 images alone, 200 sentences."""
+    """100 images with 1 to 6 captions, two of them without regions, 30 images without captions, 200 sentences."""
     sizes = Sizes(captions=[1 + number % 6 for number in range(100)], matches=3, without_regions=2)
     return write_corpus(str(tmp_path_factory.mktemp("training") / "c"), sizes).url
 
@@ -45,5 +45,5 @@ def settings(corpus: str, **changes: Any) -> DataSettings:
 
 
 def batches(corpus: str, rank: int = 0, world: int = 1, seed: int = 1, wanted: Wanted = EVERYTHING, **changes: Any) -> Batches:
-    """The batches of a corpus, with everything that an objective may ask for."""
+    """The batches of a corpus, with everything that an objective may require."""
     return Batches(settings(corpus, **changes), seed=seed, wanted=wanted, rank=rank, world=world)

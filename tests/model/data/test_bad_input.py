@@ -1,4 +1,4 @@
-"""Bad data and settings: an error that names what is wrong, or rows that are left out and counted."""
+"""Bad data and settings: an error that names the problem, or rows that are left out and counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def part(corpus: Path, stage: str, table: str, number: int = 1) -> Path:
 
 
 def rewrite_manifest(corpus: Path, stage: str, **changes: Any) -> None:
-    """A sound manifest that says something else."""
+    """Changes a manifest and reseals it."""
     held = Corpus(str(corpus), 3)
     manifest = held.manifest(stage)
     assert manifest
@@ -30,7 +30,7 @@ def rewrite_manifest(corpus: Path, stage: str, **changes: Any) -> None:
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:
-    """Other bytes in the middle of a file, whose size stays."""
+    """Changes bytes in the middle of a file, but not its size."""
     with open(path, "r+b") as file:
         file.seek(at)
         file.write(data)
@@ -117,7 +117,7 @@ def test_tables_other_than_features_are_always_hashed(copy, table):
 
 
 def test_a_damaged_record_batch_is_named_when_it_is_read(copy):
-    """Offsets that point anywhere would crash the process if nobody looked."""
+    """Unchecked offsets out of range would crash the process."""
     corpus = Corpus(str(copy), 3)
     with corpus.open("regions", "regions", 1) as file:
         offsets = file.batch(0)["features"].offsets.to_numpy().tobytes()

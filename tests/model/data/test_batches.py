@@ -1,4 +1,4 @@
-"""What a batch holds is what the tables say."""
+"""Batches agree with the tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.model.data.conftest import EVERYTHING, batches
 
 
 def joined(held: Corpus, table: str, index: str, part: int) -> list[dict]:
-    """Rows of a table and of its index as one."""
+    """Rows of a table, each merged with its row in the index."""
     both = (held.open("tokens", name, part).read().to_pylist() for name in (table, index))
     return [row | told for row, told in zip(*both, strict=True)]
 
@@ -81,7 +81,7 @@ def test_companions_belong_to_their_pairs(epoch, tables):
     places = {int(place): row for place, row in zip(placements(list(texts)).tolist(), texts.values(), strict=True)}
     for batch in by_stream(epoch, "pairs"):
         count = len(batch)
-        assert len({pairs[name]["image"] for name in batch.names}) == count  # at most one caption of an image
+        assert len({pairs[name]["image"] for name in batch.names}) == count  # at most one caption per image
         for group in (batch.positives, batch.negatives, batch.matched_images, batch.matched_texts):
             assert (torch.diff(group.owners) >= 0).all() and (group.rows >= count).all() and (group.weights == 1).all()
         for at, name in enumerate(batch.names):
@@ -139,7 +139,7 @@ def test_soft_labels_are_those_of_the_hidden_regions(epoch, tables):
 
 
 def test_soft_labels_of_other_regions_are_never_read(corpus, monkeypatch):
-    """Soft labels are handed out as something that counts which rows are taken, and can do nothing else."""
+    """The soft labels are replaced by an object that only records which rows are read."""
     taken, asked = Counter(), Counter()
 
     class Counted:
@@ -289,7 +289,7 @@ def test_nothing_is_made_that_nobody_asked_for(corpus):
 
 
 def test_companions_are_masked_only_if_wanted(corpus):
-    """A mask must not tell a pair from its companions; what is hidden of one depends on its words and the epoch, not on the batch."""
+    """Masks must not distinguish a pair from its companions; a companion's mask depends on its words and the epoch, not on the batch."""
     for wanted in (EVERYTHING, dataclasses.replace(EVERYTHING, companions=True)):
         first, cut = (batches(corpus, wanted=wanted, **changes)[0] for changes in ({}, {"workers": 1}))
         for batch in (first, cut):

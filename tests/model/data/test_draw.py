@@ -1,4 +1,4 @@
-"""Laws of the draws of companions."""
+"""Properties of the draws of companions."""
 
 from __future__ import annotations
 

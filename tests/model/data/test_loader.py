@@ -1,4 +1,4 @@
-"""Resuming: whatever was done before, the next batch is the one that the step names."""
+"""Resuming: whatever happened before, the next batch depends on the step alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def truth(made) -> list[Any]:
 
 
 def resumed(corpus: str, state: dict[str, Any], **changes: Any) -> ShardLoader:
-    """A new loader, as after a restart, from a state that went through JSON."""
+    """A new loader, as after a restart, from a state that was stored as JSON."""
     loader = ShardLoader(batches(corpus, **changes))
     loader.load_state(json.loads(json.dumps(state)))
     return loader
@@ -111,7 +111,7 @@ def test_packed_texts_resume_exactly(corpus):
 
 @pytest.mark.parametrize("world", [1, 3, 6])
 def test_another_world_at_the_same_global_batch_goes_on_with_the_same_rows(corpus, world):
-    """Two processes stop; one, three or six go on."""
+    """Two processes stop; one, three or six resume."""
     batch = {"pairs": 12, "images": 6, "texts": 6}
     loader = ShardLoader(batches(corpus, rank=1, world=2, batch=batch))
     take(loader, 9)

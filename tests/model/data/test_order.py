@@ -1,4 +1,4 @@
-"""Laws of the order: every row once an epoch, no image twice in a batch, the same for any world, and the middle as cheap as the start."""
+"""Properties of the order: each row once per epoch, no image twice in a batch, the same for any world, any step in constant time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_permutation_is_computed_by_index(count, seed, data):
 
 
 def test_permutations_are_even():
-    """Where index 0 of 7 goes under 14,000 keys, and where of 1,000 the first ten go: no place is preferred (chi-square, p > 0.001)."""
+    """Images of index 0 of 7 under 14,000 keys, and of the first ten of 1,000: no index is preferred (chi-square, p > 0.001)."""
     seven = np.bincount([int(permuted(np.zeros(1, int), 7, key_of(seed))[0]) for seed in range(14_000)], minlength=7)
     assert ((seven - 2000) ** 2 / 2000).sum() < 22.5  # 6 degrees of freedom
     many = np.concatenate([permuted(np.arange(10), 1000, key_of("k", seed)) for seed in range(4000)])

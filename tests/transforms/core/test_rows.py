@@ -1,4 +1,4 @@
-"""Reuse of rows: a task that keeps what is unchanged writes the files that one which makes everything does."""
+"""Reuse of rows: a task that reuses unchanged rows writes the same files as one that makes everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Approximate indexes: what they may miss, what they may not do, and what is said of them."""
+"""Approximate indexes: what they may miss, what they must not do, and what is reported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The detectron2 engine against a stand-in with the package's interface: detectron2 is not on the package index.
 
-What is computed with is the stand-in's; what is tested is which part is called with what, and what becomes of its answers.
+The numbers are the stand-in's; the tests check which of its parts are called with what, and how their results are used.
 """
 
 import sys
