@@ -28,7 +28,7 @@ def need(*programs: str) -> None:
     """Skips the test, with a reason, if a program is missing."""
     for program in programs:
         if not shutil.which(program):
-            pytest.skip(f"{program} is not there: install {NEEDED[program]}")
+            pytest.skip(f"{program} not found: install {NEEDED[program]}")
 
 
 def cmcl(*arguments: str, environment: dict[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:

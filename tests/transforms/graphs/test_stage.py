@@ -190,7 +190,7 @@ def test_spans_cover_their_words_on_any_text(text: str) -> None:
 def test_spans_cover_their_words_on_photo_captions(shared_data: Path) -> None:
     path = shared_data / "coco_val2017" / "captions_val2017.json"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} not found")
     texts = [note["caption"] for note in json.loads(path.read_text())["annotations"][:1500]]
     empty = 0
     for text, found in zip(texts, caption_parser("embedded").parse(texts), strict=True):

@@ -220,7 +220,7 @@ def test_rules_do_not_depend_on_the_order_of_sentences() -> None:
 def test_the_embedded_model_has_the_rules_of_the_treebank(shared_data: Path) -> None:
     path = shared_data / "ud_ewt" / "en_ewt-ud-train.conllu"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} not found")
     learnt = learn(convert(nodes) for nodes in read_conllu(str(path)))
     ruler = spacy.load(EMBEDDED).get_pipe("attribute_ruler")
     held = [(entry["patterns"], entry["attrs"]["POS"], entry["index"]) for entry in ruler.patterns]  # type: ignore[attr-defined]
@@ -230,7 +230,7 @@ def test_the_embedded_model_has_the_rules_of_the_treebank(shared_data: Path) -> 
 def test_the_treebank_converts_to_trees(shared_data: Path) -> None:
     path = shared_data / "ud_ewt" / "en_ewt-ud-dev.conllu"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} not found")
     labels = set()
     for nodes in read_conllu(str(path)):
         words = [node.form for node in nodes]
