@@ -1,17 +1,21 @@
 """Back-translation of COCO's 25,014 validation captions: captions with positives, their similarity and change, and dropped candidates.
 
-    python -m benchmarks.positives_coco CAPTIONS.json [--workers 2] [--examples 30] [--set KEY=VALUE ...]
+    python -m benchmarks.positives_coco CAPTIONS.json [--images 300 [--skip 300]] [--workers 2] [--examples 30] [--set KEY=VALUE ...]
 
-Runs the stages `pairs` and `back_translation` on an ordinary caption-only corpus in a temporary folder.
+Runs the stages `pairs`, `translator_words` and `back_translation` on an ordinary caption-only corpus in a temporary folder. With --images,
+the corpus has only that many images, in the order of a hash of their ids, after --skip others; so the vocabulary is theirs, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
 import tempfile
 import time
+from collections import Counter
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +38,22 @@ def rows_of(corpus: Corpus) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def some_images(annotations: Path, out: Path, skip: int, count: int) -> Path:
+    """Writes the annotations of `count` images after the first `skip`, in the order of a hash of their ids; returns `out`."""
+    notes = json.loads(annotations.read_text(encoding="utf-8"))
+    ordered = sorted(notes["images"], key=lambda image: blake2b(str(image["id"]).encode()).digest())[skip : skip + count]
+    chosen = {image["id"] for image in ordered}
+    kept = [note for note in notes["annotations"] if note["image_id"] in chosen]
+    out.write_text(json.dumps(notes | {"images": ordered, "annotations": kept}), encoding="utf-8")
+    return out
+
+
 def main() -> None:
     """Runs the benchmark."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("annotations", type=Path)
+    options.add_argument("--images", type=int, default=0, help="0: all")
+    options.add_argument("--skip", type=int, default=0)
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--examples", type=int, default=30)
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of back_translation")
@@ -45,6 +61,9 @@ def main() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     how = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in arguments.set)}
     with tempfile.TemporaryDirectory() as root:
+        annotations = arguments.annotations.absolute()
+        if arguments.images:
+            annotations = some_images(annotations, Path(root) / "captions.json", arguments.skip, arguments.images)
         config = parse_config(
             {
                 "corpus": f"{root}/corpus",
@@ -53,7 +72,7 @@ def main() -> None:
                 "pixels": False,
                 "tfidf": None,
                 "back_translation": how,
-                "pairs": [{"format": "coco", "name": "coco", "captions": str(arguments.annotations.absolute())}],
+                "pairs": [{"format": "coco", "name": "coco", "captions": str(annotations)}],
             },
             root,
         )
@@ -75,6 +94,7 @@ def main() -> None:
     scores = [{score["name"]: score["value"] for score in row["scores"]} for _, row in rows]
     for name in ("similarity", "change"):
         print(f"mean {name}: {sum(score[name] for score in scores) / max(1, len(scores)):.3f}")
+    print("kinds:", dict(Counter(row["kind"] for _, row in rows)))
     print("dropped:", ", ".join(f"{reason} {count}" for reason, count in sorted(counts.reasons.items(), key=lambda item: -item[1])))
     for caption, row in random.Random(0).sample(rows, min(arguments.examples, len(rows))):
         print(f"  {caption}\n      {row['text']}")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.positives_truth_scenes [--scenes 400] [--show 20] [--set min_similarity=0.8 ...]
 
-Every caption is true of its scene. Its translations are judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Texts outside the scenes' small grammar are counted separately, and as not true in the share of all, so
-that the actual share of true texts is between the last figure and the first; --show prints them for manual inspection. Candidates are
-counted once per caption, without those that only repeat it.
+Every caption is true of its scene. Its plain round trips and its positives are judged against the ground truth
+(`transforms/scenes/truth.py`): true, false, or unclear (geometry near a threshold). Texts outside the scenes' small grammar are counted
+separately, and as not true in the share of all, so that the actual share of true texts is between the last figure and the first; --show
+prints them for manual inspection. Candidates are counted once per caption, without those that only repeat it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import yaml
 
 from transforms.back_translation.candidates import back_translate
-from transforms.back_translation.choose import choose
+from transforms.back_translation.known_words import measure, words_to_measure
+from transforms.back_translation.positives import find_positives
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import prepared, words_of
 from transforms.engines.encoders.sentence import sentence_encoder
@@ -67,10 +68,11 @@ def main() -> None:
         for scene in (sample_scene(arguments.seed, at),)
         for caption in captions(scene, arguments.seed)
     ]
-    found = back_translate(sorted({prepared(text) for text, _ in originals}), how, arguments.seed)
-    choices = choose(
-        {text: own.candidates for text, own in found.items()}, caption_parser(how.parser), sentence_encoder(how.encoder, how.threads), how
-    )
+    texts = sorted({prepared(text) for text, _ in originals})
+    found = back_translate(texts, how, arguments.seed)
+    words = words_to_measure(word for text in texts for word in words_of(text))
+    known = {way.name: measure(words, way, how) for way in how.ways()} if how.stand_ins else None
+    choices = find_positives(texts, how, arguments.seed, caption_parser(how.parser), sentence_encoder(how.encoder), known)
     before, after, reasons, many = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
     shown = Counter[str]()
     for text, scene in originals:
@@ -86,9 +88,11 @@ def main() -> None:
             after[judged] += 1
             if judged != "true" and shown[judged] < arguments.show:
                 shown[judged] += 1
-                print(f"  {judged}: {text}\n      -> {positive.text}  ({positive.similarity:.2f}, {how.ways()[positive.pivot].name})")
+                source = positive.how or how.ways()[positive.pivot].name
+                print(f"  {judged}: {text}\n      -> {positive.text}  ({positive.similarity:.2f}, {source})")
     report("before the filters", before)
     report("kept", after)
+    print(f"captions with a positive: {1 - many[0] / len(originals):.1%}")
     print("captions with 0, 1, 2, ... positives:", dict(sorted(many.items())))
     print("dropped:", ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
 

@@ -120,6 +120,8 @@ class Reason(StrEnum):
     OVERUSED = "overused", Outcome.DROPPED
     # Retrieved texts that the judge of truth refused
     JUDGED_FALSE = "judged_false", Outcome.DROPPED
+    # Back-translation: a candidate without the word that stood in for another
+    STAND_IN_LOST = "stand_in_lost", Outcome.DROPPED
 
 
 REASONS = list(Reason)

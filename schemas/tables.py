@@ -137,6 +137,16 @@ VOCABULARY = table_schema(
     ],
 )
 
+# How often each word of the captions survives the round trip through a pivot (see `transforms/back_translation/known_words.py`).
+TRANSLATOR_WORDS = table_schema(
+    "translator_words",
+    1,
+    [
+        *(column(name, pa.string()) for name in ("pivot", "word", "part")),  # part of speech: noun, adjective, number
+        column("kept", pa.float32()),  # share of the sentences tried, 0 to 1
+    ],
+)
+
 SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
 
 REWRITES = table_schema(
@@ -147,7 +157,7 @@ REWRITES = table_schema(
         column("text", pa.string()),
         column("polarity", LABEL),  # positive, negative
         column("level", LABEL),  # sentence, phrase, word
-        column("kind", LABEL),  # tfidf, back_translation, object, attribute, relation, count, order, negation
+        column("kind", LABEL),  # tfidf, back_translation, rewording, object, attribute, relation, count, order, negation
         column("edits", pa.list_(pa.struct([*_SPAN, ("text", pa.string())])), nullable=True),  # null: not an edit of the caption
         column("origin", pa.string(), nullable=True),  # the pair a negative was taken from, or the model that wrote it
         column("scores", pa.list_(SCORE)),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
+from transforms.back_translation.stand_ins import Draft, put_back
 from transforms.engines.batches import apply_each
 from transforms.engines.translators.base import Decoding, Hypothesis, Translator
 from transforms.engines.translators.load import name_of, spec_fingerprint, translator
@@ -16,11 +17,16 @@ WINDOW = 4096  # texts passed to an engine at once; it forms its batches from th
 
 
 class Candidate(NamedTuple):
-    """A back-translated text. `pivot` is the pivot's index in the settings, `rank` its rank among that pivot's texts, 0 the best."""
+    """A back-translated text. `pivot` is the pivot's index in the settings, `rank` its rank among that pivot's texts, 0 the best.
+
+    lost: a stand-in did not come back exactly once, so `text` still has the stand-ins. how: the name of a rewording, which no pivot made.
+    """
 
     text: str
     pivot: int
     rank: int
+    lost: bool = False
+    how: str = ""
 
 
 @dataclass
@@ -43,11 +49,11 @@ def translate_all(
 ) -> tuple[dict[str, list[Hypothesis]], dict[str, str]]:
     """Translations by text, each text translated once, and error messages for texts that the engine fails on.
 
-    `key` and a window's texts determine the seed for sampling.
+    `key` and a text determine the seed for its samples.
     """
     found: dict[str, list[Hypothesis]] = {}
     failed: dict[str, str] = {}
-    for window in windows(texts):
+    for window in [[text] for text in sorted(set(texts))] if decoding.top_k else windows(texts):  # a sample depends on its text alone
         seed = int.from_bytes(blake2b("\0".join([key, *window]).encode(), digest_size=4).digest(), "little")
         results, problems = apply_each(lambda batch, seed=seed: engine.translate(batch, decoding, seed), window)  # type: ignore[misc]
         for index, (text, result) in enumerate(zip(window, results, strict=True)):
@@ -58,27 +64,35 @@ def translate_all(
     return found, failed
 
 
-def back_translate(captions: Sequence[str], settings: BackTranslationSettings, seed: int) -> dict[str, Found]:
-    """The candidates of each caption, by caption; captions must be distinct."""
+def back_translate(
+    captions: Sequence[str], settings: BackTranslationSettings, seed: int, drafts: Sequence[Mapping[str, Draft]] = ()
+) -> dict[str, Found]:
+    """The candidates of each caption, by caption; captions must be distinct. `drafts`: for each pivot, what is translated instead of a
+    caption, with its stand-ins, which are put back."""
     found = {caption: Found() for caption in captions}
     for number, way in enumerate(settings.ways()):
+        own_drafts = drafts[number] if drafts else {}
+        sources = {caption: own_drafts.get(caption) or Draft(caption, ()) for caption in captions}
         there = translator(way.forward, settings.compute_type, settings.threads)
         back = translator(way.back, settings.compute_type, settings.threads)
-        forward, failed = translate_all(there, captions, settings.forward, f"{seed}\0{way.name}\0forward")
+        texts = [source.text for source in sources.values()]
+        forward, failed = translate_all(there, texts, settings.forward, f"{seed}\0{way.name}\0forward")
         between = [hypothesis.text for results in forward.values() for hypothesis in results if hypothesis.text.strip()]
         backward, lost = translate_all(back, between, settings.backward, f"{seed}\0{way.name}\0back")
         for caption, own in found.items():
-            if caption in failed:
-                own.failures.append(failed[caption])
+            source = sources[caption]
+            if source.text in failed:
+                own.failures.append(failed[source.text])
             rank = 0
-            for hypothesis in forward.get(caption, ()):
+            for hypothesis in forward.get(source.text, ()):
                 if not hypothesis.text.strip():  # refused and counted later, as a text without words
                     own.candidates.append(Candidate("", number, rank))
                     rank += 1
                 if hypothesis.text in lost:
                     own.failures.append(lost[hypothesis.text])
                 for result in backward.get(hypothesis.text, ()):
-                    own.candidates.append(Candidate(result.text, number, rank))
+                    text = put_back(result.text, source.stand_ins)
+                    own.candidates.append(Candidate(result.text if text is None else text, number, rank, text is None))
                     rank += 1
     return found
 

@@ -5,11 +5,13 @@ Cheap checks come first: words, then scene graphs, then the sentence encoder for
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 from spacy.tokens import Doc
 
 from schemas.rejects import Reason
@@ -21,6 +23,8 @@ from transforms.back_translation.words import words_differ
 from transforms.engines.batches import apply_each
 from transforms.engines.encoders.base import SentenceEncoder
 
+_ENCODED = 8  # candidates of a caption whose similarity is computed; more are only spares
+
 
 class Parser(Protocol):
     """The part of a caption parser's interface used here."""
@@ -30,22 +34,28 @@ class Parser(Protocol):
 
 
 class Positive(NamedTuple):
-    """A kept candidate. `similarity` is its cosine with the caption, `change` the share of words that differ."""
+    """A kept candidate. `similarity` is its cosine with the caption, `change` the share of words that differ, `how` a rewording's name."""
 
     text: str
     pivot: int
     rank: int
     similarity: float
     change: float
+    how: str = ""
 
 
 @dataclass
 class Choice:
-    """The outcome for one caption's candidates."""
+    """The outcome for one caption. `spares`: as good as the positives, but beyond the number wanted. `candidates`: their number, and
+    `again` that of the second attempt. `stand_ins`: whether words were replaced for translation."""
 
     positives: list[Positive] = field(default_factory=list)
+    spares: list[Positive] = field(default_factory=list)
     refused: list[tuple[Reason, str]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    candidates: int = 0
+    again: int = 0
+    stand_ins: bool = False
 
 
 class _Open(NamedTuple):
@@ -58,12 +68,20 @@ class _Open(NamedTuple):
 
 
 def choose(
-    found: Mapping[str, Sequence[Candidate]], parser: Parser, encoder: SentenceEncoder, settings: BackTranslationSettings
+    found: Mapping[str, Sequence[Candidate]],
+    parser: Parser,
+    encoder: SentenceEncoder,
+    settings: BackTranslationSettings,
+    readings: Readings | None = None,
 ) -> dict[str, Choice]:
-    """The positives of each caption, best first, and the reason for dropping each other candidate. A pure function."""
-    choices = {caption: Choice() for caption in found}
+    """The positives of each caption, best first, and the reason for dropping each other candidate. A pure function. `readings`: texts that
+    are already parsed."""
+    choices = {caption: Choice(candidates=len(candidates)) for caption, candidates in found.items()}
     left = {caption: _by_words(caption, candidates, settings, choices[caption]) for caption, candidates in found.items()}
-    left = _by_graphs(left, parser, choices)
+    readings = readings or Readings(parser)
+    left = _by_graphs(left, readings, choices)
+    if settings.select == "different":
+        left = {caption: _most_different(caption, candidates, readings, choices[caption]) for caption, candidates in left.items()}
     similarities = _similarities(left, encoder, choices)
     for caption, candidates in left.items():
         _pick(
@@ -71,6 +89,7 @@ def choose(
             [(similarities[caption, one.text], one) for one in candidates if (caption, one.text) in similarities],
             settings,
             choices[caption],
+            readings,
         )
     return choices
 
@@ -80,6 +99,9 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
     own, left, seen = words_of(caption), [], set()
     for candidate in sorted(candidates, key=lambda one: (one.rank, one.pivot)):
         text = restored(candidate.text, caption)
+        if candidate.lost:
+            choice.refused.append((Reason.STAND_IN_LOST, text))
+            continue
         words = words_of(text)
         if tuple(words) in seen:
             choice.refused.append((Reason.REPEATED_TEXT, text))
@@ -101,7 +123,7 @@ def _by_words(caption: str, candidates: Sequence[Candidate], settings: BackTrans
     return left
 
 
-class _Readings:
+class Readings:
     """Parsed texts, and error messages for texts that could not be parsed."""
 
     def __init__(self, parser: Parser):
@@ -117,10 +139,9 @@ class _Readings:
         self.of.update((text, Reading.of(document)) for text, document in zip(new, documents, strict=True) if document is not None)
 
 
-def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping[str, Choice]) -> dict[str, list[_Open]]:
+def _by_graphs(left: Mapping[str, list[_Open]], readings: Readings, choices: Mapping[str, Choice]) -> dict[str, list[_Open]]:
     """The candidates that pass the checks on scene graphs. Captions without candidates are not parsed, nor are candidates that lack
     one of their caption's objects."""
-    readings = _Readings(parser)
     readings.add(caption for caption, candidates in left.items() if candidates)
     kept: dict[str, list[_Open]] = {}
     for caption, candidates in left.items():
@@ -135,7 +156,7 @@ def _by_graphs(left: Mapping[str, list[_Open]], parser: Parser, choices: Mapping
     return {caption: list(_agreeing(caption, candidates, readings, choices[caption])) for caption, candidates in kept.items()}
 
 
-def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, choice: Choice) -> Iterator[_Open]:
+def _agreeing(caption: str, candidates: Sequence[_Open], readings: Readings, choice: Choice) -> Iterator[_Open]:
     """Candidates whose scene graph matches the caption's and that add no grammatical errors."""
     for one in candidates:
         broken = next((text for text in (caption, one.text) if text in readings.why), None)
@@ -146,6 +167,8 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: _Readings, ch
         problem = graphs_differ(original, paraphrase)
         if problem is None and (new := paraphrase.faults - original.faults):
             problem = Reason.GARBLED, min(new)
+        if problem is None and (bare := (paraphrase.bare - original.bare) & original.with_article):
+            problem = Reason.GARBLED, f"{min(bare)} without an article"
         if problem:
             choice.refused.append((problem[0], f"{problem[1]}: {one.text}"))
         else:
@@ -177,16 +200,48 @@ def _cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.add.reduce(first.astype(np.float64) * second))
 
 
-def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice) -> None:
-    """Takes candidates by descending similarity, skipping those too close in wording to one already taken."""
-    kept: list[list[str]] = []
-    for similarity, one in sorted(open_, key=lambda pair: (-pair[0], pair[1].candidate.rank, pair[1].candidate.pivot, pair[1].text)):
-        if similarity < settings.min_similarity:
-            choice.refused.append((Reason.DISSIMILAR, f"{similarity:.3f}: {one.text}"))
-        elif any(change(words, one.words) < settings.min_change for words in kept):
+def _difference(one: tuple[Sequence[str], Sequence[str]], other: tuple[Sequence[str], Sequence[str]]) -> float:
+    """How much two texts, as (words, tags), differ in words and in syntax, 0 to 1."""
+    return (change(one[0], other[0]) + Levenshtein.normalized_distance(one[1], other[1])) / 2
+
+
+def _most_different(caption: str, candidates: list[_Open], readings: Readings, choice: Choice) -> list[_Open]:
+    """At most `_ENCODED` candidates, those furthest from the caption in each pivot: encoding is slow."""
+    if len(candidates) <= _ENCODED:
+        return candidates
+    own = words_of(caption), readings.of[caption].tokens.tags
+    far = {one.text: _difference(own, (one.words, readings.of[one.text].tokens.tags)) for one in candidates}
+    ordered = sorted(candidates, key=lambda one: (-far[one.text], one.candidate.pivot, one.text))
+    seen: Counter[int] = Counter()
+    turns: list[tuple[int, int, _Open]] = []
+    for one in ordered:
+        turns.append((seen[one.candidate.pivot], len(turns), one))
+        seen[one.candidate.pivot] += 1
+    ordered = [one for _, _, one in sorted(turns, key=lambda turn: turn[:2])]
+    choice.refused.extend((Reason.SURPLUS, one.text) for one in ordered[_ENCODED:])
+    return ordered[:_ENCODED]
+
+
+def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice, readings: Readings) -> None:
+    """Takes candidates by the law of the settings, skipping those too close in wording to one already taken."""
+    close = [pair for pair in open_ if pair[0] < settings.min_similarity]
+    choice.refused.extend((Reason.DISSIMILAR, f"{similarity:.3f}: {one.text}") for similarity, one in close)
+    left = sorted(
+        (pair for pair in open_ if pair[0] >= settings.min_similarity),
+        key=lambda pair: (-pair[0], pair[1].candidate.rank, pair[1].candidate.pivot, pair[1].text),
+    )
+    different = settings.select == "different"
+    taken = [(words_of(caption), readings.of[caption].tokens.tags)] if left else []
+    used: Counter[int] = Counter()
+    while left:
+        if different:
+            far = {one.text: min(_difference(other, (one.words, readings.of[one.text].tokens.tags)) for other in taken) for _, one in left}
+            left.sort(key=lambda pair: (used[pair[1].candidate.pivot], -far[pair[1].text]))
+        similarity, one = left.pop(0)
+        if any(change(words, one.words) < settings.min_change for words, _ in taken[1:]):
             choice.refused.append((Reason.NEAR_POSITIVE, one.text))
-        elif len(kept) == settings.positives:
-            choice.refused.append((Reason.SURPLUS, one.text))
-        else:
-            kept.append(one.words)
-            choice.positives.append(Positive(one.text, one.candidate.pivot, one.candidate.rank, similarity, one.change))
+            continue
+        taken.append((one.words, readings.of[one.text].tokens.tags))
+        used[one.candidate.pivot] += 1
+        kept = choice.positives if len(choice.positives) < settings.positives else choice.spares
+        kept.append(Positive(one.text, one.candidate.pivot, one.candidate.rank, similarity, one.change, one.candidate.how))

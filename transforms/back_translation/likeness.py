@@ -76,6 +76,12 @@ beach street road park field room sidewalk snow grass city kitchen bathroom cour
 station airport market pavement shore playground parking lot square town path track platform runway pasture countryside
 """.split()
 )
+# Locations that something is not said to be on, in, or at.
+_NOT = {
+    "on": frozenset("park room city kitchen bathroom garden yard forest station airport market town square countryside".split()),
+    "in": frozenset("beach sidewalk floor ground shore court runway platform highway track pavement".split()),
+    "at": frozenset("floor ground road grass snow room sidewalk lawn sand path field forest highway".split()),
+}
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
 _PAIRS = 1 << 18  # word pairs cached per process
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture
@@ -173,7 +179,7 @@ def same_preposition(caption: str, paraphrase: str, thing: str) -> bool:
     one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (caption, paraphrase))
     if one == other or (one, other) in _WEAKER:
         return True
-    return {one, other} <= {"on", "in", "at", "along"} and is_location(thing)
+    return {one, other} <= {"on", "in", "at", "along"} and is_location(thing) and thing.rsplit(" ", 1)[-1] not in _NOT.get(other, ())
 
 
 def is_location(noun: str) -> bool:

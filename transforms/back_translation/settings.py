@@ -50,8 +50,23 @@ class BackTranslationSettings(Params):
     encoder: Annotated[str, NotFingerprinted()] = Field(
         "embedded", description="embedded (all-MiniLM-L6-v2), or sentence-transformers:PATH"
     )
+    stand_ins: bool = Field(True, description="translate words that the translators know in place of words that they do not keep")
+    min_kept: float = Field(
+        0.5, ge=0, le=1, description="words that survive a smaller share of trial round trips are replaced by stand-ins"
+    )
+    vocabulary: int = Field(20_000, ge=0, description="number of the captions' most frequent words whose survival is measured")
+    retry: bool = Field(
+        True, description="translate captions that got no positive once more, with other stand-ins and twice as many first translations"
+    )
+    retry_top_k: int = Field(0, ge=0, le=10_000, description="k: sample in the second back-translation, as top_k does in the first")
+    rewordings: bool = Field(True, description="add rule-based paraphrases to the candidates, of kind rewording")
+    select: Literal["different", "nearest"] = Field(
+        "different",
+        description="different: positives that differ most, in words and syntax, from the caption and each other, spread over the pivots; "
+        "nearest: the most similar ones",
+    )
     min_similarity: float = Field(0.75, ge=-1, le=1, description="minimum cosine between a positive and its caption")
-    min_change: float = Field(0.1, ge=0, le=1, description="minimum share of words that differ from the caption and from other positives")
+    min_change: float = Field(0.12, ge=0, le=1, description="minimum share of words that differ from the caption and from other positives")
     max_words: int = Field(50, ge=1, description="longer texts are not considered captions, and not translated")
     record_refusals: bool = Field(
         True, description="write a reject row for each refused candidate (several per caption); false: only count them"
@@ -82,6 +97,11 @@ class BackTranslationSettings(Params):
             else Pivot(name=pivot, forward=f"embedded:{LANGUAGE}-{pivot}", back=f"embedded:{pivot}-{LANGUAGE}")
             for pivot in self.pivots
         ]
+
+    def again(self) -> BackTranslationSettings:
+        """The settings of the second attempt."""
+        wider = {"pivot_beam": min(64, 2 * self.pivot_beam), "pivot_texts": min(64, 2 * self.pivot_texts)}
+        return self.model_copy(update=wider | ({"top_k": self.retry_top_k} if self.retry_top_k else {}))
 
     @property
     def forward(self) -> Decoding:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import pyarrow as pa
 
+from schemas.corpus import WHOLE
 from schemas.rejects import Reason
 from schemas.tables import REWRITES
-from transforms.back_translation.candidates import back_translate, fingerprints, origin_of, unmoved
-from transforms.back_translation.choose import Choice, choose
+from transforms.back_translation.candidates import fingerprints, origin_of, unmoved
+from transforms.back_translation.choose import Choice, Positive
+from transforms.back_translation.known_words import read_known
+from transforms.back_translation.positives import find_positives
 from transforms.back_translation.settings import BackTranslationSettings
-from transforms.back_translation.texts import prepared, restored, why_not_caption
+from transforms.back_translation.texts import prepared, restored, why_not_caption, words_of
 from transforms.core.gc_pause import gc_paused
 from transforms.core.instructions import in_force
 from transforms.core.stage import Input, Stage
@@ -22,7 +25,7 @@ from transforms.engines.encoders.sentence import spec_fingerprint as encoder_fin
 from transforms.engines.parsers.load import caption_parser, check_spec, spec_fingerprint
 from transforms.english.wordnet import lexicon
 
-WINDOW = 4096  # distinct captions held at a time with all their candidates
+WINDOW = 2048  # distinct captions held at a time with all their candidates
 _COUNTED = frozenset({Reason.REPEATED_TEXT})  # counted without rows: another candidate's row already has the text
 
 
@@ -35,11 +38,14 @@ class BackTranslate(Stage[BackTranslationSettings]):
     """
 
     name = "back_translation"
-    revision = 7
+    revision = 8
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
-    rows_by = ("pair_id",)
-    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
+    rows_by = ("image_id",)
+    reads = (
+        Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
+        Input("translator_words", "translator_words", "corpus", optional=True),
+    )
     writes = {"rewrites": REWRITES}
 
     def __post_init__(self) -> None:
@@ -80,57 +86,71 @@ class BackTranslate(Stage[BackTranslationSettings]):
             task.count(f"texts_on cpu {in_force()}", translated)  # to trace differences between machines
             if not unmoved(self.params):
                 task.count("texts_dependent_on_batch", translated)
-        origins = [origin_of(way, self.params) for way in self.params.ways()]
+            own = [choices[known[caption]] for caption in captions if caption in known]
+            task.count("texts_with_stand_ins", translated, [choice.stand_ins for choice in own])
+            task.count("texts_translated_again", translated, [choice.again > 0 for choice in own])
+            task.count("candidates", translated, [choice.candidates for choice in own])
+            task.count("candidates_of_second_attempt", translated, [choice.again for choice in own])
+        origins = [*(origin_of(way, self.params) for way in self.params.ways()), "rewording"]
+        image_ids = pairs["image_id"].to_pylist()
+        said: dict[str, set[tuple[str, ...]]] = {}
+        for image_id, caption in zip(image_ids, captions, strict=True):
+            said.setdefault(image_id, set()).add(tuple(words_of(caption)))
         rows = [
             row
-            for pair_id, caption in zip(pair_ids, captions, strict=True)
+            for pair_id, image_id, caption in zip(pair_ids, image_ids, captions, strict=True)
             if caption in known
-            for row in self._rows(task, pair_id, caption, choices[known[caption]], origins)
+            for row in self._rows(task, pair_id, caption, choices[known[caption]], origins, said[image_id])
         ]
         if rows:
             task.write("rewrites", pa.RecordBatch.from_pylist(rows, schema=REWRITES))
 
     def _choices(self, task: Task, texts: list[str]) -> dict[str, Choice]:
-        """The choice for each text, by text; every text is translated once."""
+        """The choice for each text, by text; every text is translated once, those that get nothing twice."""
         found: dict[str, Choice] = {}
+        how, words = self.params, None
+        if texts and self.has("translator_words"):
+            words = read_known(task.read("translator_words", "translator_words", WHOLE), [way.name for way in how.ways()])
         with task.engine(), gc_paused():
             for start in range(0, len(texts), WINDOW):
                 task.check_cancelled()
                 window = texts[start : start + WINDOW]
-                translations = back_translate(window, self.params, task.seed)
-                made = choose(
-                    {text: own.candidates for text, own in translations.items()},
-                    caption_parser(self.params.parser),
-                    sentence_encoder(self.params.encoder, self.params.threads),
-                    self.params,
-                )
-                for text, own in translations.items():
-                    made[text].failures[:0] = own.failures
-                found |= made
+                parser, encoder = caption_parser(how.parser), sentence_encoder(how.encoder, how.threads)
+                found |= find_positives(window, how, task.seed, parser, encoder, words)
         return found
 
-    def _rows(self, task: Task, pair_id: str, caption: str, choice: Choice, origins: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The rewrites of one pair; records its rejects."""
+    def _rows(
+        self, task: Task, pair_id: str, caption: str, choice: Choice, origins: Sequence[str], said: Set[tuple[str, ...]]
+    ) -> Iterator[dict[str, Any]]:
+        """The rewrites of one pair; records its rejects. `said`: the words of the image's captions, which a positive must not repeat."""
+        repeats = {one for one in (*choice.positives, *choice.spares) if tuple(words_of(one.text)) in said}
+        able = [one for one in (*choice.positives, *choice.spares) if one not in repeats]
+        positives, surplus = able[: self.params.positives], able[self.params.positives :]
         if choice.failures:  # the pair itself is rejected only if it has no positives
-            task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if choice.positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
+            task.rejects.add(pair_id, Reason.CANDIDATE_FAILED if positives else Reason.ENGINE_FAILED, "; ".join(choice.failures))
         for many in range(1, self.params.positives + 1):
-            task.count(f"pairs_with_{many}", [pair_id], [len(choice.positives) >= many])
-        for reason, detail in choice.refused:
+            task.count(f"pairs_with_{many}", [pair_id], [len(positives) >= many])
+        others = [(Reason.IN_SIBLING, one.text) for one in sorted(repeats)] + [(Reason.SURPLUS, one.text) for one in surplus]
+        for reason, detail in (*choice.refused, *others):
             if self.params.record_refusals and reason not in _COUNTED:
                 task.rejects.add(pair_id, reason, detail)
             else:
                 task.count_refused([pair_id], [reason])
-        for positive in choice.positives:
-            scores = (("similarity", positive.similarity), ("change", positive.change), ("rank", positive.rank))
-            yield {
-                "pair_id": pair_id,
-                "text": restored(positive.text, caption),
-                "polarity": "positive",
-                "level": "sentence",
-                "kind": "back_translation",
-                "edits": None,
-                "origin": origins[positive.pivot],
-                "scores": [{"name": name, "value": value} for name, value in scores],
-                "why": "same_claims",
-                "truth": None,
-            }
+        for positive in positives:
+            yield _row(pair_id, caption, positive, origins[positive.pivot])
+
+
+def _row(pair_id: str, caption: str, positive: Positive, origin: str) -> dict[str, Any]:
+    scores = (("similarity", positive.similarity), ("change", positive.change), ("rank", positive.rank))
+    return {
+        "pair_id": pair_id,
+        "text": restored(positive.text, caption),
+        "polarity": "positive",
+        "level": "sentence",
+        "kind": "rewording" if positive.how else "back_translation",
+        "edits": None,
+        "origin": f"{origin}: {positive.how}" if positive.how else origin,
+        "scores": [{"name": name, "value": value} for name, value in scores],
+        "why": "same_claims",
+        "truth": None,
+    }

@@ -181,7 +181,7 @@ def _nonsense(text: str) -> Iterator[str]:
         yield "no words"
     if "⁇" in text or "<unk>" in text:
         yield "an unknown token"
-    if words and words[-1] in _UNFINISHED:
+    if words and (words[-1] in _UNFINISHED or words[-1].endswith("'s")):
         yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
     yield from (owner.group().lower() for owner in _PLURAL_OWNER.finditer(text))  # "two dogs's"

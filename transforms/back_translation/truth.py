@@ -76,6 +76,25 @@ class Reading:
         """Grammatical errors."""
         return faults(self.tokens)
 
+    def _first_words(self) -> Iterator[tuple[str, str, str]]:
+        """(head, word before the phrase, first word of the phrase before the noun or "") of each singular object."""
+        text = self.tokens.text.lower()
+        for thing in self.graph.objects:
+            if thing.number == "singular":
+                before, own = text[: thing.phrase_start].split()[-1:], text[thing.phrase_start : thing.start].split()[:1]
+                yield thing.head, before[0] if before else "", own[0] if own else ""
+
+    @cached_property
+    def with_article(self) -> frozenset[str]:
+        """Heads of objects that follow "a" or "an"."""
+        return frozenset(head for head, _, first in self._first_words() if first in ("a", "an"))
+
+    @cached_property
+    def bare(self) -> frozenset[str]:
+        """Heads of singular objects without a determiner, except after "and" and commas ("a toilet and sink")."""
+        found = self._first_words()
+        return frozenset(head for head, before, first in found if not first and before not in ("and", "or") and not before.endswith(","))
+
     @cached_property
     def verbs(self) -> frozenset[str]:
         """Lemmas of all verbs."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from schemas.rejects import Reason
 from transforms.english.denials import denials
+from transforms.english.morphology import lemmas
 from transforms.english.people import female, male
+from transforms.english.wordnet import lexicon
 from transforms.english.words import COLOURS, MEASURES, NUMBERS, SHADES
 
 SAME_COLOUR = {"grey": "gray", "blonde": "blond", "golden": "gold"}
@@ -68,7 +71,7 @@ def _measures(words: Sequence[str]) -> set[str]:
     found = {word.removesuffix("s") for word, following in pairwise(words) if following == "of"}
     if not {"many", "numerous"}.isdisjoint(words):
         found.add("lot")
-    return {"group" if word == "bunch" else word for word in found if word in MEASURES}
+    return {"group" if word == "bunch" else word for word in found if MEASURES.get(word) == 0}  # "a pair of" is a number
 
 
 def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
@@ -91,7 +94,24 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     mutual, after = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (caption, paraphrase))
     if mutual != after:
         return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {after}"
+    apart = next((f"{one} {two}" for one, two in pairwise(caption) if _compound(one, two) and not _together(one, two, paraphrase)), None)
+    if apart:
+        return Reason.OBJECTS_DIFFER, f"{apart} is lost"
     return _pronouns_differ(caption, paraphrase)
+
+
+@lru_cache(maxsize=1 << 16)
+def _compound(first: str, second: str) -> bool:
+    """Whether two adjacent words are one noun whose first part is an adjective, whose order matters: a plastic hot dog."""
+    known = lexicon()
+    return known.lists(first, "a") and any(known.lists(f"{first} {lemma}", "n") for lemma in lemmas(second))
+
+
+def _together(first: str, second: str, words: Sequence[str]) -> bool:
+    """Whether the words are still adjacent if both occur at all."""
+    if first not in words or second not in words:
+        return True  # left to the graphs
+    return any(pair == (first, second) for pair in pairwise(words))
 
 
 def _pronouns_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:

@@ -141,6 +141,10 @@ class Lexicon:
         """Whether the word, or a compound's last word, has senses in any of the parts of speech ("nva": all)."""
         return any(self.senses(word, one) for one in pos)
 
+    def lists(self, word: str, pos: str = "n") -> bool:
+        """Whether the word, or the compound as a whole, has an entry."""
+        return (pos, word) in self._senses
+
     def senses(self, word: str, pos: str = "n") -> tuple[str, ...]:
         """Synset keys of a word, most frequent first; for nouns that have senses of visible things, only those."""
         found = self._senses.get((pos, word))

@@ -15,6 +15,7 @@ from schemas.corpus import Corpus
 from schemas.tables import REWRITES
 from tests.given import given_pairs, run_stages, scene_pairs
 from transforms.back_translation import candidates
+from transforms.back_translation.known_words import TranslatorWords
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stage import BackTranslate
 from transforms.back_translation.texts import change, words_of
@@ -23,6 +24,7 @@ from transforms.engines.translators import load
 
 PIVOTS = ("de", "fr")
 HOW = BackTranslationSettings()
+PLAIN = BackTranslationSettings(rewordings=False, retry=False)  # translations alone
 
 
 def pairs_of(captions):
@@ -51,7 +53,7 @@ def captions_of(corpus: Corpus) -> dict[str, str]:
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path, shared_data):
-    stages = [pairs_of(coco(shared_data, 80)), BackTranslate(HOW)]
+    stages = [pairs_of(coco(shared_data, 40)), BackTranslate(HOW)]
     run_stages(tmp_path / "one", stages, workers=1)
     run_stages(tmp_path / "four", stages, workers=4)
     one, four = bytes_of(tmp_path / "one"), bytes_of(tmp_path / "four")
@@ -63,13 +65,13 @@ def test_the_number_of_partitions_changes_almost_nothing(tmp_path, shared_data):
     """Almost: batches depend on partitions, and int8 results differ by batch in a few texts per thousand."""
     found = []
     for partitions in (1, 3):
-        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 150)), BackTranslate(HOW)], partitions=partitions)
+        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 60)), BackTranslate(HOW)], partitions=partitions)
         found.append({(row["pair_id"], row["text"]) for row in rows_of(corpus)})
     assert len(found[0] ^ found[1]) <= 0.05 * len(found[0] | found[1])
 
 
 def test_rewrites_are_sound(tmp_path):
-    corpus = run_stages(tmp_path, [given_pairs(scene_pairs(40)), BackTranslate(HOW)])
+    corpus = run_stages(tmp_path, [given_pairs(scene_pairs(12)), BackTranslate(HOW)])
     captions, rows = captions_of(corpus), rows_of(corpus)
     assert rows
     order = list(dict.fromkeys(row["pair_id"] for row in rows))
@@ -79,12 +81,16 @@ def test_rewrites_are_sound(tmp_path):
     for row in rows:
         caption = captions[row["pair_id"]]
         scores = {score["name"]: score["value"] for score in row["scores"]}
-        assert (row["polarity"], row["level"], row["kind"], row["edits"]) == ("positive", "sentence", "back_translation", None)
+        assert (row["polarity"], row["level"], row["edits"]) == ("positive", "sentence", None)
         assert scores["similarity"] >= HOW.min_similarity and scores["rank"] >= 0
         assert scores["change"] == pytest.approx(change(words_of(caption), words_of(row["text"])), abs=1e-6) and scores["change"] >= 0.1
         assert row["text"].endswith(".") == caption.endswith(".") and row["text"][0].isupper() == caption[0].isupper()
         name, _, models = row["origin"].partition(": ")
-        assert name in PIVOTS and models.count("@") == 2 and f"embedded:en-{name}@" in models
+        if row["kind"] == "rewording":
+            assert name == "rewording" and models and "@" not in models
+        else:
+            assert row["kind"] == "back_translation" and name in PIVOTS
+            assert models.count("@") == 2 and f"embedded:en-{name}@" in models
         by_pair.setdefault(row["pair_id"], []).append(row["text"])
     for texts in by_pair.values():
         assert len(texts) <= 3
@@ -92,10 +98,13 @@ def test_rewrites_are_sound(tmp_path):
 
 
 def test_every_candidate_is_accounted_for(tmp_path, shared_data):
-    corpus = run_stages(tmp_path, [pairs_of(coco(shared_data, 60)), BackTranslate(HOW)], partitions=1)
+    corpus = run_stages(tmp_path, [pairs_of(coco(shared_data, 30)), BackTranslate(HOW)], partitions=1)
     counts = corpus.manifest("back_translation").counts
-    assert counts.rows_in == 60 and counts.rejected == counts.excluded == 0
-    assert counts.dropped + counts.rows_out["rewrites"] == 60 * len(PIVOTS) * HOW.pivot_texts * HOW.n_best
+    assert counts.rows_in == 30 and counts.rejected == counts.excluded == 0
+    once, numbers = 30 * len(PIVOTS) * HOW.pivot_texts * HOW.n_best, counts.numbers
+    again = numbers["candidates_of_second_attempt"]
+    assert again == 2 * numbers["texts_translated_again"] * once / 30
+    assert counts.dropped + counts.rows_out["rewrites"] == numbers["candidates"] > once + again
     assert counts.dropped - counts.reasons["repeated_text"] == counts.rows_out.get("rejects", len(rows_of(corpus, "rejects")))
 
 
@@ -162,7 +171,7 @@ def test_an_engine_failure_does_not_affect_other_sentences(tmp_path, monkeypatch
                     Fragile(load.translator(spec, *how)) if spec == f"embedded:en-{PIVOTS[0]}" else load.translator(spec, *how)
                 ),
             )
-        run_task(context, BackTranslate(HOW), 0)
+        run_task(context, BackTranslate(PLAIN), 0)
     zebra = next(pair for pair, caption in captions_of(whole).items() if "zebra" in caption)
     assert [row for row in rows_of(broken) if row["pair_id"] != zebra] == [row for row in rows_of(whole) if row["pair_id"] != zebra]
     failed = [row for row in rows_of(broken, "rejects") if row["reason"] == "engine_failed"]
@@ -170,11 +179,35 @@ def test_an_engine_failure_does_not_affect_other_sentences(tmp_path, monkeypatch
 
 
 def test_sampling_is_reproducible(tmp_path, shared_data):
-    how = HOW.model_copy(update={"top_k": 6, "n_best": 4})
-    stages = [pairs_of(coco(shared_data, 40)), BackTranslate(how)]
+    how = PLAIN.model_copy(update={"top_k": 6, "n_best": 4})
+    stages = [pairs_of(coco(shared_data, 12)), BackTranslate(how)]
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         run_stages(tmp_path / name, stages, seed=seed)
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b") != bytes_of(tmp_path / "c")
+
+
+def test_no_positive_repeats_another_caption_of_the_image(tmp_path):
+    caption = "A man rides a horse on the beach."
+    alone = run_stages(tmp_path / "alone", [given_pairs([("0", caption)]), BackTranslate(HOW)], partitions=1)
+    best = rows_of(alone)[0]["text"]
+    both = run_stages(tmp_path / "both", [given_pairs([("0", caption), ("0", best.upper())]), BackTranslate(HOW)], partitions=1)
+    pair = next(pair for pair, text in captions_of(both).items() if text == caption)
+    texts = [row["text"] for row in rows_of(both) if row["pair_id"] == pair]
+    assert texts and best not in texts
+    assert {"reason": "in_sibling", "detail": best} in [
+        {key: row[key] for key in ("reason", "detail")} for row in rows_of(both, "rejects") if row["id"] == pair
+    ]
+
+
+def test_stand_ins_give_positives_to_captions_with_unknown_words(tmp_path):
+    captions = ("A giraffe is standing next to a tree.", "A woman is holding a toothbrush.", "Two zebras are running on a field.")
+    counts = []
+    for name, stages in (("without", []), ("with", [TranslatorWords(PLAIN)])):
+        corpus = run_stages(tmp_path / name, [pairs_of(captions), *stages, BackTranslate(PLAIN)], partitions=2)
+        counts.append(len({row["pair_id"] for row in rows_of(corpus)}))
+        numbers = corpus.manifest("back_translation").counts.numbers
+        assert numbers["texts_with_stand_ins"] == (len(captions) if stages else 0)
+    assert counts[0] < counts[1]
 
 
 def test_missing_models_are_named_before_any_work():

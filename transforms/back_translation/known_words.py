@@ -1,0 +1,133 @@
+"""The words that translators keep, measured by round trips, and the stage that measures a corpus' own vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.tables import TRANSLATOR_WORDS
+from transforms.back_translation.candidates import fingerprints, translate_all
+from transforms.back_translation.settings import BackTranslationSettings, Pivot
+from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES
+from transforms.back_translation.texts import why_not_caption, words_of
+from transforms.core.stage import Input, SummaryStage
+from transforms.core.task import Task
+from transforms.engines.translators.base import Decoding
+from transforms.engines.translators.load import translator
+from transforms.english.morphology import lemmas, plural
+from transforms.english.wordnet import lexicon
+from transforms.english.words import NUMBERS
+
+# Sentences in which a word's round trip is tried, by part of speech. "the" goes with singulars and mass nouns alike.
+CARRIERS = {
+    "plural": ("A man is looking at two {}.", "Some {} are in the background.", "Several {} are on a street."),
+    "noun": ("A man is looking at the {}.", "The {} is in the background.", "Two people are near the {}."),
+    "adjective": ("A man is wearing a {} hat.", "The {} dog is outside.", "A woman is looking at a {} car."),
+    "number": ("{} men are on a street.", "A woman is looking at {} dogs.", "There are {} children in a park."),
+}
+_SEARCH = Decoding(beam=1)
+
+
+def parts_of_speech(word: str) -> list[str]:
+    """The parts of speech of a lower-case word for which there are carriers. An unknown word, such as a name, is a noun."""
+    if word in NUMBERS or word.isdecimal():
+        return ["number"]
+    forms = lemmas(word)
+    found = [name for name, pos in (("noun", "n"), ("adjective", "a")) if any(lexicon().knows(form, pos) for form in forms)]
+    return found or ([] if any(lexicon().knows(form, "v") for form in forms) else ["noun"])
+
+
+def words_to_measure(words: Iterable[str]) -> list[str]:
+    """These words and those that may stand in for others, sorted, without repetitions."""
+    return sorted({*words, *NOUNS, *ADJECTIVES, *QUANTITIES})
+
+
+def is_plural(word: str) -> bool:
+    """Whether a lower-case word is the plural of another noun."""
+    return any(form != word and plural(form) == word for form in lemmas(word))
+
+
+def measure(words: Iterable[str], way: Pivot, settings: BackTranslationSettings) -> dict[tuple[str, str], float]:
+    """(word, part of speech) -> share of the carriers whose best round trip contains the word again, in this form and once."""
+    tried = {
+        (word, part): [carrier.format(word) for carrier in CARRIERS["plural" if part == "noun" and is_plural(word) else part]]
+        for word in words
+        for part in parts_of_speech(word)
+    }
+    texts = sorted({text[:1].upper() + text[1:] for own in tried.values() for text in own})
+    best = {text: text for text in texts}
+    for spec in (way.forward, way.back):
+        engine = translator(spec, settings.compute_type, settings.threads)
+        found, _ = translate_all(engine, list(best.values()), _SEARCH, "")
+        best = {text: found[now][0].text for text, now in best.items() if found.get(now) and found[now][0].text.strip()}
+    kept = {}
+    for (word, part), own in tried.items():
+        back = [words_of(best.get(text[:1].upper() + text[1:], "")) for text in own]
+        kept[word, part] = sum(found.count(word) == 1 for found in back) / len(back)
+    return kept
+
+
+class TranslatorWords(SummaryStage[BackTranslationSettings]):
+    """Writes `translator_words`: for each pivot and each word of the corpus, how often the word survives the round trip.
+
+    Only the vocabulary matters, not its counts, so that a new row whose words are known changes nothing.
+    """
+
+    name = "translator_words"
+    internal = True
+    depends_on = ("compute_type", "threads", "max_words", "stand_ins", "vocabulary")
+    packages = ("ctranslate2", "sentencepiece")
+    extra = "translate"
+    reads = (Input("pairs", "pairs", "corpus"),)
+    writes = {"translator_words": TRANSLATOR_WORDS}
+
+    @classmethod
+    def applies(cls, params: BackTranslationSettings) -> bool:
+        """Whether stand-ins are enabled."""
+        return params.stand_ins
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The parameters, and each engine's fingerprint with the pivot's name."""
+        return {**super().settings, "translators": [list(way) for way in fingerprints(self.params)], "lexicon": lexicon().fingerprint}
+
+    def summarise(self, task: Task) -> dict[str, int]:
+        """The words of one partition's captions, with their counts."""
+        counts: dict[str, int] = {}
+        for caption in task.read("pairs", "pairs")["caption"].to_pylist():
+            if not why_not_caption(caption, self.params.max_words):
+                for word in words_of(caption):
+                    counts[word] = counts.get(word, 0) + 1
+        return counts
+
+    def combine(self, summaries: Sequence[dict[str, int]]) -> dict[str, int]:
+        """Adds the counts to the first summary in place."""
+        total = summaries[0]
+        for summary in summaries[1:]:
+            for word, count in summary.items():
+                total[word] = total.get(word, 0) + count
+        return total
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Measures the most frequent words, and those that may stand in for others."""
+        counts: dict[str, int] = payload or {}
+        frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.params.vocabulary]
+        words = words_to_measure(frequent)
+        with task.engine():
+            rows = [
+                {"pivot": way.name, "word": word, "part": part, "kept": share}
+                for way in self.params.ways()
+                for (word, part), share in sorted(measure(words, way, self.params).items())
+            ]
+        task.write("translator_words", pa.RecordBatch.from_pylist(rows, schema=TRANSLATOR_WORDS))
+        task.counts.numbers["words_measured"] = len(words)
+
+
+def read_known(table: pa.Table, pivots: Collection[str]) -> dict[str, dict[tuple[str, str], float]]:
+    """pivot -> (word, part of speech) -> share kept, from the table `translator_words`."""
+    known: dict[str, dict[tuple[str, str], float]] = {pivot: {} for pivot in pivots}
+    for pivot, word, part, kept in zip(*(table[name].to_pylist() for name in ("pivot", "word", "part", "kept")), strict=True):
+        known[pivot][word, part] = kept
+    return known
