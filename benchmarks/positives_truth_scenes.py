@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import yaml
 
 from transforms.back_translation.candidates import back_translate
-from transforms.back_translation.known_words import measure, words_to_measure
+from transforms.back_translation.known_words import SUBSTITUTES, measure
 from transforms.back_translation.positives import find_positives
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.texts import prepared, words_of
@@ -70,7 +70,7 @@ def main() -> None:
     ]
     texts = sorted({prepared(text) for text, _ in originals})
     found = back_translate(texts, how, arguments.seed)
-    words = words_to_measure(word for text in texts for word in words_of(text))
+    words = sorted({*SUBSTITUTES, *(word for text in texts for word in words_of(text))})
     known = {way.name: measure(words, way, how) for way in how.ways()} if how.stand_ins else None
     choices = find_positives(texts, how, arguments.seed, caption_parser(how.parser), sentence_encoder(how.encoder), known)
     before, after, reasons, many = Counter[str](), Counter[str](), Counter[str](), Counter[int]()

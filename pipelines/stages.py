@@ -93,7 +93,11 @@ STAGES = (
     ),
     Entry(
         "back_translation",
-        ("transforms.back_translation.known_words:TranslatorWords", "transforms.back_translation.stage:BackTranslate"),
+        (
+            "transforms.back_translation.known_words:TranslatorWords",
+            "transforms.back_translation.known_words:PairWords",
+            "transforms.back_translation.stage:BackTranslate",
+        ),
         BackTranslationSettings,
         "sentence-level positives by back-translation; {} for the defaults, null disables them",
     ),

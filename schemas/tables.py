@@ -137,15 +137,14 @@ VOCABULARY = table_schema(
     ],
 )
 
-# How often each word of the captions survives the round trip through a pivot (see `transforms/back_translation/known_words.py`).
-TRANSLATOR_WORDS = table_schema(
-    "translator_words",
-    1,
-    [
-        *(column(name, pa.string()) for name in ("pivot", "word", "part")),  # part of speech: noun, adjective, number
-        column("kept", pa.float32()),  # share of the sentences tried, 0 to 1
-    ],
+# How often each word survives the round trip through a pivot (see `transforms/back_translation/known_words.py`).
+_KEPT = (
+    *((name, pa.string()) for name in ("pivot", "word", "part")),  # part of speech: noun, adjective, number
+    ("kept", pa.float32()),  # share of the sentences tried, 0 to 1
 )
+TRANSLATOR_WORDS = table_schema("translator_words", 1, [column(*one) for one in _KEPT])
+STAND_INS = table_schema("stand_ins", 1, [column(*one) for one in _KEPT])
+PAIR_WORDS = table_schema("pair_words", 1, [column("pair_id", pa.string()), column("words", pa.list_(pa.struct(_KEPT)))])
 
 SCORE = pa.struct([("name", LABEL), ("value", pa.float32())])
 

@@ -21,7 +21,8 @@ _EITHER = frozenset((*MEASURES, "majority", "family", "audience", "band", "polic
 
 _BE = {*BE, "being"}
 # Nouns that do not take "a".
-_MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts".split())
+_MASS = frozenset("water sand grass snow mud dirt cement hay luggage furniture traffic clothing skis pants jeans scissors shorts air "
+                  "equipment bread rice weather scenery".split())  # fmt: skip
 _COUNTS = frozenset({"few", "many", "couple", "dozen", "pair", "lot", "number", "variety"})  # "a" before a plural requires one of these
 _PRONOUNS = ("thing", "one", "body")  # "something", tagged as nouns
 # "leaning on under a wall": pairs of prepositions in which the first lacks its object.
@@ -105,6 +106,8 @@ def _stranded(tokens: Tokens) -> Iterator[str]:
         gerund = tokens.tags[at + 1] == "VBG" and tokens.lemma(at + 1) != tokens.lower(at + 1)  # not "swing"
         if tokens.lower(at) == "to" and gerund and tokens.lower(at - 1) not in ("next", "close", "up", "down"):
             yield f"to {tokens.lower(at + 1)}"
+        if at + 2 < tokens.size and tokens.lemma(at) == "have" and tokens.lower(at + 2) == "by" and tokens.tags[at + 1] in ("VBN", "VBD"):
+            yield f"{tokens.lower(at)} {tokens.lower(at + 1)} by"  # "has held by"
         if tokens.lower(at) in _FIRST and tokens.tags[at + 1] == "IN" and tokens.lower(at + 1) in _SECOND:
             yield f"{tokens.lower(at)} {tokens.lower(at + 1)}"
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.tables import TRANSLATOR_WORDS
+from schemas.corpus import WHOLE
+from schemas.tables import PAIR_WORDS, STAND_INS, TRANSLATOR_WORDS
 from transforms.back_translation.candidates import fingerprints, translate_all
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES
 from transforms.back_translation.texts import why_not_caption, words_of
-from transforms.core.stage import Input, SummaryStage
+from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
 from transforms.engines.translators.base import Decoding
 from transforms.engines.translators.load import translator
@@ -27,6 +28,7 @@ CARRIERS = {
     "adjective": ("A man is wearing a {} hat.", "The {} dog is outside.", "A woman is looking at a {} car."),
     "number": ("{} men are on a street.", "A woman is looking at {} dogs.", "There are {} children in a park."),
 }
+SUBSTITUTES = (*NOUNS, *ADJECTIVES, *QUANTITIES)
 _SEARCH = Decoding(beam=1)
 
 
@@ -37,11 +39,6 @@ def parts_of_speech(word: str) -> list[str]:
     forms = lemmas(word)
     found = [name for name, pos in (("noun", "n"), ("adjective", "a")) if any(lexicon().knows(form, pos) for form in forms)]
     return found or ([] if any(lexicon().knows(form, "v") for form in forms) else ["noun"])
-
-
-def words_to_measure(words: Iterable[str]) -> list[str]:
-    """These words and those that may stand in for others, sorted, without repetitions."""
-    return sorted({*words, *NOUNS, *ADJECTIVES, *QUANTITIES})
 
 
 def is_plural(word: str) -> bool:
@@ -70,10 +67,8 @@ def measure(words: Iterable[str], way: Pivot, settings: BackTranslationSettings)
 
 
 class TranslatorWords(SummaryStage[BackTranslationSettings]):
-    """Writes `translator_words`: for each pivot and each word of the corpus, how often the word survives the round trip.
-
-    Only the vocabulary matters, not its counts, so that a new row whose words are known changes nothing.
-    """
+    """Writes, for each pivot, how often a word survives the round trip: `translator_words` for the words of the corpus, `stand_ins` for
+    those that may stand in for others."""
 
     name = "translator_words"
     internal = True
@@ -81,7 +76,7 @@ class TranslatorWords(SummaryStage[BackTranslationSettings]):
     packages = ("ctranslate2", "sentencepiece")
     extra = "translate"
     reads = (Input("pairs", "pairs", "corpus"),)
-    writes = {"translator_words": TRANSLATOR_WORDS}
+    writes = {"translator_words": TRANSLATOR_WORDS, "stand_ins": STAND_INS}
 
     @classmethod
     def applies(cls, params: BackTranslationSettings) -> bool:
@@ -114,20 +109,50 @@ class TranslatorWords(SummaryStage[BackTranslationSettings]):
         """Measures the most frequent words, and those that may stand in for others."""
         counts: dict[str, int] = payload or {}
         frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.params.vocabulary]
-        words = words_to_measure(frequent)
         with task.engine():
-            rows = [
-                {"pivot": way.name, "word": word, "part": part, "kept": share}
-                for way in self.params.ways()
-                for (word, part), share in sorted(measure(words, way, self.params).items())
-            ]
-        task.write("translator_words", pa.RecordBatch.from_pylist(rows, schema=TRANSLATOR_WORDS))
-        task.counts.numbers["words_measured"] = len(words)
+            for table, words in (("translator_words", frequent), ("stand_ins", SUBSTITUTES)):
+                rows = [
+                    {"pivot": way.name, "word": word, "part": part, "kept": share}
+                    for way in self.params.ways()
+                    for (word, part), share in sorted(measure(words, way, self.params).items())
+                ]
+                task.write(table, pa.RecordBatch.from_pylist(rows, schema=self.writes[table]))
+        task.counts.numbers["words_measured"] = len(frequent)
 
 
-def read_known(table: pa.Table, pivots: Collection[str]) -> dict[str, dict[tuple[str, str], float]]:
-    """pivot -> (word, part of speech) -> share kept, from the table `translator_words`."""
+class PairWords(Stage[BackTranslationSettings]):
+    """Writes `pair_words`: what each pivot keeps of the words of each caption. So a new word in the corpus only concerns the captions that
+    contain it."""
+
+    name = "pair_words"
+    main_table = "pair_words"
+    internal = True
+    depends_on = ("max_words", "stand_ins")
+    reads = (Input("pairs", "pairs"), Input("translator_words", "translator_words", "corpus"))
+    writes = {"pair_words": PAIR_WORDS}
+
+    @classmethod
+    def applies(cls, params: BackTranslationSettings) -> bool:
+        """Whether stand-ins are enabled."""
+        return params.stand_ins
+
+    def process(self, task: Task, payload: Any) -> None:
+        """Looks up the words of one partition's captions."""
+        known: dict[str, list[dict[str, Any]]] = {}
+        for row in task.read("translator_words", "translator_words", WHOLE).to_pylist():
+            known.setdefault(row["word"], []).append(row)
+        pairs = task.read("pairs", "pairs")
+        task.counts.rows_in = pairs.num_rows
+        rows = []
+        for pair_id, caption in zip(pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist(), strict=True):
+            words = () if why_not_caption(caption, self.params.max_words) else sorted(set(words_of(caption)))
+            rows.append({"pair_id": pair_id, "words": [entry for word in words for entry in known.get(word, ())]})
+        task.write("pair_words", pa.RecordBatch.from_pylist(rows, schema=PAIR_WORDS))
+
+
+def read_known(rows: Iterable[Mapping[str, Any]], pivots: Collection[str]) -> dict[str, dict[tuple[str, str], float]]:
+    """pivot -> (word, part of speech) -> share kept, from rows of `translator_words`."""
     known: dict[str, dict[tuple[str, str], float]] = {pivot: {} for pivot in pivots}
-    for pivot, word, part, kept in zip(*(table[name].to_pylist() for name in ("pivot", "word", "part", "kept")), strict=True):
-        known[pivot][word, part] = kept
+    for row in rows:
+        known[row["pivot"]][row["word"], row["part"]] = row["kept"]
     return known

@@ -54,7 +54,7 @@ _APART = {
 }  # fmt: skip
 # Classes of prepositions, as simplified by `_phrase`.
 _PREPOSITIONS: dict[str, str] = {
-    **dict.fromkeys(("on", "on top of", "on top", "upon", "atop", "onto", "at top of", "over top of"), "on"),
+    **dict.fromkeys(("on", "upon", "onto"), "on"), **dict.fromkeys(("on top of", "on top", "atop", "at top of", "over top of"), "top"),
     **dict.fromkeys(("in", "inside", "inside of", "within"), "in"), **dict.fromkeys(("into",), "into"),
     **dict.fromkeys(("next to", "beside", "alongside", "at side of", "on side of", "to side of", "besides"), "beside"),
     **dict.fromkeys(("near", "close to", "nearby", "near to"), "near"),
@@ -69,7 +69,7 @@ _PREPOSITIONS: dict[str, str] = {
     **dict.fromkeys(("toward", "towards", "to"), "to"), "by": "by", "at": "at",
 }  # fmt: skip
 # The first class implies the second.
-_WEAKER = {("beside", "near"), ("below", "under"), ("in", "at"), ("beside", "by"), ("near", "by"), ("middle", "in")}
+_WEAKER = {("top", "on"), ("beside", "near"), ("beside", "by"), ("near", "by"), ("middle", "in")}
 _LOCATIONS = frozenset(
     """
 beach street road park field room sidewalk snow grass city kitchen bathroom court yard garden lawn meadow sand floor ground forest highway
@@ -82,6 +82,7 @@ _NOT = {
     "in": frozenset("beach sidewalk floor ground shore court runway platform highway track pavement".split()),
     "at": frozenset("floor ground road grass snow room sidewalk lawn sand path field forest highway".split()),
 }
+_CROSSED = frozenset("bridge hill ramp fence hurdle rail track road wave water jump mountain".split())  # over them is not above them
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
 _PAIRS = 1 << 18  # word pairs cached per process
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture
@@ -177,8 +178,12 @@ def preposition_class(words: str) -> str:
 def same_preposition(caption: str, paraphrase: str, thing: str) -> bool:
     """Whether the caption's preposition before `thing` (a noun's lemma) may become the paraphrase's."""
     one, other = (_PREPOSITIONS.get(_phrase(words), _phrase(words)) for words in (caption, paraphrase))
+    if one == other == "above" and caption != paraphrase and thing.rsplit(" ", 1)[-1] in _CROSSED:
+        return False
     if one == other or (one, other) in _WEAKER:
         return True
+    if (one, other) == ("at", "on"):  # one surfs at the beach
+        return False
     return {one, other} <= {"on", "in", "at", "along"} and is_location(thing) and thing.rsplit(" ", 1)[-1] not in _NOT.get(other, ())
 
 
@@ -205,7 +210,7 @@ def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str)
         return lexicon().hypernym("clothing", thing)
     if {caption, paraphrase} == {("look", "at"), ("watch", "")}:
         return True
-    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and {prep, other_prep} <= {"", "on", "on top of", "in"}:
+    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and prep in ("", "on", "on top of", "in") and other_prep in ("", "on", "in"):
         return True
     if {verb, other} == {"lie", "lay"} and not prep and not other_prep:  # a hen lays an egg
         return False

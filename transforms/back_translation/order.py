@@ -6,14 +6,24 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from transforms.back_translation.likeness import PHRASES, preposition_class, same_attribute, same_noun, same_preposition, same_verb
-from transforms.english.words import BE, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
+from transforms.back_translation.likeness import (
+    PHRASES,
+    is_location,
+    preposition_class,
+    same_attribute,
+    same_noun,
+    same_preposition,
+    same_verb,
+)
+from transforms.english.wordnet import lexicon
+from transforms.english.words import BE, FRAMES, NOUN_TAGS, PLURAL_TAGS, VERB_TAGS
 from transforms.scene_graph.tokens import Tokens
 
 # Function words that a paraphrase may add or omit.
 _FUNCTION = frozenset("a an the is are was were be been being am 's that which who there and".split())
 _SEPARATOR = re.compile(r",\s*and\b|,|\band\b", re.IGNORECASE)
 _BE = {*BE, "'s"}
+_SIDES = frozenset("left right front back top side middle center".split())
 _FINITE = frozenset({"VBZ", "VBP", "VBD", "MD"})
 
 
@@ -51,7 +61,7 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
     """Counts that show how the parts of a text are joined, which translation may change: "a ball over a box is over a bench" is not
     "a ball over a box over a bench", nor is "a bike is little and a boy sits" "a bike and a little boy sit".
 
-    Counted are prepositions after "is" that follow another preposition; prepositions after "and"; and, in texts with "and", adjectives
+    Counted are finite verbs that follow another thing than their subject; prepositions after "and"; and, in texts with "and", adjectives
     after "is", and finite verbs.
     """
     words = [tokens.lower(at) for at in range(tokens.size)]
@@ -63,13 +73,32 @@ def joints(tokens: Tokens) -> tuple[int, int, int, int]:
         or tokens.tags[at] == "IN"
         and words[at] not in ("that", "while", "as", "of")
     ]
-    behind = sum(words[at - 1] in _BE for at in preps[1:])
+    behind = sum(tag in _FINITE and between(tokens, at) for at, tag in enumerate(tokens.tags))
     joined = sum(words[at - 1] == "and" for at in preps)
     if "and" not in words:
         return behind, joined, 0, 0
     qualities = sum(words[at - 1] in _BE and tokens.tags[at] == "JJ" for at in range(1, tokens.size))
     finite = sum(tag in _FINITE and words[at - 1] != "and" for at, tag in enumerate(tokens.tags))
     return behind, joined, qualities, finite if finite > 1 else 0
+
+
+def between(tokens: Tokens, verb: int) -> bool:
+    """Whether a thing that is neither worn nor a location stands between a clause's subject and its verb, and might be taken for the
+    subject: "a girl next to a ball is riding a bike"."""
+    if not verb or tokens.lower(verb - 1) in ("that", "which", "who", "there", "and"):
+        return False
+    for at in range(verb - 1, -1, -1):
+        if tokens.tags[at] in _FINITE or tokens.lower(at) in ("and", "while", ","):
+            return False
+        lemma, head = tokens.lemma(at), tokens.heads[at]
+        if tokens.tags[at] not in NOUN_TAGS or tokens.deps[at] not in ("pobj", "dobj"):
+            continue
+        part = (
+            tokens.lower(head) == "of" and tokens.lower(tokens.heads[head]) not in _SIDES
+        )  # "a group of people is", "a slice of pizza is"
+        if not part and lemma not in FRAMES and not is_location(lemma) and not lexicon().hypernym("clothing", lemma):
+            return True
+    return False
 
 
 def separators(text: str) -> int:
@@ -87,6 +116,8 @@ def _same(caption: Word, paraphrase: Word) -> bool:
         return True
     classes = preposition_class(caption.lower), preposition_class(paraphrase.lower)
     if any(classes):
+        if classes == ("above", "above"):  # left to the graphs, which show what it is above
+            return False
         return all(classes) and same_preposition(caption.lower, paraphrase.lower, "")
     if caption.lemma == paraphrase.lemma:
         return _inflected(caption, paraphrase)
@@ -105,4 +136,4 @@ def _inflected(caption: Word, paraphrase: Word) -> bool:
     if {caption.tag, paraphrase.tag} == {"JJ", "VBG"}:
         return False
     plain = [word for word in (caption, paraphrase) if not word.lower.endswith("ing")]
-    return len(plain) == 1 and plain[0].tag != "VBN" and not plain[0].lower.endswith(("ed", "en"))
+    return len(plain) == 1 and plain[0].tag not in ("VBN", *NOUN_TAGS) and not plain[0].lower.endswith(("ed", "en"))

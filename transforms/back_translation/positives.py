@@ -9,7 +9,7 @@ from transforms.back_translation.choose import Choice, Parser, Readings, choose
 from transforms.back_translation.rewording import rewordings
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.stand_ins import Draft, Kept, draft
-from transforms.engines.encoders.sentence import SentenceEncoder
+from transforms.engines.encoders.base import SentenceEncoder
 
 
 def find_positives(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from transforms.back_translation.likeness import is_location
+from transforms.back_translation.order import between
+from transforms.back_translation.reordering import lower, reordered, upper
 from transforms.back_translation.wordings import RULES
 from transforms.english.morphology import article, inflect
-from transforms.english.words import NOUN_TAGS, NUMBERS, PLURAL_TAGS, VAGUE_COUNTS
+from transforms.english.wordnet import lexicon
+from transforms.english.words import FRAMES, NOUN_TAGS, NUMBERS, PLURAL_TAGS, VAGUE_COUNTS
 from transforms.scene_graph.tokens import Tokens
 
 # Verbs that captions use in the passive, with the thing first.
@@ -27,9 +31,18 @@ _WORN = frozenset(
     "hat shirt suit dress jacket coat shorts jeans pants uniform helmet cap wetsuit vest sweater skirt costume hoodie sweatshirt t-shirt "
     "gown robe kimono apron jersey outfit".split()
 )
+_PEOPLE = frozenset(
+    "man woman boy girl child kid lady guy person player men women boys girls children kids people ladies guys players skier surfer".split()
+)
+_JOINTS = frozenset("and or with of in on at to".split())
 _FIRST = frozenset({"a", "an", "some", "one", *NUMBERS, *VAGUE_COUNTS}) - {"few"}
 _BEFORE = frozenset("in on at near by inside under beside".split())
 _PRONOUN = re.compile(r"\b(?:his|her|its|their|him|them|it|himself|herself|itself|themselves|who|which|that|other)\b", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:(?:(?:an?|the|this) (?:picture|photo|image|photograph) (?:of|shows|showing))|we (?:can )?see|you can see"
+    r"|in (?:the|this) (?:picture|photo|image),? (?:there (?:is|are)|we see|you can see)) ",
+    re.IGNORECASE,
+)
 _ARTICLE = re.compile(r"\b([Aa])n?(?= (\w[\w'-]*))")
 
 
@@ -41,15 +54,16 @@ class _Frame:
         self.tokens = tokens
         self.end = tokens.size - 1 if tokens.size and tokens.tags[-1] == "." else tokens.size
         root = next((at for at in range(tokens.size) if tokens.heads[at] == at), 0)
-        self.verb, self.aux, self.head, self.there = -1, -1, -1, False
+        self.verb, self.aux, self.head = -1, -1, -1
         if tokens.tags[root] in NOUN_TAGS and tokens.deps[root] == "ROOT":
             self.head = root
             verb = next((at for at in range(root + 1, self.end) if tokens.tags[at].startswith("VB")), -1)
             fits = tokens.tags[verb] in ("VBG", "VBN") and tokens.deps[verb] == "acl" and verb >= 0
             if fits and self._is_subject(tokens.heads[verb]) and not self._finite_after(verb):
                 self.verb = verb
-            # "a toilet seat sits" is not a plural
-            self.plain = verb < 0 and not (tokens.tags[root] == "NNS" and tokens.lower(0) in ("a", "an"))
+            # Verbs taken for nouns: "a toilet seat sits", "two zebras stand"
+            mistaken = any(pair == ("NNS", tag) for pair in pairwise(tokens.tags) for tag in NOUN_TAGS)
+            self.plain = verb < 0 and not (tokens.tags[root] == "NNS" and tokens.lower(0) in ("a", "an")) and not mistaken
         else:
             self.plain = False
             subject = max(tokens.child(root, "nsubj"), tokens.child(root, "nsubjpass"))
@@ -61,6 +75,7 @@ class _Frame:
             )
             if 0 <= subject < root and fits and first in (root, self.aux) and not {"neg", "advcl", "ccomp"} & kids:
                 self.head, self.verb = subject, root
+        self._settle()
 
     def _finite_after(self, verb: int) -> bool:
         """Whether a finite verb follows that is not in a relative clause: then the tree is wrong about the first."""
@@ -69,6 +84,14 @@ class _Frame:
             tokens.tags[at] in ("VBZ", "VBP", "VBD", "MD") and tokens.lower(at - 1) not in ("that", "which", "who")
             for at in range(verb + 1, self.end)
         )
+
+    def _settle(self) -> None:
+        """Gives up constructions with the verb of a picture ("a photo of a girl riding"), or of a subject from which another thing
+        separates it."""
+        if self.head >= 0 and self.tokens.lemma(self.head) in FRAMES:
+            self.head = self.verb = -1
+        elif self.verb >= 0 and between(self.tokens, self.aux if self.aux >= 0 else self.verb):
+            self.head = self.verb = -1
 
     def _is_subject(self, noun: int) -> bool:
         """Whether a noun is the root, or what the root measures."""
@@ -86,6 +109,8 @@ class _Frame:
     def several(self) -> bool:
         """Whether the subject is plural."""
         tokens = self.tokens
+        if self.verb >= 0 and "VBP" in (tokens.tags[self.verb], tokens.tags[self.aux] if self.aux >= 0 else ""):
+            return True
         nouns = [self.head, *(kid for kid in range(self.head, self.head + 4) if kid < tokens.size and self._is_subject(kid))]
         return any(tokens.tags[noun] in PLURAL_TAGS or tokens.lower(noun) == "people" for noun in nouns)
 
@@ -108,7 +133,8 @@ class _Frame:
     def indefinite(self) -> bool:
         """Whether "there is" may come before the subject."""
         tokens = self.tokens
-        return tokens.lower(0) in _FIRST or tokens.tags[0] in ("NNS", "JJ") and self.several
+        first = next((at for at in range(tokens.size) if tokens.tags[at] in NOUN_TAGS), 0)  # "small plane inches" is a sentence
+        return tokens.lower(0) in _FIRST or tokens.tags[0] in ("NNS", "JJ") and self.several and first == self.head
 
 
 def constructions(tokens: Tokens) -> Iterator[tuple[str, str]]:
@@ -117,6 +143,8 @@ def constructions(tokens: Tokens) -> Iterator[tuple[str, str]]:
     if frame.head >= 0 and tokens.lower(0) != "there":
         yield from _clauses(frame)
     yield from _without_there(tokens)
+    yield from _shown(tokens)
+    yield from _copular(tokens)
 
 
 def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
@@ -128,11 +156,11 @@ def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
         whole = frame.text(0, frame.end)
         place, rest = _location(frame, frame.head)
         if frame.indefinite and not any(tokens.deps[kid] == "conj" for kid in tokens.kids[frame.head]):
-            yield "existential", f"There {frame.exists} {_lower(whole)}."
+            yield "existential", f"There {frame.exists} {lower(whole)}."
             if place:
-                yield "location first", f"{_upper(place)} there {frame.exists} {_lower(rest)}."
+                yield "location first", f"{upper(place)} there {frame.exists} {lower(rest)}."
         with_ = next((kid for kid in tokens.kids[frame.head] if tokens.lower(kid) == "with" and kid > frame.head), -1)
-        if with_ == frame.head + 1 and frame.indefinite:
+        if with_ == frame.head + 1 and frame.indefinite and _may_have(tokens, frame.head, with_):
             has = "have" if frame.several else "has"
             yield "clause", f"{frame.text(0, with_)} {has} {frame.text(with_ + 1, frame.end)}."
             yield "relative clause", f"{frame.text(0, with_)} that {has} {frame.text(with_ + 1, frame.end)}."
@@ -144,14 +172,15 @@ def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
     if tag == "VBN":
         yield from _participle(frame, subject, be)
         return
-    between = frame.text(frame.aux + 1, verb) if 0 <= frame.aux < verb else ""
-    gerund = f"{between} {tokens.lower(verb) if tag == 'VBG' else inflect(lemma, 'VBG')}".strip()
+    amid = frame.text(frame.aux + 1, verb) if 0 <= frame.aux < verb else ""
+    gerund = f"{amid} {tokens.lower(verb) if tag == 'VBG' else inflect(lemma, 'VBG')}".strip()
     rest = frame.text(verb + 1, frame.end)
-    active = lemma not in _STATES
+    dressed = lemma == "wear" and any(tokens.tags[at] == "VBG" for at in range(verb + 1, frame.end))  # "wearing a skirt standing"
+    active = lemma not in _STATES and not dressed
     finite = inflect(lemma, "VBP" if frame.several else "VBZ")
     if (active or tag == "VBG") and frame.indefinite and not _joined_subject(frame):
         if tag == "VBG" or not frame.joined:
-            yield "existential", _sentence(f"There {frame.exists} {_lower(subject)} {gerund}", rest)
+            yield "existential", _sentence(f"There {frame.exists} {lower(subject)} {gerund}", rest)
     if active and tag == "VBG" and frame.aux < 0:
         yield "progressive", _sentence(f"{subject} {be} {gerund}", rest)
     if active and tag != "VBG" and not frame.joined:
@@ -159,16 +188,22 @@ def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
         yield "participle", _sentence(f"{subject} {gerund}", rest)
     if tag == "VBG" and frame.aux >= 0:
         yield "participle", _sentence(f"{subject} {gerund}", rest)
-    if active and tag == "VBG" and not frame.joined and not between:
+    if active and tag == "VBG" and not frame.joined and not amid:
         yield "finite", _sentence(f"{subject} {finite}", rest)
     place, remainder = _location(frame, verb)
     if place and active and not _joined_subject(frame):
         left = remainder[len(frame.text(0, verb + 1)) :].strip()
-        yield "location first", _sentence(f"{_upper(place)} {_lower(subject)} {be} {gerund}", left)
+        yield "location first", _sentence(f"{upper(place)} {lower(subject)} {be} {gerund}", left)
         if frame.indefinite:
-            yield "location first", _sentence(f"{_upper(place)} there {frame.exists} {_lower(subject)} {gerund}", left)
+            yield "location first", _sentence(f"{upper(place)} there {frame.exists} {lower(subject)} {gerund}", left)
     yield from _passive(frame, subject)
-    yield from _worn(frame)
+
+
+def _may_have(tokens: Tokens, head: int, with_: int) -> bool:
+    """Whether "with" after a noun may become "has": "a bathroom with a sink", but not "a dog with a person"."""
+    thing = tokens.child_behind(with_, "pobj")
+    nouns = [tokens.lemma(head), *([tokens.lemma(thing)] if thing >= 0 else [])]
+    return thing >= 0 and not any(lexicon().hypernym(living, noun) for noun in nouns for living in ("person", "animal"))
 
 
 def _participle(frame: _Frame, subject: str, be: str) -> Iterator[tuple[str, str]]:
@@ -176,7 +211,7 @@ def _participle(frame: _Frame, subject: str, be: str) -> Iterator[tuple[str, str
     tokens, verb = frame.tokens, frame.verb
     done, rest = frame.text(frame.aux + 1 if frame.aux >= 0 else verb, verb + 1), frame.text(verb + 1, frame.end)
     if frame.indefinite and not _joined_subject(frame):
-        yield "existential", _sentence(f"There {frame.exists} {_lower(subject)} {done}", rest)
+        yield "existential", _sentence(f"There {frame.exists} {lower(subject)} {done}", rest)
     if frame.aux >= 0:
         yield "participle", _sentence(f"{subject} {done}", rest)
     else:
@@ -184,7 +219,7 @@ def _participle(frame: _Frame, subject: str, be: str) -> Iterator[tuple[str, str
     place, remainder = _location(frame, verb)
     if place and frame.indefinite and not _joined_subject(frame) and tokens.lower(verb) != "being":
         left = remainder[len(frame.text(0, verb + 1)) :].strip()
-        yield "location first", _sentence(f"{_upper(place)} there {frame.exists} {_lower(subject)} {done}", left)
+        yield "location first", _sentence(f"{upper(place)} there {frame.exists} {lower(subject)} {done}", left)
 
 
 def _joined_subject(frame: _Frame) -> bool:
@@ -234,29 +269,48 @@ def _passive(frame: _Frame, subject: str) -> Iterator[tuple[str, str]]:
     several = tokens.tags[thing] in PLURAL_TAGS
     be = "are" if several else "is"
     done = inflect(lemma, "VBN")
-    by = f"by {_lower(subject)}"
+    by = f"by {lower(subject)}"
     if frame.aux >= 0:
-        yield "passive", _sentence(f"{_upper(phrase)} {be} being {done} {by}", rest)
+        yield "passive", _sentence(f"{upper(phrase)} {be} being {done} {by}", rest)
     elif tokens.tags[verb] == "VBG":
-        yield "passive", _sentence(f"{_upper(phrase)} being {done} {by}", rest)
+        yield "passive", _sentence(f"{upper(phrase)} being {done} {by}", rest)
         yield (
             "passive",
-            _sentence(f"{_upper(phrase)} is being {done} {by}" if not several else f"{_upper(phrase)} are being {done} {by}", rest),
+            _sentence(f"{upper(phrase)} is being {done} {by}" if not several else f"{upper(phrase)} are being {done} {by}", rest),
         )
     else:
-        yield "passive", _sentence(f"{_upper(phrase)} {be} {done} {by}", rest)
+        yield "passive", _sentence(f"{upper(phrase)} {be} {done} {by}", rest)
 
 
-def _worn(frame: _Frame) -> Iterator[tuple[str, str]]:
-    """ "wearing a hat" as "in a hat"."""
-    tokens = frame.tokens
-    for at in range(1, frame.end - 1):
-        if tokens.lower(at) != "wearing" or tokens.lower(at - 1) in ("is", "are", "and", ","):
-            continue
-        thing = tokens.child_behind(at, "dobj")
-        if thing >= 0 and tokens.lemma(thing) in _WORN and tokens.child(thing, "conj") < 0:
-            start, end = tokens.starts[at], tokens.ends[at]
-            yield "preposition", tokens.text[:start] + "in" + tokens.text[end:]
+def _shown(tokens: Tokens) -> Iterator[tuple[str, str]]:
+    """ "A picture of two dogs", "we see two dogs", "in the photo there are two dogs" as "there are two dogs" and "two dogs"."""
+    found = _LEAD.match(tokens.text)
+    if not found:
+        return
+    rest = tokens.text[found.end() :]
+    first = next((at for at in range(tokens.size) if tokens.starts[at] >= found.end()), -1)
+    noun = next((at for at in range(max(first, 0), tokens.size) if tokens.tags[at] in NOUN_TAGS), -1)
+    if first < 0 or noun < 0 or tokens.lower(first) not in _FIRST or tokens.size - first < 3:
+        return
+    while noun + 1 < tokens.size and tokens.tags[noun + 1] in NOUN_TAGS:
+        noun += 1
+    several = tokens.tags[noun] in PLURAL_TAGS or tokens.lower(noun) == "people"
+    yield "existential", f"There {'are' if several and tokens.lower(first) not in ('a', 'an') else 'is'} {rest}"
+    yield "phrase", upper(rest)
+
+
+def _copular(tokens: Tokens) -> Iterator[tuple[str, str]]:
+    """ "A cat is next to a dog" as "there is a cat next to a dog"."""
+    root = next((at for at in range(tokens.size) if tokens.heads[at] == at), 0)
+    subject = tokens.child(root, "nsubj")
+    if tokens.lower(root) not in ("is", "are") or not 0 <= subject < root or tokens.lower(0) not in _FIRST or between(tokens, root):
+        return
+    after = root + 1
+    if after >= tokens.size or tokens.tags[after] not in ("IN", "TO") and tokens.lower(after) not in ("next", "left", "right", "close"):
+        return
+    if any(tokens.lower(at) in ("and", ",", "while") for at in range(tokens.size)):
+        return
+    yield "existential", f"There {tokens.lower(root)} {lower(tokens.text[: tokens.starts[root]])}{tokens.text[tokens.starts[after] :]}"
 
 
 def _without_there(tokens: Tokens) -> Iterator[tuple[str, str]]:
@@ -268,35 +322,26 @@ def _without_there(tokens: Tokens) -> Iterator[tuple[str, str]]:
     if noun < 0 or any(tokens.lower(at) in ("not", "no") for at in range(2, noun)):
         return
     rest = tokens.text[tokens.starts[2] :]
-    yield "phrase", _upper(rest)
+    yield "phrase", upper(rest)
     verb = next((at for at in range(noun + 1, tokens.size) if tokens.tags[at].startswith("VB")), -1)
-    if verb >= 0 and tokens.tags[verb] == "VBG" and tokens.heads[verb] in (noun, 1) and tokens.child(noun, "conj") < 0:
+    own = verb >= 0 and tokens.tags[verb] == "VBG" and tokens.heads[verb] in (noun, 1) and tokens.child(noun, "conj") < 0
+    if own and not between(tokens, verb):
         subject = tokens.text[tokens.starts[2] : tokens.ends[verb - 1]]
-        yield "progressive", f"{_upper(subject)} {tokens.lower(1)} {tokens.text[tokens.starts[verb] :]}"
+        yield "progressive", f"{upper(subject)} {tokens.lower(1)} {tokens.text[tokens.starts[verb] :]}"
 
 
-def swapped(tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """The caption with the two conjuncts of one "and" in the other order: "a cat and a dog" as "a dog and a cat"."""
-    for second in range(2, tokens.size):
-        if tokens.deps[second] != "conj" or tokens.tags[second] not in NOUN_TAGS:
+def _reclothed(text: str) -> str:
+    """A text with "wearing a hat" as "in a hat", and the reverse after a person."""
+    words = text.split(" ")
+    for at in range(1, len(words) - 2):
+        worn = next((near for near in range(at + 2, min(at + 6, len(words))) if words[near].rstrip(".,") in _WORN), -1)
+        if worn < 0 or words[at + 1] not in ("a", "an") or any(word in _JOINTS for word in words[at + 1 : worn]):
             continue
-        first = tokens.heads[second]
-        if tokens.tags[first] not in NOUN_TAGS or any(tokens.deps[kid] == "conj" for kid in tokens.kids[second]):
-            continue
-        starts = [min((kid for kid in tokens.kids[noun] if tokens.deps[kid] == "det"), default=-1) for noun in (first, second)]
-        if min(starts) < 0 or tokens.lower(starts[0]) not in ("a", "an") or tokens.lower(starts[1]) not in ("a", "an", "some"):
-            continue
-        if starts[1] != first + 2 or tokens.lower(first + 1) != "and" or tokens.deps[first] == "conj":
-            continue
-        if any(first < kid < second and tokens.deps[kid] != "cc" for kid in tokens.kids[first]):
-            continue
-        if any(tokens.tags[at] == "POS" for at in range(starts[0], second + 1)):
-            continue
-        text = tokens.text
-        one, other = (text[tokens.starts[start] : tokens.ends[noun]] for start, noun in zip(starts, (first, second), strict=True))
-        new = f"{other} and {one}" if starts[0] else f"{_upper(other)} and {_lower(one)}"
-        yield "conjuncts", text[: tokens.starts[starts[0]]] + new + text[tokens.ends[second] :]
-        return
+        if words[at] == "wearing" and words[at - 1] not in ("is", "are", "and", "while") and not words[at - 1].endswith(","):
+            words[at] = "in" if words[worn + 1 : worn + 2] != ["and"] else words[at]
+        elif words[at] == "in" and words[at - 1].lower() in _PEOPLE:
+            words[at] = "wearing"
+    return " ".join(words)
 
 
 def reworded(text: str, most: int = 3) -> Iterator[str]:
@@ -315,7 +360,7 @@ def reworded(text: str, most: int = 3) -> Iterator[str]:
 
 def _replaced(text: str, edits: list[tuple[int, int, str]]) -> str:
     for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + (_upper(new) if start == 0 else new) + text[end:]
+        text = text[:start] + (upper(new) if start == 0 else new) + text[end:]
     text = _ARTICLE.sub(lambda found: found[1] + article(found[2])[1:], text)
     return " ".join(text.split())
 
@@ -324,24 +369,16 @@ def rewordings(tokens: Tokens) -> list[tuple[str, str]]:
     """(name, text) of every rewording of a prepared caption (capital, final stop), without repetitions: constructions, each also with
     other words, and other words alone."""
     found: dict[str, str] = {}
-    bases = [("", tokens.text), *constructions(tokens), *swapped(tokens)]
+    bases = [("", tokens.text), *constructions(tokens), *reordered(tokens)]
     for name, text in bases:
-        for other in reworded(text):
+        dressed = _reclothed(text)
+        for other in (*reworded(dressed), *(reworded(text) if dressed != text else ())):
             found.setdefault(other, f"{name}, words" if name else "words")
-        if name:
-            found.setdefault(text, name)
+        for other in dict.fromkeys((dressed, text)):
+            found.setdefault(other, name or "words")
     found.pop(tokens.text, None)
     return [(name, text) for text, name in found.items()]
 
 
 def _sentence(start: str, rest: str) -> str:
     return f"{start} {rest}.".replace(" .", ".").replace("  ", " ") if rest else f"{start}."
-
-
-def _lower(text: str) -> str:
-    first = text.split(" ", 1)[0]
-    return text if len(first) > 1 and (first.isupper() or first[1:] != first[1:].lower()) else text[:1].lower() + text[1:]
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

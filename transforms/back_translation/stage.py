@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +45,8 @@ class BackTranslate(Stage[BackTranslationSettings]):
     rows_by = ("image_id",)
     reads = (
         Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
-        Input("translator_words", "translator_words", "corpus", optional=True),
+        Input("pair_words", "pair_words", optional=True),
+        Input("translator_words", "stand_ins", "corpus", optional=True),
     )
     writes = {"rewrites": REWRITES}
 
@@ -108,15 +110,17 @@ class BackTranslate(Stage[BackTranslationSettings]):
     def _choices(self, task: Task, texts: list[str]) -> dict[str, Choice]:
         """The choice for each text, by text; every text is translated once, those that get nothing twice."""
         found: dict[str, Choice] = {}
-        how, words = self.params, None
-        if texts and self.has("translator_words"):
-            words = read_known(task.read("translator_words", "translator_words", WHOLE), [way.name for way in how.ways()])
+        how, known = self.params, None
+        if texts and self.has("pair_words"):
+            own = (entry for words in task.read("pair_words", "pair_words")["words"].to_pylist() for entry in words)
+            stand_ins = task.read("translator_words", "stand_ins", WHOLE).to_pylist()
+            known = read_known(chain(stand_ins, own), [way.name for way in how.ways()])
         with task.engine(), gc_paused():
             for start in range(0, len(texts), WINDOW):
                 task.check_cancelled()
                 window = texts[start : start + WINDOW]
                 parser, encoder = caption_parser(how.parser), sentence_encoder(how.encoder, how.threads)
-                found |= find_positives(window, how, task.seed, parser, encoder, words)
+                found |= find_positives(window, how, task.seed, parser, encoder, known)
         return found
 
     def _rows(

@@ -33,6 +33,7 @@ _ODD = tuple(
         r"\b(?:his|her|its|their) (?:back|top|front|edge|middle|(?:left|right)(?: hand)?(?: side)?|side) of\b",
         r"(?<!\bto )(?<!\bon )(?<!\bat )(?<!\bin )(?<!\bfrom )(?<!\boff )\bthe (?:left|right)(?: side)? of\b",
         r"\w['’]s (?:left|right|back|front) of\b",
+        r"(?<!\bthe )(?<!\bits )(?<!\bhis )(?<!\bher )(?<!\btheir )(?<!\bright )(?<!\bleft )\b(?:left|right)(?: hand)? side of\b",
         r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
         r"\b(?:this|these|we) (?:an?|the|of)\b",
         r"\b(?:photo|photograph|picture|image) where there\b",

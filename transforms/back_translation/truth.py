@@ -3,6 +3,8 @@ the same attributes each, and the same relations in the same direction. (`words`
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +37,7 @@ from transforms.scene_graph.tokens import Tokens
 _HARMLESS = frozenset("there also just then so too here now currently not n't as very while next close".split())
 _SHOWING = frozenset("show have depict feature display be see contain include present portray capture".split())
 _VAGUE = {"multiple": "several", "various": "several", "some": "several", "few": "several", "numerous": "many"}
+_DETERMINERS = frozenset("a an the one each every no any some another this that his her its their".split())
 ADVERB_TAGS = ("RP", "RB", "RBR", "RBS")
 _MOST = 2000  # maximum assignments of things to things tried per pair of texts
 _STEPS = 20_000  # maximum search steps: a list of many similar things must not hold up its partition
@@ -91,9 +94,18 @@ class Reading:
 
     @cached_property
     def bare(self) -> frozenset[str]:
-        """Heads of singular objects without a determiner, except after "and" and commas ("a toilet and sink")."""
-        found = self._first_words()
-        return frozenset(head for head, before, first in found if not first and before not in ("and", "or") and not before.endswith(","))
+        """Heads of singular objects without a determiner, except lone nouns after "and" and commas ("a toilet and sink")."""
+        return frozenset(
+            head
+            for head, before, first in self._first_words()
+            if first not in _DETERMINERS and (first or before not in ("and", "or") and not before.endswith(","))
+        )
+
+    @cached_property
+    def doings(self) -> Counter[str]:
+        """Lemmas of all verbs, with their counts, except those that say next to nothing."""
+        lemmas = (self.tokens.lemma(at) for at, tag in enumerate(self.tokens.tags) if tag in VERB_TAGS)
+        return Counter(lemma for lemma in lemmas if lemma not in LIGHT and lemma != "have")
 
     @cached_property
     def verbs(self) -> frozenset[str]:
@@ -145,8 +157,8 @@ class Reading:
         return sorted(count.value for count in self.graph.counts if count.object == thing and count.value)
 
     @cached_property
-    def loose(self) -> list[str]:
-        """Verbs, prepositions, adverbs, adjectives and nouns before nouns that no node of the graph covers."""
+    def loose(self) -> list[tuple[str, bool]]:
+        """(lemma, whether it is a verb) of verbs, prepositions, adverbs, adjectives and nouns before nouns that no node covers."""
         graph = self.graph
         spans = [(node.start, node.end) for nodes in (graph.relations, graph.attributes, graph.counts) for node in nodes]
         spans += [(thing.start, thing.end) for thing in graph.objects]
@@ -157,9 +169,15 @@ class Reading:
             if not wanted or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
             lemma = self.tokens.lemma(at)
-            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and lemma not in _HARMLESS:
-                found.append(lemma)
+            verb = tag in VERB_TAGS
+            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and (verb or lemma not in _HARMLESS):
+                found.append((lemma, verb))
         return sorted(found)
+
+
+_INTRODUCED = re.compile(
+    r"in (?:the|this) (?:picture|photo|image|photograph|scene),? (?:there (?:is|are)|we see|you can see) ", re.IGNORECASE
+)
 
 
 def _frames(graph: Graph, at: int, text: str) -> bool:
@@ -168,6 +186,8 @@ def _frames(graph: Graph, at: int, text: str) -> bool:
     if thing.head not in FRAMES:
         return False
     if text[thing.end :].lower().startswith((" of ", " showing ", " shows ", " with ")):
+        return True
+    if at == 0 and _INTRODUCED.match(text):
         return True
     return at == 0 and not any(link.object == at and link.head not in _SHOWING for link in graph.relations)
 
@@ -207,6 +227,10 @@ def graphs_differ(caption: Reading, paraphrase: Reading) -> tuple[Reason, str] |
         return Reason.RELATIONS_DIFFER, "clauses are joined otherwise"
     if caption.separators == paraphrase.separators and same_in_order(caption.counted, paraphrase.counted):
         return None
+    for verb in sorted(paraphrase.doings):
+        before, after = (sum(count for other, count in one.doings.items() if same_verb(verb, other)) for one in (caption, paraphrase))
+        if 0 < before < after:
+            return Reason.RELATIONS_DIFFER, f"{verb} {before} times > {after}"
     framed = paraphrase.framed - caption.framed
     if framed:
         return Reason.ATTRIBUTES_DIFFER, f"the picture: {min(framed)} is new"
@@ -334,7 +358,8 @@ def _order_differs(caption: Reading, paraphrase: Reading, pairing: dict[int, int
     """Words not covered by the graphs must be the same, and then the things must be in the same order."""
     loose, others = caption.loose, paraphrase.loose
     if loose != others:
-        return Reason.RELATIONS_DIFFER, f"{' '.join(loose) or 'nothing'} > {' '.join(others) or 'nothing'}"
+        before, after = (" ".join(lemma for lemma, _ in found) or "nothing" for found in (loose, others))
+        return Reason.RELATIONS_DIFFER, f"{before} > {after}"
     if loose and [pairing[at] for at in caption.things] != sorted(pairing[at] for at in caption.things):
-        return Reason.RELATIONS_DIFFER, f"another order around {' '.join(loose)}"
+        return Reason.RELATIONS_DIFFER, f"another order around {' '.join(lemma for lemma, _ in loose)}"
     return None

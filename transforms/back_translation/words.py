@@ -29,6 +29,7 @@ _MAP = {"both": 2, "trio": 3}
 _SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "most", "majority": "most", "half": "half"}
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
 _OWNERS = frozenset("my your his her its our their".split())
+_PICTURES = frozenset("photo picture image photograph".split())
 _EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that hedge or limit a claim.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
@@ -94,10 +95,25 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     mutual, after = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (caption, paraphrase))
     if mutual != after:
         return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {after}"
+    added = _points(paraphrase) - _points(caption)
+    if added:
+        return Reason.OBJECTS_DIFFER, f"{min(added)} is new"
+    pictures, more = (sum(word in _PICTURES for word in words) for words in (caption, paraphrase))
+    if more > max(1, pictures):
+        return Reason.OBJECTS_DIFFER, f"{pictures} pictures > {more}"
     apart = next((f"{one} {two}" for one, two in pairwise(caption) if _compound(one, two) and not _together(one, two, paraphrase)), None)
     if apart:
         return Reason.OBJECTS_DIFFER, f"{apart} is lost"
     return _pronouns_differ(caption, paraphrase)
+
+
+def _points(words: Sequence[str]) -> Counter[str]:
+    """Demonstratives before a noun ("these animals"), except before the picture itself ("this photo shows", "these are")."""
+    return Counter(
+        word
+        for word, following in pairwise(words)
+        if word in ("this", "these", "those") and following not in ("is", "are", "shows", "show", *_PICTURES)
+    )
 
 
 @lru_cache(maxsize=1 << 16)
@@ -115,10 +131,14 @@ def _together(first: str, second: str, words: Sequence[str]) -> bool:
 
 
 def _pronouns_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Reason, str] | None:
-    """Pronouns need an antecedent of their gender; if both genders occur, pronoun counts must not change. Possessives must not be added."""
+    """Pronouns need an antecedent of their gender; if both genders occur, pronoun counts must not change. Possessives, "it" and
+    "them" must not be added."""
     owned, owning = (sum(word in _OWNERS for word in words) for words in (caption, paraphrase))
     if owning > owned:
         return Reason.OBJECTS_DIFFER, f"{owned} words of ownership > {owning}"
+    things, others = (sum(word in ("it", "them") for word in words) for words in (caption, paraphrase))
+    if others > things:
+        return Reason.OBJECTS_DIFFER, f"{things} times it or them > {others}"
     counts = []
     for name, sex, pronouns in (("he", male, ("he", "him", "his", "himself")), ("she", female, ("she", "her", "hers", "herself"))):
         before, after = (sum(word in pronouns for word in words) for words in (caption, paraphrase))

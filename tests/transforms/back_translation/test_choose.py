@@ -57,6 +57,9 @@ SAME = [
     ("Two cats next to each other.", "Two cats are next to each other."),
     ("Two giraffes stand in a field.", "A pair of giraffes stand in a field."),
     ("A pile of books on a table.", "A pile of books is on a table."),
+    ("In the photo there is a dog near a car.", "A dog near a car."),
+    ("A woman in a blue shirt is holding a cat.", "A woman in a blue shirt holding a cat."),
+    ("A cat on top of a table.", "A cat on a table."),
     ("There are many cars on the street.", "There are a lot of cars on the street."),
 ]
 OTHER = [
@@ -130,6 +133,18 @@ OTHER = [
     ("Two boys play with each other.", "Two boys play with the other.", Reason.RELATIONS_DIFFER),
     ("Street signs show the way.", "Carrowd street signs show the way.", None),
     ("A person holds a plastic hot dog.", "A person holds a hot plastic dog.", Reason.OBJECTS_DIFFER),
+    ("This picture shows an umbrella.", "This picture is taking a picture of an umbrella.", Reason.OBJECTS_DIFFER),
+    ("Two people on a street.", "Two people on a street in it.", Reason.OBJECTS_DIFFER),
+    ("Some animals.", "These animals.", Reason.OBJECTS_DIFFER),
+    ("You can see a dog.", "This dog.", Reason.OBJECTS_DIFFER),
+    ("A wooden bench is below a kite.", "A wooden bench under a kite.", Reason.RELATIONS_DIFFER),
+    ("A boy wearing a purple shirt and no hat.", "A boy wearing a purple shirt and wearing no hat.", Reason.RELATIONS_DIFFER),
+    ("A girl next to a ball is riding a bike.", "A girl next to a ball riding a bike.", Reason.RELATIONS_DIFFER),
+    ("A girl running after a duck is next to an apple.", "A girl runs after a duck next to an apple.", Reason.RELATIONS_DIFFER),
+    ("A close up picture of a bear's face.", "An up picture of a bear with the face closed.", None),
+    ("A man surfs at the beach.", "A man surfs on the beach.", Reason.RELATIONS_DIFFER),
+    ("A train travels over a bridge.", "A train travels above a bridge.", Reason.RELATIONS_DIFFER),
+    ("A bird on a wall.", "A bird on top of a wall.", Reason.RELATIONS_DIFFER),
     ("A train parked at a train station.", "A train parked on a train station.", Reason.RELATIONS_DIFFER),
     ("Bus stop signs show the way.", "School bus stop signs show the way.", None),
 ]

@@ -45,6 +45,8 @@ def faults_of(*texts: str) -> list[set[str]]:
         ("A cow stands in a brown sand.", "a sand"),
         ("A person standing on the beach and flies a kite.", "and flies"),
         ("A dog on a wooden tabel.", "tabel"),
+        ("A green ball has held by a child.", "has held by"),
+        ("A man jumping in an air.", "a air"),
     ],
 )
 def test_faults_are_found(text: str, fault: str) -> None:

@@ -15,7 +15,7 @@ from schemas.corpus import Corpus
 from schemas.tables import REWRITES
 from tests.given import given_pairs, run_stages, scene_pairs
 from transforms.back_translation import candidates
-from transforms.back_translation.known_words import TranslatorWords
+from transforms.back_translation.known_words import PairWords, TranslatorWords
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stage import BackTranslate
 from transforms.back_translation.texts import change, words_of
@@ -53,7 +53,7 @@ def captions_of(corpus: Corpus) -> dict[str, str]:
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path, shared_data):
-    stages = [pairs_of(coco(shared_data, 40)), BackTranslate(HOW)]
+    stages = [pairs_of(coco(shared_data, 16)), BackTranslate(HOW)]
     run_stages(tmp_path / "one", stages, workers=1)
     run_stages(tmp_path / "four", stages, workers=4)
     one, four = bytes_of(tmp_path / "one"), bytes_of(tmp_path / "four")
@@ -65,7 +65,7 @@ def test_the_number_of_partitions_changes_almost_nothing(tmp_path, shared_data):
     """Almost: batches depend on partitions, and int8 results differ by batch in a few texts per thousand."""
     found = []
     for partitions in (1, 3):
-        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 60)), BackTranslate(HOW)], partitions=partitions)
+        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], partitions=partitions)
         found.append({(row["pair_id"], row["text"]) for row in rows_of(corpus)})
     assert len(found[0] ^ found[1]) <= 0.05 * len(found[0] | found[1])
 
@@ -202,12 +202,27 @@ def test_no_positive_repeats_another_caption_of_the_image(tmp_path):
 def test_stand_ins_give_positives_to_captions_with_unknown_words(tmp_path):
     captions = ("A giraffe is standing next to a tree.", "A woman is holding a toothbrush.", "Two zebras are running on a field.")
     counts = []
-    for name, stages in (("without", []), ("with", [TranslatorWords(PLAIN)])):
+    for name, stages in (("without", []), ("with", [TranslatorWords(PLAIN), PairWords(PLAIN)])):
         corpus = run_stages(tmp_path / name, [pairs_of(captions), *stages, BackTranslate(PLAIN)], partitions=2)
         counts.append(len({row["pair_id"] for row in rows_of(corpus)}))
         numbers = corpus.manifest("back_translation").counts.numbers
         assert numbers["texts_with_stand_ins"] == (len(captions) if stages else 0)
     assert counts[0] < counts[1]
+
+
+def test_a_new_word_only_concerns_the_captions_that_contain_it(tmp_path):
+    how = PLAIN.model_copy(update={"pivots": ("de",), "pivot_texts": 1, "beam": 1, "n_best": 1})
+    captions = ("A giraffe is standing next to a tree.", "A woman is holding a toothbrush.")
+    stages = [TranslatorWords(how), PairWords(how), BackTranslate(how)]
+    run_stages(tmp_path / "grown", [pairs_of(captions), *stages], partitions=1)
+    more = [pairs_of((*captions, "Two zebras are running on a field.")), *stages]
+    grown = run_stages(tmp_path / "grown", more, partitions=1)
+    assert grown.manifest("back_translation").made == 1
+    run_stages(tmp_path / "whole", more, partitions=1)
+    one, other = bytes_of(tmp_path / "grown"), bytes_of(tmp_path / "whole")
+    assert {name: held for name, held in one.items() if "back_translation" in name} == {
+        name: held for name, held in other.items() if "back_translation" in name
+    }
 
 
 def test_missing_models_are_named_before_any_work():
