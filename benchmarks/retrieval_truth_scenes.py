@@ -1,4 +1,4 @@
-"""Retrieved texts on known-truth scenes: how many are true of the image, and whether a hidden caption of the image is found.
+"""Retrieved texts on scenes with known truth: how many are true of the image, and whether a hidden caption of the image is found.
 
     python -m benchmarks.retrieval_truth_scenes FOLDER [--scenes 500] [--captions 2] [--seed 7741993] [--limits 0.1 0.5]
 
@@ -41,7 +41,7 @@ def write_inputs(folder: Path, asked: list[list[str]], hidden: list[str]) -> Non
 
 
 def made(folder: Path, least: float | None) -> Corpus:
-    """The corpus of these inputs, with the judge asked where a limit is given."""
+    """The corpus of these inputs; with a limit, the judge decides."""
     config = parse_config(
         {
             "corpus": str(folder / "corpus"),
@@ -65,7 +65,7 @@ def sentence(caption: str) -> str:
 
 
 def verdict(text: str, scene: Scene) -> str:
-    """Of a retrieved sentence: true, unclear, false or unread."""
+    """The verdict on a retrieved sentence: true, unclear, false or unread."""
     words = text.rstrip(".")
     try:
         return judge(parse(words[0].lower() + words[1:]), scene)
@@ -104,7 +104,7 @@ def reciprocal_ranks(scores: np.ndarray, own: np.ndarray) -> float:
 
 
 def print_ranks(corpus: Corpus, hidden: list[str], image_of: dict[str, int]) -> None:
-    """Where the hidden captions stand."""
+    """The ranks of the hidden captions."""
     collection = collection_of(corpus, "text_vectors")
     held = {row["text_id"]: row["text"] for row in rows(corpus, "texts", "texts")}
     positions = {held[one]: at for at, one in enumerate(collection.column("id", np.arange(len(collection))).to_pylist())}

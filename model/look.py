@@ -1,4 +1,4 @@
-"""What a checkpoint's heads attend to in the pairs of a corpus."""
+"""Attention weights of a checkpoint's heads for pairs of a corpus."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from schemas.attention_maps import AttentionMaps, AttentionSource
 from schemas.ids import placement
 from schemas.token_rows import PairTokens
 
-_SEPARATE = frozenset({"cmcl", "seq2seq"})  # objectives that need not see an image with a text
+_SEPARATE = frozenset({"cmcl", "seq2seq"})  # objectives that can be trained without joint sequences of image and text
 
 
 def attention_source(checkpoint_url: str, corpus: str) -> AttentionSource:
-    """A checkpoint (or a run's newest), to be asked about the pairs of a corpus.
+    """Computes the attention maps of a checkpoint (or of a run's newest) for the pairs of a corpus.
 
-    Raises CheckpointError, CorpusError and ConfigError when one cannot be read, or they do not fit each other.
+    Raises CheckpointError, CorpusError or ConfigError when one of the two cannot be read, or they do not fit each other.
     """
     network, held = load_network(checkpoint_url)
     scorer = Scorer(network, held, corpus)

@@ -193,11 +193,11 @@ def _model(name: str, args: argparse.Namespace) -> int:
 
 
 def _of_model(name: str) -> Any:
-    """A function of the trainer's commands."""
+    """A function of `model.command`. Raises ConfigError, with the install command, if a package is missing."""
     try:
         command = importlib.import_module("model.command")  # imports torch
     except ModuleNotFoundError as error:
-        raise ConfigError(f"networks require the package {error.name}: run `pip install 'cmcl[train]'`") from None
+        raise ConfigError(f"the trainer requires the package {error.name}: run `pip install 'cmcl[train]'`") from None
     return getattr(command, name)
 
 

@@ -1,4 +1,4 @@
-"""What a trained network attends to in one pair; `model` makes it, `pipelines` shows it."""
+"""Attention maps of a trained network for single pairs, computed by `model` and shown by `pipelines`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class AttentionMaps(NamedTuple):
 
 
 class AttentionSource(NamedTuple):
-    """A checkpoint that can be asked for its attention.
+    """A source of a checkpoint's attention maps.
 
-    step: updates that it was trained for. joint: whether it was trained on sequences of an image and a text at all. maps: by pair id and
-    image id; None when the image has no regions, the caption is too long, or the pair was given no tokens.
+    step: number of updates in training. joint: whether it was trained on joint sequences of image and text. maps: by pair id and image id;
+    None if the image has no regions, the caption is too long, or the pair has no tokens.
     """
 
     step: int

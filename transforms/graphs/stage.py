@@ -88,7 +88,7 @@ class ParseCaptions(Stage[GraphParams]):
 
     @property
     def reads(self) -> Sequence[Input]:
-        """What is parsed."""
+        """The texts to parse."""
         table, *columns = self.parsed
         return (Input(table, table, columns=tuple(columns)),)
 
@@ -102,7 +102,7 @@ class ParseCaptions(Stage[GraphParams]):
 
     @classmethod
     def applies(cls, params: GraphParams) -> bool:
-        """Where a stage uses graphs."""
+        """Only if a stage uses graphs."""
         return params.parser is not None
 
     @property
