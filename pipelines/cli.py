@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="only print the rows that a run would make, and how long it would take")
     run.set_defaults(main=_run)
 
+    fetch = commands.add_parser("fetch", help="download the models that a configuration names (hf:OWNER/NAME[@REVISION])")
+    _config_arguments(fetch)
+    fetch.set_defaults(main=_fetch)
+
     status = commands.add_parser("status", help="show each stage's state (current, stale, missing or failed) and its row counts")
     _config_arguments(status)
     status.add_argument("--why", action="store_true", help="explain each stage's state, and what a run would do")
@@ -248,6 +252,18 @@ def _dry_run(config: Config, workers: int) -> int:
     from pipelines.status import print_forecast
 
     print_forecast(forecast_of(config)[1], workers)
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from pipelines.config import load_config
+    from pipelines.fetch import fetch
+
+    found = fetch(load_config(args.config, args.overrides))
+    for model in found:
+        print(f"{model.spec}: {model.folder}{'' if model.new else ' (already there)'}; licence: {model.licence}")
+    if not found:
+        print("the configuration names no models of the hub (hf:OWNER/NAME[@REVISION])")
     return 0
 
 

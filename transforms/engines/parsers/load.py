@@ -2,6 +2,7 @@
 
 `embedded`            this package's model (`docs/model_cards/parser.md`) and rules
 `spacy:NAME_OR_PATH`  any spaCy pipeline with tags, lemmas and ClearNLP-style dependencies, this package's rules
+`hf:OWNER/NAME[@REVISION]`  the same, a model of the Hugging Face hub that `cmcl fetch` has fetched
 `sng:NAME_OR_PATH`    the same pipelines (also "embedded"), the rules of sng-parser 0.1.0
 """
 
@@ -20,6 +21,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from schemas.manifest import fingerprint
+from transforms.engines.models import FORM, PREFIX, fetched
 from transforms.engines.registry import EngineError, folder_digest, loaded_once, require
 from transforms.scene_graph import extract as rules
 from transforms.scene_graph.nodes import Graph
@@ -50,6 +52,11 @@ class CaptionParser(Protocol):
 
 def _model_path(name: str) -> str:
     return str(EMBEDDED) if name == "embedded" else name
+
+
+def _local(spec: str) -> str:
+    """A specification without a repository: that of the fetched model's folder in its place. Raises ParserError if it is absent."""
+    return f"spacy:{fetched(spec.removeprefix(PREFIX), ParserError)}" if spec.startswith(PREFIX) else spec
 
 
 def load_pipeline(name: str) -> Language:
@@ -152,7 +159,7 @@ def _fingerprint(engine: str, name: str) -> str:
 def spec_fingerprint(spec: str) -> str:
     """The fingerprint of a spec's parser, without loading it. Raises ParserError as `check_spec` does."""
     check_spec(spec)
-    engine, _, name = spec.partition(":")
+    engine, _, name = _local(spec).partition(":")
     return _fingerprint(SngParser.rules if engine == "sng" else SpacyParser.rules, name or spec)
 
 
@@ -173,21 +180,22 @@ def caption_parser(spec: str) -> SpacyParser:
 
     Raises ParserError if the spec is invalid, or a model or package is missing.
     """
-    engine, _, name = spec.partition(":")
+    engine, _, name = _local(spec).partition(":")
     if spec == "embedded":
         return SpacyParser("embedded")
     if engine == "spacy" and name:
         return SpacyParser(name)
     if engine == "sng" and name:
         return SngParser(name)
-    raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+    raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH, {FORM}")
 
 
 def check_spec(spec: str) -> None:
     """Raises ParserError if `spec` is invalid or its parser unavailable, without loading it."""
+    spec = _local(spec)
     engine, _, name = spec.partition(":")
     if spec != "embedded" and (engine not in ("spacy", "sng") or not name):
-        raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH")
+        raise ParserError(f"parser {spec!r} is not one of: embedded, spacy:NAME_OR_PATH, sng:NAME_OR_PATH, {FORM}")
     if engine == "sng":
         require("sng_parser", f"the parser {spec}", _COMMAND, ParserError)
     path = _model_path(name or spec)

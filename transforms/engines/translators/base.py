@@ -2,6 +2,7 @@
 
 `embedded:SRC-TGT`                 this package's small caption translators (`docs/model_cards/translators.md`)
 `ctranslate2:PATH[#SRC:TGT]`       a CTranslate2 model folder with its SentencePiece files; languages for multilingual ones
+`hf:OWNER/NAME[@REVISION][#SRC:TGT]`  an OPUS-MT or other Marian model of the Hugging Face hub, which `cmcl fetch` has converted
 `fairseq:PATH[#SRC:TGT]`           a folder with a fairseq checkpoint, its dictionaries and its subword model
 """
 
@@ -14,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from transforms.engines.registry import EngineError
 
-ENGINES = ("embedded", "ctranslate2", "fairseq")
+ENGINES = ("embedded", "ctranslate2", "hf", "fairseq")
 
 
 class TranslatorError(EngineError):
@@ -85,7 +86,10 @@ def parse_spec(spec: str) -> Spec:
     engine, colon, rest = spec.partition(":")
     path, mark, pair = rest.rpartition("#") if "#" in rest else (rest, "", "")
     if engine not in ENGINES or not colon or not path:
-        raise TranslatorError(f"translator {spec!r} is not one of: embedded:SRC-TGT, ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT]")
+        raise TranslatorError(
+            f"translator {spec!r} is not one of: embedded:SRC-TGT, ctranslate2:PATH[#SRC:TGT], fairseq:PATH[#SRC:TGT], "
+            "hf:OWNER/NAME[@REVISION][#SRC:TGT]"
+        )
     if engine == "embedded":
         if mark or not re.fullmatch("[a-z]{2,3}-[a-z]{2,3}", path):  # a real path could point outside the package
             raise TranslatorError(f"translator {spec!r}: embedded ones are named by their languages, e.g. embedded:en-de")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from transforms.engines.models import fetched
 from transforms.engines.registry import loaded_once
 from transforms.engines.translators.base import Spec, Translator, TranslatorError, parse_spec
 from transforms.engines.translators.ctranslate import CTranslate2Translator, check_folder, folder_fingerprint
@@ -18,6 +19,8 @@ def embedded_pairs() -> list[str]:
 
 
 def _folder(spec: Spec) -> Path:
+    if spec.engine == "hf":
+        return fetched(spec.path, TranslatorError)
     if spec.engine != "embedded":
         folder = Path(spec.path)
         if not folder.is_dir():
