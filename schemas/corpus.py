@@ -6,6 +6,7 @@
       <stage>/<artefact>.arrow                       the output of a corpus-wide stage
       <stage>/rejects-00003-of-00016.arrow           rows that the stage did not keep in partition 3
       <stage>/rows-00003-of-00016.arrow              digests of the partition's input rows, by which a later run reuses their output
+      <stage>/before_<table>-00003-of-00016.arrow    what a run in progress has replaced, for a stage that compares the two
       <stage>/task-00003.json                        the record that commits a task's files
       <stage>/manifest.json                          the record that commits the stage
       .lock                                          the run that is working on the corpus
@@ -36,6 +37,7 @@ from schemas.store import FileInfo, TableFile, table_of
 FORMAT = 2  # 1: without seals
 WHOLE = -1  # the partition number of a corpus-wide task
 INDEX, LOCK, MANIFEST, CARD = "corpus.json", ".lock", "manifest.json", "README.md"
+BEFORE = "before_"  # begins the name of a table that a run has replaced, while stages that compare the two have not finished
 ROOT_FILES = frozenset({INDEX, CARD})  # written atomically, so through temporary files
 CARD_BEGIN, CARD_END = "<!-- written by cmcl card -->", "<!-- end of cmcl card -->"  # lines around what `cmcl card` rewrites
 MAX_PARTITIONS = 2**20
@@ -150,7 +152,7 @@ def is_own_name(name: str, tables: Iterable[str]) -> bool:
     """Whether this is the name of a file that a stage writing `tables` (and `rejects`) has in its folder."""
     if name == MANIFEST or _RECORD_NAME.fullmatch(name):
         return True
-    found = _TABLE_NAME.fullmatch(name)
+    found = _TABLE_NAME.fullmatch(name.removeprefix(BEFORE))
     return found is not None and found[1] in {"rejects", ROWS_TABLE, *tables}
 
 
@@ -181,7 +183,7 @@ def _content_fits_name(url: str, stage: str) -> bool:
     if name == MANIFEST or _RECORD_NAME.fullmatch(name):
         held = files.read_json(url)  # of any release, sealed or not: this is about ownership, not integrity
         return isinstance(held, dict) and held.get("stage") == stage and {"counts", "files"} <= set(held)
-    found = _TABLE_NAME.fullmatch(name)
+    found = _TABLE_NAME.fullmatch(name.removeprefix(BEFORE))
     return found is not None and table_of(url) == found[1]
 
 

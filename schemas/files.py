@@ -172,6 +172,14 @@ def open_regular(path: str) -> IO[bytes]:
 _VERSION_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
+def copy(source: str, target: str) -> str:
+    """Copies a file, atomically, and returns the SHA-256 (hex) of its bytes."""
+    with open_read(source) as file, atomic_write(target) as sink:
+        while piece := file.read(1 << 22):
+            sink.write(piece)
+    return sink.sha256
+
+
 def version_stamp(url: str) -> tuple[Any, ...] | None:
     """A value that changes when a file is rewritten; None when its store reports neither ETag nor time. Raises FileNotFoundError."""
     fs, path = filesystem(url)

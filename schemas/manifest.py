@@ -97,6 +97,7 @@ class TaskRecord:
     extra: dict[str, Any] = field(default_factory=dict)  # what the task contributes to its stage's manifest
     basis: str = ""  # hash of everything that all of its rows depend on; "": its rows cannot be reused one by one
     made: int = 0  # rows in that it processed, in `wall_ms`; the others were copied from an earlier task
+    state: str = ""  # hash of the inputs that the stage compares row by row; "": it has none
     seal: str = ""  # of the record as written
 
     def content(self, table: str) -> str:

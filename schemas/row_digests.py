@@ -19,7 +19,7 @@ ROWS_TABLE = "rows"
 _COUNT = pa.struct([pa.field("name", pa.dictionary(pa.int16(), pa.string()), False), pa.field("number", pa.int64(), False)])
 ROWS = table_schema(
     ROWS_TABLE,
-    1,
+    2,
     [
         column("group", pa.string()),  # an id: of an image, a pair or a text
         column("digest", pa.binary(16)),  # of the group's rows in all input tables
@@ -49,7 +49,7 @@ def row_digests(batch: pa.RecordBatch) -> list[bytes]:
     Raises TypeError for a column of a type that no table has (unions, views).
     """
     first = np.arange(batch.num_rows, dtype=np.int64)
-    found = [piece for field, array in zip(batch.schema, batch.columns, strict=True) for piece in _slices(array, field, first, first + 1)]
+    found = list(_slices(list(zip(batch.columns, batch.schema, strict=True)), first, first + 1, top=True))
     if not found:
         return [b"\0" * 16] * batch.num_rows
     columns = [[view[start:end] for start, end in zip(starts, ends, strict=True)] for view, starts, ends in found]
@@ -61,47 +61,83 @@ def combined(parts: Sequence[bytes]) -> bytes:
     return blake2b(b"".join(parts), digest_size=16).digest()
 
 
-def _slices(array: pa.Array, field: pa.Field, starts: np.ndarray, ends: np.ndarray) -> Iterator[_Slices]:
-    """For each leaf of a column, the bytes of each row, which has the array's elements `starts` to `ends`. Lengths precede values."""
+def _slices(columns: list[tuple[pa.Array, pa.Field]], starts: np.ndarray, ends: np.ndarray, top: bool = False) -> Iterator[_Slices]:
+    """The bytes of each row, whose elements of all columns are `starts` to `ends`. What has a fixed width stands together; lengths precede
+    values. Few slices, since each costs as much as hashing it: below the rows, a text counts as its digest."""
+    fixed: list[np.ndarray] = []
+    texts: list[_Slices] = []
+    lists: list[tuple[pa.Array, pa.Field, np.ndarray]] = []
+    for array, field in columns:
+        _leaves(array, field, fixed, texts if top else None, lists)
+    for matrix in [np.concatenate(fixed, axis=1)] if len(fixed) > 2 else fixed:
+        width = matrix.shape[1]
+        yield memoryview(np.ascontiguousarray(matrix).data).cast("B") if matrix.size else memoryview(b""), *_ends(starts, ends, width)
+    yield from texts
+    for values, field, offsets in lists:
+        yield from _slices([(values, field)], offsets[starts], offsets[ends])
+
+
+def _leaves(
+    array: pa.Array,
+    field: pa.Field,
+    fixed: list[np.ndarray],
+    texts: list[_Slices] | None,
+    lists: list[tuple[pa.Array, pa.Field, np.ndarray]],
+) -> None:
+    """Sorts n elements of a column into bytes [n, width], texts, and lists: their values and offsets [n + 1]."""
     kind = field.type
-    if pa.types.is_dictionary(kind):
-        array, kind = array.cast(kind.value_type), kind.value_type
     if field.nullable:
-        yield _fixed(np.asarray(array.is_valid()).astype(np.uint8), starts, ends)
-    if pa.types.is_struct(kind):
+        fixed.append(_bytes(np.asarray(array.is_valid()).astype(np.uint8)))
+    if pa.types.is_dictionary(kind):
+        fixed.append(_text_digests(array))
+    elif pa.types.is_struct(kind):
         for number in range(kind.num_fields):
-            yield from _slices(array.field(number), kind.field(number), starts, ends)
+            _leaves(array.field(number), kind.field(number), fixed, texts, lists)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         offsets = np.asarray(array.offsets).astype(np.int64) if len(array) else np.zeros(1, np.int64)
-        yield _fixed(np.diff(offsets), starts, ends)
-        yield from _slices(array.values, kind.value_field, offsets[starts], offsets[ends])
+        fixed.append(_bytes(np.diff(offsets)))
+        lists.append((array.values, kind.value_field, offsets))
     elif pa.types.is_fixed_size_list(kind):
-        first, size = array.offset, kind.list_size
-        yield from _slices(array.values, kind.value_field, (starts + first) * size, (ends + first) * size)
+        lists.append((array.values, kind.value_field, (array.offset + np.arange(len(array) + 1, dtype=np.int64)) * kind.list_size))
     elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        yield from _texts(array, kind, starts, ends)
+        if texts is None:
+            fixed.append(_text_digests(array.dictionary_encode()))
+        else:
+            lengths, text = _texts(array, kind)
+            fixed.append(_bytes(lengths))
+            texts.append(text)
     elif pa.types.is_fixed_size_binary(kind):
         filled = pc.fill_null(array, pa.scalar(bytes(kind.byte_width), kind)) if array.null_count else array
+        data = np.frombuffer(filled.buffers()[1] or b"", np.uint8)
         width = kind.byte_width
-        yield memoryview(filled.buffers()[1] or b"").cast("B"), *_ends(starts + filled.offset, ends + filled.offset, width)
+        fixed.append(data[filled.offset * width : (filled.offset + len(filled)) * width].reshape(len(filled), width))
     elif pa.types.is_primitive(kind):
         filled = pc.fill_null(array, pa.scalar(0, kind)) if array.null_count else array
-        yield _fixed(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)), starts, ends)
+        fixed.append(_bytes(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))))
     else:
         raise TypeError(f"{field.name}: columns of {kind} have no digest")
 
 
-def _texts(array: pa.Array, kind: Any, starts: np.ndarray, ends: np.ndarray) -> Iterator[_Slices]:
+def _text_digests(array: pa.DictionaryArray) -> np.ndarray:
+    """A digest of each element's value, uint8 [n, 16]; of null, zeros."""
+    values = array.dictionary.to_pylist()
+    known = [blake2b(one if isinstance(one, bytes) else str(one).encode(), digest_size=16).digest() for one in values]
+    table = np.frombuffer(b"".join([*known, bytes(16)]), np.uint8).reshape(-1, 16)
+    return table[pc.fill_null(array.indices.cast(pa.int64()), len(known)).to_numpy()]
+
+
+def _texts(array: pa.Array, kind: Any) -> tuple[np.ndarray, _Slices]:
+    """Lengths in bytes int64 [n], and the bytes."""
     filled = pc.fill_null(array, pa.scalar(b"" if not pa.types.is_string(kind) else "", kind)) if array.null_count else array
     width = np.int64 if pa.types.is_large_binary(kind) else np.int32
     _, raw, data = filled.buffers()
     offsets = np.frombuffer(raw, width)[filled.offset : filled.offset + len(filled) + 1].astype(np.int64) if raw else np.zeros(1, np.int64)
-    yield _fixed(np.diff(offsets), starts, ends)
-    yield memoryview(data if data is not None else b"").cast("B"), offsets[starts].tolist(), offsets[ends].tolist()
+    return np.diff(offsets), (memoryview(data if data is not None else b"").cast("B"), offsets[:-1].tolist(), offsets[1:].tolist())
 
 
-def _fixed(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> _Slices:
-    return memoryview(values.data).cast("B") if values.size else memoryview(b""), *_ends(starts, ends, values.itemsize)
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """n numbers as uint8 [n, width]."""
+    return values.view(np.uint8).reshape(len(values), values.itemsize)
 
 
 def _ends(starts: np.ndarray, ends: np.ndarray, width: int) -> tuple[list[int], list[int]]:

@@ -42,8 +42,6 @@ class SwapCandidates(SwapNegatives):
     name = "swap_candidates"
     internal = True
     revision = 1
-    rows_by = ()
-    rows_counted = ()
     writes = {"candidates": CANDIDATES}
 
     @classmethod

@@ -10,8 +10,6 @@ from schemas.manifest import TaskRecord
 from schemas.seals import write_sealed
 from transforms.core.stage import Stage
 
-_PIECE = 1 << 22
-
 
 def take_over(stage: Stage[Any], corpus: Corpus, base: Corpus, partition: int, key: str) -> TaskRecord | None:
     """Copies a task's files and record from the base, if it finished there with this key; None if it did not, or files are damaged."""
@@ -20,17 +18,9 @@ def take_over(stage: Stage[Any], corpus: Corpus, base: Corpus, partition: int, k
         return None
     for file in record.files:
         target = corpus.table_url(stage.name, file.table, partition)
-        if _copied(files.join(base.folder(stage.name), file.name), target) != file.sha256:
+        if files.copy(files.join(base.folder(stage.name), file.name), target) != file.sha256:
             return None  # the task runs, and replaces what was copied
         if files.is_local(target):
             checked.remember(target, file.sha256)
     record.seal = write_sealed(corpus.record_url(stage.name, partition), record.to_json())
     return record
-
-
-def _copied(source: str, target: str) -> str:
-    """Copies a file, and returns the SHA-256 (hex) of its bytes."""
-    with files.open_read(source) as file, files.atomic_write(target) as sink:
-        while piece := file.read(_PIECE):
-            sink.write(piece)
-    return sink.sha256

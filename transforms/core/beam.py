@@ -17,12 +17,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton
 
-from schemas.corpus import MANIFEST, WHOLE, Corpus, remove_stale
+from schemas.corpus import BEFORE, MANIFEST, WHOLE, Corpus, remove_stale
 from schemas.errors import carried
 from schemas.manifest import Counts, StageManifest, TaskRecord, library_versions, table_contents
 from schemas.retries import Waiting, use
 from schemas.seals import write_sealed
 from schemas.store import FileInfo
+from transforms.core import compared
 from transforms.core.base import take_over
 from transforms.core.instructions import hold
 from transforms.core.rows import CannotMerge, RowReuse, reuse_of
@@ -88,11 +89,14 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
         return TaskResult(reusable, ran=False)
     start = time.perf_counter()
     basis = stage.basis(corpus, context.seed) if stage.rows_by and partition != WHOLE else ""
+    state = compared.state_of(stage, corpus) if basis else ""
+    if stage.set_aside:
+        compared.set_aside(stage, corpus, corpus.record(stage.name, partition))
     task, written = _executed(context, stage, partition, payload, basis)
     stage.check_inputs(corpus, partition)
     made = task.reuse.made if task.reuse else task.counts.rows_in
     wall_ms = round((time.perf_counter() - start) * 1000)
-    record = TaskRecord(stage.name, partition, key, written, task.counts, wall_ms, task.extra, basis, made)
+    record = TaskRecord(stage.name, partition, key, written, task.counts, wall_ms, task.extra, basis, made, state)
     record.seal = write_sealed(corpus.record_url(stage.name, partition), record.to_json())
     return TaskResult(record, ran=True)
 
@@ -224,8 +228,10 @@ def commit(context: RunContext, stage: Stage, results: Sequence[TaskResult]) -> 
         extra=extra,
         failed=failed,
     )
+    compared.clear(stage, context.corpus)
     write_sealed(context.corpus.manifest_url(stage.name), manifest.to_json())
     kept = {file.name for file in manifest.files} | {MANIFEST}
+    kept |= {BEFORE + name for name in kept} if stage.set_aside else set()
     kept |= {context.corpus.record_url(stage.name, record.partition).rpartition("/")[2] for record in records}
     remove_stale(context.corpus, stage.name, stage.writes, kept)
     return StageResult(stage.name, ok=failed is None)

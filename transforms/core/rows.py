@@ -26,6 +26,7 @@ from schemas.rejects import TRANSIENT
 from schemas.row_digests import ROWS, ROWS_TABLE, combined, row_digests, rows_table
 from schemas.store import TableFile, TableWriter
 from schemas.tables import BATCH_ROWS
+from transforms.core.compared import earlier, state_of
 
 _IDS = ("pair_id", "query_id", "id")  # columns by which a table's rows are found, if it lacks those of `rows_by`
 DEPENDENT = "dependent_on_batch"  # suffix of counts of rows whose result depends on the other rows in their batch
@@ -50,6 +51,7 @@ class RowIndex:
     rows: dict[tuple[str, str], np.ndarray]
     loose: bool
     by: tuple[str, ...]
+    partition: int
 
     def groups_of(self, batch: pa.RecordBatch | pa.Table) -> np.ndarray:
         """The group of each row, int64 [n]; -1: none. Raises CannotMerge if the table has no column of ids."""
@@ -107,7 +109,7 @@ def index_rows(stage: Any, corpus: Corpus, partition: int) -> RowIndex:
     rows_in = np.zeros(len(keys), np.int64)
     for groups_ in counted.values():
         rows_in += np.bincount(groups_, minlength=len(keys))
-    return RowIndex(keys, [combined(own) for own in parts], of, rows_in, found, loose, stage.rows_by)
+    return RowIndex(keys, [combined(own) for own in parts], of, rows_in, found, loose, stage.rows_by, partition)
 
 
 @dataclass
@@ -242,11 +244,20 @@ def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str, base: Corpu
             reuse.earlier = reuse.home = None
             continue
         for number, (key, digest) in enumerate(zip(reuse.index.keys, reuse.index.digests, strict=True)):
-            if key in known and known[key][0] == digest and not _again(known[key][1], reuse.index.loose):
-                reuse.kept[number] = True
-                reuse.counts[number] = Counter(known[key][1])
+            reuse.kept[number] = key in known and known[key][0] == digest and not _again(known[key][1], reuse.index.loose)
+        _unreached(stage, reuse, record)
+        for number in np.flatnonzero(reuse.kept).tolist():
+            reuse.counts[number] = Counter(known[reuse.index.keys[number]][1])
         break
     return reuse
+
+
+def _unreached(stage: Any, reuse: RowReuse, record: TaskRecord) -> None:
+    """Keeps only the groups that changes of compared inputs do not reach."""
+    assert reuse.home
+    if reuse.kept.any() and record.state != state_of(stage, reuse.corpus):
+        before = earlier(stage, reuse.home, record.state)
+        reuse.kept &= ~stage.reached(reuse, before) if before else False
 
 
 def _known(reuse: RowReuse) -> dict[str, tuple[bytes, dict[str, int]]]:

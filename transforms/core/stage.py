@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
@@ -21,6 +22,7 @@ from schemas.rejects import TRANSIENT
 from schemas.tables import name_of, version_of
 from transforms.core.instructions import held
 from transforms.core.params import fingerprinted
+from transforms.core.rows import RowReuse
 from transforms.core.task import Task
 
 
@@ -33,6 +35,7 @@ class Input:
     them makes every partition stale.
     optional: only read if the corpus has it.
     columns: those that the output of a row depends on (see `Stage.rows_by`); None: all.
+    compared: with "corpus" and `Stage.rows_by`: a change reaches only some groups, which `Stage.reached` names.
     """
 
     stage: str
@@ -40,6 +43,7 @@ class Input:
     scope: Literal["partition", "corpus"] = "partition"
     optional: bool = False
     columns: tuple[str, ...] | None = None
+    compared: bool = False
 
 
 _FLOATS = frozenset({"ctranslate2", "torch"})  # packages whose results depend on the CPU's instructions, unless these are restricted
@@ -74,6 +78,7 @@ class Stage(ABC, Generic[P]):
     # partition, which is rebuilt when one of its rows changes.
     rows_by: ClassVar[tuple[str, ...]] = ()
     rows_counted: ClassVar[tuple[str, ...]] = ()  # with `rows_by`: the input tables whose rows are the rows in; empty: the first
+    set_aside: ClassVar[bool] = False  # its tables are an input that a later stage compares
     # With `rows_by`: by table and column that contains row numbers of an input, that input's stage and table.
     row_numbers: ClassVar[Mapping[tuple[str, str], tuple[str, str]]] = {}
 
@@ -196,10 +201,14 @@ class Stage(ABC, Generic[P]):
                 reads[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
         return fingerprint([self.identity, seed, corpus.partitions, partition, reads, payload_digest])
 
+    def reached(self, reuse: RowReuse, before: Corpus) -> np.ndarray:
+        """Which groups a change of compared inputs reaches, bool [groups]. `before`: the corpus as it was for the earlier task."""
+        raise NotImplementedError(f"stage {self.name} declares compared inputs, but not what their changes reach")
+
     def basis(self, corpus: Corpus, seed: int) -> str:
         """A hash of all that the output of a row depends on, except its group's rows: `identity` and what is corpus-wide.
 
-        Raises KeyError when such an input is missing.
+        Of compared inputs, how they are made. Raises KeyError when an input is missing.
         """
         wide = {}
         for source in self.inputs:
@@ -207,7 +216,8 @@ class Stage(ABC, Generic[P]):
                 manifest = corpus.manifest(source.stage)
                 if manifest is None:
                     raise KeyError(f"{self.name} requires {source.stage}, which is missing")
-                wide[f"{source.stage}/{source.table}"] = manifest.contents[source.table]
+                made = {name: value for name, value in manifest.ingredients.items() if name not in ("inputs", "sources")}
+                wide[f"{source.stage}/{source.table}"] = made if source.compared else manifest.contents[source.table]
         return fingerprint([self.identity, seed, corpus.partitions, wide, list(self.rows_by)])
 
     def check_inputs(self, corpus: Corpus, partition: int) -> None:

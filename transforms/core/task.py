@@ -107,10 +107,10 @@ class Task:
         for row_id, number in zip(row_ids, [1] * len(row_ids) if numbers is None else numbers, strict=True):
             own[row_id] += int(number)
 
-    def count_refused(self, row_ids: Sequence[str], reasons: Sequence[Reason]) -> None:
-        """Counts candidates that were refused, one per id, without writing them to the rejects."""
-        for row_id, reason in zip(row_ids, reasons, strict=True):
-            self._by_row[f"reasons.{reason.value}"][row_id] += 1
+    def count_refused(self, row_ids: Sequence[str], reasons: Sequence[Reason], numbers: Sequence[int] | None = None) -> None:
+        """Counts candidates that were refused, one per id or as many as given, without writing them to the rejects."""
+        for row_id, reason, number in zip(row_ids, reasons, [1] * len(row_ids) if numbers is None else numbers, strict=True):
+            self._by_row[f"reasons.{reason.value}"][row_id] += int(number)
 
     def check_cancelled(self) -> None:
         """Raises InterruptedError once the run is interrupted; call it where the next write may take long."""

@@ -34,18 +34,10 @@ class Search(Protocol):
 
 @dataclass
 class Stats:
-    """Statistics of a task: captions, negatives, captions with fewer than k (`short`) or no kept word, drops by reason.
-
-    judged, truth_millionths: negatives that the judge was asked about, and the sum of their probabilities.
-    """
+    """Totals of a task: captions, and the sums of `Negatives.numbers` and of drops by reason, logged or not."""
 
     captions: int = 0
-    negatives: int = 0
-    short: int = 0
-    wordless: int = 0
-    searched_again: int = 0
-    judged: int = 0
-    truth_millionths: int = 0
+    numbers: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
 
 
@@ -77,12 +69,18 @@ class Negatives:
 
     drop_ids: pair ids; drop_reasons: int8; drop_details: "<pair id of the candidate> <cosine>", followed by " x<captions>" if
     several captions have that text.
+    pair_ids: of the captions. numbers: of each caption, int64 [captions]: negatives; whether there are fewer than k (`short`) or no kept
+    word (`wordless`); negatives that the judge was asked about (`judged`), and the sum of their probabilities (`truth_millionths`).
+    unlogged: refused candidates that are only counted: pair ids, positions in `REASONS`, and numbers of candidates, int64.
     """
 
     rewrites: pa.RecordBatch
     drop_ids: pa.Array
     drop_reasons: np.ndarray
     drop_details: pa.Array
+    pair_ids: pa.Array
+    numbers: dict[str, np.ndarray]
+    unlogged: tuple[pa.Array, np.ndarray, np.ndarray]
 
 
 def hard_negatives(
@@ -92,23 +90,26 @@ def hard_negatives(
     stats: Stats,
     search: Search | None = None,
     truth: Truth | None = None,
+    numbers: np.ndarray | None = None,
 ) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
     All captions of an image must be adjacent in one part. `search` defaults to the exact search, `truth` to no judge. `stats` is
-    updated in place.
+    updated in place. numbers: int64, ascending, captions of whole images of the part; by default all.
     Raises ValueError if an image's captions are not adjacent.
     """
     searcher: Search = search or ExactSearch(corpus, settings.block_rows)
-    first, last = corpus.span(part)
-    image = corpus.image[first:last]
-    starts = np.flatnonzero(np.concatenate([[True], image[1:] != image[:-1]])) if last > first else np.zeros(0, np.int64)
+    chosen = np.arange(*corpus.span(part)) if numbers is None else numbers
+    image = corpus.image[chosen]
+    starts = np.flatnonzero(np.concatenate([[True], image[1:] != image[:-1]])) if len(chosen) else np.zeros(0, np.int64)
     if len(np.unique(image)) != len(starts):
         raise ValueError("the captions of an image must be adjacent")
-    for low, high in _cuts(starts, last - first, settings.query_rows):
-        numbers = np.arange(first + low, first + high)
-        found = find(corpus, numbers, settings, searcher, stats, truth)
-        yield _output(corpus, found, numbers, settings, stats)
+    for low, high in _cuts(starts, len(chosen), settings.query_rows):
+        found = find(corpus, chosen[low:high], settings, searcher, truth)
+        output = _output(corpus, found, chosen[low:high], settings, stats)
+        stats.captions += high - low
+        stats.numbers.update({name: int(of.sum()) for name, of in output.numbers.items()})
+        yield output
 
 
 def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]]:
@@ -121,13 +122,11 @@ def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]
         low = high
 
 
-def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, stats: Stats, truth: Truth | None = None) -> Found:
+def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, truth: Truth | None = None) -> Found:
     """The judged candidates of captions `numbers` int64 [q], ascending, of whole images; includes refused ones up to the k-th kept."""
     rows = corpus.gather(numbers)
     queries = make_queries(corpus, rows, numbers, settings)
-    stats.captions += len(numbers)
-    stats.wordless += int((np.diff(rows.indptr) == 0).sum())
-    pieces = list(_settled(corpus, rows, queries, settings, search, stats, truth))
+    pieces = list(_settled(corpus, rows, queries, settings, search, truth))
     found = Found(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in Found.__dataclass_fields__))
     return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
 
@@ -138,7 +137,6 @@ def _settled(
     queries: Queries,
     settings: TfidfSettings,
     search: Search,
-    stats: Stats,
     truth: Truth | None,
 ) -> Iterator[Found]:
     """Searches and judges, then searches deeper for images with an unsettled caption until all are settled."""
@@ -156,7 +154,6 @@ def _settled(
         yield _picked(queries, verdicts, ~again)
         if not again.any():
             continue
-        stats.searched_again += int((~verdicts.settled).sum())
         depth = min(depth * 4, limit)
         chosen = np.flatnonzero(again)
         rows, queries, missing = rows[chosen], queries.take(again), ~verdicts.settled[chosen]
@@ -198,25 +195,44 @@ def _picked(queries: Queries, verdicts: Verdicts, rows: np.ndarray) -> Found:
 
 
 def _output(corpus: Captions, found: Found, numbers: np.ndarray, settings: TfidfSettings, stats: Stats) -> Negatives:
-    """The rewrites and drops of judged candidates, also counted in `stats`."""
+    """The rewrites and drops of judged candidates of captions int64 [n], ascending; drops are also counted in `stats`."""
     is_kept = found.verdict == KEPT
     kept, dropped = found.where(is_kept), found.where(~is_kept)
-    stats.negatives += len(kept.query)
-    stats.short += int((np.bincount(kept.query - numbers[0], minlength=len(numbers)) < settings.k).sum()) if len(numbers) else 0
-    judged = kept.truth[kept.truth >= 0]
-    stats.judged += len(judged)
-    stats.truth_millionths += int(judged.sum())
     for position, count in zip(*np.unique(dropped.verdict, return_counts=True), strict=True):
         stats.drops[REASONS[position].value] += int(count)
-    noted = dropped.where((dropped.verdict != reason_position(Reason.SAME_IMAGE)) & settings.drop_rows)
+    logged = (dropped.verdict != reason_position(Reason.SAME_IMAGE)) & settings.drop_rows
+    noted, silent = dropped.where(logged), dropped.where(~logged)
     pair_ids = corpus.strings(lambda part: part.pair_id, numbers)
-    ids = _take(pair_ids, noted.query - numbers[0]) if len(numbers) else pair_ids
-    other = _strings(corpus, noted.candidate, "pair_id")
-    details = pc.binary_join_element_wise(other, _decimals(noted.score), " ")
+    details = pc.binary_join_element_wise(_strings(corpus, noted.candidate, "pair_id"), _decimals(noted.score), " ")
     details = pc.binary_join_element_wise(details, _times(corpus.copies[noted.candidate]), "")
+    counted, times = np.unique(np.searchsorted(numbers, silent.query) * len(REASONS) + silent.verdict, return_counts=True)
+    at = np.searchsorted(numbers, kept.query)
     return Negatives(
-        rewrites(corpus, kept, pair_ids, int(numbers[0]) if len(numbers) else 0, settings.truth_scores), ids, noted.verdict, details
+        rewrites(corpus, kept, pair_ids, at, settings.truth_scores),
+        _take(pair_ids, np.searchsorted(numbers, noted.query)),
+        noted.verdict,
+        details,
+        pair_ids,
+        _numbers(corpus, kept, numbers, at, settings.k),
+        (_take(pair_ids, counted // len(REASONS)), counted % len(REASONS), times),
     )
+
+
+def _numbers(corpus: Captions, kept: Found, numbers: np.ndarray, at: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    """`Negatives.numbers` of captions int64 [n]; at: int64, the position among them of each kept candidate's caption."""
+    judged = kept.truth >= 0
+
+    def total(where: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(where, weights, len(numbers)).astype(np.int64)
+
+    negatives = total(at)
+    return {
+        "negatives": negatives,
+        "short": (negatives < k).astype(np.int64),
+        "wordless": (np.diff(corpus.gather(numbers).indptr) == 0).astype(np.int64),
+        "judged": total(at[judged]),
+        "truth_millionths": total(at[judged], kept.truth[judged]),
+    }
 
 
 def _strings(corpus: Captions, candidates: np.ndarray, column: str) -> pa.Array:
@@ -253,12 +269,11 @@ def _times(copies: np.ndarray) -> pa.Array:
     return pa.array([f" x{count}" if count > 1 else "" for count in table.tolist()], pa.string()).take(pa.array(codes))
 
 
-def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int, scored: bool = True) -> pa.RecordBatch:
+def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, at: np.ndarray, scored: bool = True) -> pa.RecordBatch:
     """The `rewrites` rows of kept candidates: polarity negative, level sentence, kind tfidf.
 
     scores: the cosine, the similarity to the image's other captions (`own`, omitted if there are none), and the limit on the
-    cosine. pair_ids: the ids of captions `first`, `first` + 1 and so on. scored: write the judge's
-    probabilities.
+    cosine. at: int64, where the id of each one's caption is in `pair_ids`. scored: write the judge's probabilities.
     """
     count = len(kept.query)
     related = kept.own >= 0
@@ -278,7 +293,7 @@ def rewrites(corpus: Captions, kept: Found, pair_ids: pa.Array, first: int, scor
     schema = REWRITES
     return pa.RecordBatch.from_arrays(
         [
-            _take(pair_ids, kept.query - first),
+            _take(pair_ids, at),
             text,
             _label("negative", count),
             _label("sentence", count),

@@ -9,7 +9,7 @@ import numpy as np
 from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import mix
 from transforms.tfidf.guards import KEPT
-from transforms.tfidf.negatives import Found, Search, Stats, find
+from transforms.tfidf.negatives import Found, Search, find
 from transforms.tfidf.search import ExactSearch
 from transforms.tfidf.settings import TfidfSettings
 
@@ -50,7 +50,7 @@ def recall_of(corpus: Captions, part: int, settings: TfidfSettings, seed: int, b
     if not len(numbers):
         return Recall()
     exact = ExactSearch(corpus, settings.block_rows)
-    wanted, found = (_kept(corpus, find(corpus, numbers, settings, search, Stats())) for search in (exact, bounded))
+    wanted, found = (_kept(corpus, find(corpus, numbers, settings, search)) for search in (exact, bounded))
     return Recall(len(numbers), len(wanted), len(np.intersect1d(wanted, found, assume_unique=True)))
 
 

@@ -10,21 +10,26 @@ tfidf             row-local    top-k of each caption over the vectors of all par
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
 
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.manifest import Counts, fingerprint
 from schemas.regions import class_names
+from schemas.rejects import REASONS
 from schemas.tables import REWRITES
 from schemas.tfidf import TFIDF_CHAMPIONS, TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECTORS, vocabulary_schema
+from transforms.core.rows import RowReuse
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
+from transforms.tfidf.additions import changed_texts, least_scores, near
 from transforms.tfidf.bounded import BoundedSearch
 from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import champions_of, cuts_of, merge_champions
@@ -99,6 +104,7 @@ class TfidfVectors(Stage[TfidfSettings]):
     revision = 2
     main_table = "tfidf_vectors"
     internal = True
+    set_aside = True  # for the search
     depends_on = ("sublinear_tf",)
     packages = ("scipy",)
     reads = (
@@ -154,12 +160,17 @@ class TfidfChampions(SummaryStage[TfidfSettings]):
 
 
 class TfidfNegatives(Stage[TfidfSettings]):
-    """Searches, guards and writes the hard negatives (UNIMO, sentence level)."""
+    """Searches, guards and writes the hard negatives (UNIMO, sentence level).
+
+    With an unchanged vocabulary, images keep their negatives unless a new caption, or one that is gone, is among their candidates.
+    """
 
     name = "tfidf"
     packages = ("scipy", "sparse-dot-topn")
+    rows_counted = ("pairs",)
     reads = (
-        Input("tfidf_vectors", "tfidf_vectors", "corpus"),
+        Input("pairs", "pairs", columns=("pair_id", "image_id")),
+        Input("tfidf_vectors", "tfidf_vectors", "corpus", compared=True),
         Input("tfidf_vocabulary", "tfidf_vocabulary", "corpus"),
         Input("tfidf_champions", "tfidf_champions", "corpus", optional=True),
         *EVIDENCE,
@@ -177,7 +188,24 @@ class TfidfNegatives(Stage[TfidfSettings]):
         found = super().behind(stages)
         if found.has(JUDGE[0]):
             return found
-        return replace(found, resolved=tuple(one for one in found.inputs if one.stage.startswith("tfidf")))
+        return replace(found, resolved=tuple(one for one in found.inputs if one not in {replace(one, optional=False) for one in EVIDENCE}))
+
+    @property
+    def rows_by(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Images, unless the judge or the bounded search lets other captions decide about candidates."""
+        return () if self.params.bound or self.has(JUDGE[0]) else ("image_id",)
+
+    def reached(self, reuse: RowReuse, before: Corpus) -> np.ndarray:
+        """The images with a caption that a new or lost text is similar enough to."""
+        corpus, partition = reuse.corpus, reuse.index.partition
+        captions, changed = _captions(corpus), _changed(corpus, before, _content(corpus, "tfidf_vectors"))
+        reached = np.zeros(len(reuse.index.keys), bool)
+        if changed is None:
+            return ~reached
+        with reuse.old("rewrites") as file:
+            least = least_scores(file.read(["pair_id", "scores"]), captions.parts[partition].pair_id, self.params.k)
+        reached[reuse.index.rows["pairs", "pairs"][near(captions.matrix(partition), changed, least)]] = True
+        return reached
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -195,17 +223,21 @@ class TfidfNegatives(Stage[TfidfSettings]):
             truth = CandidateTruth(judge, captions, task.partition, task.read("pairs", "pairs")["image_id"].to_pylist())
             if "margin" not in params.model_fields_set:
                 params = params.model_copy(update={"margin": None})
-        for found in hard_negatives(captions, task.partition, params, stats, search, truth):
+        own = captions.parts[task.partition].pair_id
+        chosen = pc.is_in(own, value_set=task.read("pairs", "pairs")["pair_id"].combine_chunks()).to_numpy(zero_copy_only=False)
+        numbers = captions.span(task.partition)[0] + np.flatnonzero(chosen)
+        for found in hard_negatives(captions, task.partition, params, stats, search, truth, numbers):
             task.check_cancelled()
             task.write("rewrites", found.rewrites)
             task.rejects.add_batch(found.drop_ids, found.drop_reasons, found.drop_details)
+            pair_ids, reasons, times = found.unlogged
+            task.count_refused(pair_ids.to_pylist(), [REASONS[reason] for reason in reasons.tolist()], times.tolist())
+            for name, values in found.numbers.items():
+                task.count(name, found.pair_ids.to_pylist(), values.tolist())
         task.counts.rows_in = stats.captions
-        for reason, count in stats.drops.items():  # drops that are not written as rows are counted
-            task.rejects.counts[reason] = max(count, task.rejects.counts[reason])
-        task.counts.numbers = {name: value for name, value in asdict(stats).items() if name not in ("captions", "drops")}
         if search and self.params.recall_sample:
             recall = recall_of(captions, task.partition, self.params, task.seed, search)
-            task.counts.numbers |= {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
+            task.counts.numbers = {"recall_captions": recall.captions, "recall_wanted": recall.wanted, "recall_found": recall.found}
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The share of negatives that the judge expects to be true of the image, and the recall of the bounded search (its share of the
@@ -257,6 +289,13 @@ def _captions_at(corpus: Corpus, content: str) -> Captions:
 def _captions(corpus: Corpus) -> Captions:
     """The vectors of all partitions, loaded once per process."""
     return _captions_at(corpus, _content(corpus, "tfidf_vectors"))
+
+
+@lru_cache(maxsize=1)
+def _changed(corpus: Corpus, before: Corpus, content: str) -> csr_matrix | None:
+    """What `changed_texts` finds between two states of a corpus, or a corpus and its base; `content`: of the vectors as they are."""
+    vocabulary = _vocabulary(corpus)
+    return changed_texts([_vectors(before, partition, vocabulary) for partition in range(before.partitions)], _captions(corpus))
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,8 @@ class EncodeCaptions(Stage[TruthSettings]):
     name = "caption_vectors"
     main_table = "caption_vectors"
     internal = True
-    reads = (Input("pairs", "pairs"),)
+    rows_by = ("pair_id",)
+    reads = (Input("pairs", "pairs", columns=("pair_id", "caption")),)
     writes = {"caption_vectors": CAPTION_VECTORS}
 
     def __post_init__(self) -> None:

@@ -71,17 +71,17 @@ class Words(Stage[WordParams]):
                     task.write("places", pa.RecordBatch.from_pylist([place], schema=PLACES))
 
 
-def made(folder: Path, stages: list[Stage], partitions: int = PARTITIONS, seed: int = 3) -> Corpus:
+def made(folder: Path, stages: list[Stage], partitions: int = PARTITIONS, seed: int = 3, base: Corpus | None = None) -> Corpus:
     """Runs stages without Beam."""
     corpus = Corpus(str(folder), partitions)
-    context = RunContext(corpus, seed, 1.0, {stage.name: StageFingerprint(stage.name, {}) for stage in stages})
+    context = RunContext(corpus, seed, 1.0, {stage.name: StageFingerprint(stage.name, {}) for stage in stages}, base=base)
     for number, stage in enumerate(stages):
         own = stage.behind(stages[:number])
         if isinstance(own, SummaryStage):
             summary = own.combine([own.summarise(Task(corpus, own, partition, seed)) for partition in range(partitions)])
             results = [run_task(context, own, WHOLE, summary)]
         else:
-            results = [run_task(context, own, partition) for partition in range(partitions)]
+            results = [run_task(context, own, partition) for partition in ([WHOLE] if own.corpus_wide else range(partitions))]
         assert commit(context, own, results).ok
     return corpus
 

@@ -58,8 +58,8 @@ def assert_law(rows: list[Row], partitions: int, options: TfidfSettings, search_
         assert found[pid][1] == [drop for drop in refused if drop[1] != "same_image"], pid
     assert stats.drops == counts
     assert stats.captions == len(rows)
-    assert stats.negatives == sum(len(kept) for kept, _ in expected.values())
-    assert stats.short == sum(len(kept) < options.k for kept, _ in expected.values())
+    assert stats.numbers["negatives"] == sum(len(kept) for kept, _ in expected.values())
+    assert stats.numbers["short"] == sum(len(kept) < options.k for kept, _ in expected.values())
 
 
 CAPTION = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
