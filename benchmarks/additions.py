@@ -1,4 +1,4 @@
-"""Cost of additions, removals and changes: CPU seconds of tasks, stage by stage, against a full run.
+"""Cost of additions, removals and changes: CPU seconds of tasks, stage by stage, compared with a full run.
 
     python -m benchmarks.additions [--captions FILE] [--images 200] [--partitions 16] [--shares 0.01 0.1] [--frozen] [--translate]
     python -m benchmarks.additions --scenes 100 --frozen
@@ -59,7 +59,7 @@ def _measure(work: _Work, every: list[int], args: argparse.Namespace) -> None:
     work.start = small[EVERYTHING] - sum(seconds for name, seconds in small.items() if name != EVERYTHING)
     whole = work.build("full", every)
     work.frozen = "full" if args.frozen else None
-    if args.frozen:  # the same tables, but frozen: what additions end in
+    if args.frozen:  # the same tables, but frozen: the expected result of the additions
         work.build("fixed", every, base="full")
     target = "fixed" if args.frozen else "full"
     for share in args.shares:
