@@ -15,7 +15,6 @@ import yaml
 from pipelines import cli
 from pipelines.config import load_config
 from pipelines.process_state import log_level
-from pipelines.report.build import ReportSettings, write_report
 from pipelines.run import corpus_of, run
 from pipelines.scenes import make_scenes
 from pipelines.show import show
@@ -63,7 +62,8 @@ def main(folder: str) -> int:
     contents = corpus_hash(corpus, index)["corpus"]
     failed = train(folder, config.corpus, contents)
     report, training = os.path.join(folder, "report"), os.path.join(folder, "training", contents[:12])
-    write_report(corpus, index, report, ReportSettings(run=None if failed else training, workers=os.cpu_count() or 1))
+    print(f"\nwhat to know first: cmcl report {path} --out {report}")
+    failed = cli.main(["report", path, "--out", report, *([] if failed else ["--run", training, "--checkpoint", training])]) or failed
     print(f"\n{time.perf_counter() - start:.0f} s. The corpus is in {config.corpus}. Open {report}/index.html in a browser, or run:")
     shards = f"{config.corpus}/examples/examples-*.arrow"
     for line in (

@@ -83,6 +83,22 @@ def no_worker_tracebacks() -> Iterator[None]:
 
 
 @contextmanager
+def not_in_ipython() -> Iterator[None]:
+    """Hides IPython from Beam, which in a notebook loads its own support of pandas, broken by pandas 3, and keeps temporary files."""
+    from apache_beam import pipeline
+    from apache_beam.utils import interactive_utils
+
+    held = [(vars(module), vars(module)["is_in_ipython"]) for module in (pipeline, interactive_utils)]
+    for names, _ in held:
+        names["is_in_ipython"] = lambda: False
+    try:
+        yield
+    finally:
+        for names, before in held:
+            names["is_in_ipython"] = before
+
+
+@contextmanager
 def printable_stdout() -> Iterator[None]:
     """Control characters and escape sequences in printed data are shown, not sent; characters that stdout cannot encode are escaped."""
     before = sys.stdout

@@ -26,7 +26,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipelines.job_servers.cache import RunnerError
 from pipelines.job_servers.service import ROOT, Service
 from pipelines.local_worker import DRIVER
-from pipelines.process_state import environment, log_level, no_worker_tracebacks, thread_failures
+from pipelines.process_state import environment, log_level, no_worker_tracebacks, not_in_ipython, thread_failures
 from schemas.errors import ConfigError
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
@@ -48,6 +48,7 @@ def open_runner(runner: str, workers: int, beam_options: Sequence[str]) -> Itera
     """
     given = list(beam_options)
     with ExitStack() as state:
+        state.enter_context(not_in_ipython())
         if not os.environ.get("CMCL_DEBUG"):  # a failed task's error is reported once, when the job ends
             state.enter_context(log_level(logging.CRITICAL, "apache_beam"))
             state.enter_context(no_worker_tracebacks())

@@ -25,6 +25,7 @@ from pipelines.report.graph import duration, layout
 from pipelines.report.numbers import Numbers
 from pipelines.report.overview import charts_of, figures, percent, warnings, words
 from pipelines.report.reading import Reader, StageView, stage_views
+from pipelines.report.reasons import rules
 from pipelines.report.sample import Chosen, choose
 from pipelines.report.thumbnails import Photo, make_thumbnails, thumbnail_name
 from pipelines.report.training import training_charts
@@ -129,7 +130,7 @@ def _write(
     notes, matched = _thumbnails(reader, chosen, found, folder, settings, _limits(views))
     said = warnings(views, found.numbers, list(reader.troubles.values()), scrub)
     about = {"name": visible(last_name(corpus.url) or "corpus"), "sample": _sample(chosen, settings), "photosLeftOut": not settings.photos}
-    write_gallery(folder, chosen, found, notes, matched, about)
+    write_gallery(folder, chosen, found, notes, matched, {**about, "rules": rules(views)})
     looked = write_attention(folder, source, chosen, settings.seed) if source else None
     facts = {**about, "chosen": chosen, "corpus": corpus, "index": index, "warnings": said, "attention": looked}
     _pages(folder, views, found.numbers, [*charts_of(views, found.numbers), *trained], facts, scrub)

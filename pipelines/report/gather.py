@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.privacy import Scrubber
-from pipelines.report.numbers import Labels, Numbers, combinations, named_scores, word_counts
+from pipelines.report.numbers import Labels, Numbers, combinations, distinct, named_scores, word_counts
 from pipelines.report.reading import Reader
 from pipelines.report.sample import Chosen
 from schemas.regions import class_names
@@ -261,6 +261,7 @@ class Gatherer:
                 continue
             found.boxes.add(pc.list_value_length(batch["boxes"]).to_numpy(zero_copy_only=False))
             found.confidence.add(batch["confidence"].flatten().to_numpy(zero_copy_only=False))
+            found.kinds.add(distinct(batch["class"]))
             classes = batch["class"].flatten().drop_null().to_numpy(zero_copy_only=False)
             for code, count in zip(*np.unique(classes, return_counts=True), strict=True):
                 found.classes[names[code] if code < len(names) else f"class {code}"] += int(count)

@@ -64,9 +64,9 @@ class Numbers:
     """What the report says of the whole corpus. Counters and histograms by the keys that are named.
 
     rows: by (stage, table), rows that were read. words: of captions. positives, negatives: rewrites a pair. rewrites: by (stage,
-    polarity, level, kind). why: by (stage, polarity, kind, why). scores: by (stage, polarity, name). boxes: regions an image. classes:
-    regions by class. matches: scores by (stage, modality, name). used: by stage, uses of each row of the collection, by its partition.
-    rejects: by (stage, reason). samples: the first few reject rows of each, (id, detail).
+    polarity, level, kind). why: by (stage, polarity, kind, why). scores: by (stage, polarity, name). boxes, kinds: regions and different
+    classes an image. classes: regions by class. matches: scores by (stage, modality, name). used: by stage, uses of each row of the
+    collection, by its partition. rejects: by (stage, reason). samples: the first few reject rows of each, (id, detail).
     """
 
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -78,6 +78,7 @@ class Numbers:
     why: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     scores: defaultdict[tuple[str, str, str], Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     boxes: Histogram = field(default_factory=lambda: Histogram(1.0))
+    kinds: Histogram = field(default_factory=lambda: Histogram(1.0))
     confidence: Histogram = field(default_factory=Histogram)
     classes: Counter[str] = field(default_factory=Counter)
     matches: defaultdict[tuple[str, str, str], Histogram] = field(default_factory=lambda: defaultdict(Histogram))
@@ -145,6 +146,15 @@ def combinations(columns: list[Labels]) -> tuple[np.ndarray, list[tuple[str, ...
 def word_counts(captions: pa.Array) -> np.ndarray:
     """Words of each text, int32 [n]: runs of anything but white space."""
     return pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(captions))).to_numpy(zero_copy_only=False)
+
+
+def distinct(column: pa.ListArray) -> np.ndarray:
+    """How many different values, other than null, are in each of n lists of integers, int64 [n]."""
+    owners = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+    values = column.flatten()
+    known = values.is_valid().to_numpy(zero_copy_only=False)
+    both = np.stack([owners, values.fill_null(0).to_numpy(zero_copy_only=False)], 1)[known]
+    return np.bincount(np.unique(both, axis=0)[:, 0], minlength=len(column))
 
 
 def named_scores(column: pa.Array) -> tuple[np.ndarray, Labels, np.ndarray]:

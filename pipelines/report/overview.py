@@ -152,6 +152,8 @@ def _images(numbers: Numbers) -> Iterator[Chart]:
     if numbers.boxes.rows:
         about = f"{sum(numbers.classes.values()):,} regions of {numbers.boxes.rows:,} images; mean {numbers.boxes.mean:.1f}."
         yield charts.histogram("Regions per image", about, "regions", "images", {"images": numbers.boxes.bars()})
+        about = f"Mean {numbers.kinds.mean:.1f}, most {int(numbers.kinds.high):,}."
+        yield charts.histogram("Classes per image", about, "different classes", "images", {"images": numbers.kinds.bars()})
         yield charts.histogram(
             "Confidence of regions", f"Mean {numbers.confidence.mean:.2f}.", "confidence", "regions", {"regions": numbers.confidence.bars()}
         )

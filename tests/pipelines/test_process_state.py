@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
 from pipelines.interrupts import interruptible
@@ -96,3 +98,17 @@ def test_a_failing_task_is_one_line(workers: str, tmp_path: Path):
     )
     assert found.returncode == 1
     assert found.stderr.startswith("cmcl: error: ") and "bad.json" in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_a_pipeline_runs_in_a_notebook_without_beams_interactive_parts(monkeypatch):
+    """Beam imports them when IPython is there, and with them what pandas 3 no longer has."""
+    from apache_beam.utils import interactive_utils
+
+    shell = types.SimpleNamespace(execution_count=1, config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "apache_beam.runners.interactive.interactive_environment", None)  # importing it is an error
+    assert interactive_utils.is_in_notebook()
+    with open_runner("local", 1, []) as pipeline:
+        _ = pipeline | beam.Create([1, 2]) | beam.Map(str)
+        pipeline.run().wait_until_finish()
+    assert interactive_utils.is_in_notebook()

@@ -440,8 +440,10 @@
       drawing.append(group);
     }
     held.append(drawing);
+    const why = make("div");
+    kept(why, "regions");
     const rows = regions.boxes.map(([x, y, right, bottom, confidence, kind]) => make("li", {}, `${meta.classes[kind] || "class " + kind}${confidence === null ? "" : ", confidence " + confidence.toFixed(2)}: from (${x}, ${y}) to (${right}, ${bottom})`));
-    return make("div", {}, held, make("details", {}, make("summary", {}, `${rows.length} regions as a list`), make("ol", {}, ...rows)));
+    return make("div", {}, held, make("details", {}, make("summary", {}, `${rows.length} regions as a list`), why, make("ol", {}, ...rows)));
   }
 
   // What belongs to a pair
@@ -514,11 +516,16 @@
     return whole + rest === text && text.length <= FOLD ? made : isolated(text);
   }
 
+  function kept(view, stage) {
+    if (meta.rules[stage]) view.append(make("p", { className: "dim" }, `kept because: ${meta.rules[stage]}`));
+  }
+
   function matches(view, held) {
     for (const one of held) {
       view.append(make("h3", {}, `${words(one.stage)}: ${commas(one.rows.length)} retrieved`));
       const images = one.rows.filter((row) => row[3] === "image"), texts = one.rows.filter((row) => row[3] !== "image");
       const below = (row) => make("div", { className: "dim" }, scoresText(row[4]));
+      kept(view, one.stage);
       if (images.length) few({ into: view, listClass: "thumbs" }, images, (row) => [photo("matched", row[2], bit(meta.matched, row[2]), "Retrieved image " + row[0]), make("div", {}, make("code", {}, isolated(row[0]))), below(row)]);
       if (texts.length) few({ into: view }, texts, (row) => [isolated(row[1] || row[0]), below(row)]);
     }

@@ -161,6 +161,7 @@ def check_charts(url: Path | str, held: Report) -> None:
     if (regions := again.table("regions", "regions")) is not None:
         rows = regions.select(["boxes", "confidence", "class"]).to_pylist()
         _bins(charts.pop("Regions per image"), [len(row["boxes"]) for row in rows])
+        _bins(charts.pop("Classes per image"), [len(set(row["class"]) - {None}) for row in rows])
         _bins(charts.pop("Confidence of regions"), [value for row in rows for value in row["confidence"]])
         classes = Counter(kind for row in rows for kind in row["class"])
         assert [count for _, count in _labelled(charts.pop("Regions by class"))] == sorted(classes.values(), reverse=True)[:12]

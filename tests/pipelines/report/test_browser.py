@@ -220,10 +220,9 @@ def test_words_show_their_boxes_and_boxes_their_words(tmp_path, tab):
 
 
 def test_hostile_captions_change_nothing_but_text(tmp_path, tab):
-    captions = tuple(caption.replace("\0", "\x01") for caption in HOSTILE)
-    harmless = tuple(f"caption {at}" for at in range(len(captions)))
+    harmless = tuple(f"caption {at}" for at in range(len(HOSTILE)))
     elements = []
-    for name, own in (("a", harmless), ("b", captions)):
+    for name, own in (("a", harmless), ("b", HOSTILE)):
         folder = report(small(tmp_path / name, own), tmp_path / f"r{name}").folder
         page = tab(f"{folder.as_uri()}/gallery.html")
         index = index_of(folder)

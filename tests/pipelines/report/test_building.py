@@ -12,6 +12,7 @@ from pipelines.lock import corpus_lock
 from pipelines.report.build import PAIRS
 from pipelines.report.numbers import Histogram
 from schemas.errors import ConfigError, CorpusError
+from tests.forge import forge_manifest
 from tests.pipelines.report.help import Report, report, small
 
 pytest.importorskip("altair")
@@ -134,3 +135,20 @@ def test_losses_and_ablations(tmp_path):
     )
     text = report(corpus, tmp_path / "r", run=str(tmp_path / "run")).page("index.html").text
     assert "Last value 2.5, at step 30." in text and "Training: loss/mlm" in text and "Ablation: R@1" in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "said"),
+    [
+        ("image_matches", {"floor": 0.5, "k": 1000}, "a score of at least 0.5, and among the best 1,000 that the guards left"),
+        ("regions", {"threshold": 0.2, "min_regions": 10}, "a confidence above 0.2, or among the 10 most confident of the image"),
+        ("regions", {"threshold": None, "files": ["x.tsv"]}, "the imported file has them"),
+        ("regions", {"detector": "c7cb"}, "the detector is confident enough of them"),
+        ("regions", "of another release", None),
+        ("tfidf", {"floor": 0.5, "k": 10}, None),
+    ],
+)
+def test_regions_and_matches_say_why_they_were_kept(tmp_path, stage, settings, said):
+    corpus = small(tmp_path)
+    forge_manifest(corpus, stage, lambda manifest: manifest.ingredients.update(settings=settings))
+    assert report(corpus, tmp_path / "r").data("meta.js")["rules"].get(stage) == said

@@ -19,6 +19,7 @@ from tests.forge import forge_manifest, forge_table
 from tests.pipelines.conftest import make_config
 from tests.pipelines.report.help import CAPTIONS, REGIONS, Report, image_row, report, small
 from tests.pipelines.report.recount import check_charts, check_counts, check_facets
+from tests.written import write_corpus
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
@@ -100,10 +101,9 @@ def test_pages_link_to_files_of_the_folder_alone(made):
 
 
 def test_hostile_captions_are_text(tmp_path):
-    captions = tuple(caption.replace("\0", "\x01") for caption in HOSTILE)
-    held = report(small(tmp_path, captions), tmp_path / "r")
+    held = report(small(tmp_path, HOSTILE), tmp_path / "r")
     index = held.data("index-0000.js")
-    assert sorted(index["captions"]) == sorted(captions)
+    assert sorted(index["captions"]) == sorted(HOSTILE)
     for page in ("index.html", "gallery.html"):
         tags = held.page(page).tags
         assert "img" not in tags and tags.count("script") == (2 if page == "gallery.html" else 0)
@@ -175,6 +175,11 @@ def test_a_corpus_without_pairs(tmp_path):
 
 def corpus_table(stage):
     return {"graphs": "graphs", "regions": "regions", "image_matches": "matches", "text_matches": "matches"}.get(stage, "rewrites")
+
+
+def test_a_corpus_without_stages(tmp_path):
+    held = report(write_corpus(tmp_path / "c", 2, {}), tmp_path / "r")
+    assert "The corpus has no stages." in held.warnings and held.data("meta.js")["pairs"] == 0
 
 
 def test_a_corpus_of_one_pair(tmp_path):
