@@ -80,7 +80,8 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
     """Trains and evaluates the runs that are missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows, none if
     it was asked to stop before the end.
 
-    Raises ConfigError before any work when a run's settings are invalid. If a training raises, the others that have started finish first.
+    Raises ConfigError before any work when a run's settings are invalid. An error of a training is raised once other running ones have
+    saved and stopped.
     """
     runs = runs_of(settings)
     missing = [run for run in runs if _result(settings, run[2]) is None]

@@ -54,9 +54,9 @@ def _maps(scorer: Scorer, pair_id: str, image_id: str) -> AttentionMaps | None:
 
 def _pair(scorer: Scorer, pair_id: str, image_id: str) -> tuple[int, PairTokens] | None:
     """The row and the tokens of a pair whose image has regions."""
-    pairs, place = scorer.shards.pairs, placement(image_id)
-    row = int(pairs.find("image", np.array([place]))[0])
-    while 0 <= row < pairs.rows and pairs.columns["image"][row] == place:
+    pairs, placed = scorer.shards.pairs, placement(image_id)
+    row = int(pairs.find("image", np.array([placed]))[0])
+    while 0 <= row < pairs.rows and pairs.columns["image"][row] == placed:
         pair = scorer.shards.pairs_at(np.array([row]))[0]
         if pair.pair_id == pair_id:
             return (row, pair) if pairs.columns["regions"][row] > 0 else None

@@ -19,7 +19,7 @@ class ObjectiveSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = Field(1.0, gt=0, description="weight of the loss in the sum; with mixing: one, of its being drawn")
+    weight: float = Field(1.0, gt=0, description="weight of the loss in the sum; with `mixing: one`, its weight in the draw")
 
 
 class Views:

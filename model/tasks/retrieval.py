@@ -1,6 +1,6 @@
 """Fine-tuning for image-text retrieval, on batches of pairs: UNITER's triplet loss on the hardest negatives, or UNIMO's circle loss.
 
-Every score is that of a joint sequence. Triplet: among an image with all other captions of the batch, and a caption with all other images,
+Every score is that of a joint sequence. Triplet: for an image among all other captions of the batch, for a caption among all other images,
 the hardest are found without gradient; the loss is max(0, margin + s_neg - s_pos) with margin 0.2; UNITER takes 31 of 399. Circle (Sun et
 al., arXiv 2002.10857, with s_pos = sigma(s), as in UNIMO): log(1 + sum exp(g a_n (s_n - m)) sum exp(-g a_p (s_p - 1 + m))) over a pair's
 own score and those of random other images and captions, 10 each.
