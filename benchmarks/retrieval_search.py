@@ -27,8 +27,11 @@ NOISE = 0.02  # of each number: cosines of about 0.93 with the sentence it comes
 def perturbed(real: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """`count` vectors of length 1, float16."""
     rng = np.random.default_rng(seed)
-    drawn = real[rng.integers(0, len(real), count)].astype(np.float32) + rng.normal(0, NOISE, (count, real.shape[1])).astype(np.float32)
-    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float16)
+    drawn = rng.standard_normal((count, real.shape[1]), np.float32)
+    drawn *= NOISE
+    drawn += real[rng.integers(0, len(real), count)]
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn.astype(np.float16)
 
 
 def table(vectors: np.ndarray) -> pa.Table:

@@ -1,6 +1,7 @@
 """Retrieved texts on scenes with known truth: how many are true of the image, and whether a hidden caption of the image is found.
 
-    python -m benchmarks.retrieval_truth_scenes FOLDER [--scenes 500] [--captions 2] [--seed 7741993] [--limits 0.1 0.5]
+    python -m benchmarks.retrieval_truth_scenes FOLDER [--scenes 300] [--captions 2] [--seed 7741993] [--floor 0.4]
+                                               [--limits 0.1 0.5]
 
 Some captions of each scene are queries; another is hidden in the text collection, among those of all scenes. Truth: the share of retrieved
 texts, without the scene's own, that are true, unclear and false of the scene (`transforms/scenes/truth.py`), by rank, without the judge and
@@ -40,7 +41,7 @@ def write_inputs(folder: Path, asked: list[list[str]], hidden: list[str]) -> Non
     (folder / "texts.txt").write_text("\n\n".join(sentence(text) for text in hidden) + "\n")
 
 
-def made(folder: Path, least: float | None) -> Corpus:
+def made(folder: Path, floor: float, least: float | None) -> Corpus:
     """The corpus of these inputs; with a limit, the judge decides."""
     config = parse_config(
         {
@@ -51,7 +52,7 @@ def made(folder: Path, least: float | None) -> Corpus:
             "truth": {},
             "pairs": [{"format": "coco", "name": "scenes", "captions": str(folder / "captions.json")}],
             "texts": [{"format": "text", "name": "hidden", "files": str(folder / "texts.txt")}],
-            "retrieval": {"images": None, "texts": {"min_truth": least}},
+            "retrieval": {"images": None, "texts": {"floor": floor, "min_truth": least}},
         },
         "/",
     )
@@ -126,9 +127,10 @@ def main() -> None:
     """Prints both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--captions", type=int, default=2, help="of each scene that are queries, at most 4")
     parser.add_argument("--seed", type=int, default=7741993)
+    parser.add_argument("--floor", type=float, default=0.4)
     parser.add_argument("--limits", type=float, nargs="*", default=[0.1, 0.5])
     args = parser.parse_args()
     scenes = [sample_scene(args.seed, index) for index in range(args.scenes)]
@@ -138,7 +140,7 @@ def main() -> None:
     everywhere = Counter(judge(parse(text), scenes[index - 1]) for index, text in enumerate(hidden))
     print("a caption drawn at random: " + ", ".join(f"{everywhere[kind] / len(hidden):.2%} {kind}" for kind in everywhere))
     for least in (None, *args.limits):
-        corpus = made(args.folder, least)
+        corpus = made(args.folder, args.floor, least)
         image_of = {row["pair_id"]: int(row["image_id"].rpartition("/")[2]) for row in rows(corpus, "pairs", "pairs")}
         print("without the judge" if least is None else f"min_truth {least}")
         print_truth(corpus, scenes, hidden, image_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import defaultdict
 
 import pytest
@@ -120,6 +121,21 @@ def test_only_what_judges_runs_again(folder, guarded):
     assert [state.stage.name for state in states if state.must_run] == ["text_matches", "text_uses", "examples"]
     states = {state.stage.name: state.stage for state in plan_of(settings(folder, "off", k=4))[1]}
     assert "text_graphs" not in states and not states["text_matches"].has("caption_vectors")
+
+
+@pytest.mark.slow
+def test_a_new_sentence_alone_is_parsed_and_the_files_are_those_of_a_new_corpus(folder, tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    for name in ("captions.json", "texts.txt"):
+        shutil.copy(folder / name, place)
+    same = {"partitions": 1, "min_truth": LEAST, "k": 4, "depth": 6}
+    made(place, "grown", **same)
+    (place / "texts.txt").write_text((place / "texts.txt").read_text() + "\nA dog is next to a red car.\n")
+    grown, fresh = made(place, "grown", **same), made(place, "fresh", **same)
+    assert grown.record("text_graphs", 0).made == 1 < fresh.record("text_graphs", 0).made
+    for stage in ("text_graphs", "text_matches"):
+        assert [one.sha256 for one in grown.record(stage, 0).files] == [one.sha256 for one in fresh.record(stage, 0).files]
 
 
 @pytest.mark.parametrize(
