@@ -71,7 +71,7 @@ class Peak:
 
 def measure(folder: Path, index: str) -> None:
     """Trains, fills and searches; prints the figures."""
-    peak = Peak()
+    peak, peaks = Peak(), dict[str, int]()
     paths = sorted(folder.glob("vectors-*.arrow"))
     collection = Collection([read_table(path) for path in paths])
     queries = np.concatenate([vectors_of(batch) for batch in read_table(folder / "queries.arrow").to_batches()])
@@ -80,24 +80,24 @@ def measure(folder: Path, index: str) -> None:
     if lists := lists_of(factory):
         drawn = np.sort(np.random.default_rng(0).permutation(len(collection))[: sample_size(factory, len(collection), collection.width)])
         trained = train(factory, collection.take(drawn))
-        seconds["train"], start = time.process_time() - start, time.process_time()
+        seconds["train"], peaks["train"], start = time.process_time() - start, peak.bytes, time.process_time()
         for number, path in enumerate(paths):
             data = fill(trained, [vectors_of(batch) for batch in read_table(path).to_batches()])
             write_table(folder / f"shard-{number}.arrow", pa.table([pa.array([data], pa.large_binary())], schema=SHARD))
             buffers.append(read_table(folder / f"shard-{number}.arrow")["data"][0].as_buffer())
-        seconds["fill"] = time.process_time() - start
+        seconds["fill"], peaks["fill"] = time.process_time() - start, peak.bytes
     searcher = Searcher(collection, 131_072, 4_096, buffers, min(lists, max(8, lists // 16)), lists)
     with search_threads(1):
         start = time.process_time()
         found = searcher.search(queries, KEPT)
-        seconds["search"] = time.process_time() - start
+        seconds["search"], peaks["search"] = time.process_time() - start, peak.bytes
         some = Hits(found.positions[:512], found.scores[:512])
         share = recalled(some, replace(searcher, shards=()).search(queries[:512], K), K) / (K * len(some.positions)) if lists else 1.0
     print(
         f"{len(collection)} vectors of {collection.width}, {factory}: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
         + f" of processor time; {len(queries) / seconds['search']:.0f} queries a second; recall@{K} {share:.4f}; "
-        f"peak memory {peak.bytes >> 20} MB"
+        f"peak memory {peak.bytes >> 20} MB (" + ", ".join(f"{name} {held >> 20}" for name, held in peaks.items()) + ")"
     )
 
 

@@ -32,29 +32,29 @@ class Collection:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
-        """The vectors in order, float16 [at most about `rows`, width] at a time, each time with the position of the first."""
-        first = 0
-        while first < len(self._vectors):
-            last = first + 1
-            while last < len(self._vectors) and self._starts[last + 1] - self._starts[first] <= rows:
-                last += 1
-            pieces = self._vectors[first:last]
-            block, start = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)), int(self._starts[first])
-            for at in range(0, len(block), rows):
-                yield start + at, block[at : at + rows]
-            first = last
-
     def wide_blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
-        """As `blocks`, in float32 and of at most `WIDE` numbers; a collection that is one block is converted once and kept."""
-        rows = max(1, min(rows, WIDE // max(1, self.width)))
-        if self._wide is None and 0 < len(self) <= rows:
-            self._wide = np.concatenate([block.astype(np.float32) for block in self._vectors])
+        """The vectors in order, float32 [at most `rows`, width] and at most `WIDE` numbers at a time, each time with the first's position.
+
+        A collection that is one block is converted once and kept. Otherwise a block takes the memory of the one before.
+        """
+        rows = max(1, min(rows, WIDE // max(1, self.width), len(self)))
+        if self._wide is None and len(self) == rows:
+            self._wide = self._widened(0, np.empty((rows, self.width), np.float32))
         if self._wide is not None and len(self) <= rows:
             yield 0, self._wide
             return
-        for start, block in self.blocks(rows):
-            yield start, block.astype(np.float32)
+        held = np.empty((rows, self.width), np.float32)
+        for start in range(0, len(self), rows):
+            yield start, self._widened(start, held[: len(self) - start])
+
+    def _widened(self, start: int, out: np.ndarray) -> np.ndarray:
+        """`out` float32 [n, width] with the vectors from `start` on."""
+        batch, done = int(np.searchsorted(self._starts, start, side="right")) - 1, 0
+        while done < len(out):
+            piece = self._vectors[batch][start + done - int(self._starts[batch]) :][: len(out) - done]
+            out[done : done + len(piece)] = piece
+            batch, done = batch + 1, done + len(piece)
+        return out
 
     @property
     def held(self) -> np.dtype[Any]:
