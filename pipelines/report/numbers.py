@@ -44,6 +44,11 @@ class Histogram:
         """The mean; 0.0 of nothing."""
         return round(self._sum / self.rows, 6) if self.rows else 0.0
 
+    @property
+    def total(self) -> int:
+        """The sum, of whole numbers."""
+        return round(self._sum)
+
     def bars(self, most: int = 40) -> list[tuple[float, float, int]]:
         """(start, end, count) of at most `most` bins of equal width, empty ones between others included."""
         width, bins = self.width, self.bins

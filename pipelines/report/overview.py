@@ -149,14 +149,16 @@ def _cuts(score: str, settings: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _images(numbers: Numbers) -> Iterator[Chart]:
+    """Imported regions may have no confidence and no classes."""
     if numbers.boxes.rows:
-        about = f"{sum(numbers.classes.values()):,} regions of {numbers.boxes.rows:,} images; mean {numbers.boxes.mean:.1f}."
+        about = f"{numbers.boxes.total:,} regions of {numbers.boxes.rows:,} images; mean {numbers.boxes.mean:.1f}."
         yield charts.histogram("Regions per image", about, "regions", "images", {"images": numbers.boxes.bars()})
+    if numbers.confidence.rows:
+        about = f"Mean {numbers.confidence.mean:.2f}."
+        yield charts.histogram("Confidence of regions", about, "confidence", "regions", {"regions": numbers.confidence.bars()})
+    if numbers.classes:
         about = f"Mean {numbers.kinds.mean:.1f}, most {int(numbers.kinds.high):,}."
         yield charts.histogram("Classes per image", about, "different classes", "images", {"images": numbers.kinds.bars()})
-        yield charts.histogram(
-            "Confidence of regions", f"Mean {numbers.confidence.mean:.2f}.", "confidence", "regions", {"regions": numbers.confidence.bars()}
-        )
         about = f"The {min(_SHOWN, len(numbers.classes))} most frequent of {len(numbers.classes)} classes."
         yield charts.bars("Regions by class", about, ("class", "regions"), _ordered(numbers.classes)[:_SHOWN])
 

@@ -57,6 +57,7 @@
   }
 
   function say(parent, text) {
+    if (!HIDDEN.test(text)) return void parent.append(text);
     let plain = "";
     for (const sign of text) {
       if (!HIDDEN.test(sign)) {
@@ -410,6 +411,8 @@
     return made;
   };
 
+  const classOf = (kind) => meta.classes[kind] || (kind === null ? "region" : `class ${kind}`);
+
   function frame(number, caption, note, width, height) {
     const held = make("div", { className: "photo" });
     if (bit(meta.photos, number)) held.append(make("img", { src: thumbnail("photos", number), alt: "Photo: " + shortened(caption), width: width || 4, height: height || 3 }));
@@ -429,7 +432,7 @@
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${regions.boxes.length} regions` });
     const big = Math.max(width, height) / 26;
     for (const [x, y, right, bottom, confidence, kind] of regions.boxes) {
-      const label = (meta.classes[kind] || `class ${kind}`) + (confidence === null ? "" : ` ${confidence.toFixed(2)}`);
+      const label = classOf(kind) + (confidence === null ? "" : ` ${confidence.toFixed(2)}`);
       const group = svg("g", { tabindex: 0, role: "img", "aria-label": label });
       const corners = { x: x, y: y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
       const text = svg("text", { x: x + 2, y: Math.max(big, y - big / 4), "font-size": big });
@@ -442,7 +445,7 @@
     held.append(drawing);
     const why = make("div");
     kept(why, "regions");
-    const rows = regions.boxes.map(([x, y, right, bottom, confidence, kind]) => make("li", {}, `${meta.classes[kind] || "class " + kind}${confidence === null ? "" : ", confidence " + confidence.toFixed(2)}: from (${x}, ${y}) to (${right}, ${bottom})`));
+    const rows = regions.boxes.map(([x, y, right, bottom, confidence, kind]) => make("li", {}, `${classOf(kind)}${confidence === null ? "" : ", confidence " + confidence.toFixed(2)}: from (${x}, ${y}) to (${right}, ${bottom})`));
     return make("div", {}, held, make("details", {}, make("summary", {}, `${rows.length} regions as a list`), why, make("ol", {}, ...rows)));
   }
 

@@ -161,10 +161,13 @@ def check_charts(url: Path | str, held: Report) -> None:
     if (regions := again.table("regions", "regions")) is not None:
         rows = regions.select(["boxes", "confidence", "class"]).to_pylist()
         _bins(charts.pop("Regions per image"), [len(row["boxes"]) for row in rows])
-        _bins(charts.pop("Classes per image"), [len(set(row["class"]) - {None}) for row in rows])
-        _bins(charts.pop("Confidence of regions"), [value for row in rows for value in row["confidence"]])
-        classes = Counter(kind for row in rows for kind in row["class"])
-        assert [count for _, count in _labelled(charts.pop("Regions by class"))] == sorted(classes.values(), reverse=True)[:12]
+        if confidence := [value for row in rows for value in row["confidence"] if value is not None]:
+            _bins(charts.pop("Confidence of regions"), confidence)
+        if classes := Counter(kind for row in rows for kind in row["class"] if kind is not None):
+            _bins(charts.pop("Classes per image"), [len(set(row["class"]) - {None}) for row in rows])
+            assert [count for _, count in _labelled(charts.pop("Regions by class"))] == sorted(classes.values(), reverse=True)[:12]
+        total = sum(len(row["boxes"]) for row in rows)
+        assert f"{total:,} regions of {len(rows):,} images" in held.page("index.html").text
     for stage, rows in again.every("matches").items():
         series = [row if len(row) > 3 else ["score", *row] for row in charts.pop(f"{stage}: scores")]
         for name in {row[0] for row in series}:
