@@ -1,20 +1,13 @@
 """Share of swap negatives that are still true of the photo: ours and uniform random swaps of the same kind, on COCO.
 
-    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 2000] [--data ../shared/data] [--judge FILE.csv]
+    python -m benchmarks.swap_truth_coco [--parser embedded] [--images 2000] [--data ../shared/data] [--judge FILE.csv] [--truth 1]
 
-The generator sees one caption of an image; the other four captions and the boxes (if any) are the evidence. Vocabulary and
-co-occurrence come from images that are not judged. With `--judge`, the images of a CSV file with columns image and caption
-(Flickr8k) are judged by their captions only, and all of COCO provides the vocabulary. The guards were developed on the images that
-are judged by default; `--skip 2000` judges others. A negative counts as true if the evidence supports it:
-
-- object: a held-out caption or box names the new object or, by WordNet, a kind of it, anywhere (this errs towards "true");
-- attribute: a held-out caption gives that object the new attribute or a synonym;
-- relation: a held-out caption states it of the two objects; for a new phrase, its new object is there;
-- count: a held-out caption states the new number, or the number of boxes equals it;
-- order: a held-out caption has the reversed relation.
-
-Negations cannot be judged this way and are left out. Both swaps use the generator's spans, captions and positions; the uniform swap
-draws its replacement uniformly from the corpus's objects, attributes, relations or numbers, other than the original, without guards.
+The generator sees one caption of an image; the other four captions and the boxes (if any) are the evidence
+(`transforms/truth/held_out.py`). Vocabulary and co-occurrence come from images that are not judged. With `--judge`, the images of a CSV
+file with columns image and caption (Flickr8k) are judged by their captions only, and all of COCO provides the vocabulary. The guards were
+developed, and the judge of swaps was fitted, on the images that are judged by default; `--skip 2000` judges others. Negations cannot be
+judged this way and are left out. Both swaps use the generator's spans, captions and positions; the uniform swap draws its replacement
+uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without guards.
 """
 
 from __future__ import annotations
@@ -33,88 +26,13 @@ from schemas.ids import counter_rng
 from transforms.engines.parsers.load import caption_parser
 from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
-from transforms.scene_graph.nodes import Graph
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
-
-
-class Judge:
-    """Evidence about one photo: held-out captions, and boxes."""
-
-    def __init__(self, graphs: list[Graph], captions: list[str], boxes: Counter[str] | None):
-        self.lexicon = lexicon()
-        self.words = {word.strip(".,!?\"'") for caption in captions for word in caption.lower().split()}
-        self.names = {thing.lemma for graph in graphs for thing in graph.objects} | {
-            thing.head for graph in graphs for thing in graph.objects
-        }
-        self.boxes = boxes or Counter()
-        self.attributes: dict[str, set[str]] = defaultdict(set)
-        self.relations: set[tuple[str, str, str]] = set()
-        self.counts: dict[str, set[int]] = defaultdict(set)
-        for graph in graphs:
-            for attribute in graph.attributes:
-                self.attributes[graph.objects[attribute.object].head].add(attribute.lemma)
-            for r in graph.relations:
-                self.relations.add((graph.objects[r.subject].head, r.lemma, graph.objects[r.object].head))
-            for thing in graph.objects:
-                self.counts[thing.head].add(thing.count)
-        self._held: dict[str, bool] = {}
-
-    def holds(self, name: str) -> bool:
-        """Whether the evidence names this object or a kind of it."""
-        if name not in self._held:
-            found = name in self.names or (" " not in name and name in self.words)
-            for other in (*self.names, *self.boxes):
-                found = found or self.lexicon.is_a(other, name)
-            self._held[name] = bool(found)
-        return self._held[name]
-
-    def true(self, kind: str, level: str, head: str, new: str, ends: tuple[str, str]) -> bool:
-        """Whether the evidence supports a swap; `head` is the object concerned, `ends` are the ends of a relation."""
-        if kind == "object" or (kind == "relation" and level == "phrase"):
-            return self.holds(new)
-        if kind == "attribute":
-            given = self.attributes.get(head, ())
-            return new in given or any(self.lexicon.synonyms(new, other, "a") for other in given)
-        if kind == "relation":
-            # A bare preposition is a claim whatever verb precedes it; a verb with its preposition is a separate claim.
-            return any(
-                subject == ends[0] and thing == ends[1] and (stated == new or stated.endswith(" " + new))
-                for subject, stated, thing in self.relations
-            )
-        if kind == "count":
-            value = int(new)
-            return value in self.counts.get(head, ()) or any(
-                count == value and self.lexicon.is_a(head, label) for label, count in self.boxes.items()
-            )
-        return (ends[1], new, ends[0]) in self.relations
-
-
-def subject_of(negative: Negative, graph: Graph) -> tuple[str, str, tuple[str, str]] | None:
-    """A negative's claim: the head of its object, the new word, the ends of its relation. None for kinds not judged."""
-    old, _, new = negative.origin.partition(" > ")
-    spans = [(start, end) for start, end, _ in negative.edits]
-    if negative.kind == "object":
-        return "", (new.split(" ", 1)[1] if negative.level == "phrase" else new), ("", "")
-    if negative.kind == "attribute":
-        found = [graph.objects[a.object].head for a in graph.attributes if (a.start, a.end) in spans]
-        return (found[0], new, ("", "")) if found else None
-    if negative.kind == "count":
-        found = [graph.objects[c.object].head for c in graph.counts if (c.start, c.end) in spans]
-        return (found[0], new, ("", "")) if found else None
-    if negative.kind in ("relation", "order"):
-        for r in graph.relations:
-            ends = graph.objects[r.subject].head, graph.objects[r.object].head
-            if negative.kind == "relation" and any(r.start <= start < r.end for start, _ in spans):
-                last = new.split(" ")
-                name = next((" ".join(last[at:]) for at in range(len(last)) if lexicon().knows(" ".join(last[at:]))), last[-1])
-                return "", (name if negative.level == "phrase" else new), ends
-            if negative.kind == "order" and f" {r.lemma} " in f" {old} ":
-                return "", r.lemma, ends
-    return None
+from transforms.truth.held_out import HeldOut, subject_of
+from transforms.truth.judge import judge_of
 
 
 def load(folder: Path) -> tuple[dict[str, list[str]], dict[str, Counter[str]]]:
@@ -149,6 +67,7 @@ def main() -> None:
     options.add_argument("--judge", type=Path, help="judge the images of this CSV file instead of COCO's")
     options.add_argument("--per-kind", type=int, default=20)
     options.add_argument("--presence", type=float, default=SwapSettings().presence)
+    options.add_argument("--truth", type=float, default=SwapSettings().truth, help="limit of the judge of truth; 1: without")
     options.add_argument("--seed", type=int, default=7)
     options.add_argument("--show", type=int, default=0, help="print up to this many of our negatives that count as true")
     options.add_argument("--only", default="object,attribute,relation,count,order", help="kinds to show")
@@ -176,7 +95,8 @@ def main() -> None:
         4000,
     )
     index = Index(counts, lexicon())
-    settings = SwapSettings(per_kind=arguments.per_kind, presence=arguments.presence)
+    settings = SwapSettings(per_kind=arguments.per_kind, presence=arguments.presence, truth=arguments.truth)
+    swaps = judge_of().swaps if arguments.truth < 1 else None
     pools: dict[str, list[str]] = {
         "object": index.names,
         "attribute": sorted(index.attribute_count),
@@ -188,10 +108,11 @@ def main() -> None:
     for image in judged:
         for given, (caption, graph) in enumerate(zip(captions[image], parsed[image], strict=True)):
             others = [at for at in range(len(captions[image])) if at != given]
-            judge = Judge([parsed[image][at] for at in others], [captions[image][at] for at in others], boxes.get(image))
+            judge = HeldOut([parsed[image][at] for at in others], [captions[image][at] for at in others], boxes.get(image))
             context = ImageContext(index, settings, [caption], [graph])
             rng = counter_rng(arguments.seed, "uniform", f"{image}-{given}")
-            for negative in negatives(caption, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{image}-{given}")):
+            own = counter_rng(arguments.seed, "swaps", f"{image}-{given}")
+            for negative in negatives(caption, graph, index, context, settings, own, judge=swaps):
                 claim = subject_of(negative, graph) if negative.kind != "negation" else None
                 if claim is None:
                     continue
@@ -210,7 +131,7 @@ def main() -> None:
 
 
 def uniform_true(
-    judge: Judge,
+    judge: HeldOut,
     negative: Negative,
     claim: tuple[str, str, tuple[str, str]],
     pools: dict[str, list[str]],

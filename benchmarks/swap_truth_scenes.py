@@ -1,12 +1,12 @@
 """Share of swap negatives that are still true of a synthetic scene with known ground truth: without guards, with captions only,
 with labels.
 
-    python -m benchmarks.swap_truth_scenes [--scenes 1000] [--parser embedded]
+    python -m benchmarks.swap_truth_scenes [--scenes 1000] [--parser embedded] [--truth 1]
 
 The generator sees what a real corpus has: the captions of the image and, in the last variant, the names of its objects as a detector
 or an annotator would give them. Negatives are then judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately. Denials,
-the true counterparts of negations, are not part of "all": they should be true.
+unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately. The
+swaps' counterparts ("true count", and so on) are not part of "all": they should be true.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from schemas.ids import counter_rng
+from transforms.balance.counterparts import counterparts
 from transforms.balance.denials import denials
 from transforms.engines.parsers.load import caption_parser
 from transforms.english.wordnet import lexicon
@@ -31,6 +32,7 @@ from transforms.swaps.context import ImageContext
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import OK, Index
 from transforms.swaps.settings import SwapSettings
+from transforms.truth.judge import judge_of
 
 
 class Unguarded(Index):
@@ -62,6 +64,7 @@ def main() -> None:
     options.add_argument("--parser", default="embedded")
     options.add_argument("--per-kind", type=int, default=20)
     options.add_argument("--seed", type=int, default=11)
+    options.add_argument("--truth", type=float, default=SwapSettings().truth, help="limit of the judge of truth; 1: without")
     options.add_argument("--show", type=int, default=0, help="print up to this many negatives of the guarded variants that are still true")
     options.add_argument("--only", default="object,attribute,relation,count,order,negation", help="kinds to show")
     arguments = options.parse_args()
@@ -71,7 +74,7 @@ def main() -> None:
     parsed = [[next(graphs) for _ in own] for own in texts]
     flat_ids = [str(at) for at, own in enumerate(texts) for _ in own]
     counts = prune(summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000)
-    settings = SwapSettings(per_kind=arguments.per_kind)
+    settings = SwapSettings(per_kind=arguments.per_kind, truth=arguments.truth)
     known = tuple(KINDS)
     ways: list[tuple[str, Index, bool]] = [
         ("no guards", unguarded(Unguarded(counts, lexicon())), False),
@@ -81,15 +84,19 @@ def main() -> None:
     for name, index, labelled in ways:
         total: Counter[Any] = Counter()
         shown = arguments.show if name != "no guards" else 0
+        swaps = judge_of().swaps if name != "no guards" and arguments.truth < 1 else None
         for at, scene in enumerate(scenes):
             labels = Counter(item.kind for item in scene.objects) if labelled else None
             context = ImageContext(index, settings, texts[at], parsed[at], labels, known if labelled else ())
             for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))
-                found = negatives(text, graph, index, context, settings, counter_rng(arguments.seed, "swaps", f"{at}-{number}"))
-                for denial in denials(text, graph, found, arguments.per_kind):
-                    total["denial", verdict_of(denial.text, scene)] += 1
+                rng = counter_rng(arguments.seed, "swaps", f"{at}-{number}")
+                found = negatives(text, graph, index, context, settings, rng, judge=swaps)
+                rng = counter_rng(arguments.seed, "counterparts", f"{at}-{number}")
+                known = counterparts(text, graph, index, context, settings, rng, swaps)
+                for one in (*denials(text, graph, found, arguments.per_kind), *known):
+                    total[f"true {one.negative.kind}", verdict_of(one.text, scene)] += 1
                 for negative in found:
                     verdict = verdict_of(negative.text, scene)
                     total[negative.kind, verdict] += 1

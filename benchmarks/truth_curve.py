@@ -28,7 +28,8 @@ from transforms.scenes.truth import judge
 from transforms.scenes.world import KINDS
 from transforms.tfidf.settings import TfidfSettings
 from transforms.truth.corpora import Captions, captions_in
-from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, MILLION, judge_of
+from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, judge_of
+from transforms.truth.trees import MILLION
 
 _EVIDENCE = {"graphs": GRAPHS, "graphs, labels": (*GRAPHS, *LABELS), "encoder, graphs": (*ENCODER, *GRAPHS),
              "encoder, graphs, labels": (*ENCODER, *GRAPHS, *LABELS)}  # fmt: skip

@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from transforms.tfidf.settings import TfidfSettings
 from transforms.truth.corpora import Captions, rated_pairs
-from transforms.truth.judge import COSINE, GRAPHS, MILLION, judge_of
+from transforms.truth.judge import COSINE, GRAPHS, judge_of
+from transforms.truth.trees import MILLION
 
 
 def guarded(held: Captions, image: np.ndarray, text: np.ndarray) -> np.ndarray:

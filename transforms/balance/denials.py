@@ -8,36 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
+from transforms.balance.counterparts import Counterpart
 from transforms.scene_graph.nodes import Graph
 from transforms.swaps.draft import Negative
 from transforms.swaps.edits import Edit, apply_edits
+from transforms.truth.trees import MILLION
 
 
-class Denial(NamedTuple):
-    """A true text of the caption's image, and the negation whose form it has."""
-
-    negation: Negative
-    text: str
-    edits: tuple[Edit, ...]
-    origin: str
-
-
-def denials(caption: str, graph: Graph, negatives: Sequence[Negative], most: int) -> list[Denial]:
+def denials(caption: str, graph: Graph, negatives: Sequence[Negative], most: int) -> list[Counterpart]:
     """For each negation among a caption's negatives, in order, up to `most` true denials of the same form."""
-    found: list[Denial] = []
+    found: list[Counterpart] = []
     texts = {negative.text for negative in negatives}
     for negation in negatives:
         if negation.kind != "negation":
             continue
-        own: list[Denial] = []
+        own: list[Counterpart] = []
         for swap in negatives:
             edits = _combined(graph, negation.edits[0], swap) if len(own) < most else ()
             text = apply_edits(caption, edits) if edits else ""
             if text and text not in texts:
                 texts.add(text)
-                own.append(Denial(negation, text, edits, f"{negation.origin}, {swap.origin}"))
+                truth = None if swap.truth is None else MILLION - swap.truth
+                own.append(Counterpart(negation, text, edits, f"{negation.origin}, {swap.origin}", truth))
         found += own
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.balance import CANDIDATES, COUNTERPART, SELECTION
-from schemas.ids import partition_of, placements
+from schemas.ids import counter_rng, partition_of, placements
+from schemas.manifest import Counts
 from schemas.rejects import Reason
 from schemas.tables import REWRITES
 from transforms.balance.cells import cells_of, overlapping, owner
-from transforms.balance.denials import Denial, denials
+from transforms.balance.counterparts import Counterpart, counterparts
+from transforms.balance.denials import denials
 from transforms.balance.select import select
 from transforms.core.params import fingerprinted
 from transforms.core.stage import Input, Stage
@@ -22,9 +24,15 @@ from transforms.core.task import Task
 from transforms.engines.encoders.sentence import spec_fingerprint
 from transforms.swaps.draft import Negative
 from transforms.swaps.settings import BalanceSettings, SwapSettings
-from transforms.swaps.stage import SwapNegatives, rewrite_batch
+from transforms.swaps.stage import SwapNegatives, chances, expected_share, load_index, rewrite_batch
+from transforms.truth.trees import MILLION
 
 _ROWS = 512  # captions per written batch
+# Of a counterpart, by the swap's kind.
+_TRUE = {
+    "kind": {"negation": "denial", "count": "count", "relation": "position"},
+    "why": {"negation": "denies_swap", "count": "counted_elsewhere", "relation": "placed_elsewhere"},
+}
 
 
 def _balance(params: SwapSettings) -> BalanceSettings:
@@ -36,7 +44,8 @@ def _balance(params: SwapSettings) -> BalanceSettings:
 class SwapCandidates(SwapNegatives):
     """Writes `candidates`: `swaps.balance.candidates` swaps of each kind per caption, in the order of the pairs.
 
-    A negation has one row for each true denial of its form; without `denials`, or if it has none, it is left out.
+    A negation has one row for each true denial of its form; without `denials`, or if it has none, it is left out. Swaps of counts and
+    positions that the caption does not state have the true ones beside them.
     """
 
     name = "swap_candidates"
@@ -53,8 +62,13 @@ class SwapCandidates(SwapNegatives):
     def settings(self) -> Mapping[str, Any]:
         """The swaps' settings, and those of the balance that affect candidates."""
         own = _balance(self.params)
-        swaps = {name: value for name, value in super().settings.items() if name != "per_kind"}
-        return swaps | {"candidates": own.candidates, "denials": own.denials, "swaps": SwapNegatives.revision}
+        swaps = {name: value for name, value in super().settings.items() if name not in ("per_kind", "truth_scores")}
+        return swaps | {
+            "candidates": own.candidates,
+            "denials": own.denials,
+            "counterparts": own.counterparts,
+            "swaps": SwapNegatives.revision,
+        }
 
     def process(self, task: Task, payload: Any) -> None:
         """Processes one partition image by image and writes it in batches."""
@@ -62,24 +76,31 @@ class SwapCandidates(SwapNegatives):
         settings = self.params.model_copy(update={"per_kind": own.candidates})
         ids: list[str] = []
         found: list[list[Negative]] = []
-        counterparts: list[Denial | None] = []
-        for pair, graph, negatives in self.drafted(task, settings):
-            denied = denials(pair["caption"], graph, negatives, own.candidates) if own.denials else []
+        index, judge = load_index(task.corpus), self.judge
+        beside: list[Counterpart | None] = []
+        for pair, graph, negatives, context in self.drafted(task, settings):
+            paired = denials(pair["caption"], graph, negatives, own.candidates) if own.denials else []
+            if own.counterparts:
+                rng = counter_rng(task.seed, "counterparts", pair["pair_id"])
+                taken = {negative.text for negative in negatives}
+                known = counterparts(pair["caption"], graph, index, context, settings, rng, judge)
+                paired += [one for one in known if one.negative.text not in taken and one.text not in taken]
             others = [negative for negative in negatives if negative.kind != "negation"]
             ids.append(pair["pair_id"])
-            found.append([*others, *(denial.negation for denial in denied)])
-            counterparts += [*(None for _ in others), *denied]
+            found.append([*others, *(one.negative for one in paired)])
+            beside += [*(None for _ in others), *paired]
             if len(found) >= _ROWS:
-                task.write("candidates", _candidates(ids, found, counterparts))
-                ids, found, counterparts = [], [], []
-        task.write("candidates", _candidates(ids, found, counterparts))
+                task.write("candidates", _candidates(ids, found, beside))
+                ids, found, beside = [], [], []
+        task.write("candidates", _candidates(ids, found, beside))
 
 
-def _candidates(ids: list[str], found: list[list[Negative]], counterparts: list[Denial | None]) -> pa.RecordBatch:
+def _candidates(ids: list[str], found: list[list[Negative]], counterparts: list[Counterpart | None]) -> pa.RecordBatch:
     edits = [[dict(zip(("start", "end", "text"), edit, strict=True)) for edit in one.edits] if one else None for one in counterparts]
     values: tuple[list[Any], ...] = ([one and one.text for one in counterparts], edits, [one and one.origin for one in counterparts])
-    columns = [pa.array(value, field.type) for field, value in zip(COUNTERPART, values, strict=True)]
-    return pa.RecordBatch.from_arrays([*rewrite_batch(ids, found).columns, *columns], schema=CANDIDATES)
+    columns = [pa.array(value, field.type) for field, value in zip(COUNTERPART, values, strict=False)]
+    truth = chances([one and one.truth for one in counterparts])
+    return pa.RecordBatch.from_arrays([*rewrite_batch(ids, found).columns, *columns, truth], schema=CANDIDATES)
 
 
 class SelectSwaps(Stage[SwapSettings]):
@@ -158,8 +179,8 @@ class BalancedSwaps(Stage[SwapSettings]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The size of the cells."""
-        return {"cell": _balance(self.params).cell}
+        """The size of the cells, and whether probabilities are written."""
+        return {"cell": _balance(self.params).cell, "truth_scores": self.params.truth_scores}
 
     def process(self, task: Task, payload: Any) -> None:
         """Filters one partition."""
@@ -176,18 +197,41 @@ class BalancedSwaps(Stage[SwapSettings]):
         task.rejects.counts[Reason.UNBALANCED] += candidates.num_rows - rows.num_rows
         order = pc.index_in(rows["pair_id"], own).to_numpy()
         paired = rows["true_text"].is_valid()
+        task.counts.numbers = _judged(rows["truth"])
+        paired = pc.and_(paired, pa.array(_first(rows["pair_id"], rows["true_text"])))
         both = pa.concat_tables([_counterparts(rows.filter(paired)), rows.select(REWRITES.names).cast(REWRITES)])
+        if not self.params.truth_scores:
+            both = both.set_column(both.schema.get_field_index("truth"), REWRITES.field("truth"), pa.nulls(both.num_rows, pa.float32()))
         places = np.concatenate([order[paired.to_numpy(zero_copy_only=False)], order])
         task.write("rewrites", both.take(pa.array(np.argsort(places, kind="stable"))).combine_chunks())
+
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The share of swaps that the judge expects to be true of the image."""
+        return super().conclude(counts, extras) | expected_share(counts.numbers)
+
+
+def _judged(truth: pa.ChunkedArray) -> dict[str, int]:
+    """How many swaps were judged, and the sum of their probabilities in millionths; empty if none was."""
+    found = np.rint(truth.drop_null().to_numpy().astype(np.float64) * MILLION).astype(np.int64)
+    return {"judged": len(found), "truth_millionths": int(found.sum())} if len(found) else {}
+
+
+def _first(pair_ids: pa.ChunkedArray, texts: pa.ChunkedArray) -> np.ndarray:
+    """Which rows are the first of their pair with this text, bool [n]: several swaps may have the same counterpart."""
+    seen: set[tuple[str, str]] = set()
+    return np.array([one not in seen and not seen.add(one) for one in zip(pair_ids.to_pylist(), texts.to_pylist(), strict=True)], bool)
 
 
 def _counterparts(rows: pa.Table) -> pa.Table:
     """The true texts of candidates as rows of `rewrites`."""
-    constants = {"polarity": "positive", "kind": "denial", "why": "denies_swap"}
-    values = {"text": rows["true_text"], "edits": rows["true_edits"], "origin": rows["true_origin"]}
+    kinds = rows["kind"].to_pylist()
+    values = {"text": rows["true_text"], "edits": rows["true_edits"], "origin": rows["true_origin"], "truth": rows["true_truth"]}
     values["scores"] = pa.array([[]] * rows.num_rows, REWRITES.field("scores").type)
-    for name, value in constants.items():
-        values[name] = pa.array([value] * rows.num_rows, pa.string()).dictionary_encode().cast(REWRITES.field(name).type)
+    for name, words in (
+        ("polarity", ["positive"] * len(kinds)),
+        *((name, [table[kind] for kind in kinds]) for name, table in _TRUE.items()),
+    ):
+        values[name] = pa.array(words, pa.string()).dictionary_encode().cast(REWRITES.field(name).type)
     return pa.table([values.get(name, rows[name]) for name in REWRITES.names], schema=REWRITES)
 
 

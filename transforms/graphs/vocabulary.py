@@ -17,6 +17,8 @@ table. Each row is a key of up to three words, and a count:
     together      lemma, lemma           images whose captions name both (first < second)
     both_have     attribute, attribute   images where one object has both, in one caption or in several (first < second)
     both_do       relation, relation     images where the same two objects are in both relations (first < second)
+    described     object, class          images where two captions give the object attributes of this class (a colour, say)
+    disputed      object, class          those of them where one caption's attribute excludes another's
 
 The kinds are stored data: renaming one would invalidate existing tables.
 """
@@ -36,6 +38,7 @@ from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
 from transforms.graphs.stage import read_graphs
 from transforms.scene_graph.nodes import Graph
+from transforms.swaps.contrasts import attribute_class, contrasting_attributes
 from transforms.swaps.settings import SwapSettings
 
 Key = tuple[str, str, str, str]
@@ -83,16 +86,31 @@ def count_image(graphs: Sequence[Graph], counts: Counter[Key]) -> None:
     counts.update(("seen", name, "", "") for name in names)
     counts.update(("together", first, second, "") for first, second in combinations(names, 2))
     properties: dict[str, set[str]] = {}
+    described: dict[tuple[str, str], list[set[str]]] = {}
     links: dict[tuple[str, str], set[str]] = {}
     for graph in graphs:
+        own: dict[tuple[str, str], set[str]] = {}
         for attribute in graph.attributes:
-            properties.setdefault(graph.objects[attribute.object].lemma, set()).add(attribute.lemma)
+            name = graph.objects[attribute.object].lemma
+            properties.setdefault(name, set()).add(attribute.lemma)
+            own.setdefault((name, attribute_class(attribute.lemma)), set()).add(attribute.lemma)
+        for key, words in own.items():
+            described.setdefault(key, []).append(words)
         for relation in graph.relations:
             ends = graph.objects[relation.subject].lemma, graph.objects[relation.object].lemma
             links.setdefault(ends, set()).add(relation.lemma)
     for kind, sets in (("both_have", properties.values()), ("both_do", links.values())):
         for found in sets:
             counts.update((kind, first, second, "") for first, second in combinations(sorted(found), 2))
+    for (name, kind), given in described.items():
+        if len(given) > 1:
+            counts["described", name, kind, ""] += 1
+            counts["disputed", name, kind, ""] += any(_disputed(one, other) for one, other in combinations(given, 2))
+
+
+def _disputed(given: set[str], others: set[str]) -> bool:
+    """Whether one caption's attributes of an object exclude one that only another caption gives it."""
+    return any(word not in others and not others.isdisjoint(contrasting_attributes(word)) for word in given)
 
 
 def images_of(image_ids: Sequence[str], captions: Sequence[str], graphs: Sequence[Graph]) -> Iterator[list[tuple[str, Graph]]]:
@@ -137,6 +155,8 @@ def prune(counts: Mapping[Key, int], min_count: int, max_objects: int) -> dict[K
         "together": objects,
         "both_have": attributes,
         "both_do": relations,
+        "described": objects,
+        "disputed": objects,
         "image": {""},
     }
     second = {
@@ -171,6 +191,7 @@ class CountVocabulary(SummaryStage[SwapSettings]):
     """
 
     name = "vocabulary"
+    revision = 2
     depends_on = ("min_count", "max_objects")
     reads = (Input("pairs", "pairs", "corpus"), Input("graphs", "graphs", "corpus"))
     writes = {"vocabulary": VOCABULARY}

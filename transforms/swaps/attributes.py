@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
 from schemas.rejects import Reason
 from transforms.english.words import FRAMES
 from transforms.scene_graph.nodes import AttributeNode
-from transforms.swaps.contrasts import attribute_class, contrasting_attributes
+from transforms.swaps.contrasts import attribute_class, contrasting_attributes, gradable
 from transforms.swaps.draft import Draft
+from transforms.swaps.evidence import of_attribute, votes_against
 from transforms.swaps.index import Index
 
 _TAGS = frozenset({"JJ", "NN", "VBG", "VBN"})
 
 _USUAL = 0.04  # share of an object's mentions with an attribute above which it may well have it in addition to the one named
 _PLAIN_COLOURS = frozenset("red blue green yellow orange purple pink brown black white gray".split())
+_DISPUTED = 0.09  # share of images whose captions disagree about an object's attribute of this class, above which it is doubtful
+_VOTES = 2  # captions that contradict an attribute beyond doubt
 _BOTH = 0.12  # co-mentions, as a share of the rarer attribute's mentions, above which two attributes are not exclusive
 
 
@@ -72,7 +76,16 @@ def swap_attributes(draft: Draft) -> None:
                 word, score = found_one
                 edits = (*draft.article_edit(attribute.start, word), draft.words(attribute.start, attribute.end, word))
                 thing = draft.graph.objects[attribute.object]
-                draft.add("attribute", "word", edits, f"{attribute.lemma} {thing.lemma} > {word}", score, 0.0, "contradicts_original")
+                draft.add(
+                    "attribute",
+                    "word",
+                    edits,
+                    f"{attribute.lemma} {thing.lemma} > {word}",
+                    score,
+                    0.0,
+                    "contradicts_original",
+                    partial(of_attribute, draft, attribute, word),
+                )
 
 
 def _human(index: Index, lemma: str) -> bool:
@@ -87,6 +100,9 @@ def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
     if word in draft.context.words or word in given or any(draft.index.lexicon.synonyms(word, other, "a") for other in given):
         draft.refuse(Reason.IN_SIBLING, f"{attribute.lemma} {thing.lemma} > {word}")
         return True
+    if _doubtful(draft, attribute) and votes_against(draft, thing, word) < _VOTES:
+        draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")
+        return True
     both = draft.index.both_have.get((attribute.lemma, word), 0)
     count = min(draft.index.attribute_count.get(attribute.lemma, 0), draft.index.attribute_count.get(word, 0))
     if both >= 3 and both > _BOTH * count:
@@ -97,3 +113,14 @@ def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
         draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")  # most buses have some white
         return True
     return False
+
+
+def _doubtful(draft: Draft, attribute: AttributeNode) -> bool:
+    """Whether another attribute may be true as well: people see this one differently, or the object has several of its class."""
+    kind, thing = attribute_class(attribute.lemma), draft.graph.objects[attribute.object]
+    if gradable(attribute.lemma) or draft.index.disputed(thing.lemma, kind) > _DISPUTED:
+        return True
+    return any(
+        other.object == attribute.object and other.start != attribute.start and attribute_class(other.lemma) == kind
+        for other in draft.graph.attributes
+    )

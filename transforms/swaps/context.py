@@ -20,7 +20,8 @@ class ImageContext:
 
     blocked: positions of the objects that a caption names, and of their synonyms, hypernyms and hyponyms; labelled: likewise for
     labels. words: every word of every caption. presence: estimated probability that each object is present but unmentioned,
-    float32 [V]. labels: label -> number of instances.
+    float32 [V]; usual: likewise, given an average one of the objects. labels: label -> number of instances. detectable: positions of the
+    objects that the detector could find. given: the number of captions. votes: how many captions give an object an attribute.
     """
 
     __slots__ = (
@@ -29,6 +30,10 @@ class ImageContext:
         "blocked",
         "named",
         "presence",
+        "usual",
+        "detectable",
+        "given",
+        "votes",
         "attributes",
         "relations",
         "counts",
@@ -52,6 +57,7 @@ class ImageContext:
         for caption in captions:
             self.words.update(_WORD.findall(caption.lower()))
         self.attributes: dict[str, set[str]] = {}
+        self.votes: Counter[tuple[str, str]] = Counter()
         self.relations: dict[tuple[str, str], set[str]] = {}
         self.counts: dict[str, set[int]] = {}
         self.plurals: set[str] = set()
@@ -67,9 +73,12 @@ class ImageContext:
         for label in labels or ():
             self.labelled |= index.related(label)
         share = settings.missed ** max(0, len(captions) - 1)
-        self.presence = index.presence_given([*self.named, *(labels or ())]) * np.float32(share)
+        self.given = len(captions)
+        self.presence, self.usual = (one * np.float32(share) for one in index.presence_given([*self.named, *(labels or ())]))
+        self.detectable: frozenset[int] = frozenset()
         if labels is not None and known_labels:
-            self.presence[_detectable(index, tuple(known_labels))] *= settings.undetected
+            positions, self.detectable = _detectable(index, tuple(known_labels))
+            self.presence[positions] *= settings.undetected
 
     def _read(self, graph: Graph) -> None:
         objects = graph.objects
@@ -80,8 +89,10 @@ class ImageContext:
                 self.plurals.add(thing.head)
             if thing.count:
                 self.counts.setdefault(thing.head, set()).add(thing.count)
-        for attribute in graph.attributes:
-            self.attributes.setdefault(objects[attribute.object].head, set()).add(attribute.lemma)
+        described = {(objects[attribute.object].head, attribute.lemma) for attribute in graph.attributes}
+        self.votes.update(described)
+        for head, lemma in described:
+            self.attributes.setdefault(head, set()).add(lemma)
         for relation in graph.relations:
             ends = objects[relation.subject].head, objects[relation.object].head
             self.relations.setdefault(ends, set()).add(relation.lemma)
@@ -105,16 +116,16 @@ class ImageContext:
         return head in self.plurals or self.instances(index, lemma) > 1
 
 
-def _detectable(index: Index, labels: tuple[str, ...]) -> np.ndarray:
-    """Positions of the objects that a detector with these labels could find."""
+def _detectable(index: Index, labels: tuple[str, ...]) -> tuple[np.ndarray, frozenset[int]]:
+    """Positions of the objects that a detector with these labels could find, as an array int64 [n] and as a set."""
 
-    def make() -> np.ndarray:
+    def make() -> tuple[np.ndarray, frozenset[int]]:
         lexicon = index.lexicon
         positions = [
             position
             for position, name in enumerate(index.names)
             if any(lexicon.synonyms(label, name) or lexicon.hypernym(label, name) for label in labels)
         ]
-        return np.array(positions, dtype=np.int64)
+        return np.array(positions, dtype=np.int64), frozenset(positions)
 
     return index.remembered("detectable", labels, make)

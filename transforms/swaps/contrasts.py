@@ -1,11 +1,12 @@
 """Mutually exclusive attributes, prepositions and verbs: they make a swapped caption false rather than merely different.
 
 Words of the same class exclude each other unless a set in `_ALIKE` contains both. Words without a class are swapped only for
-their WordNet antonyms.
+their opposites, or WordNet antonyms. Most of these are a matter of degree or do not show in a picture: `gradable` tells them.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from transforms.english.wordnet import lexicon
@@ -29,21 +30,19 @@ _CLASSES: dict[str, str] = {
     "stage": "raw cooked grilled fried burnt baked",
     "animal": "stuffed live",
 }
-_OPPOSITES = (
-    "small little tiny miniature|large big huge giant enormous massive", "short|tall", "short|long", "thick|thin",
-    "wide broad|narrow",
-    "young baby little|old elderly older aged", "new modern brand-new|old antique vintage rusty", "open|closed shut", "wet|dry",
-    "empty|full", "crowded busy packed|empty deserted vacant", "clean|dirty filthy", "dark dim|bright sunny", "fresh ripe|rotten",
-    "smooth|rough bumpy", "bare leafless|leafy", "male|female", "indoor|outdoor", "hot|cold frozen icy",
-    "happy smiling|sad crying angry",
-    "upper|lower", "left|right", "front|back rear", "calm|rough choppy stormy", "curly wavy|straight",
-    "flat|hilly mountainous steep",
-    "single|double triple", "sliced cut chopped|whole uncut", "cluttered messy|tidy neat clean", "fluffy|smooth bald",
-    "bearded|beardless clean-shaven", "clear blue|cloudy overcast", "lit|unlit", "healthy|sick", "modern|traditional ancient",
-    "shallow|deep", "steep|flat gentle", "moving|parked stationary", "awake|asleep sleeping", "lush|barren",
-    "overweight fat|thin slim",
-    "shirtless|clothed", "barefoot|booted", "high|low", "loaded|unloaded empty", "painted|unpainted", "broken|intact",
-    "ripe|unripe",
+_DEFINITE = (
+    "open|closed shut", "bare leafless|leafy", "male|female", "indoor|outdoor", "left|right", "single|double triple",
+    "sliced cut chopped|whole uncut", "bearded|beardless clean-shaven", "lit|unlit", "moving|parked stationary", "awake|asleep sleeping",
+    "shirtless|clothed", "barefoot|booted", "painted|unpainted", "broken|intact", "upper|lower",
+)  # fmt: skip
+_GRADABLE = (
+    "small little tiny miniature|large big huge giant enormous massive", "short|tall", "short|long", "thick|thin", "wide broad|narrow",
+    "young baby little|old elderly older aged", "new modern brand-new|old antique vintage rusty", "wet|dry", "empty|full",
+    "crowded busy packed|empty deserted vacant", "clean|dirty filthy", "dark dim|bright sunny", "fresh ripe|rotten",
+    "smooth|rough bumpy", "hot|cold frozen icy", "happy smiling|sad crying angry", "front|back rear", "calm|rough choppy stormy",
+    "curly wavy|straight", "flat|hilly mountainous steep", "cluttered messy|tidy neat clean", "fluffy|smooth bald",
+    "clear blue|cloudy overcast", "healthy|sick", "modern|traditional ancient", "shallow|deep", "steep|flat gentle", "lush|barren",
+    "overweight fat|thin slim", "high|low", "loaded|unloaded empty", "ripe|unripe",
 )  # fmt: skip
 _ALIKE = (
     "black brown",
@@ -57,6 +56,9 @@ _ALIKE = (
     "purple violet maroon pink",
     "maroon red orange pink",
     "blue turquoise teal green",
+    "blue purple violet",
+    "black green",
+    "tan beige blond blonde red",
     "white beige silver tan",
     "wooden wood bamboo",
     "metal metallic steel",
@@ -103,7 +105,7 @@ PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "towards": ("away from",), "toward": ("away from",), "away from": ("towards",), "off": ("onto",), "onto": ("off",),
     "against": ("far from",), "left of": ("right of",), "right of": ("left of",), "to left of": ("to right of",),
     "to right of": ("to left of",), "at": ("far from",), "along": ("far from", "above"), "alongside": ("far from",),
-    "on side of": ("in middle of",), "in middle of": ("on side of",), "on left of": ("on right of",),
+    "on left of": ("on right of",),
     "on right of": ("on left of",),
     "on left side of": ("on right side of",), "on right side of": ("on left side of",), "in back of": ("in front of",),
 }  # fmt: skip
@@ -171,7 +173,7 @@ for _words in _CLASSES.values():
     for _word in _words.split():
         _CLASS_OF.setdefault(_word, set()).update(_words.split())
 _AGAINST: dict[str, dict[str, None]] = {}
-for _pair in _OPPOSITES:
+for _pair in (*_DEFINITE, *_GRADABLE):
     _left, _right = (side.split() for side in _pair.split("|"))
     for _one in _left:
         _AGAINST.setdefault(_one, {}).update(dict.fromkeys(_right))
@@ -183,6 +185,15 @@ for _pair in _OPPOSITES:
 def attribute_class(word: str) -> str:
     """The class of an attribute, "" if it has none."""
     return next((name for name, words in _CLASSES.items() if word in words.split()), "")
+
+
+_VISIBLE = frozenset(word for pair in _DEFINITE for word in re.split(r"[ |]", pair))
+_INVISIBLE = frozenset({"", "weather", "season", "taste", "stage"})
+
+
+def gradable(word: str) -> bool:
+    """Whether people may well disagree about an attribute, since it is a matter of degree, vague, or not seen in a picture."""
+    return attribute_class(word) in _INVISIBLE and word not in _VISIBLE
 
 
 @cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from schemas.rejects import Reason
 from transforms.english.words import NUMBERS
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
 from transforms.swaps.contrasts import contrasting_attributes
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
+from transforms.swaps.evidence import of_count, of_negation, of_order
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
 # Symmetric or nearly symmetric relations.
@@ -90,6 +93,7 @@ def swap_counts(draft: Draft) -> None:
                     1.0 / abs(value - count.value),
                     0.0,
                     "contradicts_original",
+                    partial(of_count, draft, thing, count.value, value),
                 )
     if context.labels is not None:
         for thing in draft.graph.objects:
@@ -133,7 +137,8 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
             draft.words(thing.phrase_start, end, _WORDS[value]),
             draft.words(thing.start, thing.end, draft.index.form(position, "plural")),
         )
-        draft.add("count", "phrase", edits, f"a {thing.lemma} > {value}", 1.0 / value, 0.0, "absent_from_labels")
+        evidence = partial(of_count, draft, thing, 1, value)
+        draft.add("count", "phrase", edits, f"a {thing.lemma} > {value}", 1.0 / value, 0.0, "absent_from_labels", evidence)
 
 
 def swap_order(draft: Draft) -> None:
@@ -159,7 +164,8 @@ def swap_order(draft: Draft) -> None:
         spans = [(thing.phrase_start if modified else thing.start, thing.end) for thing in (one, other)]
         origin = f"{one.lemma} {relation.lemma} {other.lemma}"
         edits = _exchange(draft, spans[0], spans[1])
-        draft.add("order", "phrase" if modified else "word", edits, origin, 1.0, 0.0, "order_matters")
+        evidence = partial(of_order, draft, 1, one, relation.lemma, other)
+        draft.add("order", "phrase" if modified else "word", edits, origin, 1.0, 0.0, "order_matters", evidence)
     _exchange_attributes(draft)
 
 
@@ -231,7 +237,8 @@ def _exchange_attributes(draft: Draft) -> None:
                 draft.refuse(Reason.AMBIGUOUS, origin)
                 continue
             edits = _exchange(draft, (one.start, one.end), (other.start, other.end))
-            draft.add("order", "word", edits, origin, 1.0, 0.0, "order_matters")
+            evidence = partial(of_order, draft, 0, first, one.lemma, second)
+            draft.add("order", "word", edits, origin, 1.0, 0.0, "order_matters", evidence)
 
 
 def swap_negation(draft: Draft) -> None:
@@ -257,7 +264,9 @@ def swap_negation(draft: Draft) -> None:
             draft.refuse(Reason.AMBIGUOUS, f"not {relation.lemma}")
             continue
         level = "phrase" if len(edits) > 1 or relation.lemma == "with" else "word"
-        draft.add("negation", level, edits, f"not {relation.lemma}", 1.0, 0.0, "denies_original")
+        form = {"without": "without", "not ": "not"}.get(edits[0][2].lower(), "do")
+        evidence = partial(of_negation, draft, form, subject, thing)
+        draft.add("negation", level, edits, f"not {relation.lemma}", 1.0, 0.0, "denies_original", evidence)
     for attribute in graph.attributes:
         thing = graph.objects[attribute.object]
         participle = attribute.place == "clause" and attribute.tag == "VBG" and attribute.start > thing.end
@@ -274,6 +283,7 @@ def swap_negation(draft: Draft) -> None:
             1.0,
             0.0,
             "denies_original",
+            partial(of_negation, draft, "attribute", thing, None),
         )
 
 
@@ -290,7 +300,7 @@ def _negated(draft: Draft, relation: RelationNode, thing: ObjectNode) -> tuple[E
         helper = "does not" if relation.tag == "VBZ" else "do not"
         return ((start, start + len(verb), f"{helper} {base}"),)
     following = caption[relation.end :].split(" ", 2)[1:2]
-    if relation.lemma == "with" and relation.text == "with" and following and following[0].lower() not in _UNDENIABLE:
+    if relation.lemma == "with" and relation.text.lower() == "with" and following and following[0].lower() not in _UNDENIABLE:
         return ((start, relation.end, "without"),)
     before = caption[:start].rstrip(" ").rsplit(" ", 1)[-1].lower()
     if relation.tag == "IN" and before in ("is", "are"):

@@ -17,6 +17,8 @@ from transforms.swaps.context import ImageContext
 from transforms.swaps.edits import Edit, apply_edits
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
+from transforms.truth.swaps import SwapJudge
+from transforms.truth.trees import MILLION
 
 
 def is_title(caption: str) -> bool:
@@ -32,7 +34,8 @@ def as_title(text: str) -> str:
 
 class Negative(NamedTuple):
     """A caption made false. `origin` names the original and its replacement; `score` is the swap's hardness; `presence` is the
-    guards' estimated probability that the replacement is in the picture."""
+    guards' estimated probability that the replacement is in the picture; `truth` is the judge's probability that the text is true, in
+    millionths."""
 
     text: str
     level: str
@@ -42,6 +45,7 @@ class Negative(NamedTuple):
     score: float
     presence: float
     why: str
+    truth: int | None = None
 
 
 class Draft:
@@ -63,6 +67,8 @@ class Draft:
         "titled",
         "first",
         "articles",
+        "judge",
+        "limit",
     )
 
     def __init__(
@@ -74,6 +80,7 @@ class Draft:
         settings: SwapSettings,
         rng: np.random.Generator,
         refuse: Callable[[Reason, str], None],
+        judge: SwapJudge | None = None,
     ):
         self.caption = caption
         self.graph = graph
@@ -82,6 +89,8 @@ class Draft:
         self.settings = settings
         self.rng = rng
         self.refuse = refuse
+        self.judge = judge
+        self.limit = int(MILLION * (1.0 if settings.truth is None else settings.truth))
         self.negatives: list[Negative] = []
         self.texts: set[str] = set()
         self.denied_from = first_denial(caption)
@@ -91,10 +100,21 @@ class Draft:
         self.articles: dict[int, Any] = {}
         self.remaining = dict.fromkeys(settings.kinds, settings.per_kind)
 
-    def add(self, kind: str, level: str, edits: tuple[Edit, ...], origin: str, score: float, presence: float, why: str) -> bool:
-        """Adds a negative unless it is a duplicate or one of the image's captions; True if it was added.
+    def add(
+        self,
+        kind: str,
+        level: str,
+        edits: tuple[Edit, ...],
+        origin: str,
+        score: float,
+        presence: float,
+        why: str,
+        evidence: Callable[[], tuple[int, ...]],
+    ) -> bool:
+        """Adds a negative unless it is a duplicate, one of the image's captions, or too likely true; True if it was added.
 
-        Nothing is added where spans overlap: a parse may nest one object's phrase in another's.
+        `evidence`: what the judge is told (`transforms/swaps/evidence.py`). Nothing is added where spans overlap: a parse may nest one
+        object's phrase in another's.
         """
         if len(edits) > 1 and any(after[0] < before[1] for before, after in pairwise(sorted(edits))):
             return False
@@ -108,7 +128,13 @@ class Draft:
             self.refuse(Reason.SAME_TEXT, origin)
             return False
         self.texts.add(text)
-        self.negatives.append(Negative(text, level, kind, edits, origin, score, presence, why))
+        truth = None
+        if self.judge is not None:
+            truth = self.judge.millionths("object" if kind == "relation" and level == "phrase" else kind, evidence())
+            if truth > self.limit:
+                self.refuse(Reason.JUDGED_TRUE, origin)
+                return False
+        self.negatives.append(Negative(text, level, kind, edits, origin, score, presence, why, truth))
         self.remaining[kind] -= 1
         return True
 

@@ -30,13 +30,14 @@ _CLASS_DEPTH = {"noun.artifact": 5, "noun.animal": 5, "noun.person": 5, "noun.pl
 @dataclass(slots=True)
 class Candidates:
     """Possible replacements of one object: positions in the vocabulary [n], closeness float32 [n], whether each is near or more
-    distantly related in WordNet, bool [n] each, and each one's lexical verdict."""
+    distantly related in WordNet, bool [n] each, each one's lexical verdict, and the steps to it in WordNet, by position."""
 
     positions: np.ndarray
     closeness: np.ndarray
     near: np.ndarray
     related: np.ndarray
     verdicts: list[int]
+    steps: dict[int, int]
 
 
 class Index:
@@ -80,6 +81,8 @@ class Index:
             self.attribute_count[lemma] += count
         self.both_do = _both(by_kind["both_do"])
         self.both_have = _both(by_kind["both_have"])
+        self._disputed = {(lemma, kind): count for lemma, kind, _, count in by_kind["disputed"]}
+        self._described = {(lemma, kind): count for lemma, kind, _, count in by_kind["described"]}
         self._taxonomy()
         self._add_kinds()
         self._by_head: dict[str, list[int]] = defaultdict(list)
@@ -240,6 +243,7 @@ class Index:
             apart <= _CLOSE,
             apart <= _RELATED,
             [self._verdict(lemma, self.names[position]) for position in positions.tolist()],
+            dict(zip(positions.tolist(), apart.tolist(), strict=True)),
         )
 
     def _verdict(self, lemma: str, other: str) -> int:
@@ -250,12 +254,25 @@ class Index:
             return HYPERNYM
         return HYPONYM if lexicon.hypernym(lemma, other) else OK
 
-    def presence_given(self, lemmas: Iterable[str]) -> np.ndarray:
-        """For each object, its highest presence given any one of these, float32 [V]."""
+    def presence_given(self, lemmas: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """For each object, its highest presence given any one of these, and the mean, float32 [V] each."""
         rows = sorted({self.position[lemma] for lemma in lemmas if lemma in self.position})
         if not rows:
-            return self.presence.mean(axis=0) if self.size else np.zeros(1, dtype=np.float32)
-        return self.presence[rows].max(axis=0)
+            everywhere = self.remembered("presence", (), lambda: self.presence.mean(axis=0) if self.size else np.zeros(1, dtype=np.float32))
+            return everywhere, everywhere
+        chosen = self.presence[rows]
+        return chosen.max(axis=0), chosen.mean(axis=0)
+
+    def disputed(self, lemma: str, kind: str) -> float:
+        """The share of images in which captions disagree about an object's attribute of this class, smoothed towards all objects'."""
+
+        def everywhere() -> float:
+            numbers = [sum(count for (_, other), count in table.items() if other == kind) for table in (self._disputed, self._described)]
+            return (numbers[0] + 1) / (numbers[1] + 2)
+
+        usual = self.remembered("disputed", kind, everywhere)
+        known = self._described.get((lemma, kind), 0)
+        return (self._disputed.get((lemma, kind), 0) + _SMOOTH * usual) / (known + _SMOOTH)
 
     def mentions(self, position: int) -> float:
         """How often the corpus mentions an object; 0 for position -1."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from schemas.rejects import Reason
@@ -10,6 +12,7 @@ from transforms.scene_graph.nodes import ObjectNode
 from transforms.swaps.contrasts import attribute_class
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
+from transforms.swaps.evidence import of_object
 from transforms.swaps.index import HYPERNYM, OK, SYNONYM, Index
 
 _VERDICTS = {SYNONYM: Reason.SYNONYM, HYPERNYM: Reason.HYPERNYM}
@@ -119,6 +122,7 @@ def swap_objects(draft: Draft) -> None:
                 score,
                 float(draft.context.presence[position]),
                 _why(draft),
+                partial(of_object, draft, thing, position, score, 0),
             )
         turn += 1
 
@@ -174,4 +178,5 @@ def _phrase(draft: Draft, node: int, position: int, score: float) -> bool:
         score,
         float(draft.context.presence[position]),
         _why(draft),
+        partial(of_object, draft, thing, position, score, 1),
     )

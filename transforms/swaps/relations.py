@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from transforms.scene_graph.nodes import ObjectNode, RelationNode
 from transforms.swaps.contrasts import PREPOSITIONS, WEAK, exclusive_for
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
+from transforms.swaps.evidence import of_object, of_relation
 from transforms.swaps.index import Index
 from transforms.swaps.objects import refused as object_refused
 
@@ -24,8 +26,6 @@ _SPELT = {
     "to right of": "to the right of",
     "on left of": "on the left of",
     "on right of": "on the right of",
-    "on side of": "on the side of",
-    "in middle of": "in the middle of",
     "on left side of": "on the left side of",
     "on right side of": "on the right side of",
 }
@@ -114,7 +114,9 @@ def _preposition(draft: Draft, relation: RelationNode) -> None:
     for other, score in prepositions_for(draft, relation, preposition):
         if not draft.wants("relation"):
             return
-        if verb in ("ride", "wear", "fly", "look", "cover", "fill", "stare", "point") or _in_sibling(draft, relation, other):
+        if verb in ("ride", "wear", "fly", "swim", "hang", "look", "cover", "fill", "stare", "point") or _in_sibling(
+            draft, relation, other
+        ):
             continue
         if verb and other == "far from" and verb not in ("sit", "stand", "park", "walk", "lie", "lay", "run", "play", "wait"):
             continue
@@ -127,6 +129,7 @@ def _preposition(draft: Draft, relation: RelationNode) -> None:
             score,
             0.0,
             "contradicts_original",
+            partial(of_relation, draft, relation, f"{verb} {other}".strip(), 2 if other == "far from" else 0),
         )
 
 
@@ -166,7 +169,9 @@ def _verb(draft: Draft, relation: RelationNode) -> None:
             continue
         form = inflect(other.partition(" ")[0], relation.tag)
         edit = draft.words(relation.start, relation.start + len(written), form)
-        draft.add("relation", "word", (edit,), f"{relation.lemma} > {other}", score, 0.0, "contradicts_original")
+        origin = f"{relation.lemma} > {other}"
+        evidence = partial(of_relation, draft, relation, other, 1)
+        draft.add("relation", "word", (edit,), origin, score, 0.0, "contradicts_original", evidence)
 
 
 def _only_verb(draft: Draft, relation: RelationNode) -> bool:
@@ -231,6 +236,7 @@ def _phrase(draft: Draft, relation: RelationNode) -> None:
                 float(scores[at]),
                 float(draft.context.presence[position]),
                 "absent_from_captions" if draft.context.labels is None else "absent_from_labels",
+                partial(of_object, draft, thing, position, float(scores[at]), 2),
             )
 
 

@@ -22,6 +22,9 @@ class BalanceSettings(Params):
     tolerance: float = Field(2.0, gt=0, le=1000, description="imbalance that a candidate may add; less is stricter and keeps fewer swaps")
     cell: int = Field(25_000, ge=100, le=200_000, description="captions balanced together, approximately")
     denials: bool = Field(True, description="keep a negation only with a true denial of the same form; false leaves negations out")
+    counterparts: bool = Field(
+        True, description="also swap counts and positions that another caption or the labels give, beside the true ones"
+    )
     sample: int = Field(2000, ge=100, description="pairs per kind on which the manifest's blind accuracy is measured")
     encoder: str | None = Field(None, description="sentence encoder that measures blind accuracy as well, such as embedded")
 
@@ -44,6 +47,13 @@ class SwapSettings(Params):
     presence: float = Field(0.01, gt=0, le=1, description="refuse replacements more likely than this to be in the picture unmentioned")
     missed: float = Field(0.5, gt=0, le=1, description="share of present objects that a caption omits")
     undetected: float = Field(0.2, gt=0, le=1, description="share of present objects that a detector misses")
+    truth: float | None = Field(
+        0.003,
+        ge=0,
+        le=1,
+        description="drop swaps with a higher probability according to the judge of truth; 1: only score; null: no judge",
+    )
+    truth_scores: bool = Field(True, description="write the judge's probability of each swap")
     temperature: float = Field(0.7, ge=0, le=10, description="temperature of sampling among candidates; 0 always takes the hardest")
     balance: BalanceSettings | None = Field(
         None, description="select swaps so that a text-only model cannot tell them from captions; {} for the defaults, null keeps all"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.ids import counter_rng
+from schemas.manifest import Counts
 from schemas.regions import BACKGROUND, class_names
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE, VOCABULARY
@@ -28,6 +30,10 @@ from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
 from transforms.swaps.settings import KINDS, LEVELS, SwapSettings
+from transforms.truth.judge import judge_of
+from transforms.truth.settings import TruthSettings
+from transforms.truth.swaps import SwapJudge
+from transforms.truth.trees import MILLION
 
 _WHY = ("absent_from_captions", "absent_from_labels", "contradicts_original", "order_matters", "denies_original")
 _SCORES = ("hardness", "presence")
@@ -39,8 +45,8 @@ def _labels(words: tuple[str, ...], found: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array([codes[word] for word in found], pa.int8()), pa.array(words))
 
 
-def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) -> pa.RecordBatch:
-    """The `rewrites` rows of n captions, in order; `found` holds each caption's negatives."""
+def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]], scored: bool = True) -> pa.RecordBatch:
+    """The `rewrites` rows of n captions, in order; `found` holds each caption's negatives. scored: write the judge's probabilities."""
     flat = [negative for own in found for negative in own]
     owners = [pair_id for pair_id, own in zip(pair_ids, found, strict=True) for _ in own]
     count = len(flat)
@@ -70,21 +76,29 @@ def rewrite_batch(pair_ids: Sequence[str], found: Sequence[Sequence[Negative]]) 
             pa.array([negative.origin for negative in flat], pa.string()),
             scores,
             _labels(_WHY, [negative.why for negative in flat]),
-            pa.nulls(count, pa.float32()),
+            chances([negative.truth if scored else None for negative in flat]),
         ],
         schema=REWRITES,
     )
 
 
+def chances(millionths: Sequence[int | None]) -> pa.Array:
+    """Probabilities given in millionths as float32; None: null."""
+    values = np.array([-1 if value is None else value for value in millionths], np.int64)
+    return pa.array((values / MILLION).astype(np.float32), mask=values < 0)
+
+
+@dataclass(frozen=True)
 class SwapNegatives(Stage[SwapSettings]):
     """Writes `rewrites`: phrase- and word-level negatives of every caption, in the order of the pairs.
 
     Reads `pairs`, `graphs` and the `vocabulary`, and, where the `regions` have class names, guards by the images' classes.
-    Siblings are an image's other captions; they are in the same partition.
+    Siblings are an image's other captions; they are in the same partition. weights: of the judge of truth, "": this package's; None: the
+    corpus has no judge.
     """
 
     name = "swaps"
-    revision = 5
+    revision = 6
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in {*CountVocabulary.depends_on, "balance"})
     rows_by: ClassVar[tuple[str, ...]] = ("image_id",)
     rows_counted: ClassVar[tuple[str, ...]] = ("graphs",)
@@ -96,6 +110,8 @@ class SwapNegatives(Stage[SwapSettings]):
     )
     writes = {"rewrites": REWRITES}
 
+    weights: str | None = field(default=None, kw_only=True)
+
     @classmethod
     def applies(cls, params: SwapSettings) -> bool:
         """Unless the swaps are balanced: then the stage `balance` writes them."""
@@ -105,26 +121,50 @@ class SwapNegatives(Stage[SwapSettings]):
         """Only regions with class names: without names they are of no use to the guards."""
         return bool(class_names(stage.writes[source.table]))
 
+    def behind(self, stages: Sequence[Stage[Any]]) -> Self:
+        """As usual, with the weights of the corpus's judge, if it is to be asked."""
+        found = super().behind(stages)
+        weights = [stage.params.weights or "" for stage in stages if isinstance(stage.params, TruthSettings)]
+        return replace(found, weights=weights[0]) if weights and self.params.truth is not None else found
+
+    @property
+    def judge(self) -> SwapJudge | None:
+        """The judge of swaps; None: it is not asked."""
+        return None if self.weights is None else judge_of(self.weights or None).swaps
+
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The parameters with the lexicon's fingerprint; class names are already part of the regions' content."""
-        return {**super().settings, "lexicon": lexicon().fingerprint}
+        """The parameters, and the fingerprints of the lexicon and of the judge; class names are part of the regions' content."""
+        found = {**super().settings, "lexicon": lexicon().fingerprint}
+        if self.weights is not None:
+            return found | {"judge": judge_of(self.weights or None).fingerprint}
+        return {name: value for name, value in found.items() if not name.startswith("truth")}
 
     def process(self, task: Task, payload: Any) -> None:
         """Processes one partition image by image and writes it in batches."""
         ids: list[str] = []
         found: list[Sequence[Negative]] = []
-        for pair, _, own in self.drafted(task, self.params):
+        for pair, _, own, _ in self.drafted(task, self.params):
             ids.append(pair["pair_id"])
             found.append(own)
             if len(found) >= _ROWS:
-                task.write("rewrites", rewrite_batch(ids, found))
+                self._write(task, ids, found)
                 ids, found = [], []
-        task.write("rewrites", rewrite_batch(ids, found))
+        self._write(task, ids, found)
 
-    def drafted(self, task: Task, settings: SwapSettings) -> Iterator[tuple[dict[str, str], Graph, list[Negative]]]:
-        """The partition's pairs, each with its graph and negatives; the refused candidates are logged at the end."""
-        index = load_index(task.corpus)
+    def _write(self, task: Task, ids: Sequence[str], found: Sequence[Sequence[Negative]]) -> None:
+        task.write("rewrites", rewrite_batch(ids, found, self.params.truth_scores))
+        if self.weights is not None:
+            task.count("judged", ids, [len(own) for own in found])
+            task.count("truth_millionths", ids, [sum(negative.truth or 0 for negative in own) for own in found])
+
+    def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The share of swaps that the judge expects to be true of the image."""
+        return super().conclude(counts, extras) | expected_share(counts.numbers)
+
+    def drafted(self, task: Task, settings: SwapSettings) -> Iterator[tuple[dict[str, str], Graph, list[Negative], ImageContext]]:
+        """The partition's pairs, each with its graph, negatives and image; the refused candidates are logged at the end."""
+        index, judge = load_index(task.corpus), self.judge
         pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
         pairs = aligned(pairs, graph_table)
         task.counts.rows_in = pairs.num_rows
@@ -139,7 +179,7 @@ class SwapNegatives(Stage[SwapSettings]):
                 for caption, graph in group:
                     refusals.row = rows[row]["pair_id"]
                     rng = counter_rng(task.seed, SwapNegatives.name, refusals.row)
-                    yield rows[row], graph, negatives(caption, graph, index, context, settings, rng, refusals)
+                    yield rows[row], graph, negatives(caption, graph, index, context, settings, rng, refusals, judge), context
                     row += 1
         refusals.log(task, settings.record_refusals)
 
@@ -155,6 +195,12 @@ class SwapNegatives(Stage[SwapSettings]):
 
 
 _ROWS = 512  # captions per written batch
+
+
+def expected_share(numbers: Mapping[str, int]) -> dict[str, float]:
+    """The expected share of false negatives, from a stage's counts; empty where nothing was judged."""
+    judged = numbers.get("judged")
+    return {"expected_false_negatives": round(numbers["truth_millionths"] / MILLION / judged, 6)} if judged else {}
 
 
 class _Refusals:

@@ -181,6 +181,7 @@ class Images:
             "counts_supported": np.bincount(pair[counted & right], minlength=count),
             "counts_contradicted": np.bincount(pair[wrong], minlength=count),
             "denies": claims.denies[text],
+            "words": np.full(count, len(self._words).bit_length()),
         }
         if self.found is not None:
             held = self.found[at, thing]

@@ -8,14 +8,15 @@ has said which captions of other photos are true of one. So captions of the phot
 captions of others are a mixture: the probability is the share of true ones among the candidates times the ratio of the two densities (Elkan
 and Noto 2008). Ratings (a CSV with the columns image, text, rating from 1 to 4): 3 or more counts as true. Candidates are neighbours by
 TF-IDF, and the probabilities are calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates
-them.
+them. The judge of swaps is fitted to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some
+captions while others tell what is true (`transforms.truth.swap_corpora`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,20 @@ from sklearn.metrics import roc_auc_score
 
 from transforms.truth.corpora import Sample, photos, rated, scenes
 from transforms.truth.evidence import MISSING
-from transforms.truth.judge import COSINE, LABELS, MILLION, SETS, as_trees
+from transforms.truth.judge import COSINE, LABELS, SETS
+from transforms.truth.swap_corpora import photo_swaps, scene_swaps
+from transforms.truth.swaps import FAMILIES
+from transforms.truth.trees import FEW_WORDS, MILLION, as_trees
 
 UNIT = 1024  # of leaves: one nat
 _TREES, _RATE = 80, 0.15
 _HIDDEN = 0.2  # share of pairs whose cosine is hidden, since swaps and retrieved texts have none
-_STEPS = 48  # of the calibration
+_SWAP_TREES, _FEW = 40, 25  # of a family of swaps with fewer true ones, all have the same probability
+_PRIOR = 100  # swaps with the share of all families, added to those of such a family
+_STEPS, _TRUE = 48, 4  # of the calibration, at most, and true ones in each, at least
 
 
-def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int) -> tuple[dict[str, Any], np.ndarray]:
+def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int = _TREES) -> tuple[dict[str, Any], np.ndarray]:
     """The weights of one set of evidence, and the probabilities that they give the second half of all samples, one after another."""
     rng = np.random.default_rng(seed)
     columns = [_matrix(sample, names) for sample in samples]
@@ -44,11 +50,12 @@ def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int) -> tuple[d
     )
     fitted = np.concatenate([one.image % 2 == 0 for one in samples])
     hidden = matrix.copy()
-    hidden[rng.random(len(matrix)) < _HIDDEN, -len(COSINE) :] = MISSING
+    if names[-len(COSINE) :] == COSINE:
+        hidden[rng.random(len(matrix)) < _HIDDEN, -len(COSINE) :] = MISSING
     rows = np.flatnonzero(fitted)
     # A probability stands for two rows, one true and one false, weighted by it.
     model = HistGradientBoostingClassifier(
-        max_iter=_TREES, learning_rate=_RATE, max_depth=3, max_leaf_nodes=8, min_samples_leaf=30, early_stopping=False, random_state=seed
+        max_iter=trees, learning_rate=_RATE, max_depth=3, max_leaf_nodes=8, min_samples_leaf=30, early_stopping=False, random_state=seed
     )
     doubled = np.concatenate([rows, rows])
     share = np.concatenate([truth[rows], 1 - truth[rows]]) * weight[doubled]
@@ -57,8 +64,36 @@ def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int) -> tuple[d
     weights = _exported(model)
     held = np.flatnonzero(~fitted)
     sums = as_trees(names, {**weights, "knots": [], "chances": [0]}).sums(dict(zip(names, matrix[held].T, strict=True)))
-    weights |= _calibration(sums, truth[held], weight[held])
+    few = matrix[held, names.index("words")] <= FEW_WORDS if "words" in names else np.zeros(len(held), bool)
+    if 0 < few.sum() < len(few):
+        weights["few"] = _calibration(sums[few], truth[held][few], weight[held][few])
+        weights |= _calibration(sums[~few], truth[held][~few], weight[held][~few])
+    else:
+        weights |= _calibration(sums, truth[held], weight[held])
     return weights, as_trees(names, weights).score(dict(zip(names, matrix[held].T, strict=True))) / MILLION
+
+
+def fit_swaps(samples: Sequence[Mapping[str, Sample]], seed: int) -> dict[str, Any]:
+    """The weights of the judge of swaps, from samples by family. Prints how well they do on the images that calibrated them."""
+    found = {}
+    every = [sample.truth for one in samples for family, sample in one.items() if family != "known"]
+    usual = float(np.concatenate(every).mean())
+    for family, names in FAMILIES.items():
+        own = [one[family] for one in samples if family in one]
+        true, count = sum(float(one.truth.sum()) for one in own), sum(len(one.truth) for one in own)
+        if true < _FEW:
+            prior = (0.5, 2) if family == "known" else (usual, _PRIOR)
+            found[family] = _alike((true + prior[0] * prior[1]) / (count + prior[1]))
+            continue
+        found[family], chance = fit(own, names, seed, _SWAP_TREES)
+        truth, weight = (np.concatenate([getattr(one, part)[one.image % 2 == 1] for one in own]) for part in ("truth", "weight"))
+        _print(f"swaps, {family}", chance, truth, weight)
+    return found
+
+
+def _alike(share: float) -> dict[str, Any]:
+    """The weights that give everything the same probability."""
+    return {"feature": [[0] * 7], "threshold": [[0] * 7], "leaf": [[0] * 8], "knots": [], "chances": [round(share * MILLION)]}
 
 
 def _matrix(sample: Sample, names: Sequence[str]) -> np.ndarray:
@@ -93,14 +128,20 @@ def _exported(model: HistGradientBoostingClassifier) -> dict[str, list[Any]]:
 
 
 def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dict[str, list[int]]:
-    """Isotonic regression in steps: `knots` are quantiles, closer together at the top, where the true ones are."""
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(sums, truth, sample_weight=weight).predict
-    shares = 1 - np.geomspace(1, 1 / 2000, _STEPS)
-    knots = np.unique(np.quantile(sums, shares[1:]).astype(np.int64))
+    """Shares of true ones between `knots`, made to rise by isotonic regression. Each step has enough true ones for its share to be known,
+    the higher the more, so the lowest step is the longest."""
+    order = np.argsort(sums, kind="stable")
+    total = np.cumsum((truth * weight)[order])
+    wanted = [0.0]
+    for one in total[-1] * np.linspace(0, 1, _STEPS, endpoint=False) ** 3:
+        if min(one - wanted[-1], total[-1] - one) >= _TRUE:
+            wanted.append(float(one))
+    cuts = np.searchsorted(total, wanted[1:])
+    knots = np.unique(sums[order][np.minimum(cuts, len(sums) - 1)])
     owner = np.searchsorted(knots, sums, side="right")
     mass = np.bincount(owner, weights=weight, minlength=len(knots) + 1)
-    chance = np.bincount(owner, weights=weight * fitted(sums), minlength=len(knots) + 1) / np.maximum(mass, 1e-9)
-    chance = np.maximum.accumulate(np.clip(chance, 1e-5, 1 - 1e-5))
+    share = np.bincount(owner, weights=weight * truth, minlength=len(knots) + 1) / np.maximum(mass, 1e-9)
+    chance = IsotonicRegression(y_min=1e-6, y_max=1 - 1e-6).fit_transform(np.arange(len(share)), share, sample_weight=mass + 1e-9)
     return {"knots": knots.tolist(), "chances": np.rint(chance * MILLION).astype(np.int64).tolist()}
 
 
@@ -115,6 +156,11 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """Area under the ROC curve where each pair is true with probability `truth`."""
     label = np.repeat([1, 0], len(truth))
     return float(roc_auc_score(label, np.concatenate([scores, scores]), sample_weight=np.concatenate([truth, 1 - truth])))
+
+
+def _print(name: str, chance: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> None:
+    print(f"{name}: {len(truth)} pairs, AUC {auc(chance, truth):.4f}, expected and observed by decile:")
+    print("  " + "  ".join(f"{one:.4f}/{other:.4f}" for one, other in deciles(chance, truth, weight)))
 
 
 def main() -> None:
@@ -135,9 +181,12 @@ def main() -> None:
     for name, names in SETS.items():
         found[name], chance = fit(samples, names, arguments.seed)
         truth, weight = (np.concatenate([getattr(one, part)[one.image % 2 == 1] for one in samples]) for part in ("truth", "weight"))
-        print(f"{name}: {len(truth)} pairs, AUC {auc(chance, truth):.4f}, expected and observed by decile:")
-        print("  " + "  ".join(f"{one:.4f}/{other:.4f}" for one, other in deciles(chance, truth, weight)))
-    arguments.out.write_text(json.dumps({"sets": found}, separators=(",", ":")) + "\n", encoding="utf-8")
+        _print(name, chance, truth, weight)
+    swaps = [scene_swaps(arguments.scenes, arguments.scene_seed)] if arguments.scenes else []
+    swaps += [photo_swaps(path, arguments.seed, arguments.boxes) for path in arguments.photos[:1]]
+    arguments.out.write_text(
+        json.dumps({"sets": found, "swaps": fit_swaps(swaps, arguments.seed)}, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

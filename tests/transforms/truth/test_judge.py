@@ -15,7 +15,8 @@ from transforms.engines.parsers.load import caption_parser
 from transforms.graphs.stage import graph_batch
 from transforms.truth.claims import MISSING, Images, read_claims
 from transforms.truth.evidence import LENGTH, Captioned, Texts, evidence_of, similarities, whole
-from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, SETS, Judge, as_trees, judge_of
+from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, SETS, Judge, judge_of
+from transforms.truth.trees import as_trees
 from transforms.truth.words import Words
 
 
