@@ -210,7 +210,7 @@ class BalancedSwaps(Stage[SwapSettings]):
         return super().conclude(counts, extras) | expected_share(counts.numbers)
 
 
-def _judged(truth: pa.ChunkedArray) -> dict[str, int]:
+def _judged(truth: pa.ChunkedArray) -> dict[str, int | float]:
     """How many swaps were judged, and the sum of their probabilities in millionths; empty if none was."""
     found = np.rint(truth.drop_null().to_numpy().astype(np.float64) * MILLION).astype(np.int64)
     return {"judged": len(found), "truth_millionths": int(found.sum())} if len(found) else {}
@@ -218,8 +218,9 @@ def _judged(truth: pa.ChunkedArray) -> dict[str, int]:
 
 def _first(pair_ids: pa.ChunkedArray, texts: pa.ChunkedArray) -> np.ndarray:
     """Which rows are the first of their pair with this text, bool [n]: several swaps may have the same counterpart."""
-    seen: set[tuple[str, str]] = set()
-    return np.array([one not in seen and not seen.add(one) for one in zip(pair_ids.to_pylist(), texts.to_pylist(), strict=True)], bool)
+    seen: dict[tuple[str, str], int] = {}
+    rows = enumerate(zip(pair_ids.to_pylist(), texts.to_pylist(), strict=True))
+    return np.array([seen.setdefault(text, row) == row for row, text in rows], bool)
 
 
 def _counterparts(rows: pa.Table) -> pa.Table:

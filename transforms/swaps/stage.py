@@ -197,7 +197,7 @@ class SwapNegatives(Stage[SwapSettings]):
 _ROWS = 512  # captions per written batch
 
 
-def expected_share(numbers: Mapping[str, int]) -> dict[str, float]:
+def expected_share(numbers: Mapping[str, float]) -> dict[str, float]:
     """The expected share of false negatives, from a stage's counts; empty where nothing was judged."""
     judged = numbers.get("judged")
     return {"expected_false_negatives": round(numbers["truth_millionths"] / MILLION / judged, 6)} if judged else {}

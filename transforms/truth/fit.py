@@ -61,7 +61,7 @@ def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int
     share = np.concatenate([truth[rows], 1 - truth[rows]]) * weight[doubled]
     label = np.repeat([1, 0], len(rows))
     model.fit(hidden[doubled][share > 0], label[share > 0], sample_weight=share[share > 0])
-    weights = _exported(model)
+    weights: dict[str, Any] = _exported(model)
     held = np.flatnonzero(~fitted)
     sums = as_trees(names, {**weights, "knots": [], "chances": [0]}).sums(dict(zip(names, matrix[held].T, strict=True)))
     few = matrix[held, names.index("words")] <= FEW_WORDS if "words" in names else np.zeros(len(held), bool)
