@@ -200,16 +200,20 @@ def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
 
 
 def _may_have(tokens: Tokens, head: int, with_: int) -> bool:
-    """Whether "with" after a noun may become "has": "a bathroom with a sink", but not "a dog with a person"."""
+    """Whether "with" after a noun may become "has": "a bathroom with a sink", but not "a dog with a person" or "a cup with a table"."""
     thing = tokens.child_behind(with_, "pobj")
-    nouns = [tokens.lemma(head), *([tokens.lemma(thing)] if thing >= 0 else [])]
-    return thing >= 0 and not any(lexicon().hypernym(living, noun) for noun in nouns for living in ("person", "animal"))
+    if thing < 0 or any(lexicon().hypernym(living, tokens.lemma(thing)) for living in ("person", "animal")):
+        return False
+    holder = tokens.lemma(head)
+    return is_location(holder) or any(lexicon().is_a(holder, above) for above in ("structure", "vehicle", "conveyance", "furniture"))
 
 
 def _participle(frame: _Frame, subject: str, be: str) -> Iterator[tuple[str, str]]:
     """The constructions of "a bus parked on a street" and "a bus is parked on a street"."""
     tokens, verb = frame.tokens, frame.verb
     done, rest = frame.text(frame.aux + 1 if frame.aux >= 0 else verb, verb + 1), frame.text(verb + 1, frame.end)
+    if not rest:  # "a ball is spotted"
+        return
     if frame.indefinite and not _joined_subject(frame):
         yield "existential", _sentence(f"There {frame.exists} {lower(subject)} {done}", rest)
     if frame.aux >= 0:

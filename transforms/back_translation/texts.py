@@ -185,6 +185,8 @@ def _nonsense(text: str) -> Iterator[str]:
     if words and (words[-1] in _UNFINISHED or words[-1].endswith("'s")):
         yield f"ends with {words[-1]}"
     yield from (f"{one} {one}" for one, other in pairwise(words) if one == other and one not in _DOUBLED)
+    if sum(one == "there" and other in ("is", "are") for one, other in pairwise(words)) > 1:
+        yield "there is twice"
     yield from (owner.group().lower() for owner in _PLURAL_OWNER.finditer(text))  # "two dogs's"
     yield from (found.group().lower() for pattern in _ODD for found in pattern.finditer(text))
     if text.isupper():

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 from spacy.tokens import Doc
 
@@ -19,6 +19,7 @@ from transforms.back_translation.likeness import (
     is_location,
     joined,
     may_stand_for,
+    preposition_class,
     same_attribute,
     same_link,
     same_noun,
@@ -28,6 +29,7 @@ from transforms.back_translation.likeness import (
 from transforms.back_translation.order import Word, joints, same_in_order, separators, words_that_count
 from transforms.back_translation.words import SAME_COLOUR
 from transforms.english.denials import is_denial
+from transforms.english.wordnet import lexicon
 from transforms.english.words import FRAMES, VERB_TAGS
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
@@ -147,6 +149,18 @@ class Reading:
             for link in self.graph.relations
             if link.subject not in self.things and link.object in self.things and link.head not in _SHOWING
         ]
+
+    @cached_property
+    def beside(self) -> dict[int, int]:
+        """Things that directly follow another and a preposition ("a boy in a shirt"), by the latter; not locations, nor what follows
+        clothing, which may describe its wearer."""
+        found, objects = {}, self.graph.objects
+        for at, other in pairwise(sorted(self.things, key=lambda thing: objects[thing].start)):
+            between = self.tokens.text[objects[at].end : objects[other].phrase_start].strip().lower()
+            if not is_location(objects[other].lemma) and not lexicon().hypernym("clothing", objects[at].head):
+                if between == "wearing" or preposition_class(between):
+                    found[other] = at
+        return found
 
     def vague(self, thing: int) -> set[str]:
         """Inexact counts (several)."""
@@ -328,6 +342,11 @@ def _relations_differ(caption: Reading, paraphrase: Reading, pairing: dict[int, 
     if taken:
         return Reason.RELATIONS_DIFFER, f"the picture: {min(taken)[0]}"
     theirs = paraphrase.relations
+    for at, before in caption.beside.items():
+        other = paraphrase.beside.get(pairing[at], pairing[before])
+        if other != pairing[before]:
+            thing, others = caption.graph.objects[at].lemma, paraphrase.graph.objects[other].lemma
+            return Reason.RELATIONS_DIFFER, f"{thing} after {caption.graph.objects[before].lemma} > {others}"
     used: set[int] = set()
     for link in caption.relations:
         thing = caption.graph.objects[link.object].lemma

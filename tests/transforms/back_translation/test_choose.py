@@ -135,6 +135,8 @@ OTHER = [
     ("A person holds a plastic hot dog.", "A person holds a hot plastic dog.", Reason.OBJECTS_DIFFER),
     ("This picture shows an umbrella.", "This picture is taking a picture of an umbrella.", Reason.OBJECTS_DIFFER),
     ("Two people on a street.", "Two people on a street in it.", Reason.OBJECTS_DIFFER),
+    ("A dog is beside a boy in a blue shirt.", "A dog in a blue shirt next to a boy.", Reason.RELATIONS_DIFFER),
+    ("A dog is beside a boy on a bench.", "A dog on a bench next to a boy.", Reason.RELATIONS_DIFFER),
     ("Some animals.", "These animals.", Reason.OBJECTS_DIFFER),
     ("You can see a dog.", "This dog.", Reason.OBJECTS_DIFFER),
     ("A wooden bench is below a kite.", "A wooden bench under a kite.", Reason.RELATIONS_DIFFER),

@@ -80,6 +80,8 @@ def test_other_texts_are_left_alone(caption):
         ("A photo of a girl wearing a shirt.", "wears"),
         ("A girl next to a ball is riding a bike.", "ball riding"),
         ("A black dog with a person in a park.", "has"),
+        ("A purple cup with a gray table.", "has"),
+        ("A ball is spotted.", "spotted"),
         ("A woman wearing a skirt standing near a man.", "is wearing a skirt standing"),
         ("Two zebras stand on grass.", "There are two zebras stand"),
     ],

@@ -167,6 +167,7 @@ def test_windows_do_not_depend_on_the_order():
         "We a dog.",
         "In this photo where there is a dog.",
         "This picture is picture of a dog.",
+        "There is the picture there is a dog.",
     ],
 )
 def test_garbled_texts(text):
