@@ -20,6 +20,8 @@ from model.config import TrainSettings, wanted
 from model.data.loader import Batches, ShardLoader
 from model.evaluate import evaluate
 from model.metrics import CUTS, interval
+from model.tasks import TASKS
+from model.tasks.base import Task
 from model.train import train
 from schemas import files
 from schemas.errors import ConfigError
@@ -72,7 +74,10 @@ def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
         for seed in settings.seeds:
             given = merged(settings.train, change)
             given |= {"output": files.join(settings.output, arm, f"seed-{seed}"), "seed": seed}
-            found.append((arm, seed, validated(TrainSettings, given, f"arms.{arm}")))
+            run = validated(TrainSettings, given, f"arms.{arm}")
+            if run.task in TASKS and issubclass(TASKS[run.task], Task):
+                raise ConfigError(f"arms.{arm}: task: {run.task} cannot be ablated, since ablations measure retrieval: use cmcl train")
+            found.append((arm, seed, run))
     return found
 
 

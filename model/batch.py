@@ -139,7 +139,7 @@ class Fragments:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of one stream. names: pair ids, image ids or text ids of its P rows, for messages."""
+    """One batch of one stream. names: pair, image or text ids of its P rows, for messages. targets: [P, ...], of a downstream task."""
 
     stream: Stream
     names: tuple[str, ...]
@@ -153,6 +153,7 @@ class Batch:
     known_images: Known | None = None
     mismatch: Mismatch | None = None
     fragments: Fragments | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         """P: the number of the stream's own pairs, images or texts."""
@@ -196,6 +197,7 @@ class DataFacts:
     corpus: the corpus hash. rows: by stream, how many rows it has. features, geometry, classes: widths D, G, C (classes 0: no soft
     labels). max_regions, max_tokens: of the longest image, without `[IMG]`, and the longest text, with `[CLS]` and `[SEP]`. drawn: maximum
     number of positives, negatives, matched_images and matched_texts per pair; 0 where the corpus has none or the settings ask for none.
+    labels: the classes of a downstream task.
     """
 
     corpus: str
@@ -207,6 +209,7 @@ class DataFacts:
     max_tokens: int
     vocabulary: Vocabulary
     drawn: dict[str, int]
+    labels: tuple[str, ...] = ()
 
 
 class Loader(Protocol):

@@ -108,9 +108,15 @@ def is_checkpoint(url: str) -> bool:
     return files.read_json(files.join(url, STATE)) is not None or bool(_steps(url))
 
 
-def fill(network: nn.Module, held: Checkpoint) -> None:
-    """Loads a checkpoint's weights. Raises CheckpointError, naming the first tensor that differs, when they do not fit."""
+def fill(network: nn.Module, held: Checkpoint, apart: str | None = None) -> None:
+    """Loads a checkpoint's weights; the network keeps its own module `apart`, whatever the checkpoint has there.
+
+    Raises CheckpointError, naming the first tensor that differs, when they do not fit.
+    """
     theirs, ours = held.tensors["model"], network.state_dict()
+    if apart:
+        own = {name: tensor for name, tensor in ours.items() if name.startswith(f"{apart}.")}
+        theirs = {name: tensor for name, tensor in theirs.items() if not name.startswith(f"{apart}.")} | own
     for name in sorted(theirs.keys() | ours.keys()):
         shapes = [list(side[name].shape) if name in side else None for side in (theirs, ours)]
         if shapes[0] != shapes[1]:

@@ -10,13 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from model import parallel
+from model import checkpoint, parallel
 from model.ablate import AblationSettings, ablate, read_truth
-from model.config import TrainSettings, wanted
-from model.data.loader import Batches, ShardLoader
+from model.config import TrainSettings
+from model.convert import convert_unimo
+from model.data.loader import ShardLoader
+from model.downstream import batches_of, measure_task
 from model.evaluate import evaluate
 from model.look import attention_source
 from model.scoring import Scorer, load_network, trained_head
+from model.tasks import TASKS
+from model.tasks.base import Task
 from model.train import train
 from model.trials import READERS, measure, read_trials
 from schemas import files
@@ -33,16 +37,7 @@ def run_train(args: argparse.Namespace) -> int:
     value, base = read_settings(args.config, args.overrides)
     settings = validated(TrainSettings, placed(value, base), args.config)
     parallel.start(settings.device)
-    loader = ShardLoader(
-        Batches(
-            settings.data,
-            seed=settings.seed,
-            masking=settings.masking,
-            wanted=wanted(settings),
-            rank=parallel.rank(),
-            world=parallel.world(),
-        )
-    )
+    loader = ShardLoader(batches_of(settings, parallel.rank(), parallel.world()))
     _, progress = train(settings, loader, bar=not args.quiet and sys.stderr.isatty() and parallel.rank() == 0)
     if parallel.rank() == 0:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in progress.losses.items())
@@ -59,6 +54,11 @@ def run_train(args: argparse.Namespace) -> int:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Evaluates a checkpoint and prints the report; with --output also writes it as JSON."""
+    task = checkpoint.load(args.checkpoint, only="").state["settings"]["task"]
+    if task in TASKS and issubclass(TASKS[task], Task):
+        return _run_measure_task(args, task)
+    if args.folder:
+        raise ConfigError(f"--folder: {args.checkpoint} was not fine-tuned on a task's files")
     rerank = None if args.rerank == "all" else int(args.rerank)
     trials = [read_trials(*_trial(given), split=args.split) for given in args.trials]
     report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden, not args.no_negatives)
@@ -70,6 +70,33 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.output:
         files.write_json(args.output, report)
     print("\n".join(lines(report)))
+    return 0
+
+
+def _run_measure_task(args: argparse.Namespace, task: str) -> int:
+    """Prints a task's metrics."""
+    if args.trials or args.truth:
+        raise ConfigError(f"--{'trials' if args.trials else 'truth'}: {args.checkpoint} was fine-tuned for {task}, which has its own files")
+    report = measure_task(args.checkpoint, args.corpus, args.folder, args.hidden)
+    if args.output:
+        files.write_json(args.output, report)
+    print(f"{report['checkpoint']} (step {report['step']}) on {task}, with the corpus {report['corpus']}")
+    for split, found in report["splits"].items():
+        for part in ("metrics", "metrics_image_hidden"):
+            if part in found:
+                cells = "  ".join(f"{name} {100 * value:.2f}" for name, value in found[part].items())
+                print(f"  {split}, {found['rows']} rows{', image hidden' if part != 'metrics' else ''}: {cells}")
+        for reason, count in found["left_out"].items():
+            print(f"    left out: {count} rows, {reason}")
+        if found["cut"]:
+            print(f"    cut: the texts of {found['cut']} rows")
+    return 0
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Converts published weights, and says what of them was left out."""
+    count, left_out = convert_unimo(args.source, args.output)
+    print(f"{args.output}: {count} variables; left out: {', '.join(left_out) or 'none'}")
     return 0
 
 
@@ -93,10 +120,15 @@ def run_ablate(args: argparse.Namespace) -> int:
 
 def placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     """A training's settings with relative paths resolved against the folder `base`."""
-    made = {key: resolved(held, base) if key in ("output", "start") and isinstance(held, str) else held for key, held in value.items()}
+    made: dict[str, Any] = {
+        key: resolved(held, base) if key in ("output", "start") and isinstance(held, str) else held for key, held in value.items()
+    }
     data = made.get("data")
     if isinstance(data, dict) and isinstance(data.get("corpus"), str):
         made["data"] = {**data, "corpus": resolved(data["corpus"], base)}
+    for task in TASKS.keys() & made.keys():
+        if isinstance(made[task], dict) and isinstance(made[task].get("folder"), str):
+            made[task] = {**made[task], "folder": resolved(made[task]["folder"], base)}
     return made
 
 

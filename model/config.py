@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from model.batch import DataFacts
 from model.data.collate import Wanted
@@ -17,7 +17,7 @@ from model.objectives.mlm import MlmSettings
 from model.objectives.mrm import MrmSettings
 from model.objectives.wra import WraSettings
 from model.optimizer import OptimizerSettings
-from model.tasks.retrieval import Retrieval, RetrievalSettings
+from model.tasks import TASKS, SettingsOfTasks, task_of
 from model.transformer import ModelSettings
 from schemas.errors import ConfigError
 
@@ -37,10 +37,8 @@ class ObjectiveChoice(BaseModel):
     seq2seq: ObjectiveSettings | None = Field(None, description="generating fragments of texts")
 
 
-class TrainSettings(BaseModel):
-    """The settings of a training run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class TrainSettings(SettingsOfTasks):
+    """The settings of a training run; those of a task, under its name, come with `SettingsOfTasks`."""
 
     data: DataSettings = Field(description="the corpus, and how batches are drawn from it")
     output: str = Field(min_length=1, description="folder of checkpoints and logs; a run resumes from its newest checkpoint")
@@ -50,9 +48,8 @@ class TrainSettings(BaseModel):
         None, description="weights to start from: a run's folder or checkpoint, or a RoBERTa, BERT (safetensors) or UNITER file"
     )
     masking: Masking = Field(default_factory=Masking, description="masking, and mismatches for itm")
-    task: Literal["pretrain", "retrieval"] = Field("pretrain", description="the objectives, or fine-tuning for retrieval")
+    task: str = Field("pretrain", description="pretrain: the objectives; or what to fine-tune for")
     objectives: ObjectiveChoice = Field(default_factory=ObjectiveChoice, description="pretraining: the losses")
-    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings, description="task: retrieval")
     mixing: Literal["sum", "one"] = Field("sum", description="weighted sum of all losses (UNIMO), or one objective per batch (UNITER)")
     steps: int | None = Field(None, ge=1, description="updates")
     flops: float | None = Field(
@@ -68,6 +65,13 @@ class TrainSettings(BaseModel):
     log_every: int = Field(10, ge=1, description="updates between log lines")
     tensorboard: bool = Field(True, description="also write TensorBoard event files")
 
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != "pretrain" and value not in TASKS:
+            raise ValueError(f"must be pretrain, {', '.join(TASKS)}, not {value}")
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> TrainSettings:
         if self.steps is None and self.flops is None:
@@ -79,6 +83,10 @@ class TrainSettings(BaseModel):
             raise ValueError(f"objectives: at least one of {', '.join(OBJECTIVES)} is required ({{}} for its defaults)")
         if self.task != "pretrain" and chosen:
             raise ValueError(f"objectives.{chosen[0]}: applies only to task: pretrain, not {self.task}")
+        if self.task in TASKS and getattr(self, self.task) is None:
+            raise ValueError(f"{self.task}: is required for task: {self.task}, with the folder of its files")
+        if other := [name for name in TASKS if name != self.task and getattr(self, name) != type(self).model_fields[name].default]:
+            raise ValueError(f"{other[0]}: applies only to task: {other[0]}, not {self.task}")
         if self.objectives.wra and not self.objectives.itm:
             raise ValueError("objectives.wra: requires objectives.itm, whose sequences it uses")
         return self
@@ -91,8 +99,8 @@ NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_ever
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
     """The losses of a training. Raises ConfigError, naming the key, when they do not fit the data or the network."""
     _check_data(settings, facts)
-    if settings.task == "retrieval":
-        chosen: list[Objective] = [Retrieval(settings.retrieval)]
+    if settings.task in TASKS:
+        chosen: list[Objective] = [task_of(settings)]
     else:
         chosen = [kind(held) for name, kind in OBJECTIVES.items() if (held := getattr(settings.objectives, name)) is not None]
     for objective in chosen:

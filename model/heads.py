@@ -97,7 +97,7 @@ class ContrastHead(nn.Module):
 
 
 class Network(nn.Module):
-    """The Transformer with every head; heads that no objective uses only cost memory."""
+    """The Transformer with every head; heads that no objective uses only cost memory. task: the head of a downstream task."""
 
     def __init__(self, settings: ModelSettings, shape: Shape):
         super().__init__()
@@ -108,7 +108,12 @@ class Network(nn.Module):
         self.features = FeatureHead(width, shape.features, epsilon)
         self.classes = ClassHead(width, shape.classes, epsilon) if shape.classes else None
         self.contrast = ContrastHead(width, settings.contrast, settings.dropout)
+        self.task: nn.Module | None = None
         self.apply(_initialise)
+
+    def add_task(self, head: nn.Module) -> None:
+        """Puts the head of a downstream task on top, with new weights."""
+        self.task = head.apply(_initialise)
 
     def token_scores(self, states: Tensor) -> Tensor:
         """Maps [n, H] to scores over the vocabulary, at least float32 [n, V]."""

@@ -1,4 +1,5 @@
-"""Loads published weights: RoBERTa or BERT (safetensors) for the text side, UNITER (a torch archive, from which only tensors are read).
+"""Loads published weights: RoBERTa or BERT (safetensors) for the text side, UNITER (a torch archive, from which only tensors are read), or
+UNIMO as `model/convert.py` writes it.
 
 Segment embeddings are folded into the parameters that they are always added to: the text row of BERT and UNITER into the positions,
 UNITER's image row into the bias of the locations' normalisation. Heads that the file lacks keep their random weights.
@@ -32,15 +33,25 @@ _HEADS = {"tokens.dense": ("cls.predictions.transform.dense", "lm_head.dense"),
 _BIASES = {"tokens.bias": ("cls.predictions.bias", "lm_head.bias"), "features.bias": ("feat_regress.bias",)}
 
 
+_CONVERTED = "body.text.word.weight"
+
+
 def start_from(network: Network, url: str) -> list[str]:
     """Loads published weights into a network; returns the names of the file's tensors that were not used.
 
     Raises CheckpointError when the file is not such a checkpoint, or its widths, layers, vocabulary or positions are not the network's.
     """
     held = {_modern(name): tensor for name, tensor in _read(url).items()}
+    own = network.state_dict()
+    if _CONVERTED in held:
+        new = _converted(network, own, held, url)
+        _take_over(network, own, new, url, r"body\.layers\.(\d+)\.", held)
+        return sorted(held.keys() - new.keys())
     prefix = next((prefix for prefix in ("uniter.", "roberta.", "bert.", "") if f"{prefix}embeddings.word_embeddings.weight" in held), None)
     if prefix is None:
-        raise CheckpointError(f"{url} has no embeddings.word_embeddings.weight, so it is not a RoBERTa, BERT or UNITER checkpoint")
+        raise CheckpointError(
+            f"{url} has no embeddings.word_embeddings.weight, so it is not a RoBERTa, BERT, UNITER or converted UNIMO checkpoint"
+        )
     if prefix == "uniter." and network.settings.embedding != "uniter":
         raise CheckpointError(f"{url} is a UNITER checkpoint: it requires model.embedding: uniter, not {network.settings.embedding}")
     used: set[str] = set()
@@ -51,8 +62,13 @@ def start_from(network: Network, url: str) -> list[str]:
         used.add(name)
         return held[name]
 
-    own = network.state_dict()
     new = {**_body(network, prefix, take), **(_images(own, held, take) if prefix == "uniter." else {}), **_heads(own, held, prefix, take)}
+    _take_over(network, own, new, url, rf"{prefix}encoder\.layer\.(\d+)\.", held)
+    return sorted(held.keys() - used)
+
+
+def _take_over(network: Network, own: dict[str, Tensor], new: dict[str, Tensor], url: str, layer: str, held: dict[str, Tensor]) -> None:
+    """Loads tensors into a network. Raises CheckpointError when one has another shape, or the file another number of layers (`layer`)."""
     for name, tensor in new.items():
         if tensor.shape != own[name].shape:
             raise CheckpointError(
@@ -60,23 +76,39 @@ def start_from(network: Network, url: str) -> list[str]:
                 f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
                 f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})"
             )
-    layers = len({match[1] for name in held if (match := re.match(rf"{prefix}encoder\.layer\.(\d+)\.", name))})
+    layers = len({match[1] for name in held if (match := re.match(layer, name))})
     if layers != len(network.body.layers):
         raise CheckpointError(f"{url} has {layers} layers, but model.size: {network.settings.size} has {len(network.body.layers)}")
     network.load_state_dict({**own, **new})
-    return sorted(held.keys() - used)
+
+
+def _converted(network: Network, own: dict[str, Tensor], held: dict[str, Tensor], url: str) -> dict[str, Tensor]:
+    """What a converted file has of a network. Raises CheckpointError when a part of the Transformer is missing."""
+    layers = {name.split(".")[2] for name in held if name.startswith("body.layers.")}
+    for name in own:
+        absent = name.startswith("body.layers.") and name.split(".")[2] not in layers  # another number of layers has its own message
+        if name.startswith("body.") and name != "body.image.mask" and name not in held and not absent:
+            raise CheckpointError(f"{url} has no tensor {name}; as converted from UNIMO, it requires model.embedding: unimo")
+    new = {name: tensor for name, tensor in held.items() if name in own}
+    new["body.text.position.weight"] = _positions(held["body.text.position.weight"], network)
+    return new
+
+
+def _positions(table: Tensor, network: Network) -> Tensor:
+    wanted = network.settings.positions
+    if len(table) < wanted:
+        raise CheckpointError(f"the checkpoint has {len(table)} positions, fewer than model.positions: {wanted}")
+    return table[:wanted]
 
 
 def _body(network: Network, prefix: str, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
     """Text embeddings and layers."""
-    wanted, first = network.settings.positions, 2 if prefix == "roberta." else 0  # RoBERTa counts positions from its padding id + 1
-    positions = take(f"{prefix}embeddings.position_embeddings.weight")[first:]
-    if len(positions) < wanted:
-        raise CheckpointError(f"the checkpoint has {len(positions)} positions, fewer than model.positions: {wanted}")
+    first = 2 if prefix == "roberta." else 0  # RoBERTa counts positions from its padding id + 1
+    positions = _positions(take(f"{prefix}embeddings.position_embeddings.weight")[first:], network)
     segment = take(f"{prefix}embeddings.token_type_embeddings.weight")[0]
     new = {
         "body.text.word.weight": take(f"{prefix}embeddings.word_embeddings.weight"),
-        "body.text.position.weight": positions[:wanted] + segment,
+        "body.text.position.weight": positions + segment,
         **dict(_linear("body.text.norm", f"{prefix}embeddings.LayerNorm", take)),
     }
     for number in range(len(network.body.layers)):

@@ -16,6 +16,8 @@ from model.heads import Network
 from model.optimizer import load_state_tensors, optimizer_of, state_tensors
 from model.pretrained import start_from
 from model.random_state import random_state, restore
+from model.tasks import TASKS, task_of
+from model.tasks.base import Task
 from model.transformer import Shape
 from schemas.errors import ConfigError
 
@@ -45,9 +47,11 @@ def restored(
     network = Network(
         settings.model, Shape(vocabulary=facts.vocabulary.size, features=facts.features, geometry=facts.geometry, classes=facts.classes)
     )
+    if settings.task in TASKS and isinstance(task := task_of(settings), Task):
+        network.add_task(task.head(network, facts.labels))
     if held is None and settings.start:
         if checkpoint.is_checkpoint(settings.start):
-            _load_weights(network, checkpoint.load(settings.start, only="model"), facts)
+            _load_weights(network, checkpoint.load(settings.start, only="model"), facts, apart="task")
         else:
             unused = start_from(network, settings.start)
             _log.info("%s: %d tensors were not used: %s", settings.start, len(unused), ", ".join(unused[:5]))
@@ -65,12 +69,12 @@ def restored(
     return network, optimizer, progress
 
 
-def _load_weights(network: Network, held: Checkpoint, facts: DataFacts) -> None:
+def _load_weights(network: Network, held: Checkpoint, facts: DataFacts, apart: str | None = None) -> None:
     theirs, ours = held.state["facts"]["vocabulary"], dataclasses.asdict(facts.vocabulary)
     if theirs["sha256"] != ours["sha256"]:
         names = [f"{side['size']} tokens, {side['sha256'][:12]}" for side in (ours, theirs)]
         raise ConfigError(f"corpus: its tokenizer ({names[0]}) is not the one that {held.url} was trained with ({names[1]})")
-    checkpoint.fill(network, held)
+    checkpoint.fill(network, held, apart)
 
 
 def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from model.data.collate import image_table, text_table
 from model.data.settings import DataSettings
 from model.data.shards import Shards
 from model.heads import Network
+from model.objectives.base import Objective
+from model.tasks import TASKS
+from model.tasks.base import Task
 from model.transformer import ModelSettings, Shape
 from schemas.errors import ConfigError
 from schemas.regions import Regions
@@ -33,8 +36,16 @@ def load_network(url: str, device: str = "cpu") -> tuple[Network, Checkpoint]:
         ModelSettings.model_validate(held.state["settings"]["model"]),
         Shape(vocabulary=facts["vocabulary"]["size"], features=facts["features"], geometry=facts["geometry"], classes=facts["classes"]),
     )
+    if held.state["settings"]["task"] in TASKS and isinstance(task := task_in(held), Task):
+        network.add_task(task.head(network, facts["labels"]))
     checkpoint.fill(network, held)
     return network.to(device).eval(), held
+
+
+def task_in(held: Checkpoint, **changes: Any) -> Objective:
+    """The task that a checkpoint was fine-tuned for, with some of its settings changed."""
+    name = held.state["settings"]["task"]
+    return TASKS[name](TASKS[name].settings_type.model_validate({**held.state["settings"][name], **changes}))
 
 
 def trained_head(held: Checkpoint) -> Head:
@@ -44,6 +55,18 @@ def trained_head(held: Checkpoint) -> Head:
         head: Head = settings["retrieval"]["score"]
         return head
     return "match" if settings["objectives"]["itm"] is not None else "contrast"
+
+
+def check_corpus(shards: Shards, held: Checkpoint) -> None:
+    """Raises ConfigError when a corpus's tokenizer or features are not those of a checkpoint."""
+    facts, corpus = held.state["facts"], shards.corpus.url
+    if shards.tokenizer.sha256 != facts["vocabulary"]["sha256"]:
+        raise ConfigError(
+            f"corpus: the tokenizer of {corpus} ({shards.tokenizer.sha256[:12]}) is not the one that {held.url} was "
+            f"trained with ({facts['vocabulary']['sha256'][:12]})"
+        )
+    if shards.widths[0] != facts["features"]:
+        raise ConfigError(f"corpus: the features of {corpus} are {shards.widths[0]} wide, but {held.url} expects {facts['features']}")
 
 
 class Scorer:
@@ -61,15 +84,7 @@ class Scorer:
         self._vocabulary = Vocabulary(**facts["vocabulary"])
         self.shards = Shards(corpus)
         self.tokenizer = self.shards.tokenizer
-        if self.tokenizer.sha256 != self._vocabulary.sha256:
-            raise ConfigError(
-                f"corpus: the tokenizer of {corpus} ({self.tokenizer.sha256[:12]}) is not the one that {held.url} was "
-                f"trained with ({self._vocabulary.sha256[:12]})"
-            )
-        if self.shards.widths[0] != network.shape.features:
-            raise ConfigError(
-                f"corpus: the features of {corpus} are {self.shards.widths[0]} wide, but {held.url} expects {network.shape.features}"
-            )
+        check_corpus(self.shards, held)
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:
         """Whether texts of these numbers of tokens, without `[CLS]` and `[SEP]`, fit the network, bool."""

@@ -161,7 +161,7 @@ def _add_training(commands: Any) -> None:
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(main=partial(_model, "run_train"))
 
-    evaluate = commands.add_parser("evaluate", help="evaluate a checkpoint on a corpus: recall in both directions, hard negatives by kind")
+    evaluate = commands.add_parser("evaluate", help="evaluate a checkpoint: recall and hard negatives, or a downstream task's metrics")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder (its newest checkpoint)")
     evaluate.add_argument("corpus", metavar="CORPUS", help="the corpus")
     evaluate.add_argument(
@@ -174,7 +174,7 @@ def _add_training(commands: Any) -> None:
     evaluate.add_argument("--head", choices=("match", "contrast"), help="the joint head to use (default: the one that was trained)")
     evaluate.add_argument("--truth", metavar="FILE", help="JSON file: by pair id, the pair ids of all images that its caption is true of")
     evaluate.add_argument("--no-negatives", action="store_true", help="evaluate retrieval alone, not hard negatives")
-    evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives with the image hidden")
+    evaluate.add_argument("--hidden", action="store_true", help="also evaluate hard negatives, or the task, with the image hidden")
     evaluate.add_argument(
         "--trials",
         action="append",
@@ -182,9 +182,16 @@ def _add_training(commands: Any) -> None:
         metavar="NAME=FILE",
         help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy), with the corpus's images; may be repeated",
     )
+    evaluate.add_argument("--folder", metavar="DIR", help="of a downstream task's files (default: where they were in training)")
     evaluate.add_argument("--split", default="test", help="split of Karpathy's set (default test)")
     evaluate.add_argument("--output", metavar="FILE", help="also write the report as JSON")
     evaluate.set_defaults(main=partial(_model, "run_evaluate"))
+
+    convert = commands.add_parser("convert", help="convert published weights, so that training can start from them")
+    convert.add_argument("kind", choices=("unimo",), metavar="KIND", help="unimo: a folder of Paddle 1.8 variables, one file each")
+    convert.add_argument("source", metavar="SRC", help="the published weights")
+    convert.add_argument("output", metavar="OUT", help="the safetensors file to write, for `start`")
+    convert.set_defaults(main=partial(_model, "run_convert"))
 
     ablate = commands.add_parser("ablate", help="train and evaluate several settings and seeds, skipping finished runs")
     _config_arguments(ablate)

@@ -25,8 +25,23 @@ _BUCKETS_APART = 1 << 16  # longer than any text, so rows are sorted by regions 
 _NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets", "region_buckets"})  # may differ on resuming
 
 
-class Batches(Dataset):
-    """Map-style: the batch of any step, for one of `world` processes.
+class Steps(Dataset):
+    """Map-style: the batch of any step, for one of several processes.
+
+    facts: what the batches are like. fingerprint: of all that their order depends on.
+    """
+
+    settings: DataSettings
+    facts: DataFacts
+    fingerprint: str
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step, counted over all epochs."""
+        raise NotImplementedError
+
+
+class Batches(Steps):
+    """Batches of a corpus's three streams, for one of `world` processes.
 
     seed: of the order and of every draw. masking, wanted: how to mask, and what the objectives require.
     facts: properties of the batches. left_out: number of rows that are in no batch, by reason. dropped: by stream, number of rows that an
@@ -205,12 +220,12 @@ class _Steps:
 
 
 class ShardLoader:
-    """Yields `Batches` step by step, made in `settings.workers` processes. See `model.batch.Loader`.
+    """Yields a corpus's batches or a task's step by step, made in `settings.workers` processes. See `model.batch.Loader`.
 
     All iterators share one position: the step after the last batch that any of them returned, or the one that `load_state` set.
     """
 
-    def __init__(self, batches: Batches):
+    def __init__(self, batches: Steps):
         self.batches, self.step = batches, 0
         settings = batches.settings
         self._loader: DataLoader[Batch] = DataLoader(

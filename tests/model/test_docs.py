@@ -10,9 +10,11 @@ import yaml
 from model.ablate import AblationSettings, runs_of
 from model.config import TrainSettings
 from model.objectives import OBJECTIVES
+from model.tasks import TASKS
 from model.trials import READERS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training.md").read_text(encoding="utf-8")
 
 
 def test_its_configurations_are_valid() -> None:
@@ -29,3 +31,10 @@ def test_it_tells_of_every_objective_with_its_settings_and_of_every_public_set()
         row = next(row for row in rows if f"`{name}`" in row.split("|")[1])
         assert all(f"`{key}`" in row for key in kind.settings_type.model_fields if key != "weight"), name
     assert all(f"`{name}`" in PAGE for name in READERS)
+
+
+def test_the_page_on_tasks_has_all_of_them_and_a_valid_configuration() -> None:
+    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    settings = TrainSettings.model_validate(yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.S)[0]))
+    assert settings.task == "sst2"
+    assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == {"task", *TASKS}

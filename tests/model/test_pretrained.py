@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has 5 layers, but model.size: tiny has 4"):
         start_from(_network(embedding="uniter"), path)
     safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="not a RoBERTa, BERT or UNITER checkpoint"):
+    with pytest.raises(CheckpointError, match="not a RoBERTa, BERT, UNITER or converted UNIMO checkpoint"):
         start_from(_network(), str(tmp_path / "other.safetensors"))
     with pytest.raises(CheckpointError, match="does not exist"):
         start_from(_network(), str(tmp_path / "absent.pt"))

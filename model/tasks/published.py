@@ -1,0 +1,65 @@
+"""Reading published files: tables with tabs, JSON, and JSON lines. A bad line is a reason; a bad file is a SourceError that names it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from schemas import files
+from schemas.errors import SourceError
+
+
+def lines_of(url: str) -> Iterator[str]:
+    """The lines of a UTF-8 file, without their ends (LF or CR LF). Raises SourceError when it is missing or not UTF-8."""
+    try:
+        with files.open_read(url) as file, io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
+            for line in text:
+                yield line.removesuffix("\n").removesuffix("\r")
+    except FileNotFoundError:
+        raise SourceError(f"{url} does not exist: put the file there under the name that it is published by") from None
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{url} is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def read_tsv(url: str, wanted: Sequence[str], header: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, str]] | str]:
+    """The rows of a table whose fields are separated by tabs and never quoted (GLUE): the line's number from 1, and its wanted columns.
+
+    header: the columns of a file that has no header line. Raises SourceError when the header lacks a column.
+    """
+    numbered = enumerate(lines_of(url), 1)
+    names = list(header) if header else next(numbered, (0, ""))[1].removeprefix("\ufeff").split("\t")
+    if lacking := [name for name in wanted if name not in names]:
+        raise SourceError(f"{url}: its first line must name the columns {', '.join(wanted)}, separated by tabs; {lacking[0]} is not there")
+    places = {name: names.index(name) for name in wanted}
+    for number, line in numbered:
+        fields = line.split("\t")
+        if len(fields) == len(names):
+            yield number, {name: fields[place] for name, place in places.items()}
+        elif line.strip():
+            yield f"it does not have {len(names)} fields"
+
+
+def read_json_lines(url: str, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]] | str]:
+    """The objects of a file with one a line: the line's number from 1, and the object, which has all wanted keys."""
+    for number, line in enumerate(lines_of(url), 1):
+        try:
+            held = json.loads(line) if line.strip() else None
+        except ValueError:
+            held = line
+        if isinstance(held, dict) and all(key in held for key in wanted):
+            yield number, held
+        elif held is not None:
+            yield f"it is no JSON object with {', '.join(wanted)}"
+
+
+def read_json(url: str, wanted: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with lists under all wanted keys. Raises SourceError when the file is something else."""
+    try:
+        held = json.loads("\n".join(lines_of(url)))
+    except ValueError as error:
+        raise SourceError(f"{url} is not JSON: {error}") from None
+    if not isinstance(held, dict) or not all(isinstance(held.get(key), list) for key in wanted):
+        raise SourceError(f"{url} must be a JSON object with the lists {', '.join(wanted)}")
+    return held
