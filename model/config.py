@@ -115,6 +115,8 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
         )
     if facts.max_tokens > settings.model.positions:
         raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
+    if not facts.features:
+        raise ConfigError("corpus: has no regions, from which the width of the network's image features is taken")
     if not any(facts.rows.values()):
         raise ConfigError("corpus: has no rows to train on")
     for key in ("positives", "negatives", "matched_images", "matched_texts"):

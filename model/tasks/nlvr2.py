@@ -1,7 +1,8 @@
 """NLVR2 (Suhr et al. 2019): whether a statement is true of two photos. Metric: accuracy.
 
-UNITER's three forms. triplet: one sequence of both images and the statement; an embedding tells the images apart. pair: the statement with
-each image, both [CLS] to the classifier. pair_biattn: the two sequences then attend to each other, and each is pooled by attention.
+UNITER's three forms. triplet: one sequence of both images and the statement; an embedding, added to the images' own, tells them apart.
+pair: the statement with each image, both [CLS] to the classifier. pair_biattn: the two sequences then attend to each other, and each is
+pooled by attention.
 """
 
 from __future__ import annotations

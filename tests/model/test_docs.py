@@ -38,3 +38,10 @@ def test_the_page_on_tasks_has_all_of_them_and_a_valid_configuration() -> None:
     settings = TrainSettings.model_validate(yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.S)[0]))
     assert settings.task == "sst2"
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == {"task", *TASKS}
+
+
+def test_the_configurations_of_tasks_are_valid() -> None:
+    paths = sorted((DOCS.parent / "examples" / "tasks").glob("*.yaml"))
+    assert len(paths) == 5
+    for path in paths:
+        assert TrainSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).task == path.stem

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model.ablate import AblationSettings, runs_of
-from model.config import TrainSettings
+from model.config import TrainSettings, objectives_of
 from model.data.loader import ShardLoader
 from model.data.settings import DataSettings
 from model.data.shards import Shards
@@ -24,6 +24,7 @@ from model.tasks.sst2 import Sst2
 from model.tasks.stsb import Stsb
 from pipelines.cli import main
 from schemas.errors import ConfigError, SourceError
+from tests.model.batches import facts
 from tests.model.tasks.files import config, run, sentence, write_tsv
 
 MNLI = ("index promptID pairID genre sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse sentence1 sentence2 "
@@ -146,6 +147,12 @@ def test_settings_that_do_not_fit_are_named(
 def test_a_new_task_does_not_change_what_identifies_other_runs(few: str) -> None:
     value = {"data": {"corpus": few}, "output": "out", "steps": 1, "objectives": {"mlm": {}}}
     assert TASKS.keys() & TrainSettings.model_validate(value).model_dump().keys() == {"retrieval"}
+
+
+def test_a_corpus_without_regions_is_refused() -> None:
+    settings = TrainSettings.model_validate({"data": {"corpus": "c"}, "output": "o", "steps": 1, "task": "sst2", "sst2": {"folder": "f"}})
+    with pytest.raises(ConfigError, match="corpus: has no regions"):
+        objectives_of(settings, facts(features=0))
 
 
 def test_an_ablation_of_a_task_is_refused() -> None:
