@@ -209,13 +209,3 @@ def test_metrics_are_those_of_the_field() -> None:
     )
     assert Stsb(None).measure(answers, scores, ()) == pytest.approx({"pearson": pearson, "spearman": 1 - 6 * 2 / (4 * 15)})
     assert Stsb(None).measure(np.ones(4), scores, ()) == {"pearson": 0.0, "spearman": 0.0}
-
-
-@pytest.mark.slow
-def test_it_learns_what_there_is_to_learn(tmp_path: Path, few: str) -> None:
-    rng = np.random.default_rng(6)
-    for split in ("train", "dev"):
-        _sst2(tmp_path / "files", rng, split, 100)
-    model = {"size": "tiny", "positions": 24, "max_regions": 9, "dropout": 0}
-    report = run(tmp_path, few, "sst2", {"folder": "files"}, model=model, steps=40)
-    assert report["dev"]["metrics"]["accuracy"] > 0.8 and report["dev"]["metrics"]["majority"] == 0.5
