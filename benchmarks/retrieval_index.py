@@ -26,7 +26,7 @@ from schemas.corpus import open_corpus
 from schemas.vectors import SHARD
 from transforms.retrieval.base import collection_of
 from transforms.retrieval.collection import Collection, vectors_of
-from transforms.retrieval.index import Searcher, factory_for, fill, lists_of, recalled, sample_size, train
+from transforms.retrieval.index import Searcher, factory_for, fill, first_bytes, lists_of, recalled, sample_size, train
 from transforms.retrieval.search import Hits, search_threads
 
 _ROWS = 8192  # of a record batch
@@ -84,7 +84,7 @@ def measure(folder: Path, index: str) -> None:
         for number, path in enumerate(paths):
             data = fill(trained, [vectors_of(batch) for batch in read_table(path).to_batches()])
             write_table(folder / f"shard-{number}.arrow", pa.table([pa.array([data], pa.large_binary())], schema=SHARD))
-            buffers.append(read_table(folder / f"shard-{number}.arrow")["data"][0].as_buffer())
+            buffers.append(first_bytes(read_table(folder / f"shard-{number}.arrow")["data"]))
         seconds["fill"], peaks["fill"] = time.process_time() - start, peak.bytes
     searcher = Searcher(collection, 131_072, 4_096, buffers, min(lists, max(8, lists // 16)), lists)
     with search_threads(1):

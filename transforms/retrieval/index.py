@@ -136,6 +136,14 @@ def fill(trained: bytes, blocks: Sequence[np.ndarray]) -> bytes:
     return bytes(faiss.serialize_index(index))
 
 
+def first_bytes(column: pa.ChunkedArray) -> pa.Buffer:
+    """The bytes of a large_binary column's first row, as a view: taking the row itself would copy a memory map into memory."""
+    array = column.chunk(0)
+    _, offsets, data = array.buffers()
+    start, end = np.frombuffer(offsets, np.int64, 2, 8 * array.offset).tolist()
+    return data.slice(start, end - start)
+
+
 @dataclass(frozen=True)
 class Searcher:
     """Searches a collection, exactly or by the shards of an index, a block or a shard at a time.

@@ -20,7 +20,20 @@ from transforms.core.stage import Input, SummaryStage
 from transforms.core.task import Task
 from transforms.retrieval.base import OfImages, OfTexts, RetrievalStage, collection_of
 from transforms.retrieval.collection import vectors_of
-from transforms.retrieval.index import EXACT, SAMPLE, Searcher, Work, estimate, factory_for, fill, lists_of, sample_size, train, what_fits
+from transforms.retrieval.index import (
+    EXACT,
+    SAMPLE,
+    Searcher,
+    Work,
+    estimate,
+    factory_for,
+    fill,
+    first_bytes,
+    lists_of,
+    sample_size,
+    train,
+    what_fits,
+)
 from transforms.retrieval.packages import RetrievalError, packages
 from transforms.retrieval.settings import RetrievalParams
 
@@ -178,7 +191,7 @@ class SearchingStage(RetrievalStage):
         for partition in range(corpus.partitions) if factory != EXACT else ():
             with corpus.open(self.shards, "shard", partition, SHARD) as file:
                 rows = file.read()["data"]
-                buffers.append(rows[0].as_buffer() if len(rows) else pa.py_buffer(b""))
+                buffers.append(first_bytes(rows) if len(rows) else pa.py_buffer(b""))
         lists = lists_of(factory)
         nprobe = min(lists, self.own.nprobe or max(8, lists // 16))
         return Searcher(collection, how.block_rows, how.query_rows, buffers, nprobe, lists, how.device)

@@ -19,7 +19,19 @@ from schemas.corpus import open_corpus
 from schemas.errors import CmclError
 from tests.transforms.retrieval.help import made, rows, settings, write_inputs
 from tests.transforms.retrieval.test_search import cut, unit
-from transforms.retrieval.index import EXACT, Searcher, Work, estimate, factory_for, fill, lists_of, recalled, train, what_fits
+from transforms.retrieval.index import (
+    EXACT,
+    Searcher,
+    Work,
+    estimate,
+    factory_for,
+    fill,
+    first_bytes,
+    lists_of,
+    recalled,
+    train,
+    what_fits,
+)
 from transforms.retrieval.packages import RetrievalError
 from transforms.retrieval.search import exact_scores
 
@@ -85,6 +97,13 @@ def test_an_index_is_chosen_by_size_and_made_smaller_where_vectors_are_few(asked
     assert factory_for(asked, count, 384) == factory
     takes = estimate(factory, Work(count, 384, 1000))
     assert takes.seconds >= 0 and (factory == EXACT or takes.index_bytes > count * 100)
+
+
+def test_a_shard_is_read_where_it_is():
+    column = pa.chunked_array([pa.array([b"another", b"abc", b"defg"], pa.large_binary())[1:]])
+    found = first_bytes(column)
+    assert found.to_pybytes() == b"abc"
+    assert found.address == column.chunk(0).buffers()[2].address + len(b"another")  # a view
 
 
 def test_what_does_not_divide_is_told():
