@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -43,8 +44,9 @@ def state_of(stage: Any, corpus: Corpus) -> str:
     found = {}
     for source in stage.inputs:
         if source.compared:
-            sums = [corpus.content(source.stage, source.table, partition) for partition in range(corpus.partitions)]
-            found[f"{source.stage}/{source.table}"] = fingerprint(sums)
+            manifest = None if isinstance(corpus, Before) else corpus.manifest(source.stage)
+            sums = [] if manifest else [corpus.content(source.stage, source.table, partition) for partition in range(corpus.partitions)]
+            found[f"{source.stage}/{source.table}"] = manifest.contents[source.table] if manifest else fingerprint(sums)
     return fingerprint(found) if found else ""
 
 
@@ -54,10 +56,19 @@ def earlier(stage: Any, home: Corpus, state: str) -> Corpus | None:
         return home
     held = []
     for source in (source for source in stage.inputs if source.compared):
-        names = _set_aside(home, source.stage, source.table)
-        held += [(source.stage, name, files.sha256_of(files.join(home.folder(source.stage), name))) for name in names]
+        names = list(_set_aside(home, source.stage, source.table))
+        urls = [files.join(home.folder(source.stage), name) for name in names]
+        stamps = [files.version_stamp(url) for url in urls]
+        sums = [_sha256(url, stamp) if stamp else files.sha256_of(url) for url, stamp in zip(urls, stamps, strict=True)]
+        held += [(source.stage, name, own) for name, own in zip(names, sums, strict=True)]
     before = Before(home.url, home.partitions, tuple(held))
     return before if held and state_of(stage, before) == state else None
+
+
+@lru_cache(maxsize=4096)
+def _sha256(url: str, stamp: object) -> str:
+    """The hash of a file; every task asks for those of all partitions."""
+    return files.sha256_of(url)
 
 
 def set_aside(stage: Any, corpus: Corpus, record: TaskRecord | None) -> None:

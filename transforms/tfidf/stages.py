@@ -26,6 +26,7 @@ from schemas.regions import class_names
 from schemas.rejects import REASONS
 from schemas.tables import REWRITES
 from schemas.tfidf import TFIDF_CHAMPIONS, TFIDF_COUNTS, TFIDF_TERMS, TFIDF_VECTORS, vocabulary_schema
+from transforms.core.compared import state_of
 from transforms.core.rows import RowReuse
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
@@ -198,7 +199,7 @@ class TfidfNegatives(Stage[TfidfSettings]):
     def reached(self, reuse: RowReuse, before: Corpus) -> np.ndarray:
         """The images with a caption that a new or lost text is similar enough to."""
         corpus, partition = reuse.corpus, reuse.index.partition
-        captions, changed = _captions(corpus), _changed(corpus, before, _content(corpus, "tfidf_vectors"))
+        captions, changed = _captions(corpus), _changed(corpus, before, _content(corpus, "tfidf_vectors"), state_of(self, before))
         reached = np.zeros(len(reuse.index.keys), bool)
         if changed is None:
             return ~reached
@@ -292,8 +293,8 @@ def _captions(corpus: Corpus) -> Captions:
 
 
 @lru_cache(maxsize=1)
-def _changed(corpus: Corpus, before: Corpus, content: str) -> csr_matrix | None:
-    """What `changed_texts` finds between two states of a corpus, or a corpus and its base; `content`: of the vectors as they are."""
+def _changed(corpus: Corpus, before: Corpus, content: str, state: str) -> csr_matrix | None:
+    """What `changed_texts` finds between two states of a corpus, or a corpus and its base: `content` and `state`, of their vectors."""
     vocabulary = _vocabulary(corpus)
     return changed_texts([_vectors(before, partition, vocabulary) for partition in range(before.partitions)], _captions(corpus))
 
