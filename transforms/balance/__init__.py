@@ -1,1 +1,1 @@
-"""Blind balance: swaps are selected for a text-only model to be unable to tell them from captions."""
+"""Blind balance: swaps are selected so that a text-only model cannot distinguish them from captions."""

@@ -1,6 +1,6 @@
-"""Blind accuracy: how often a linear ranker, which sees only texts, tells false ones from true ones of images it was not trained on.
+"""Blind accuracy: how often a linear ranker that sees only texts distinguishes false from true ones, for images it was not trained on.
 
-0.5 is chance. A pair is two texts of the same image, and its features their difference, so what they share does not count.
+0.5 is chance. A pair is two texts of the same image, and its features are their difference, so the words they share do not count.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def ranked(features: Any, trained: np.ndarray, strength: float) -> float | None:
 
 
 def halves(images: Sequence[str]) -> np.ndarray:
-    """Which rows' images are in the half for training, bool [n]: a bit of the image's placement decides."""
+    """Which rows' images are in the half for training, by a bit of the image's placement, bool [n]."""
     return (placements(images) & 1).astype(bool)
 
 
@@ -54,7 +54,7 @@ class Blind:
     def measured(
         self, name: str, matrix: sp.csr_matrix, pairs: Sequence[TextPair], images: Sequence[str], rows: np.ndarray
     ) -> dict[str, Any]:
-        """Blind accuracy of a sample of the pairs `rows`, which `name` says; `images`: of each pair."""
+        """Measures a sample of the pairs `rows` under a name; `images`: of each pair."""
         own = rows[:: max(1, len(rows) // self._sample)]
         features = embedded([pairs[row] for row in own.tolist()], self._encoder) if self._encoder and len(own) else None
         part = matrix[own], features, halves([images[row] for row in own.tolist()])
@@ -62,7 +62,7 @@ class Blind:
         return self._accuracy(name, *part)
 
     def together(self) -> dict[str, Any]:
-        """Blind accuracy of all that was measured, by name."""
+        """The measured blind accuracies, by name."""
         found: dict[str, Any] = {}
         for name, parts in self._parts.items():
             matrices, features, trained = zip(*parts, strict=True)

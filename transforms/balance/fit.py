@@ -1,8 +1,8 @@
-"""How well the words that a swap puts in and takes out fit the rest of their caption, as features whose flows can be balanced.
+"""How well the words that a swap inserts and removes fit the rest of their caption, as features whose flows can be balanced.
 
-What is put in at random fits its scene less well than what was there, which a language model notices although every word is in balance. For
-each word put in or taken out and each other word of the caption, the images whose captions have both are compared with the number expected
-if the two were independent. The ratio's power of two is a feature.
+A word inserted at random fits its scene less well than the original, which a language model notices even if every word is in balance. For
+each inserted or removed word and each other word of the caption, the number of images whose captions have both is compared with the number
+expected if the two were independent. Their ratio, as a power of two, is a feature.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from transforms.balance.ngrams import TextPair
 
 _WORD = re.compile(r"\w+")
-_WORDS = 3000  # the most frequent ones, that are not in more than a share of the images
+_WORDS = 3000  # the most frequent words that are in at most this share of the images
 _COMMON = 0.3
 _LEAST, _BINS = -4, 14  # the lowest power of two, and the number of features; the first is for pairs that are never together
 

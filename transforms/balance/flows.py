@@ -1,8 +1,8 @@
-"""Selection of candidates for balance: over all chosen ones, each n-gram enters captions about as often as it leaves them.
+"""Selects candidates for balance: over all chosen ones, each n-gram is inserted about as often as it is removed.
 
 A linear ranker of pairs learns nothing from pairs whose differences add up to zero: the gradient of its loss at zero is their sum. So the
-flow of an n-gram is the sum of its differences over the chosen candidates, and the choice minimises the flows' weighted squares. What one
-discriminator likes best would not do: a new one finds the pattern of that choice.
+flow of an n-gram is the sum of its differences over the chosen candidates, and the choice minimises the flows' weighted squares. Choosing
+the candidates that one discriminator likes best does not work: a new one finds the pattern of that choice.
 
 All quantities are whole numbers in float64, far below 2^53, so no result depends on the order of a sum.
 """
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 SWEEPS = 8
 _BLOCK, _LEAST_BLOCK = 32, 4  # groups chosen at a time in the first sweep, halved with each, and in the last sweeps
-_SCALE = 1 << 20  # the weight of an n-gram that nearly no candidate has
+_SCALE = 1 << 20  # the maximum weight, for n-grams that hardly any candidate has
 _PRIOR = 5  # pseudo-count of an n-gram's occurrences
 _USUAL = 5  # candidates kept of a group, for the weights: the tolerance means the same whatever the most that are kept
 _SHARES = 1024
@@ -51,7 +51,7 @@ def balanced(differences: sp.csr_matrix, groups: np.ndarray, most: int, toleranc
 
 
 class _Flows:
-    """The flows of the chosen candidates, and what choosing another would cost."""
+    """The flows of the chosen candidates, and the cost of choosing another."""
 
     def __init__(self, differences: sp.csr_matrix, starts: np.ndarray):
         self._ends = differences.indptr.astype(np.int64)

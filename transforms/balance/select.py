@@ -1,4 +1,4 @@
-"""Selects candidates kind by kind, and measures how well they can be told from true texts."""
+"""Selects candidates kind by kind, and measures how well they can be distinguished from true texts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def first_of(groups: np.ndarray, most: int) -> np.ndarray:
 
 
 def text_pairs(candidates: pa.Table, captions: list[str]) -> list[TextPair]:
-    """Each candidate beside its true text: its counterpart, if it has one, or its caption."""
+    """Each candidate with its true text: its counterpart, if it has one, else its caption."""
     found = []
     columns = (candidates[name].to_pylist() for name in ("text", "edits", "true_text", "true_edits"))
     for caption, text, edits, true, true_edits in zip(captions, *columns, strict=True):

@@ -1,4 +1,4 @@
-"""What the stages of retrieval have in common."""
+"""Common parts of the retrieval stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WANTING = {
 
 
 class RetrievalStage(Stage[RetrievalParams]):
-    """A stage of one of the two kinds of lists; made unless the key of that kind is null."""
+    """A stage for one of the two kinds of lists; it exists unless the key of that kind is null."""
 
     extra = "retrieval"
     packages = packages()
@@ -35,11 +35,11 @@ class RetrievalStage(Stage[RetrievalParams]):
 
     @classmethod
     def applies(cls, params: RetrievalParams) -> bool:
-        """Whether lists of this kind are asked for."""
+        """Whether lists of this kind are enabled."""
         return getattr(params.retrieval, cls.lists) is not None
 
     def behind(self, stages: Sequence[Stage[Any]]) -> Self:
-        """As of any stage, in the words of the configuration where collections or regions are wanting."""
+        """As for any stage; if collections or regions are missing, the error names the configuration's keys."""
         try:
             return super().behind(stages)
         except ValueError as error:
@@ -47,15 +47,15 @@ class RetrievalStage(Stage[RetrievalParams]):
 
     @property
     def own(self) -> ListSettings:
-        """The settings of these lists. Raises ValueError where they are null."""
+        """The settings of these lists. Raises ValueError if they are null."""
         settings: ListSettings | None = getattr(self.params.retrieval, self.lists)
         if settings is None:
-            raise ValueError(f"{self.lists} are not asked for")
+            raise ValueError(f"{self.lists} are disabled")
         return settings
 
 
 class OfImages:
-    """Names of the stages that retrieve images for the pairs' images."""
+    """The names of the stages that retrieve images for the pairs' images."""
 
     lists: ClassVar[Literal["images", "texts"]] = "images"
     vectors, index, shards = "image_vectors", "image_search_index", "image_search_shards"
@@ -63,7 +63,7 @@ class OfImages:
 
 
 class OfTexts:
-    """Names of the stages that retrieve sentences for captions."""
+    """The names of the stages that retrieve sentences for captions."""
 
     lists: ClassVar[Literal["images", "texts"]] = "texts"
     vectors, index, shards = "text_vectors", "text_search_index", "text_search_shards"
@@ -71,10 +71,10 @@ class OfTexts:
 
 
 def collection_of(corpus: Corpus, stage: str) -> Collection:
-    """The vectors that a stage made of a collection, opened once a process."""
+    """The vectors of a collection that a stage wrote, opened once per process."""
     manifest = corpus.manifest(stage)
     if manifest is None:
-        raise CorpusError(f"{corpus.url}: stage {stage} is not there")
+        raise CorpusError(f"{corpus.url}: stage {stage} not found")
     return _collection_at(corpus, stage, manifest.contents["vectors"])
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-WIDE = 1 << 26  # numbers that are held in float32: 256 MB
+WIDE = 1 << 26  # maximum number of values kept in float32: 256 MB
 
 
 class Collection:
-    """n vectors of length 1, float16, each with its position in the global order.
+    """n vectors of length 1, float16, each with a position in the global order.
 
     shards: by partition, its table of `vectors`. Raises ValueError when their widths, their weights or their models differ.
     """
@@ -24,7 +24,7 @@ class Collection:
         self._vectors = [vectors_of(batch) for batch in self._batches]
         kinds = {tuple(sorted((batch.schema.metadata or {}).items())) for batch in self._batches}
         if len(kinds) > 1:
-            raise ValueError("vectors of one collection are not of one width, weight and model")
+            raise ValueError("the vectors of a collection must have the same width, weight and model")
         self._wide: np.ndarray | None = None
         self.width = self._vectors[0].shape[1] if self._vectors else 0
         self.metadata: dict[bytes, bytes] = dict(next(iter(kinds), ()))
@@ -58,11 +58,11 @@ class Collection:
 
     @property
     def held(self) -> np.dtype[Any]:
-        """The type of what `take` returns: float16, or float32 where the collection is held in that."""
+        """The type that `take` returns: float32 if the collection is kept in float32, else float16."""
         return np.dtype(np.float16 if self._wide is None else np.float32)
 
     def take(self, positions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The vectors at these positions, `held` [n, width], in the first n rows of `out` where it is given."""
+        """The vectors at these positions, `held` [n, width]; written to the first n rows of `out` if given."""
         out = np.empty((len(positions), self.width), self.held) if out is None else out[: len(positions)]
         if self._wide is not None:
             np.take(self._wide, positions, axis=0, out=out, mode="clip")  # "raise" would go through a buffer
@@ -84,7 +84,7 @@ class Collection:
         return (np.searchsorted(self.partition_starts, positions, side="right") - 1).astype(np.int32)
 
     def _found(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Record batches, which of the positions lie in each, and their rows there."""
+        """Record batches, the positions that are in each, and their rows in it."""
         batches = np.searchsorted(self._starts, positions, side="right") - 1
         order = np.argsort(batches, kind="stable")
         cuts = np.flatnonzero(np.diff(batches[order])) + 1

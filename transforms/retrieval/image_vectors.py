@@ -1,7 +1,7 @@
-"""The vectors of images: what is seen, and which objects.
+"""The vectors of images: their appearance and their objects.
 
     a  the mean of the region features, weighted by confidence
-    b  the square roots of the expected object counts: soft labels summed over regions, the background left out
+    b  the square roots of the expected object counts: soft labels summed over regions, without the background
 
 each of length 1, and stored as sqrt(1 - w) a beside sqrt(w) b, so that the inner product of two images is (1 - w) visual + w objects,
 both cosines. The square root keeps one crowd from outweighing every other object (the inner product of b is the Bhattacharyya
@@ -19,7 +19,7 @@ from schemas.rejects import Reason
 
 
 class NoVector(ValueError):
-    """An image or a text that has no vector; `reason` and `detail` are what `rejects` says of it."""
+    """An image or a text that has no vector; `reason` and `detail` are those of its reject."""
 
     def __init__(self, reason: Reason, detail: str):
         super().__init__(detail)
@@ -28,7 +28,7 @@ class NoVector(ValueError):
 
 @dataclass(frozen=True)
 class ImageSpace:
-    """How images become vectors.
+    """Turns images into vectors.
 
     weight: w. components: float64 [p, D], the principal components that a is reduced to, or None.
     """
@@ -37,7 +37,7 @@ class ImageSpace:
     components: np.ndarray | None = None
 
     def vector(self, image: Regions) -> np.ndarray:
-        """The vector of an image, float16, of length 1; without confidence all regions weigh the same. Raises NoVector."""
+        """The vector of an image, float16, of length 1; without confidence, all regions have the same weight. Raises NoVector."""
         parts = []
         if not len(image.features):
             raise NoVector(Reason.REGIONS_MISSING, "it has no regions")
@@ -54,14 +54,14 @@ class ImageSpace:
 
 
 def visual_part(features: np.ndarray, confidence: np.ndarray | None) -> np.ndarray:
-    """a: float64 [D], of features [n, D] and confidence [n]. Raises NoVector where the mean is zero or not finite."""
+    """a: float64 [D], of features [n, D] and confidence [n]. Raises NoVector if the mean is zero or not finite."""
     weights = np.ones(len(features)) if confidence is None else confidence.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         return unit(weights @ features.astype(np.float32).astype(np.float64), "mean feature")
 
 
 def object_part(soft_labels: np.ndarray) -> np.ndarray:
-    """b: float64 [C - 1], of soft labels [n, C], background first. Raises NoVector where counts are zero, negative or not finite."""
+    """b: float64 [C - 1], of soft labels [n, C], background first. Raises NoVector if counts are zero, negative or not finite."""
     counts = soft_labels[:, 1:].astype(np.float64).sum(0)
     if (counts < 0).any():
         raise NoVector(Reason.BAD_VECTOR, "its soft labels are negative")
@@ -69,7 +69,7 @@ def object_part(soft_labels: np.ndarray) -> np.ndarray:
 
 
 def unit(values: np.ndarray, what: str) -> np.ndarray:
-    """`values` of length 1. Raises NoVector where they are zero or not finite."""
+    """`values` scaled to length 1. Raises NoVector if they are zero or not finite."""
     if not np.isfinite(values).all():
         raise NoVector(Reason.BAD_VECTOR, f"its {what} is not finite")
     length = float(np.linalg.norm(values))

@@ -18,17 +18,17 @@ from transforms.retrieval.search import Hits, exact_scores, search
 from transforms.retrieval.settings import ALLOWED, FACTORY, GPU_MOST, Device
 
 EXACT = "Flat"
-EXACT_TO, FINE_TO = 100_000, 2_000_000  # vectors up to which "auto" searches exactly, and with SQ8
-LEAST, MOST = 39, 256  # training vectors a list, as FAISS recommends
-SAMPLE, TRAINED = 1 << 19, 1 << 25  # training vectors at most, and their numbers, unless lists are many
+EXACT_TO, FINE_TO = 100_000, 2_000_000  # number of vectors up to which "auto" searches exactly, and uses SQ8
+LEAST, MOST = 39, 256  # training vectors per list, as FAISS recommends
+SAMPLE, TRAINED = 1 << 19, 1 << 25  # maximum number of training vectors, and their numbers, unless lists are many
 _FLOPS, _ITERATIONS, _SHARE = 3e10, 10, 16  # of one core; of k-means; the part of the lists that is searched
 OVERSAMPLED = 3  # candidates of the index for one that is kept
 
 
 def factory_for(asked: str, count: int, width: int, device: Device = "cpu") -> str:
-    """The factory string for a collection of `count` vectors of `width` numbers; a smaller index where there are too few to train on.
+    """The factory string for a collection of `count` vectors of `width` numbers; a smaller index if there are too few to train on.
 
-    GPUs do not search the fast-scan codes that "auto" takes for large collections on a CPU: SQ8 there.
+    GPUs cannot search the fast-scan codes that "auto" uses for large collections on a CPU; there it uses SQ8.
     """
     if asked == EXACT or count < LEAST * 4 or (asked == "auto" and count <= EXACT_TO):
         return EXACT
@@ -52,7 +52,7 @@ def lists_of(factory: str) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """About how much an index, or the exact search, takes.
+    """The estimated cost of an index, or of the exact search.
 
     index_bytes: all shards. memory_bytes: the largest of training, filling a shard and searching, in one task. seconds: of one thread, for
     training, filling and searching all queries.
@@ -65,7 +65,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Work:
-    """A search: `count` vectors of `width` numbers in `shards` partitions, and the neighbours wanted of each of `queries`."""
+    """A search: `count` vectors of `width` numbers in `shards` partitions, `queries` queries, and the number of neighbours of each."""
 
     count: int
     width: int
@@ -75,7 +75,7 @@ class Work:
 
 
 def estimate(factory: str, work: Work, block_rows: int = 131_072) -> Estimate:
-    """About what a search takes."""
+    """The estimated cost of a search."""
     lists, count, width = lists_of(factory), work.count, work.width
     heap = min(4_096, max(1, work.queries)) * (12 * work.depth * (OVERSAMPLED if lists else 1) + 4 * width)
     if not lists:
@@ -91,7 +91,7 @@ def estimate(factory: str, work: Work, block_rows: int = 131_072) -> Estimate:
 
 
 def what_fits(factory: str, work: Work, block_rows: int, limit: int) -> str:
-    """What to ask for where `factory` takes more than `limit` bytes."""
+    """The settings to suggest if `factory` takes more than `limit` bytes."""
     for power in range(int(np.log2(max(2, lists_of(factory)))), 1, -1):
         name = f"IVF{1 << power},SQ8"
         if estimate(name, work).memory_bytes <= limit:
@@ -99,7 +99,7 @@ def what_fits(factory: str, work: Work, block_rows: int, limit: int) -> str:
     for halved in range(block_rows.bit_length()):
         if estimate(EXACT, work, block_rows >> halved).memory_bytes <= limit:
             return f"{EXACT} with retrieval.block_rows at {block_rows >> halved} fits"
-    return "nothing fits; shorter lists or vectors (k, depth, pca) take less"
+    return "no setting fits; shorter lists or vectors (k, depth, pca) take less"
 
 
 def sample_size(factory: str, count: int, width: int) -> int:
@@ -114,10 +114,10 @@ def _pq_bytes(name: str) -> int:
 
 
 def train(factory: str, sample: np.ndarray) -> bytes:
-    """An empty index trained on a sample, float16 [n, width], as bytes. Raises RetrievalError when FAISS will not make it."""
+    """An empty index trained on a sample, float16 [n, width], as bytes. Raises RetrievalError if FAISS cannot train it."""
     faiss: Any = faiss_module()
     try:
-        with threadpool_limits(1):  # LAPACK and sums of several threads differ in last bits, and so would centroids
+        with threadpool_limits(1):  # with several threads, LAPACK and sums differ in the last bits, and so would centroids
             index = faiss.index_factory(sample.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
             index.train(sample.astype(np.float32))
     except (RuntimeError, AssertionError) as error:
@@ -127,7 +127,7 @@ def train(factory: str, sample: np.ndarray) -> bytes:
 
 
 def fill(trained: bytes, blocks: Sequence[np.ndarray]) -> bytes:
-    """The trained index with a shard's vectors, float16 [n, width] a block, which it numbers from 0."""
+    """The trained index filled with a shard's vectors, in blocks float16 [n, width], numbered from 0."""
     faiss: Any = faiss_module()
     index = faiss.deserialize_index(np.frombuffer(trained, np.uint8))
     with threadpool_limits(1):
@@ -161,7 +161,7 @@ class Searcher:
     device: Device = "cpu"
 
     def search(self, queries: np.ndarray, depth: int) -> Hits:
-        """As `search.search`, but an index may miss vectors: where it brought fewer, positions are -1 at the end."""
+        """As `search.search`, but an index may miss vectors: if it finds too few, the last positions are -1."""
         if not self.shards:
             return search(self.collection, queries, depth, self.block_rows, self.query_rows, self.device)
         depth = min(depth, len(self.collection))
@@ -186,7 +186,7 @@ class Searcher:
             scores, rows = index.search(wide, min(wanted, index.ntotal))
             heap.add_result(np.where(rows >= 0, scores, -np.inf), np.where(rows >= 0, rows + first, -1))
         heap.finalize()
-        positions = np.sort(heap.I, axis=1)[:, ::-1]  # so that the order of near equals is not FAISS's
+        positions = np.sort(heap.I, axis=1)[:, ::-1]  # so that the order of nearly equal scores does not depend on FAISS
         known = positions >= 0
         scores = np.where(known, exact_scores(self.collection, queries, np.where(known, positions, 0)), np.iinfo(np.int32).min)
         order = np.lexsort((positions, -scores), axis=1)[:, :depth]
@@ -194,5 +194,5 @@ class Searcher:
 
 
 def recalled(found: Hits, exact: Hits, k: int) -> int:
-    """How many of the exact search's best k were found."""
+    """The number of the exact search's best k that were found."""
     return sum(len(np.intersect1d(ours[:k], theirs[:k])) for ours, theirs in zip(found.positions, exact.positions, strict=True))

@@ -1,4 +1,4 @@
-"""The stages that make an approximate index where one is asked for, or the collection is large.
+"""The stages that make an approximate index, if the settings say so or the collection is large.
 
 image_index, text_index    corpus-wide  which index, by factory string or by size; trained on a seeded sample
 image_shards, text_shards  row-local    the trained index with the vectors of one partition
@@ -42,7 +42,7 @@ _DRAWN = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("partition", pa
 
 
 class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
-    """Writes the trained index, or that there is none because the search is exact."""
+    """Writes the trained index, or a record that the search is exact."""
 
     internal = True
     packages = packages("threadpoolctl")
@@ -51,16 +51,16 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
 
     @property
     def reads(self) -> Sequence[Input]:
-        """What is searched."""
+        """The searched vectors."""
         return (Input(self.vectors, "vectors", "corpus"),)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which index."""
+        """The settings of the index."""
         return {"index": self.own.index, "device": self.params.retrieval.device}
 
     def summarise(self, task: Task) -> tuple[int, pa.Table]:
-        """How many vectors a partition has, and which of them the training sample may hold."""
+        """The number of a partition's vectors, and its candidates for the training sample."""
         with task.open(self.vectors, "vectors") as file:
             ids = file.read(["id"])["id"].to_pylist()
         drawn = [int.from_bytes(blake2b(f"{task.seed}\0index\0{one}".encode(), digest_size=8).digest(), "big") for one in ids]
@@ -73,11 +73,11 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         return len(ids), self._lowest([pa.Table.from_arrays(rows, schema=_DRAWN)])
 
     def combine(self, summaries: Sequence[tuple[int, pa.Table]]) -> tuple[int, pa.Table]:
-        """Of several partitions: those with the lowest hash of seed and id."""
+        """The candidates of several partitions: those with the lowest hashes of seed and id."""
         return sum(count for count, _ in summaries), self._lowest([table for _, table in summaries])
 
     def process(self, task: Task, payload: tuple[int, pa.Table]) -> None:
-        """Chooses, logs what it will take, trains and writes. Raises RetrievalError when it would take more than `max_memory`."""
+        """Chooses the index, logs its estimated cost, trains and writes it. Raises RetrievalError if it takes more than `max_memory`."""
         count, drawn = payload
         how, collection = self.params.retrieval, collection_of(task.corpus, self.vectors)
         factory = factory_for(self.own.index, count, collection.width, how.device)
@@ -124,7 +124,7 @@ class TextIndex(OfTexts, _Index):
 
 
 class _Shards(RetrievalStage):
-    """Writes the trained index with one partition's vectors; nothing where the search is exact."""
+    """Writes the trained index filled with one partition's vectors; nothing if the search is exact."""
 
     internal = True
     writes = {"shard": SHARD}
@@ -183,7 +183,7 @@ class SearchingStage(RetrievalStage):
         )
 
     def searcher(self, corpus: Corpus) -> Searcher:
-        """How the settings have the collection searched. An index file is only read if its SHA-256 is the one in its manifest."""
+        """The search that the settings specify. An index file is only read if its SHA-256 matches its manifest."""
         how, collection = self.params.retrieval, collection_of(corpus, self.vectors)
         with corpus.open(self.index, "index", WHOLE, INDEX) as file:
             factory = file.read()["factory"][0].as_py()

@@ -1,4 +1,4 @@
-"""The stages that search: the nearest vectors of each query, and recall where the search is not exact."""
+"""The stages that search: the nearest vectors of each query, and recall if the search is not exact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.retrieval.search import Hits, search_threads
 
 
 class _Neighbours(SearchingStage):
-    """Writes the nearest vectors of each query, as many as the settings say are kept."""
+    """Writes the nearest vectors of each query, as many as `depth` says."""
 
     internal = True
     main_table = "neighbours"
@@ -30,7 +30,7 @@ class _Neighbours(SearchingStage):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How many are kept, how many lists are looked through, and how recall is measured."""
+        """The number kept, the number of lists searched, and how recall is measured."""
         return {
             "device": self.params.retrieval.device,
             "kept": self.own.kept,
@@ -56,7 +56,7 @@ class _Neighbours(SearchingStage):
                         self._measure(task, searcher, part)
 
     def _measure(self, task: Task, searcher: Searcher, queries: pa.RecordBatch) -> None:
-        """Counts what the index finds of the exact search's k best, on sampled queries: with the nprobe that is set, and with more."""
+        """Counts how many of the exact search's k best the index finds on sampled queries, with the configured nprobe and with more."""
         manifest = task.corpus.manifest(self.vectors)
         total = manifest.counts.rows_out["query_vectors"] if manifest else 0
         share = min(1.0, self.own.recall_sample / max(1, total))
@@ -73,18 +73,18 @@ class _Neighbours(SearchingStage):
         task.counts.numbers = dict(numbers)
 
     def conclude(self, counts: Counts, extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Recall at k by the number of lists that are looked through, where the search is not exact."""
+        """Recall at k by the number of lists searched, if the search is not exact."""
         wanted = counts.numbers.get("recall_wanted")
         found = {int(name.removeprefix("recall_found_")): count for name, count in counts.numbers.items() if "recall_found" in name}
         recall = {str(nprobe): round(count / wanted, 6) for nprobe, count in sorted(found.items())} if wanted else {}
         return {"nprobe": min(found), "recall_at_k": recall[str(min(found))], "recall_by_nprobe": recall, "k": self.own.k} if recall else {}
 
     def failure(self, extra: Mapping[str, Any]) -> str | None:
-        """That the index finds too little, and what would do."""
+        """The error if the index finds too few, with the setting that would suffice."""
         if extra.get("recall_at_k", 1.0) >= self.own.min_recall:
             return None
         enough = [nprobe for nprobe, recall in extra["recall_by_nprobe"].items() if recall >= self.own.min_recall]
-        cure = f"set retrieval.{self.lists}.nprobe to {enough[0]}" if enough else "no nprobe reaches it: take longer codes, or Flat"
+        cure = f"set retrieval.{self.lists}.nprobe to {enough[0]}" if enough else "no nprobe reaches it: use longer codes, or Flat"
         return (
             f"the index finds {extra['recall_at_k']:.3f} of the exact search's best {self.own.k}, less than min_recall "
             f"({self.own.min_recall}): {cure}"

@@ -11,11 +11,11 @@ DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
 class RetrievalError(EngineError):
-    """A search that cannot be had, with what is missing and the command that supplies it."""
+    """An unavailable search: the text says what is missing and which command provides it."""
 
 
 def installed() -> list[str]:
-    """The distributions of FAISS that are installed."""
+    """The installed distributions of FAISS."""
     found = []
     for name in DISTRIBUTIONS:
         try:
@@ -27,7 +27,7 @@ def installed() -> list[str]:
 
 
 def check_faiss() -> None:
-    """Raises RetrievalError when FAISS is absent, or when two distributions of it lie over each other."""
+    """Raises RetrievalError when FAISS is missing, or two distributions of it overwrite each other."""
     found = installed()
     if len(found) > 1:
         raise RetrievalError(
@@ -49,12 +49,12 @@ def check_gpu() -> None:
 
 
 def faiss_module() -> Any:
-    """The module; raises ImportError where it is absent."""
+    """The module. Raises ImportError if it is missing."""
     import faiss
 
     return faiss
 
 
 def packages(*others: str) -> tuple[str, ...]:
-    """What retrieval requires: the FAISS that is there, or the one to install, and others."""
+    """The packages that retrieval requires: the installed distribution of FAISS, or the one to install, and others."""
     return *(installed()[:1] or DISTRIBUTIONS[:1]), *others

@@ -1,9 +1,9 @@
-"""Exact search: the best inner products of a query with a collection, in one order, whatever the blocks, the threads and the machine.
+"""Exact search: the best inner products of a query with a collection, in an order that does not depend on blocks, threads or machine.
 
-FAISS compares in float32, whose last bits differ with the shape of a matrix product, and so may the order of near equals. Therefore its
-candidates are scored again in float64 and ranked by score in millionths, then position. That is exact arithmetic: a product of two
-float16 is a multiple of 2**-48, and sums of these below 2 fit the 53 bits of a float64, so no addition rounds. What FAISS did not bring
-scores at most its last score plus the error bound of a float32 sum; the search goes deeper until that lies below the cut.
+FAISS compares in float32, whose last bits depend on the shape of a matrix product, and so may the order of nearly equal scores. Therefore
+its candidates are scored again in float64 and ranked by score in millionths, then position. This arithmetic is exact: a product of two
+float16 is a multiple of 2**-48, and sums of these below 2 fit the 53 bits of a float64, so no addition rounds. A vector that FAISS did not
+return scores at most its last score plus the error bound of a float32 sum; the search goes deeper until that is below the cut.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from transforms.retrieval.packages import faiss_module
 from transforms.retrieval.settings import GPU_MOST, Device
 
 MILLION = 1_000_000
-_RESCORED = {2: 1 << 22, 4: 1 << 18}  # numbers of candidates' vectors held at a time: of float32, what the cache holds
-_HELD = 1 << 22  # candidates that a pass holds
+_RESCORED = {2: 1 << 22, 4: 1 << 18}  # values of candidates' vectors held at a time, in float32: they fit in the cache
+_HELD = 1 << 22  # candidates held per pass
 _LENGTH = 1.01  # above the squared length of any unit vector that was rounded to float16
 
 
@@ -37,8 +37,8 @@ class Hits:
 
 @contextmanager
 def search_threads(count: int) -> Iterator[None]:
-    """FAISS and numpy use this many threads within the block, so that workers do not fight over cores."""
-    faiss_module()  # its OpenMP is held back only once it is loaded
+    """Within the block, FAISS and numpy use this many threads, so that workers do not compete for cores."""
+    faiss_module()  # its OpenMP can only be limited once it is loaded
     with threadpool_limits(count):
         yield
 
@@ -46,7 +46,7 @@ def search_threads(count: int) -> Iterator[None]:
 def search(
     collection: Collection, queries: np.ndarray, depth: int, block_rows: int = 131_072, query_rows: int = 4_096, device: Device = "cpu"
 ) -> Hits:
-    """The `depth` best of a collection (all, where it has fewer) for each query, exactly.
+    """The exact `depth` best of a collection for each query (all, if it has fewer).
 
     queries: float16 [q, width], of length 1. Raises ValueError when their width is not the collection's.
     """
@@ -62,7 +62,7 @@ def search(
 
 
 def _search(collection: Collection, queries: np.ndarray, rows: np.ndarray, found: Hits, block_rows: int, device: Device) -> None:
-    """Fills in `found` for these queries, looking deeper for those whose cut is not settled."""
+    """Fills in `found` for these queries, searching deeper for those whose cut is not settled."""
     depth, margin = found.positions.shape[1], 4
     error = queries.shape[1] * 2.0**-24 * _LENGTH
     while len(rows):
@@ -83,7 +83,7 @@ def candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best by float32 products: scores float32 [q, count], descending, and positions int64 [q, count].
 
-    A heap keeps them from block to block.
+    A heap keeps them across blocks.
     """
     faiss: Any = faiss_module()
     wide, heap = queries.astype(np.float32), faiss.ResultHeap(len(queries), count, keep_max=True)
@@ -102,7 +102,7 @@ def exact_scores(collection: Collection, queries: np.ndarray, positions: np.ndar
     out, (depth, width) = np.empty(positions.shape, np.int64), (positions.shape[1], queries.shape[1])
     step = max(1, _RESCORED[collection.held.itemsize] // max(1, depth * width))
     wide, own, products = queries.astype(np.float64), np.empty((depth, width)), np.empty(depth)
-    held = np.empty((min(step, len(queries)) * depth, width), collection.held)  # new memory would cost more than the arithmetic
+    held = np.empty((min(step, len(queries)) * depth, width), collection.held)  # allocating memory takes longer than the arithmetic
     for start in range(0, len(queries), step):
         vectors = collection.take(positions[start : start + step].ravel(), held).reshape(-1, depth, width)
         for row, some in enumerate(vectors, start=start):
@@ -114,10 +114,10 @@ def exact_scores(collection: Collection, queries: np.ndarray, positions: np.ndar
 
 def ranked(positions: np.ndarray, scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (below 2^32) and scores [q, m], best first, ties by position, cut to `depth`."""
-    keys = np.sort(-scores << 32 | positions, axis=1)[:, :depth]  # one number of both is sorted many times as fast as two
+    keys = np.sort(-scores << 32 | positions, axis=1)[:, :depth]  # sorting one combined number is many times as fast as sorting by two
     return keys & 0xFFFFFFFF, -(keys >> 32)
 
 
 def doubles(vectors: np.ndarray) -> np.ndarray:
-    """float16 as float64, by way of float32, which is several times as fast."""
+    """float16 as float64, via float32, which is several times as fast."""
     return vectors.astype(np.float32).astype(np.float64)

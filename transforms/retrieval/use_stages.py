@@ -24,7 +24,7 @@ Wanted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Caps(RetrievalStage, SummaryStage[RetrievalParams]):
-    """Writes, for each item that more than `max_uses` queries have as a candidate above the floor, the last query that may use it.
+    """For each item that is a candidate of more than `max_uses` queries above the floor, writes the last query that may use it.
 
     Queries are ordered by score, then placement, so the choice depends on neither partitions nor the order of work.
     """
@@ -35,7 +35,7 @@ class _Caps(RetrievalStage, SummaryStage[RetrievalParams]):
 
     @classmethod
     def applies(cls, params: RetrievalParams) -> bool:
-        """Where uses are limited."""
+        """Only if uses are limited."""
         own = getattr(params.retrieval, cls.lists)
         return own is not None and own.max_uses is not None
 
@@ -46,7 +46,7 @@ class _Caps(RetrievalStage, SummaryStage[RetrievalParams]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The limit, and below which score a candidate does not count."""
+        """The limit, and the score below which candidates do not count."""
         return {"max_uses": self.own.max_uses, "floor": self.own.floor}
 
     def summarise(self, task: Task) -> Wanted:
@@ -112,11 +112,11 @@ class _Uses(RetrievalStage, SummaryStage[RetrievalParams]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """None beside its inputs."""
+        """None besides its inputs."""
         return {}
 
     def summarise(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
-        """The items in a partition's lists, by partition and row in one number, ascending, and how often each is there."""
+        """The items in a partition's lists, as one number for partition and row, ascending, and the number of uses of each."""
         with task.open(self.matches, "matches") as file:
             found = [
                 batch["partition"].to_numpy().astype(np.int64) << 40 | batch["row"].to_numpy() for batch in file.batches() if batch.num_rows
@@ -133,12 +133,12 @@ class _Uses(RetrievalStage, SummaryStage[RetrievalParams]):
         return items, total
 
     def process(self, task: Task, payload: tuple[np.ndarray, np.ndarray]) -> None:
-        """Puts the figures in the manifest."""
+        """Adds the figures to the manifest."""
         items, uses = payload
         size = len(collection_of(task.corpus, self.vectors))
         task.extra = {"collection": size, "used": len(items), "share_used": round(len(items) / size, 6) if size else 0.0}
         if len(items):
-            most = int(uses.argmax())  # of equals, the first in the collection's order
+            most = int(uses.argmax())  # ties go to the first in the collection's order
             task.extra |= {"most_used": self._id(task, int(items[most])), "most_uses": int(uses[most])}
 
     def _id(self, task: Task, item: int) -> str:

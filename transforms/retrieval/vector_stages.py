@@ -36,7 +36,7 @@ from transforms.retrieval.settings import ImageRetrieval, RetrievalParams, TextR
 _IMAGES = (("pairs", "regions", "query_vectors", QUERY_VECTORS), ("images", "image_regions", "vectors", VECTORS))
 _TEXTS = (("pairs", "pairs", "pair_id", "caption", "query_vectors", QUERY_VECTORS),
           ("texts", "texts", "text_id", "text", "vectors", VECTORS))  # fmt: skip
-_WRITTEN = 4096  # rows that are made at a time
+_WRITTEN = 4096  # rows made at a time
 _SAMPLE = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("visual", pa.list_(pa.float32()))])
 
 
@@ -61,17 +61,17 @@ class ImageComponents(_Images, SummaryStage[RetrievalParams]):
 
     @classmethod
     def applies(cls, params: RetrievalParams) -> bool:
-        """Where features are to be reduced."""
+        """Only if features are reduced."""
         images = params.retrieval.images
         return images is not None and images.pca is not None and images.object_weight < 1
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How many, and of how many images."""
+        """The number of components, and of sampled images."""
         return {"pca": self.images.pca, "pca_sample": self.images.pca_sample}
 
     def summarise(self, task: Task) -> pa.Table:
-        """The images of one partition that the sample of the corpus may hold."""
+        """One partition's candidates for the sample of images."""
         found = _SAMPLE.empty_table()
         for stage in ("regions", "image_regions"):
             with task.open(stage, "regions") as file:
@@ -81,13 +81,13 @@ class ImageComponents(_Images, SummaryStage[RetrievalParams]):
         return found
 
     def combine(self, summaries: Sequence[pa.Table]) -> pa.Table:
-        """The images with the lowest hashes, in that order."""
+        """The images with the lowest hashes, in ascending order."""
         both = pa.concat_tables(summaries)
         order = pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])
         return both.take(order[: self.images.pca_sample]).combine_chunks()
 
     def process(self, task: Task, payload: pa.Table) -> None:
-        """Writes as many components as are asked for, and fewer where there are fewer images or numbers."""
+        """Writes the configured number of components, or fewer if there are fewer images or dimensions."""
         assert self.images.pca
         count, task.extra = payload.num_rows, {}
         if not count:
@@ -114,7 +114,7 @@ def _sampled(image: Regions, seed: int) -> dict[str, Any] | None:
 
 
 class ImageVectors(_Images):
-    """Writes the vectors of the pairs' images and of the images alone, out of their regions; what has none is rejected."""
+    """Writes the vectors of the pairs' images and of the images without captions, from their regions; images without one are rejected."""
 
     name = "image_vectors"
     packages = packages("ImageHash", "pillow", "threadpoolctl")
@@ -156,7 +156,7 @@ class ImageVectors(_Images):
                         task.write(table, found.batch())
 
     def _weight(self, task: Task, schema: pa.Schema) -> float:
-        """w, or 0 where the regions have no soft labels: the detector's one column is the background, or nothing."""
+        """w, or 0 if the regions have no soft labels: the detector's only column is the background, or it has none."""
         if self.images.object_weight == 0 or schema.field("soft_labels").type.value_type.list_size > 1:
             task.extra["object_weight"] = self.images.object_weight
             return self.images.object_weight
@@ -176,7 +176,7 @@ class ImageVectors(_Images):
             found.add(image.image_id, row, key, phash, vector)
 
     def _phash(self, about: dict[str, Any]) -> int | None:
-        """The perceptual hash (of the low frequencies of a DCT) of an image whose pixels are at hand."""
+        """The perceptual hash (of the low frequencies of a DCT) of an image; None without pixels, or if hashes are not compared."""
         if self.images.near_copy_bits is None or about["uri"] is None:
             return None
         image = open_image(about["uri"], about["offset"], about["length"], self.params.image_limits)
@@ -196,7 +196,7 @@ class TextVectors(RetrievalStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        spec_fingerprint(self.texts.encoder)  # raises where the encoder cannot be had
+        spec_fingerprint(self.texts.encoder)  # raises if the encoder is unavailable
 
     @property
     def texts(self) -> TextRetrieval:
@@ -206,7 +206,7 @@ class TextVectors(RetrievalStage):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The encoder, by its fingerprint, and what is too long for it."""
+        """The encoder's fingerprint, and the maximum length of texts."""
         return {"encoder": spec_fingerprint(self.texts.encoder), "max_words": self.texts.max_words}
 
     def process(self, task: Task, payload: Any) -> None:
@@ -233,12 +233,12 @@ class TextVectors(RetrievalStage):
                             task.write(table, found.batch())
 
     def _taken(self, task: Task, row_ids: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-        """Row, id and text of those that have a vector; the others are rejected."""
+        """Row, id and text of the texts that can be encoded; the others are rejected."""
         for row, (row_id, text) in enumerate(zip(row_ids, texts, strict=True)):
             task.counts.rows_in += 1
             words = len(text.split())
             if not words:
-                task.rejects.add(row_id, Reason.EMPTY, "there is nothing but space")
+                task.rejects.add(row_id, Reason.EMPTY, "the text is blank")
             elif words > self.texts.max_words:
                 task.rejects.add(row_id, Reason.TOO_LONG, f"{words} words, more than max_words ({self.texts.max_words})")
             else:
@@ -246,7 +246,7 @@ class TextVectors(RetrievalStage):
 
 
 class _Rows:
-    """Rows of `vectors` or `query_vectors` on their way; `metadata` goes to the schema."""
+    """Collects rows of `vectors` or `query_vectors`; `metadata` is added to the schema's."""
 
     def __init__(self, schema: pa.Schema, metadata: dict[bytes, str]):
         self.ids: list[str] = []

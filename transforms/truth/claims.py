@@ -1,4 +1,4 @@
-"""What texts claim, and what an image's captions say to it, as arrays.
+"""Claims of texts, and whether an image's captions support them, as arrays.
 
 A claim is an object, an attribute of an object, a relation between two, or a number of objects. The captions of an image support it,
 contradict it, or do not mention it.
@@ -97,7 +97,7 @@ def _linked(
 
 
 class Images:
-    """What the captions of some images, and their labels, say: tables that any claim is looked up in.
+    """The content of some images' captions and labels: tables in which claims are looked up.
 
     grades: uint8 [images, words], the best of `ABSENT` to `SAME` that a mention gives an object's word. found: int64 [images, words],
     how many instances of it are labelled, -1 where the word is not detectable.
@@ -148,7 +148,7 @@ class Images:
         return np.maximum(found, -1)
 
     def _shades(self, claims: Claims, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of supported attributes, of an object and of any, and of those that exclude one that is given."""
+        """Keys of supported attributes, of an object and of any, and of attributes that a supported one excludes."""
         same: list[np.ndarray] = [np.zeros(0, np.uint64)]
         other: list[np.ndarray] = [np.zeros(0, np.uint64)]
         at = image[claims.attribute_of]

@@ -1,4 +1,4 @@
-"""Pairs of images and texts whose truth is known, or estimated, to fit and to check the judge on."""
+"""Pairs of images and texts with known or estimated truth, to fit and to check the judge."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from transforms.truth.evidence import Captioned, Texts, evidence_of, whole
 from transforms.truth.judge import LABELS
 from transforms.truth.words import Words
 
-K, DRAWN = 100, 12  # neighbours of a caption, and how many of them are drawn
-_TOP = 0.25  # share of the likeliest own captions: candidates like these are nearly all true
+K, DRAWN = 100, 12  # neighbours of a caption, and the number of them that are drawn
+_TOP = 0.25  # share of the likeliest own captions: candidates as likely as these are nearly all true
 
-_OVERLOOKED = 0.1  # what is left of a text's probability when it names a thing that annotators could have drawn a box around, but did not
+_OVERLOOKED = 0.1  # factor of a text's probability if it names a thing around which annotators could have drawn a box, but did not
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def captions_in(path: Path) -> dict[str, list[str]]:
 
 
 def boxes_in(path: Path) -> dict[str, Counter[str]]:
-    """The number of boxes by label of each image, from COCO's JSON of instances."""
+    """The number of boxes by label of each image, from COCO's instances JSON."""
     notes = json.loads(path.read_text(encoding="utf-8"))
     names = {one["id"]: one["name"] for one in notes["categories"]}
     found: dict[str, Counter[str]] = {str(image["id"]): Counter() for image in notes["images"]}

@@ -1,4 +1,4 @@
-"""Evidence about pairs of an image and a text, for many at a time."""
+"""Evidence about pairs of an image and a text, many at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of a corpus's scene graphs as numbers, and which words for things say the same, more or less."""
+"""The words of a corpus's scene graphs as numbers, and words for things with the same, a broader or a narrower meaning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Words:
         return len(self.names)
 
     def number(self, name: str) -> int:
-        """The number of a word, which is added if it is new. Kin must not have been asked for yet if it is."""
+        """The number of a word, which is added if it is new (only possible before the first call of `kin`)."""
         found = self._number.get(name)
         if found is None:
             found = self._number[name] = len(self.names)

@@ -151,7 +151,7 @@ def test_an_index_that_finds_too_little_fails_the_run_and_names_the_nprobe_that_
         ("IVF2048,PQ192x4fs", 200 << 20, "IVF128,SQ8 fits"),
         ("IVF2048,SQ8", 60 << 20, "Flat with retrieval.block_rows at 32768 fits"),
         ("Flat", 20 << 20, "Flat with retrieval.block_rows at 8192 fits"),
-        ("IVF2048,SQ8", 1 << 20, "nothing fits"),
+        ("IVF2048,SQ8", 1 << 20, "no setting fits"),
     ],
 )
 def test_what_fits_is_said(factory, limit, text):
@@ -160,7 +160,7 @@ def test_what_fits_is_said(factory, limit, text):
 
 
 @pytest.mark.parametrize(
-    ("index", "limit", "cure"), [("IVF4,SQ8", 500, "nothing fits"), ("Flat", 18_000, "Flat with retrieval.block_rows")]
+    ("index", "limit", "cure"), [("IVF4,SQ8", 500, "no setting fits"), ("Flat", 18_000, "Flat with retrieval.block_rows")]
 )
 def test_what_takes_more_memory_than_allowed_is_refused_with_what_fits(inputs, tmp_path, index, limit, cure):
     changes = {"retrieval": {"texts": None, "images": {"index": index, "k": 1, "depth": 1}, "max_memory": limit}}
