@@ -88,7 +88,7 @@ def test_whether_image_and_text_were_ever_encoded_together(corpus, tmp_path, obj
 
 
 def test_a_checkpoint_that_is_absent_damaged_or_of_another_corpus(corpus, run, tmp_path):
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         attention_source(str(tmp_path), corpus)
     copy = shutil.copytree(run, tmp_path / "run")
     path = next(copy.glob("step-*/model.safetensors"))

@@ -149,6 +149,7 @@ def test_a_missing_or_cut_file_reruns_its_partition(scene_files, tmp_path):
     states = {state.stage.name: state.why for state in plan_of(config)[1]}
     assert states["tfidf"] == [
         "1 files are missing or have the wrong size, first rewrites-00002-of-00004.arrow",
+        "reads pairs, which is stale",
         "reads tfidf_vectors, which is stale",
         "reads tfidf_vocabulary, which is stale",
     ]

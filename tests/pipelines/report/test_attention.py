@@ -112,5 +112,5 @@ def test_a_checkpoint_that_is_absent_leaves_the_earlier_report(tmp_path, capsys)
     corpus = small(tmp_path)
     before = report(corpus, tmp_path / "r").files()
     assert main(["report", corpus.url, "--out", str(tmp_path / "r"), "--checkpoint", str(tmp_path / "none")]) == 1
-    assert "is not a whole checkpoint" in capsys.readouterr().err
+    assert "is not a complete checkpoint" in capsys.readouterr().err
     assert Report(tmp_path / "r", []).files() == before
