@@ -130,8 +130,11 @@ def test_rest_of_a_kind_on_demand_and_edits_are_marked(address, scenes, tab):
     page.locator("h4", has_text="tfidf, sentence level").locator("xpath=following-sibling::button[1]").click()
     assert part.count() == len(rows)
     assert page.locator("#pair .with img").count() == len(rows)  # the neighbours' photos
-    swaps = [row for row in corpus.open("swaps", "rewrites", 0).read().to_pylist() if row["pair_id"] == index["ids"][0] and row["edits"]]
-    puts = {edit["text"] for row in swaps for edit in row["edits"] if edit["text"]}
+    swaps = [row for row in corpus.open("swaps", "rewrites", 0).read().to_pylist() if any(edit["text"] for edit in row["edits"] or ())]
+    swapped = swaps[0]["pair_id"]
+    puts = {edit["text"] for row in swaps if row["pair_id"] == swapped for edit in row["edits"] if edit["text"]}
+    page = tab(f"{address}/gallery.html#pair={swapped}")
+    shown(page, swapped)
     inserted = set(page.locator("#pair ins").all_inner_texts())
     assert inserted and inserted <= puts
 
