@@ -1,4 +1,4 @@
-"""Writes the gallery's data: an index of all its pairs, and what is known of each in pieces that the page adds when it needs them."""
+"""Writes the gallery's data: an index of all its pairs, and what is known of each, in parts that the page loads on demand."""
 
 from __future__ import annotations
 

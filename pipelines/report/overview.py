@@ -30,7 +30,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def warnings(views: Sequence[StageView], numbers: Numbers, troubles: Sequence[str], scrub: Scrubber) -> list[str]:
-    """What whoever looks at the corpus should know first, a sentence each."""
+    """What readers of the report should know first, as sentences."""
     return [*dict.fromkeys([*_states(views, scrub), *map(scrub, troubles), *_lacking(numbers), *_rejected(views), *_short(views)])]
 
 

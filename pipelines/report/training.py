@@ -1,4 +1,4 @@
-"""Charts of a training's folder (`log.csv`) or an ablation's (`table.csv`)."""
+"""Charts for the folder of a training run (`log.csv`) or of an ablation (`table.csv`)."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _most_different(caption: str, candidates: list[_Open], readings: Readings, c
 
 
 def _pick(caption: str, open_: list[tuple[float, _Open]], settings: BackTranslationSettings, choice: Choice, readings: Readings) -> None:
-    """Takes candidates by the law of the settings, skipping those too close in wording to one already taken."""
+    """Selects candidates as `select` says, skipping those too close in wording to one already taken."""
     close = [pair for pair in open_ if pair[0] < settings.min_similarity]
     choice.refused.extend((Reason.DISSIMILAR, f"{similarity:.3f}: {one.text}") for similarity, one in close)
     left = sorted(

@@ -20,7 +20,7 @@ def find_positives(
     encoder: SentenceEncoder,
     known: Mapping[str, Kept] | None = None,
 ) -> dict[str, Choice]:
-    """The positives of prepared, distinct captions. A caption's depend on no other caption.
+    """The positives of prepared, distinct captions. Those of a caption do not depend on other captions.
 
     known: pivot -> the words that it keeps (`known_words.read_known`); without it, captions are translated as they are.
     """
@@ -73,7 +73,7 @@ def _retry(
     known: Mapping[str, Kept] | None,
     readings: Readings,
 ) -> None:
-    """Translates the captions that got nothing once more: stand-ins for every word that is ever lost, other ones than before, and more
+    """Translates the captions without positives once more: stand-ins for every word that is ever lost, other ones than before, and more
     first translations; or, with `retry_top_k`, samples."""
     left = sorted(caption for caption, choice in choices.items() if not choice.positives)
     again = settings.again()

@@ -89,7 +89,7 @@ def _is_place(tokens: Tokens, prep: int) -> bool:
 
 
 def _is_thing(tokens: Tokens, start: int, end: int) -> bool:
-    """Whether a span is a noun with what stands before it; people may be "in a red shirt". A piece of clothing may be worn by the one
+    """Whether a span is a noun with its determiner and adjectives; people may be "in a red shirt". Clothing may be worn by the one
     before."""
     if end <= start or tokens.lower(start) not in _ARTICLES:
         return False

@@ -78,7 +78,7 @@ class _Frame:
         self._settle()
 
     def _finite_after(self, verb: int) -> bool:
-        """Whether a finite verb follows that is not in a relative clause: then the tree is wrong about the first."""
+        """Whether a finite verb outside a relative clause follows: then the tree is wrong about the first verb."""
         tokens = self.tokens
         return any(
             tokens.tags[at] in ("VBZ", "VBP", "VBD", "MD") and tokens.lower(at - 1) not in ("that", "which", "who")
