@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.errors import from_text
 from transforms.scenes.collections import ShardTask, check_replaceable, claim, clear_stale, finished, shard_tasks
+from transforms.scenes.task_files import check_tasks, task_files, write_tasks
 
 LOG = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def make_scenes(
     shard_size: int = 500,
     texts: int = 0,
     start_index: int = 0,
+    unseen: int | None = None,
     workers: int = 1,
     beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def make_scenes(
 
     Shards that are already complete with the same settings are skipped, so a killed run is resumed by running it again. The bytes of
     a scene depend only on `seed` and its index. `beam_options` are passed to Beam; with `workers` above 1 the local runner uses that many
-    processes. Returns the numbers of scenes, captions, texts, shards and skipped shards, and seconds.
+    processes. unseen: also write downstream tasks, in which this many scenes, the last, are not for training. Returns the numbers of
+    scenes, captions, texts, shards and skipped shards, and seconds.
 
     `out` must be absent, empty, or a folder of scenes made earlier.
 
@@ -48,10 +51,13 @@ def make_scenes(
         ("texts", texts, 0),
         ("start_index", start_index, 0),
         ("workers", workers, 1),
+        ("unseen", 1 if unseen is None else unseen, 1),
     )
     for name, value, least in limits:
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
+    if unseen is not None and unseen >= count:
+        raise ValueError(f"unseen must be less than count, or there are no scenes for training: {unseen} of {count}")
     begun = time.monotonic()
     folder = str(Path(out).absolute())
     claim(folder)
@@ -64,6 +70,8 @@ def make_scenes(
     waiting = [task for task, summary in zip(tasks, summaries, strict=True) if summary is None]
     for task in waiting:
         check_replaceable(task)
+    questions = {} if unseen is None else task_files(seed, start_index, start_index + count, unseen)
+    check_tasks(folder, questions)
     LOG.info("%d shards to make, %d already complete with the same settings and skipped", len(waiting), len(complete))
     if waiting:
         try:
@@ -74,6 +82,7 @@ def make_scenes(
     if len(done) < len(tasks):
         missing = len(tasks) - len(done)
         raise RuntimeError(f"{missing} of {len(tasks)} shards in {folder} are incomplete; is another run writing there?")
+    write_tasks(folder, questions)
     total: dict[str, Any] = {name: sum(int(summary[name]) for summary in done) for name in ("scenes", "captions", "texts")}
     return {**total, "shards": len(tasks), "skipped": len(complete), "seconds": round(time.monotonic() - begun, 3)}
 
@@ -100,6 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pixels", dest="pixels", action="store_false", help="do not render images")
     parser.add_argument("--no-captions", dest="captions", action="store_false", help="write no captions: an image-only collection")
     parser.add_argument("--texts", type=int, default=0, help="number of sentences that describe no scene (default 0)")
+    parser.add_argument("--tasks", action="store_true", help="also write downstream tasks about the scenes, in published layouts")
+    parser.add_argument("--unseen", type=int, help="number of scenes, the last, that tasks do not train on (default: a fifth)")
     parser.add_argument("--start-index", type=int, default=0, help="index of the first scene (default 0)")
     parser.add_argument("--shard-size", type=int, default=500, help="scenes per shard (default 500)")
     parser.add_argument("--workers", type=int, default=1, help="number of local worker processes (default 1)")
@@ -117,6 +128,7 @@ def main(args: argparse.Namespace) -> int:
             shard_size=args.shard_size,
             texts=args.texts,
             start_index=args.start_index,
+            unseen=_unseen(args),
             workers=args.workers,
             beam_options=args.beam_options,
         )
@@ -125,3 +137,10 @@ def main(args: argparse.Namespace) -> int:
         return 2
     print(json.dumps(summary))
     return 0
+
+
+def _unseen(args: argparse.Namespace) -> int | None:
+    """The number of unseen scenes, None without tasks."""
+    if not args.tasks and args.unseen is not None:
+        raise ValueError("--unseen requires --tasks")
+    return (args.count // 5 if args.unseen is None else args.unseen) if args.tasks else None

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipelines import scenes as job
 from pipelines.scenes import make_scenes
+from schemas.errors import ConfigError
 from transforms.scenes import CaptionGraph, Scene, collections, is_true, parse, sample_scene
 from transforms.scenes.collections import ShardTask, write_shard
 from transforms.scenes.world import KINDS
@@ -152,6 +153,27 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["scenes"] == 4
     args.count = -4
     assert job.main(args) == 2 and "count" in capsys.readouterr().err
+
+
+def test_tasks_come_with_the_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    job.add_arguments(parser)
+    given = [str(tmp_path / "out"), "--count", "10", "--seed", "2", "--no-pixels", "--shard-size", "5", "--start-index", "20"]
+    assert job.main(parser.parse_args([*given, "--tasks"])) == 0
+    made = digests(tmp_path / "out")
+    assert sum(name.startswith("tasks/") for name in made) == 15 and "tasks/nlvr2/images.json" in made
+    for split, shown in (("train2014", range(20, 28)), ("val2014", range(28, 30))):
+        held = json.loads((tmp_path / "out" / "tasks" / "coco_captions" / f"captions_{split}.json").read_text())
+        assert [image["id"] for image in held["images"]] == list(shown)
+    stale = tmp_path / "out" / "tasks" / "vqa" / f"{collections.TEMPORARY}v2_mscoco_val2014_annotations.json-1-2"
+    stale.write_text("{")
+    assert job.main(parser.parse_args([*given, "--tasks", "--unseen", "2"])) == 0 and digests(tmp_path / "out") == made
+    assert job.main(parser.parse_args([*given, "--tasks", "--unseen", "10"])) == 2 and "unseen" in capsys.readouterr().err
+    assert job.main(parser.parse_args([*given, "--unseen", "1"])) == 2 and "--tasks" in capsys.readouterr().err
+    (tmp_path / "out" / "tasks" / "nlvr2" / "dev.json").unlink()
+    (tmp_path / "out" / "tasks" / "nlvr2" / "dev.json").mkdir()
+    with pytest.raises(ConfigError, match=r"dev.json is not what `cmcl scenes --tasks` writes there: remove it"):
+        make_scenes(tmp_path / "out", 10, 2, pixels=False, shard_size=5, start_index=20, unseen=2)
 
 
 def test_memory_does_not_grow_with_the_number_of_scenes(tmp_path: Path) -> None:

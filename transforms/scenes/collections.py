@@ -5,6 +5,7 @@ Layout of the output folder; SHARD has five or more digits, SCENE nine:
     images/SHARD/SCENE.jpg     the pictures
     captions-SHARD.json        COCO captions: images, annotations {id, image_id, caption}
     instances-SHARD.json       COCO instances: bbox xywh in pixels, category_id, categories; `attributes` is an extra field
+    tasks/                     questions and the like, with `--tasks` (`transforms/scenes/task_files.py`)
     truth-SHARD.jsonl          one scene per line: `Scene.to_json`, its file name, and its captions with their graphs
     texts-SHARD.txt            sentences without a scene, one per line
     done-SHARD.json, texts-done-SHARD.json   contents of a completed shard, written last; a shard without it is made again
@@ -166,6 +167,11 @@ def clear_stale(out: str) -> int:
         if entry.kind == "file" and found and _OWN_NAME.fullmatch(found[1]):
             Path(out, entry.name).unlink(missing_ok=True)
             removed += 1
+    for folder in Path(out).glob("tasks/*/"):
+        for entry in files.entries(str(folder)) if not folder.is_symlink() else ():
+            if entry.kind == "file" and _HALF.fullmatch(entry.name):
+                Path(folder, entry.name).unlink(missing_ok=True)
+                removed += 1
     images = Path(out, "images")
     for entry in files.entries(str(images)) if not images.is_symlink() else ():
         found = _HALF.fullmatch(entry.name)
@@ -186,7 +192,7 @@ def write_shard(task: ShardTask) -> dict[str, Any]:
     files, summary = _write_texts(task) if task.kind == "texts" else _write_scenes(task)
     sizes = {name: (Path(task.out) / name).stat().st_size for name in sorted(files)}
     record = {"settings": task.settings(), "summary": summary, "files": sizes}
-    _write(task.marker, lambda path: path.write_text(json.dumps(record, indent=1) + "\n", "utf-8"))
+    write_file(task.marker, lambda path: path.write_text(json.dumps(record, indent=1) + "\n", "utf-8"))
     return {**summary, "skipped": 0, "milliseconds": round((time.monotonic() - begun) * 1000)}
 
 
@@ -194,7 +200,7 @@ def _aside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{time.monotonic_ns()}")
 
 
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
+def write_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Writes a file under a temporary name, then renames it."""
     aside = _aside(path)
     try:
@@ -206,13 +212,13 @@ def _write(path: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _dump(path: Path, value: Any) -> None:
-    _write(path, lambda aside: aside.write_text(json.dumps(value, separators=(",", ":")) + "\n", "utf-8"))
+    write_file(path, lambda aside: aside.write_text(json.dumps(value, separators=(",", ":")) + "\n", "utf-8"))
 
 
 def _write_texts(task: ShardTask) -> tuple[list[str], dict[str, int]]:
     name = f"texts-{task.name}.txt"
     lines = "".join(f"{sentence(task.seed, index)}\n" for index in range(task.start, task.stop))
-    _write(Path(task.out) / name, lambda path: path.write_text(lines, "utf-8"))
+    write_file(Path(task.out) / name, lambda path: path.write_text(lines, "utf-8"))
     return [name], {"scenes": 0, "captions": 0, "texts": task.stop - task.start}
 
 
@@ -241,7 +247,7 @@ def _write_scenes(task: ShardTask) -> tuple[list[str], dict[str, int]]:
                     (folder / f"{index:09d}.jpg").write_bytes(encode(render(scene)))
 
     try:
-        _write(out / files[0], lines)
+        write_file(out / files[0], lines)
         if task.pixels:
             _move_folder(folder, out / "images" / task.name)
             files += [f"images/{image['file_name']}" for image in images]
