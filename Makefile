@@ -43,7 +43,7 @@ test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
 test-runners: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,gcp,s3,http]'
-	$(BIN)/python -m pytest -m runners
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 -m runners
 
 # Runs for FUZZ_SECONDS, shared among the targets; on findings, exits with 1 and keeps the inputs in fuzz-findings.
 fuzz: $(BIN)/.installed
