@@ -2,7 +2,7 @@
 
 Both sides are streamed as record batches in order of placement (`schemas/ids.py`) and cut into stretches at the same placements. Within
 a stretch, rows are matched by identity and compared column by column, with no Python object per row. Memory: a few record batches per
-side, all rows of the image that has the most, and the pair ids of one partition.
+side, and all rows of the image that has the most.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _END = np.iinfo(np.int64).max
 
 # The columns that identify a row, by table; for other tables, the first of `_IDS` that they have.
 _IDENTITY = {
-    "rewrites": ("pair_id", "polarity", "level", "kind", "text"), "matches": ("pair_id", "modality", "matched_id"),
+    "rewrites": ("pair_id", "polarity", "level", "kind", "text"), "matches": ("query_id", "modality", "matched_id"),
     "vocabulary": ("kind", "first", "second", "third"), "tokenizer": ("file",), "pair_index": ("image", "key")}  # fmt: skip
 _IDS = ("pair_id", "image_id", "text_id", "image", "placement")
 
@@ -53,7 +53,7 @@ class TableReader:
 
     def __init__(self, corpus: Corpus, stage: str, table: str):
         self._corpus, self._stage, self._table = corpus, stage, table
-        self._pairs: tuple[int, pa.Array, np.ndarray] | None = None
+        self._pairs: _Pairs | None = None
 
     def schema(self, partition: int) -> pa.Schema:
         """The schema as stored, whatever its version."""
@@ -88,30 +88,31 @@ class TableReader:
         for name in ("image", "placement"):
             if name in names and pa.types.is_int64(batch.schema.field(name).type):
                 return batch[name].to_numpy(zero_copy_only=False)
-        if "pair_id" not in names or partition < 0:
-            return np.zeros(batch.num_rows, np.int64)
-        return self._placements_of_pairs(batch["pair_id"], partition)
+        if partition >= 0 and "pair_id" in names:
+            return self._placements_of_pairs(batch["pair_id"], partition)
+        if partition >= 0 and {"query_id", "modality"} <= set(names):  # the query for images is an image, that for texts a pair
+            of_images = pc.all(pc.equal(batch["modality"].cast(pa.string()), "image")).as_py()
+            return placements_of(batch["query_id"]) if of_images else self._placements_of_pairs(batch["query_id"], partition)
+        return np.zeros(batch.num_rows, np.int64)
 
     def _placements_of_pairs(self, pair_ids: pa.Array, partition: int) -> np.ndarray:
         """Placements of rows that carry only a pair id: those of the pairs' images."""
-        if self._pairs is None or self._pairs[0] != partition:
-            with self._corpus.open("pairs", "pairs", partition) as file:
-                table = file.read(["pair_id", "image_id"])
-            self._pairs = partition, _whole(table["pair_id"]), placements_of(_whole(table["image_id"]))
-        _, known, placed = self._pairs
-        rows = pc.index_in(pair_ids, value_set=known)
-        if rows.null_count:
+        if self._pairs is None or self._pairs.partition != partition:
+            self._pairs = _Pairs(partition, TableReader(self._corpus, "pairs", "pairs")._batches(partition))
+        placed = self._pairs.placements(pair_ids)
+        if lost := int((placed < 0).sum()):
             raise CorpusError(
-                f"{self._url(partition)}: {rows.null_count} rows name a pair that is not in the partition: run `cmcl verify` for details"
+                f"{self._url(partition)}: {lost} rows name a pair that is not in the partition, or out of the pairs' order: "
+                "run `cmcl verify` for details"
             )
-        return placed[rows.to_numpy()]
+        return placed
 
     def _open(self, table: str, partition: int) -> pa.NativeFile:
         sha256 = self._corpus.content(self._stage, table, partition)
         url = self._corpus.table_url(self._stage, table, partition)
         if sha256 is None:
             raise CorpusError(f"{url} is in no manifest: run `cmcl verify` for details")
-        return checked.opened(url, sha256)
+        return checked.opened(url, sha256, mapped=False)
 
     def _file(self, source: pa.NativeFile, partition: int) -> pa.RecordBatchFileReader:
         try:
@@ -121,6 +122,28 @@ class TableReader:
 
     def _url(self, partition: int) -> str:
         return self._corpus.table_url(self._stage, self._table, partition)
+
+
+class _Pairs:
+    """The pairs of a partition, read along with rows in the same order, so that one batch of them is held."""
+
+    def __init__(self, partition: int, batches: Iterator[pa.RecordBatch]):
+        self.partition = partition
+        self._batches = batches
+        self._ids, self._placed = pa.array([], pa.string()), np.empty(0, np.int64)
+
+    def placements(self, pair_ids: pa.Array) -> np.ndarray:
+        """The placement of each row's pair, int64 [n]; -1 where no pair from the current batch on has the id."""
+        coded = pair_ids.dictionary_encode()
+        found = np.full(len(coded.dictionary), -1, np.int64)
+        while True:
+            at = pc.index_in(self._ids, value_set=coded.dictionary)
+            known = _valid(at)
+            found[at.drop_null().to_numpy()] = self._placed[known]
+            batch = None if (found >= 0).all() else next(self._batches, None)
+            if batch is None:
+                return found[coded.indices.to_numpy()]
+            self._ids, self._placed = batch["pair_id"], placements_of(batch["image_id"])
 
 
 def placements_of(row_ids: pa.Array) -> np.ndarray:

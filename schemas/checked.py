@@ -74,15 +74,19 @@ def was_checked(url: str) -> bool:
     return files.is_local(url) and files.local_path(url) in _sound
 
 
-def opened(url: str, sha256: str) -> pa.NativeFile:
-    """A memory map of a file whose bytes must have this SHA-256 (hex). Raises as `check` does."""
+def opened(url: str, sha256: str, mapped: bool = True) -> pa.NativeFile:
+    """A file whose bytes must have this SHA-256 (hex): a memory map, or, for one pass in little memory, an open file.
+
+    Raises as `check` does.
+    """
+    way = pa.memory_map if mapped else pa.OSFile
     if files.is_local(url):
         check(url, sha256)
-        return pa.memory_map(files.local_path(url))
+        return way(files.local_path(url))
     with tempfile.NamedTemporaryFile(prefix="cmcl-get-") as copy:
         if _copied(url, copy) != sha256:
             raise CorpusError(_damaged(url))
-        return pa.memory_map(copy.name)  # the map outlives the name
+        return way(copy.name)  # it outlives the name
 
 
 def _copied(url: str, copy: IO[bytes]) -> str:

@@ -35,6 +35,9 @@ def write_corpus(
         query = row.get("query_id")
         return ids.placement(row.get("image_id") or row.get("text_id") or images.get(query, query) or images[row["pair_id"]])
 
+    def order_of(row: Mapping[str, Any]) -> tuple[int, str, int]:
+        return place_of(row), row.get("image_id") or row.get("text_id") or "", pair_order.get(row.get("pair_id") or row.get("query_id"), 0)
+
     entries = []
     for stage, tables in stages.items():
         records = []
@@ -42,9 +45,7 @@ def write_corpus(
             infos: list[FileInfo] = []
             for table, (schema, rows) in tables.items():
                 own = [row for row in rows if ids.partition_of(np.array([place_of(row)]), partitions)[0] == partition]
-                own.sort(
-                    key=lambda row: (place_of(row), row.get("image_id") or row.get("text_id") or "", pair_order.get(row.get("pair_id"), 0))
-                )
+                own.sort(key=order_of)
                 infos.append(_write(corpus, stage, table, partition, pa.Table.from_pylist(own, schema=schema), batch_rows))
             log = RejectLog(stage)
             for reason, count in (rejects or {}).get(stage, {}).items() if partition == 0 else ():

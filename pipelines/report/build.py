@@ -23,7 +23,7 @@ from pipelines.report.gallery import write_gallery
 from pipelines.report.gather import Gathered, Gatherer
 from pipelines.report.graph import duration, layout
 from pipelines.report.numbers import Numbers
-from pipelines.report.overview import charts_of, figures, percent, warnings, words
+from pipelines.report.overview import charts_of, doubtful, figures, percent, warnings, words
 from pipelines.report.reading import Reader, StageView, stage_views
 from pipelines.report.reasons import rules
 from pipelines.report.sample import Chosen, choose
@@ -133,6 +133,7 @@ def _write(
     write_gallery(folder, chosen, found, notes, matched, {**about, "rules": rules(views)})
     looked = write_attention(folder, source, chosen, settings.seed) if source else None
     facts = {**about, "chosen": chosen, "corpus": corpus, "index": index, "warnings": said, "attention": looked}
+    facts["doubtful"] = doubtful(found.numbers)
     _pages(folder, views, found.numbers, [*charts_of(views, found.numbers), *trained], facts, scrub)
     return said
 

@@ -34,6 +34,12 @@ def warnings(views: Sequence[StageView], numbers: Numbers, troubles: Sequence[st
     return [*dict.fromkeys([*_states(views, scrub), *map(scrub, troubles), *_lacking(numbers), *_rejected(views), *_short(views)])]
 
 
+def doubtful(numbers: Numbers) -> str:
+    """The score of negatives, and of nothing else, by which those come first that may be true of their image; "" if there is none."""
+    having = {(name, polarity) for _, polarity, name in numbers.scores}
+    return next((name for name in ("truth", "cosine") if (name, "negative") in having and (name, "positive") not in having), "")
+
+
 def _states(views: Sequence[StageView], scrub: Scrubber) -> Iterator[str]:
     if not views:
         yield "The corpus has no stages."

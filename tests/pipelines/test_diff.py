@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.diff import diff
+from pipelines.diff_rows import identity
 from pipelines.diff_text import as_json, as_text
 from pipelines.run import run
 from pipelines.verify import corpus_hash
 from schemas import ids
 from schemas.corpus import open_corpus
 from schemas.rejects import Reason
-from schemas.tables import IMAGES, PAIRS, REWRITES, TEXTS, column, table_schema
+from schemas.tables import IMAGES, MATCHES, PAIRS, REWRITES, SCHEMAS, TEXTS, column, table_schema
 from tests.forge import forge_manifest, forge_table
 from tests.pipelines.conftest import hash_of, make_config
 from tests.written import write_corpus
@@ -188,6 +189,43 @@ def test_nested_values_nulls_and_floats_are_compared_by_what_they_are(tmp_path):
     found = table_of(compared(tmp_path / "a", tmp_path / "b"), "figures")
     assert found.columns == {"value": 2, "lists": 1, "parts": 1, "flag": 1, "data": 1} and found.changed == 6
     assert {row["pair_id"] for row in found.examples["changed"]} == {pairs[at]["pair_id"] for at in (2, 7, 8, 13, 14, 17)}
+
+
+def match(query, matched, rank, score=0.5, modality="text"):
+    text = "The dog ran." if modality == "text" else None
+    return {
+        "query_id": query,
+        "modality": modality,
+        "matched_id": matched,
+        "rank": rank,
+        "score": score,
+        "text": text,
+        "partition": 0,
+        "row": 7,
+    }
+
+
+@pytest.mark.parametrize("partitions", [(1, 1), (3, 3), (4, 2)])
+def test_matches_are_compared_by_query_and_what_matched(tmp_path, partitions):
+    pairs = [pair(f"made/{number}", f"caption {at}") for number in range(20) for at in range(3)]
+    queries = {"text": [one["pair_id"] for one in pairs], "image": sorted({one["image_id"] for one in pairs})}
+    for name, cut, score, kept in (("a", partitions[0], 0.5, 60), ("b", partitions[1], 0.75, 50)):
+        stages = tables(pairs)
+        for modality, held in queries.items():
+            rows = [match(query, f"m{rank}", rank, modality=modality) for query in held[:kept] for rank in range(2)]
+            rows[5]["score"] = score
+            stages[f"{modality}_matches"] = {"matches": (MATCHES, rows)}
+        write_corpus(tmp_path / name, cut, stages)
+    found = compared(tmp_path / "a", tmp_path / "b")
+    assert not found.troubles
+    for stage, lost in (("text_matches", 20), ("image_matches", 0)):
+        rows = next(one for one in found.stages if one.stage == stage).tables[0]
+        assert (rows.added, rows.removed, rows.changed, rows.notes) == (0, lost, 1, [])
+        assert rows.scores == {"score": {"rows": 1, "mean": 0.25, "largest": 0.25}}
+
+
+def test_every_table_that_counts_has_rows_that_can_be_told_apart():
+    assert {name for name, schema in SCHEMAS.items() if name != "rejects" and not identity(name, schema)} == set()
 
 
 def test_another_schema_version_is_said_and_what_is_common_compared(tmp_path):

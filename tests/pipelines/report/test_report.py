@@ -100,6 +100,12 @@ def test_pages_link_to_files_of_the_folder_alone(made):
         assert "default-src 'none'" in (held.folder / page).read_text()
 
 
+def test_the_overview_leads_to_the_likeliest_wrong_negatives(made, tmp_path):
+    link = "gallery.html#score=cosine&sort=down"
+    assert link in made[1].page("index.html").links
+    assert link not in report(small(tmp_path, tfidf=None), tmp_path / "r").page("index.html").links
+
+
 def test_hostile_captions_are_text(tmp_path):
     held = report(small(tmp_path, HOSTILE), tmp_path / "r")
     index = held.data("index-0000.js")
