@@ -4,7 +4,7 @@
 
 The captions, graphs, TF-IDF negatives, swaps and rejects of 1,000 synthetic scenes are made once by a run and then repeated for other
 images, without pixels. The second corpus of a comparison has other words in one caption of a hundred. Two figures each: `resident`, the
-highest resident memory, with the files that are mapped (wait4), and `allocated`, the highest anonymous memory, sampled twenty times a second.
+highest resident memory, with the files that are mapped (wait4), and `allocated`, the highest anonymous memory, sampled every 50 ms.
 A process's peak includes that of the process that started it, so this one imports nothing large, and corpora are made in others.
 """
 

@@ -167,9 +167,26 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(value: Any) -> Any:
     """A value that is safe to print: numbers as they are, everything else as quoted text."""
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and np.isfinite(value)):
+    if value is None or isinstance(value, bool | int):
         return value
-    return quoted(value.hex() if isinstance(value, bytes) else _cut(value), _SHOWN)
+    if isinstance(value, float) and np.isfinite(value):
+        return float(_in_words(value))
+    return quoted(value.hex() if isinstance(value, bytes) else _in_words(_cut(value)), _SHOWN)
+
+
+def _in_words(value: Any) -> str:
+    """Lists and structures as words: `cosine 0.508; own 0.558`. A float32 has the digits that it needs."""
+    if isinstance(value, float):
+        with np.errstate(over="ignore"):
+            short = np.float32(value)
+        return str(short) if float(short) == value else str(value)
+    if isinstance(value, dict):
+        if value.keys() == {"name", "value"}:
+            return f"{value['name']} {_in_words(value['value'])}"
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items() if part is not None)
+    if isinstance(value, list):
+        return ("; " if any(isinstance(part, dict | list) for part in value) else ", ").join(map(_in_words, value)) or "nothing"
+    return str(value)
 
 
 def _cut(value: Any) -> Any:

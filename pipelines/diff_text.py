@@ -73,7 +73,8 @@ def _table(table: TableDiff) -> Iterator[str]:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    parts = (f"{quoted(name)} {_both(value) if isinstance(value, Mapping) else quoted(value, 100)}" for name, value in row.items())
+    held = {name: value for name, value in row.items() if value is not None}
+    parts = (f"{quoted(name)} {_both(value) if isinstance(value, Mapping) else quoted(value, 100)}" for name, value in held.items())
     return "; ".join(parts)
 
 

@@ -205,6 +205,18 @@ def match(query, matched, rank, score=0.5, modality="text"):
     }
 
 
+def test_examples_show_nested_values_in_words(tmp_path):
+    pairs = [pair("made/1", "a dog")]
+    row = {**rewrite(pairs[0]["pair_id"], "a cat", 0.1), "edits": [{"start": 2, "end": 5, "text": "cat"}]}
+    for name, changed in (("a", []), ("b", [row]), ("c", [{**row, "edits": [], "scores": row["scores"][:1]}])):
+        write_corpus(tmp_path / name, 1, tables(pairs, rewrites=changed))
+    (added,) = table_of(compared(tmp_path / "a", tmp_path / "b"), "rewrites").examples["added"]
+    assert (added["scores"], added["edits"], added["origin"]) == ("cosine 0.1; own 0.5", "start 2, end 5, text cat", None)
+    assert "origin" not in as_text(compared(tmp_path / "a", tmp_path / "b"))
+    (changed,) = table_of(compared(tmp_path / "b", tmp_path / "c"), "rewrites").examples["changed"]
+    assert changed["edits"] == {"a": "start 2, end 5, text cat", "b": "nothing"} and changed["scores"] == {"a": "own 0.5", "b": "nothing"}
+
+
 @pytest.mark.parametrize("partitions", [(1, 1), (3, 3), (4, 2)])
 def test_matches_are_compared_by_query_and_what_matched(tmp_path, partitions):
     pairs = [pair(f"made/{number}", f"caption {at}") for number in range(20) for at in range(3)]

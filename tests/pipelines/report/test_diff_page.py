@@ -1,10 +1,12 @@
 import re
+import shutil
 
 import pytest
 
 from pipelines.cli import main
 from pipelines.diff import diff
 from schemas.corpus import open_corpus
+from tests.forge import forge_manifest, forge_table
 from tests.pipelines.report.help import CAPTIONS, Page, small
 
 pytest.importorskip("altair")
@@ -34,6 +36,17 @@ def test_the_page_has_the_counts_of_the_comparison(corpora, tmp_path, capsys):
         for what in ("added", "removed", "changed"):
             assert page.counts[f"{stage.stage} {what}"] == sum(getattr(table, what) for table in stage.tables)
     assert page.counts["pairs added"] == 6 and "Different." in page.text
+
+
+def test_the_first_table_says_which_settings_differ_and_leads_to_what_differs(corpora, tmp_path):
+    a, b = (open_corpus(str(shutil.copytree(corpora[0].url, tmp_path / name)))[0] for name in "ab")
+    for corpus, settings in ((a, {"k": 10, "margin": 0.1}), (b, {"k": 1200, "margin": 0.1})):
+        forge_manifest(corpus, "tfidf", lambda manifest, settings=settings: manifest.ingredients.update(settings=settings))
+    forge_table(b, "tfidf", "rewrites", 0, lambda rows: rows.slice(0, 0))
+    main(["diff", a.url, b.url, "--html", str(tmp_path / "d.html")])
+    page = parsed(tmp_path / "d.html")
+    assert page.links == ["#main", "#stage-tfidf"] and "k: 10 → 1,200" in page.text
+    assert not any(sign in page.text for sign in ("{'", "None"))
 
 
 def test_rows_are_text_and_paths_are_left_out(corpora, tmp_path):
