@@ -123,7 +123,7 @@ def svg_of(chart: Any, title: str) -> str:
         "titleFontWeight": "normal",
     }
     spec = chart.configure(background="transparent", font="sans-serif", padding=4).configure_view(stroke=None).configure_axis(**axis)
-    spec = spec.configure_legend(labelColor=_INK, labelLimit=220).to_dict()
+    spec = spec.configure_legend(labelColor=_INK, labelLimit=220).to_dict(validate=False)
     spec["description"] = title
     svg = vl_convert.vegalite_to_svg(json.dumps(spec, sort_keys=True))
     for colour, name in _THEME.items():
