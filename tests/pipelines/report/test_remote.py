@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.diff import diff
+from schemas.corpus import open_corpus
 from schemas.ids import pair_id
 from schemas.tables import IMAGES, PAIRS
-from tests.pipelines.report.help import report, small
+from tests.pipelines.report.help import CAPTIONS, report, small
 from tests.written import write_corpus
 
 pytest.importorskip("altair")
@@ -105,6 +107,14 @@ def test_a_corpus_in_a_store_gives_the_report_of_its_copy_on_disk(bucket, tmp_pa
     corpus = small(tmp_path)
     bucket.put(corpus.url, "/bucket/corpus", recursive=True)
     assert report("memory://bucket/corpus", tmp_path / "there").files() == report(corpus, tmp_path / "here").files()
+
+
+def test_a_corpus_in_a_store_is_compared_like_its_copy_on_disk(bucket, tmp_path):
+    one, other = small(tmp_path / "a"), small(tmp_path / "b", CAPTIONS[1:], 3)
+    bucket.put(one.url, "/bucket/corpus", recursive=True)
+    here, there = (diff(open_corpus(url), open_corpus(other.url)) for url in (one.url, "memory://bucket/corpus"))
+    assert not there.troubles and there.stages == here.stages
+    assert {table.table: table.read for stage in there.stages for table in stage.tables}["rewrites"]
 
 
 def test_a_damaged_table_in_a_store_is_named_and_the_rest_is_shown(bucket, tmp_path):
