@@ -1,6 +1,6 @@
 """Speed of the stage's exact search relative to bare FAISS, on the same vectors and threads, and its peak memory.
 
-    python -m benchmarks.retrieval_search CORPUS [--count 100000] [--queries 4096] [--depth 170] [--threads 1]
+    python -m benchmarks.retrieval_search CORPUS [--count 100000] [--queries 2048] [--depth 170] [--threads 1] [--rounds 5]
 
 CORPUS is one with `text_vectors`: its sentence vectors are perturbed until there are `count` of them (random vectors have no neighbours).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from transforms.retrieval.search import search, search_threads
 NOISE = 0.02  # of each number: cosines of about 0.93 with the sentence it comes from
 
 
-def perturbed(real: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+def perturbed(real: np.ndarray, count: int, seed: int | Sequence[int] = 0) -> np.ndarray:
     """`count` vectors of length 1, float16."""
     rng = np.random.default_rng(seed)
     drawn = rng.standard_normal((count, real.shape[1]), np.float32)
@@ -34,23 +35,24 @@ def perturbed(real: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     return drawn.astype(np.float16)
 
 
-def table(vectors: np.ndarray) -> pa.Table:
-    """The vectors as a partition's table."""
+def table(vectors: np.ndarray, schema: pa.Schema = VECTORS, start: int = 0) -> pa.Table:
+    """The vectors as rows of a partition's table, numbered from `start`."""
     count, width = vectors.shape
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
     lists = pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()), type=VECTORS.field("vector").type)
-    numbers = pa.array(np.arange(count))
-    return pa.Table.from_arrays([numbers.cast(pa.string()), numbers, numbers, pa.nulls(count, pa.uint64()), lists], schema=VECTORS)
+    numbers = pa.array(np.arange(start, start + count))
+    return pa.Table.from_arrays([numbers.cast(pa.string()), numbers, numbers, pa.nulls(count, pa.uint64()), lists], schema=schema)
 
 
 def main() -> None:
-    """Prints queries per second of processor time of both, and how far their lists agree."""
+    """Prints queries per second of processor time of both, measured in turn, and how far their lists agree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus")
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=4096)
+    parser.add_argument("--queries", type=int, default=2048)
     parser.add_argument("--depth", type=int, default=170)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     faiss = faiss_module()
     real = collection_of(open_corpus(args.corpus)[0], "text_vectors")
@@ -59,18 +61,24 @@ def main() -> None:
     collection = Collection([table(piece) for piece in np.array_split(vectors, 8)])
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors.astype(np.float32))
+    seconds: dict[str, list[float]] = {"faiss": [], "stage": []}
     with search_threads(args.threads):
-        for _turn in range(2):  # the first warms up
+        for turn in range(args.rounds + 1):  # the first warms up
             start = time.process_time()
             _, theirs = index.search(queries.astype(np.float32), args.depth)
             middle = time.process_time()
             ours = search(collection, queries, args.depth)
             end = time.process_time()
+            if turn:
+                seconds["faiss"].append(middle - start)
+                seconds["stage"].append(end - middle)
     same = np.mean([len(np.intersect1d(one, other)) / args.depth for one, other in zip(ours.positions, theirs, strict=True)])
+    bare, stage = (np.median(seconds[name]) for name in ("faiss", "stage"))
+    ratios = [f"{one / other:.3f}" for one, other in zip(seconds["faiss"], seconds["stage"], strict=True)]
     print(
         f"{args.count} vectors of {vectors.shape[1]}, {args.queries} queries, {args.depth} deep, {args.threads} threads: bare FAISS "
-        f"{args.queries / (middle - start):.0f} queries a second, exact and ordered {args.queries / (end - middle):.0f}, "
-        f"ratio {(middle - start) / (end - middle):.2f}; lists agree to {same:.4f}; "
+        f"{args.queries / bare:.0f} queries a second, exact and ordered {args.queries / stage:.0f}, ratio of medians {bare / stage:.3f} "
+        f"(rounds {', '.join(ratios)}); lists agree to {same:.4f}; "
         f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB"
     )
 
