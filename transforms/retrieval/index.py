@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,24 +116,32 @@ def _pq_bytes(name: str) -> int:
 def train(factory: str, sample: np.ndarray) -> bytes:
     """An empty index trained on a sample, float16 [n, width], as bytes. Raises RetrievalError if FAISS cannot train it."""
     faiss: Any = faiss_module()
+    sample = sample.astype(np.float32)  # the other is no longer held, unless by the caller
     try:
         with threadpool_limits(1):  # with several threads, LAPACK and sums differ in the last bits, and so would centroids
             index = faiss.index_factory(sample.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-            index.train(sample.astype(np.float32))
+            index.train(sample)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise RetrievalError(f"FAISS cannot train {factory!r} on {len(sample)} vectors of {sample.shape[1]} numbers: {reason}") from error
     return bytes(faiss.serialize_index(index))
 
 
-def fill(trained: bytes, blocks: Sequence[np.ndarray]) -> bytes:
-    """The trained index filled with a shard's vectors, in blocks float16 [n, width], numbered from 0."""
+def fill(trained: bytes, blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """The trained index filled with a shard's vectors, in blocks float16 [n, width], numbered from 0; as bytes, uint8 [n]."""
     faiss: Any = faiss_module()
     index = faiss.deserialize_index(np.frombuffer(trained, np.uint8))
     with threadpool_limits(1):
         for block in blocks:
             index.add(block.astype(np.float32))
-    return bytes(faiss.serialize_index(index))
+    found: np.ndarray = faiss.serialize_index(index)
+    return found
+
+
+def one_value(data: np.ndarray) -> pa.LargeBinaryArray:
+    """Bytes, uint8 [n], as a column of one row, without copying them."""
+    offsets = pa.py_buffer(np.array([0, len(data)], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
 
 
 def first_bytes(column: pa.ChunkedArray) -> pa.Buffer:

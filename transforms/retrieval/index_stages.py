@@ -22,7 +22,6 @@ from transforms.retrieval.base import OfImages, OfTexts, RetrievalStage, collect
 from transforms.retrieval.collection import vectors_of
 from transforms.retrieval.index import (
     EXACT,
-    SAMPLE,
     Searcher,
     Work,
     estimate,
@@ -30,6 +29,7 @@ from transforms.retrieval.index import (
     fill,
     first_bytes,
     lists_of,
+    one_value,
     sample_size,
     train,
     what_fits,
@@ -38,6 +38,7 @@ from transforms.retrieval.packages import RetrievalError, packages
 from transforms.retrieval.settings import RetrievalParams
 
 LOG = logging.getLogger(__name__)
+Drawn = tuple[int, pa.Table]  # the size of the sample, and candidates for it
 _DRAWN = pa.schema([("hash", pa.uint64()), ("id", pa.string()), ("partition", pa.int32()), ("row", pa.int64())])
 
 
@@ -59,10 +60,16 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         """The settings of the index."""
         return {"index": self.own.index, "device": self.params.retrieval.device}
 
-    def summarise(self, task: Task) -> tuple[int, pa.Table]:
-        """The number of a partition's vectors, and its candidates for the training sample."""
+    def summarise(self, task: Task) -> Drawn:
+        """A partition's candidates for the training sample."""
         with task.open(self.vectors, "vectors") as file:
             ids = file.read(["id"])["id"].to_pylist()
+            width = vectors_of(next(iter(file.batches()))).shape[1] if ids else 0
+        count, _ = self._sizes(task.corpus)
+        factory = factory_for(self.own.index, count, width, self.params.retrieval.device) if ids else EXACT
+        most = sample_size(factory, count, width)
+        if not most:
+            return 0, _DRAWN.empty_table()
         drawn = [int.from_bytes(blake2b(f"{task.seed}\0index\0{one}".encode(), digest_size=8).digest(), "big") for one in ids]
         rows = [
             pa.array(drawn, pa.uint64()),
@@ -70,19 +77,23 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
             pa.array([task.partition] * len(ids), pa.int32()),
             pa.array(range(len(ids)), pa.int64()),
         ]
-        return len(ids), self._lowest([pa.Table.from_arrays(rows, schema=_DRAWN)])
+        return self.combine([(most, pa.Table.from_arrays(rows, schema=_DRAWN))])
 
-    def combine(self, summaries: Sequence[tuple[int, pa.Table]]) -> tuple[int, pa.Table]:
+    def combine(self, summaries: Sequence[Drawn]) -> Drawn:
         """The candidates of several partitions: those with the lowest hashes of seed and id."""
-        return sum(count for count, _ in summaries), self._lowest([table for _, table in summaries])
+        most, both = max(own for own, _ in summaries), pa.concat_tables([table for _, table in summaries])
+        return most, both.take(pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])[:most]).combine_chunks()
 
-    def process(self, task: Task, payload: tuple[int, pa.Table]) -> None:
+    def _sizes(self, corpus: Corpus) -> tuple[int, int]:
+        """The numbers of vectors and of queries."""
+        manifest = corpus.manifest(self.vectors)
+        return (manifest.counts.rows_out.get("vectors", 0), manifest.counts.rows_out.get("query_vectors", 0)) if manifest else (0, 0)
+
+    def process(self, task: Task, payload: Drawn) -> None:
         """Chooses the index, logs its estimated cost, trains and writes it. Raises RetrievalError if it takes more than `max_memory`."""
-        count, drawn = payload
+        (_, drawn), (count, queries) = payload, self._sizes(task.corpus)
         how, collection = self.params.retrieval, collection_of(task.corpus, self.vectors)
         factory = factory_for(self.own.index, count, collection.width, how.device)
-        manifest = task.corpus.manifest(self.vectors)
-        queries = manifest.counts.rows_out["query_vectors"] if manifest else 0
         work = Work(count, collection.width, queries, task.corpus.partitions, self.own.kept)
         takes = estimate(factory, work, how.block_rows)
         LOG.info(
@@ -96,8 +107,7 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
             )
         data = b""
         if factory != EXACT:
-            sample = drawn.slice(0, sample_size(factory, count, collection.width))
-            positions = collection.partition_starts[sample["partition"].to_numpy()] + sample["row"].to_numpy()
+            positions = collection.partition_starts[drawn["partition"].to_numpy()] + drawn["row"].to_numpy()
             with task.engine():
                 data = train(factory, collection.take(positions))
             task.extra["training_vectors"] = len(positions)
@@ -105,10 +115,6 @@ class _Index(RetrievalStage, SummaryStage[RetrievalParams]):
         if factory != self.own.index and self.own.index != "auto":
             task.extra["index_because"] = f"{count} vectors are too few to train {self.own.index}"
         task.write("index", pa.RecordBatch.from_arrays([pa.array([factory]), pa.array([data], pa.large_binary())], schema=INDEX))
-
-    def _lowest(self, tables: Sequence[pa.Table]) -> pa.Table:
-        both = pa.concat_tables(tables)
-        return both.take(pc.sort_indices(both, [("hash", "ascending"), ("id", "ascending")])[:SAMPLE]).combine_chunks()
 
 
 class ImageIndex(OfImages, _Index):
@@ -148,8 +154,8 @@ class _Shards(RetrievalStage):
             task.counts.rows_in = file.rows
             if trained and file.num_batches:
                 with task.engine():
-                    data = fill(trained, [vectors_of(batch) for batch in file.batches()])
-                task.write("shard", pa.RecordBatch.from_arrays([pa.array([data], pa.large_binary())], schema=SHARD))
+                    data = fill(trained, (vectors_of(batch) for batch in file.batches()))
+                task.write("shard", pa.RecordBatch.from_arrays([one_value(data)], schema=SHARD))
 
 
 class ImageShards(OfImages, _Shards):

@@ -15,7 +15,7 @@ pytest.importorskip("faiss", reason="retrieval needs its extra: pip install 'cmc
 from pipelines.config import parse_config
 from pipelines.run import run
 from pipelines.verify import forget, verify
-from schemas.corpus import open_corpus
+from schemas.corpus import WHOLE, open_corpus
 from schemas.errors import CmclError
 from tests.transforms.retrieval.help import made, rows, settings, write_inputs
 from tests.transforms.retrieval.test_search import cut, unit
@@ -137,6 +137,17 @@ def test_a_corpus_with_an_index(inputs, tmp_path):
     forget(open_corpus(found.url)[0], verify(*open_corpus(found.url)))
     again = asked(inputs, tmp_path / "b", index="IVF64,SQ8")
     assert verify(*open_corpus(again.url)) == [] and rows(again, "image_matches", "matches") == rows(exact, "image_matches", "matches")
+
+
+def test_the_sample_that_an_index_is_trained_on_does_not_depend_on_partitions(inputs, tmp_path, monkeypatch):
+    from transforms.retrieval import index as sizes
+
+    monkeypatch.setattr(sizes, "TRAINED", 0)  # 39 a list, fewer than there are vectors
+    trained = [made(inputs, tmp_path / str(count), partitions=count, retrieval={"texts": None, "images": {"index": "IVF4,SQ8"}})
+               for count in (1, 5)]  # fmt: skip
+    assert {corpus.manifest("image_search_index").extra["training_vectors"] for corpus in trained} == {4 * 39}
+    first, second = (corpus.open("image_search_index", "index", WHOLE).read()["data"][0].as_py() for corpus in trained)
+    assert first == second
 
 
 def test_an_index_that_finds_too_little_fails_the_run_and_names_the_nprobe_that_would_do(inputs, tmp_path):

@@ -12,7 +12,8 @@ pytest.importorskip("faiss", reason="retrieval needs its extra: pip install 'cmc
 
 from schemas.vectors import VECTORS
 from transforms.retrieval.collection import Collection
-from transforms.retrieval.search import MILLION, search, search_threads
+from transforms.retrieval.packages import faiss_module
+from transforms.retrieval.search import MILLION, candidates, matrix_products, search, search_threads
 
 
 def unit(values: np.ndarray) -> np.ndarray:
@@ -81,6 +82,20 @@ def test_near_equals_beyond_what_float32_tells_apart():
         with search_threads(threads):
             hits = search(cut(vectors, places), queries, 7, block)
         assert np.array_equal(hits.positions, positions) and np.array_equal(hits.scores, scores)
+
+
+def test_few_queries_are_compared_by_matrix_products_and_faiss_is_left_as_it_was(monkeypatch):
+    faiss, seen = faiss_module(), []
+    before, knn = faiss.cvar.distance_compute_blas_threshold, faiss.knn
+    monkeypatch.setattr(
+        faiss, "knn", lambda *args, **options: seen.append(faiss.cvar.distance_compute_blas_threshold) or knn(*args, **options)
+    )
+    vectors = unit(np.random.default_rng(0).normal(size=(50, 8)))
+    scores, positions = candidates(cut(vectors, [20]), vectors[:2], 5, 7)
+    assert len(seen) > 1 and set(seen) == {1} and positions[:, 0].tolist() == [0, 1]
+    with pytest.raises(KeyError), matrix_products():
+        raise KeyError
+    assert faiss.cvar.distance_compute_blas_threshold == before > 1
 
 
 def test_a_collection_of_copies_is_ranked_by_position():

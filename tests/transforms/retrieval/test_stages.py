@@ -233,6 +233,17 @@ def test_an_image_without_a_vector_is_rejected_somewhere_and_in_no_list(inputs, 
     assert verify(*open_corpus(found.url)) == []
 
 
+def test_regions_of_another_detector_are_rejected_before_they_are_compared(inputs, tmp_path):
+    own = shutil.copytree(inputs, tmp_path / "in")
+    write_regions(own, "alone3", RNG, features=np.ones((4, WIDTH // 2), np.float16))
+    write_regions(own, "paired2", RNG, soft_labels=np.full((4, KINDS - 2), 0.1, np.float16))
+    found = made(own, tmp_path / "c", retrieval={"texts": None})
+    (image,), (pair,) = rows(found, "image_regions", "rejects"), rows(found, "regions", "rejects")
+    assert (image["id"], image["reason"], pair["id"], pair["reason"]) == ("a/alone3.png", "bad_row", "p/paired2.png", "bad_row")
+    assert "features have shape (4, 8) instead of" in image["detail"] and "soft labels have shape (4, 5) instead of" in pair["detail"]
+    assert len(rows(found, "image_vectors", "vectors")) == 23
+
+
 def test_long_texts_are_rejected_and_short_ones_of_any_script_are_not(inputs, tmp_path):
     own = shutil.copytree(inputs, tmp_path / "in")
     (own / "sentences.txt").write_text("word " * 10_000 + "\n\n \t \n犬が走る\n?!\n")
