@@ -2,8 +2,9 @@
 
     python -m benchmarks.kills CONFIG FOLDER [--kills 10] [--workers 2] [--seed 0]
 
-Both corpora are made below FOLDER. The driver gets SIGKILL, so it cleans nothing up; its workers end by themselves. If a run ends before
-its moment, its corpus is compared and begun again. Exits with status 1 if a corpus differs.
+Both corpora are made below FOLDER. A run is killed once it has finished a random number of tasks, so that every stage has its turn, and the
+next one goes on from there. The driver gets SIGKILL, so it cleans nothing up; its workers end by themselves. Where a run has ended, its
+corpus is compared and begun again. Exits with status 1 if a corpus differs.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ import psutil
 from pipelines.verify import corpus_hash, verify
 from schemas.corpus import open_corpus
 
-_NEXT = 0.3  # probability that a corpus is completed and begun again after a kill
-
 
 def command(args: argparse.Namespace, corpus: Path) -> list[str]:
     """The command line of a run."""
@@ -38,22 +37,25 @@ def hash_of(corpus: Path) -> str:
     return corpus_hash(*open_corpus(str(corpus)))["corpus"]
 
 
-def killed(args: argparse.Namespace, corpus: Path, after_s: float) -> str | None:
-    """The stage in which a run was killed after `after_s` seconds; None: it ended before."""
-    process = subprocess.Popen(command(args, corpus), start_new_session=True)
-    try:
-        if process.wait(after_s):
-            raise RuntimeError(f"the run failed with status {process.returncode}")
-        return None
-    except subprocess.TimeoutExpired:
-        below = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
+def finished(corpus: Path) -> int:
+    """The number of finished tasks."""
+    return len(list(corpus.glob("*/task*.json")))
+
+
+def killed(args: argparse.Namespace, corpus: Path, tasks: int) -> str | None:
+    """The stage in which a run was killed after it had finished `tasks` tasks; None: it ended before."""
+    process = subprocess.Popen(command(args, corpus), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while finished(corpus) < tasks:
+        if process.poll() is not None:
+            return None
+        time.sleep(0.01)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
     _, alive = psutil.wait_procs(below, timeout=60)
     if alive:
         raise RuntimeError(f"workers outlive their driver: {alive}")
-    written = sorted(corpus.glob("*/*"), key=lambda path: path.stat().st_mtime_ns)
-    return written[-1].parent.name if written else "start"
+    return max(corpus.glob("*/*"), key=lambda path: path.stat().st_mtime_ns).parent.name
 
 
 def main() -> None:
@@ -66,18 +68,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    subprocess.run(command(args, args.folder / "whole"), check=True)
-    span_s, wanted = time.monotonic() - start, hash_of(args.folder / "whole")
-    corpus, moments = args.folder / "killed", random.Random(args.seed)
+    subprocess.run(command(args, args.folder / "whole"), check=True, stdout=subprocess.DEVNULL)
+    wanted, tasks = hash_of(args.folder / "whole"), finished(args.folder / "whole")
+    corpus, moments, completed = args.folder / "killed", random.Random(args.seed), 0
     stages: Counter[str] = Counter()
-    completed = 0
     while stages.total() < args.kills:
-        stage = killed(args, corpus, moments.uniform(0.1, 0.9) * span_s)
+        stage = killed(args, corpus, moments.randrange(finished(corpus) + 1, tasks))
         if stage:
             stages[stage] += 1
-        if stage is None or stages.total() == args.kills or moments.random() < _NEXT:
-            subprocess.run(command(args, corpus), check=True)
+        if stage is None or stages.total() == args.kills or tasks - finished(corpus) < 2:
+            subprocess.run(command(args, corpus), check=True, stdout=subprocess.DEVNULL)
             if (found := hash_of(corpus)) != wanted:
                 sys.exit(f"{corpus} has hash {found}, the unbroken corpus {wanted}")
             completed += 1
