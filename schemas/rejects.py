@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -127,7 +128,12 @@ class Reason(StrEnum):
 REASONS = list(Reason)
 TRANSIENT = frozenset({Reason.IMAGE_UNREACHABLE})  # caused by the machine or store: tasks with such rejects are repeated
 _POSITION = {reason: position for position, reason in enumerate(REASONS)}
-_DICTIONARY = pa.array([reason.value for reason in REASONS])
+
+
+@cache
+def _dictionary() -> pa.Array:
+    """The reasons as stored. Made on demand: the first array of a process imports pandas where that is installed, which takes long."""
+    return pa.array([reason.value for reason in REASONS])
 
 
 def reject_batch(stage: str, ids: pa.Array | list[str], reasons: np.ndarray, details: pa.Array | list[str]) -> pa.RecordBatch:
@@ -137,7 +143,7 @@ def reject_batch(stage: str, ids: pa.Array | list[str], reasons: np.ndarray, det
         [
             pa.array(np.full(count, stage, dtype=object), pa.string()) if count else pa.array([], pa.string()),
             pa.array(ids, pa.string()) if isinstance(ids, list) else ids,
-            pa.DictionaryArray.from_arrays(pa.array(reasons, pa.int8()), _DICTIONARY),
+            pa.DictionaryArray.from_arrays(pa.array(reasons, pa.int8()), _dictionary()),
             pa.array(details, pa.string()) if isinstance(details, list) else details,
         ],
         schema=REJECTS,

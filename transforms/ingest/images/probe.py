@@ -122,7 +122,8 @@ def open_reduced(data: bytes, side: int, limits: ImageLimits | None = None) -> I
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:
     if image.format in ("JPEG", "MPO"):
-        image.draft(None, (side, side))
+        share = side / max(side, *image.size)
+        image.draft(None, (max(1, int(image.width * share)), max(1, int(image.height * share))))
     upright = _upright(image)
     upright.thumbnail((side, side), reducing_gap=2.0)
     return upright

@@ -23,7 +23,18 @@ from PIL import Image
 from schemas.rejects import Reason
 from tests.transforms.ingest.source_help import encoded, picture
 from transforms.ingest.images.fetch import _HANDLES, _Handles
-from transforms.ingest.images.probe import ImageError, ImageLimits, ImageReject, Probe, close_files, open_image, probe, probe_at, read_bytes
+from transforms.ingest.images.probe import (
+    ImageError,
+    ImageLimits,
+    ImageReject,
+    Probe,
+    close_files,
+    open_image,
+    open_reduced,
+    probe,
+    probe_at,
+    read_bytes,
+)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -311,3 +322,18 @@ def test_real_photos_are_valid(shared_data: Path):
     assert all(isinstance(one, Probe) for one in found)
     for file, one in zip(files, found, strict=True):
         assert open_image(str(file)).size == (one.width, one.height)
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"),
+    [((640, 427), (320, 214)), ((427, 640), (214, 320)), ((641, 333), (320, 166)), ((500, 375), (320, 240)), ((100, 60), (100, 60))],
+)
+def test_an_image_is_reduced_as_if_decoded_whole(size, reduced):
+    down, across = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([across * 255 / size[0], down * 255 / size[1], 128 + 100 * np.sin(across / 9)], -1).astype(np.uint8)
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "JPEG", quality=95)
+    found = open_reduced(packed.getvalue(), 320)
+    whole = Image.open(packed).convert("RGB").resize(reduced, Image.Resampling.BICUBIC)
+    assert found.size == reduced
+    assert np.abs(np.asarray(found, int) - np.asarray(whole, int)).mean() < 2
