@@ -74,6 +74,7 @@ setup(
         "retrieval-gpu": [*RETRIEVAL, "faiss-gpu>=1.15,<1.16"],
         "retrieval-cuvs": [*RETRIEVAL, "faiss-gpu-cuvs>=1.15,<1.16"],
         "onnx": ONNX,
+        "metrics": ["rouge-score>=0.1.2,<0.2", "pycocoevalcap>=1.2,<2"],  # of written texts
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": [
             "hydra-core>=1.3.2,<1.4",

@@ -30,7 +30,10 @@ class Layout:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V; all of one shape, [B, S, heads, d] or packed [N, heads, d]. Weights are not dropped out."""
+    """softmax(Q K^T / sqrt(d)) V; all of one shape, [B, S, heads, d] or packed [N, heads, d]. Weights are not dropped out.
+
+    Dense, there may be fewer queries than keys, with a mask that says so.
+    """
     if layout.offsets is None:
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         return F.scaled_dot_product_attention(query, key, value, layout.mask).transpose(1, 2)
@@ -61,12 +64,13 @@ def packed_layout(valid: Tensor) -> tuple[Layout, Tensor]:
     return Layout(offsets=offsets, longest=int(lengths.max())), valid.flatten().nonzero()[:, 0]
 
 
-def prefix_layout(sources: Tensor, lengths: Tensor, size: int) -> Layout:
+def prefix_layout(sources: Tensor, lengths: Tensor, size: int, before: Tensor | None = None) -> Layout:
     """Padded input for sequence to sequence: source tokens see the source, target tokens see the source and the target up to themselves.
 
-    sources, lengths: int64 [B]; size: S.
+    sources, lengths: int64 [B]; size: S. before: bool [B, R], cells of the source that precede the text, False on padding.
     """
-    query = torch.arange(size, device=lengths.device)[None, :, None]
-    key, source = query.transpose(1, 2), sources[:, None, None]
-    seen = (key < source) | ((key <= query) & (query >= source))
-    return Layout((seen & (key < lengths[:, None, None]))[:, None])
+    at = torch.arange(size, device=lengths.device)
+    turn, valid = (at - sources[:, None] + 1).clamp(min=0), at < lengths[:, None]  # 0: the source, then each target token
+    if before is not None:
+        turn, valid = torch.cat([torch.zeros_like(before, dtype=turn.dtype), turn], 1), torch.cat([before, valid], 1)
+    return Layout(((turn[:, None] <= turn[:, :, None]) & valid[:, None])[:, None])

@@ -128,13 +128,14 @@ class Fragments:
 
     ids: int64 [N, S]. lengths: int64 [N], of source and target together. sources: int64 [N], number of tokens up to and including the
     first `[SEP]`, which all attend to each other. labels: int64 [N, S], from that `[SEP]` on the next token (after the last target token,
-    `[SEP]`), else `IGNORED`.
+    `[SEP]`), else `IGNORED`. marks: int64 [N, S, m], what else a task says of each token.
     """
 
     ids: Tensor
     lengths: Tensor
     sources: Tensor
     labels: Tensor
+    marks: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.batch import Batch, DataFacts, Stream, Vocabulary
+from model.batch import Batch, DataFacts, Fragments, Stream, Vocabulary
 from model.config import TrainSettings, wanted
 from model.data.collate import image_table, text_table
 from model.data.loader import Batches, Steps, log
 from model.data.order import share_of
 from model.data.settings import DataSettings
 from model.data.shards import Shards
+from model.generation import fragment_table
 from model.objectives.base import Views
 from model.scoring import check_corpus, load_network, task_in
 from model.tasks import TASKS, task_of
 from model.tasks.base import Row, Task
+from model.tasks.generation import Generation
 from model.trials import CorpusImages
 from schemas.errors import ConfigError, SourceError
 from schemas.ids import counter_rng
@@ -34,12 +36,14 @@ from schemas.tokenizer import Tokenizer
 class TaskRows:
     """The usable rows of some splits of a task.
 
-    rows: the examples. left_out: others, by reason. cut: rows whose texts were too long, and have lost the ends of the longest.
+    rows: the examples. left_out: others, by reason. cut: rows whose texts were too long, and have lost the ends of the longest, or whose
+    target has lost its end. training: as in training, where each of several texts to write is a row.
 
     Raises SourceError when a file is missing or another's, or none of its rows can be used; ConfigError as `Task.splits` does.
     """
 
-    def __init__(self, task: Task, splits: Sequence[str], data: DataSettings, shards: Shards):
+    def __init__(self, task: Task, splits: Sequence[str], data: DataSettings, shards: Shards, training: bool = False):
+        self._task = task
         self.left_out, self._settings, self._tokenizer = Counter[str](), data, shards.tokenizer
         self._images = CorpusImages(data.corpus) if task.stream == "pairs" else None
         self._why: dict[str, str | None] = {}
@@ -50,24 +54,38 @@ class TaskRows:
                 if why := row if isinstance(row, str) else self._unusable(row):
                     self.left_out[why] += 1
                 elif isinstance(row, Row):
-                    self.rows.append(row)
+                    self.rows += task.examples(row) if training else [row]
             if len(self.rows) == before[0]:
                 reasons = ", ".join(f"{count}: {reason}" for reason, count in self.left_out.items())
                 raise SourceError(f"{task.urls(split)[0]}: none of its {self.left_out.total() - before[1]} rows can be used; {reasons}")
-        self.tokens, self.cut = _tokens(self.rows, shards.tokenizer, data.max_tokens - 2)
+        if (room := data.max_tokens - 2 - task.room) < 1:
+            raise ConfigError(f"data.max_tokens: {data.max_tokens} leaves no room beside {task.name}.target_tokens: {task.room}")
+        self.tokens, self.marks, self.cut = _tokens(self.rows, shards.tokenizer, room)
+        self.written = [np.zeros(0, np.int32)] * len(self.rows)
+        if isinstance(task, Generation) and training:
+            whole = shards.tokenizer.encode([task.written(row) for row in self.rows])
+            self.written = [tokens[: task.room] for tokens in whole]
+            self.cut += sum(len(tokens) > task.room for tokens in whole)
 
     def batch(self, stream: Stream, numbers: np.ndarray, vocabulary: Vocabulary, hidden: bool = False) -> Batch:
         """A batch of P rows, with the first image of each, then, if there are two, the second; hidden: with every region masked."""
         rows, keys = [self.rows[number] for number in numbers.tolist()], [0] * len(numbers)
         texts = text_table([self.tokens[number] for number in numbers.tolist()], keys, self._settings, vocabulary)
         names = tuple(row.name for row in rows)
+        fragments = self._fragments(numbers.tolist(), vocabulary) if isinstance(self._task, Generation) else None
         if self._images is None:
-            return Batch(stream, names, texts=texts)
-        regions = [self._regions(name) for at in range(len(rows[0].images)) for name in (row.images[at] for row in rows)]
+            return Batch(stream, names, texts=texts, fragments=fragments)
+        regions = [self._task.regions(row, self._regions(row.images[at])) for at in range(len(rows[0].images)) for row in rows]
         images = image_table(regions, [0] * len(regions), self._settings)
         if hidden:
             images = replace(images, hidden=torch.arange(images.boxes.shape[1]) < images.counts[:, None])
-        return Batch(stream, names, images, texts)
+        return Batch(stream, names, images, texts, fragments=fragments)
+
+    def _fragments(self, numbers: Sequence[int], vocabulary: Vocabulary) -> Fragments:
+        sources, targets, marks = ([held[number] for number in numbers] for held in (self.tokens, self.written, self.marks))
+        assert isinstance(self._task, Generation)
+        mark = self._task.mark
+        return fragment_table(sources, targets, vocabulary, marks if mark else None, mark)
 
     def _regions(self, name: str) -> Regions:
         assert self._images is not None
@@ -92,10 +110,15 @@ class TaskRows:
         return digest.hexdigest()
 
 
-def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[np.ndarray], int]:
-    """One sequence a row, int32, and how many had to be cut. Between two texts stand two [SEP], as RoBERTa has it."""
+def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+    """One sequence a row, int32, its tokens' marks, int [length, m], and how many had to be cut.
+
+    Between two texts stand two [SEP], as RoBERTa has it, with the marks of the second.
+    """
     encoded = iter(tokenizer.encode([text for row in rows for text in row.texts]))
-    made, cut, between = [], 0, np.full(2, tokenizer.sep, np.int32)
+    made: list[np.ndarray] = []
+    told: list[np.ndarray] = []
+    cut, between = 0, np.full(2, tokenizer.sep, np.int32)
     for row in rows:
         parts = [next(encoded) for _ in row.texts]
         lengths = [len(part) for part in parts]
@@ -105,7 +128,9 @@ def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[
             lengths[int(np.argmax(lengths))] -= 1
         pieces = [piece for part, length in zip(parts, lengths, strict=True) for piece in (between, part[:length])]
         made.append(np.concatenate(pieces[1:]))
-    return made, cut
+        longer = [length + 2 * (number > 0) for number, length in enumerate(lengths)]
+        told.append(np.repeat(np.array(row.marks), longer, 0) if row.marks else np.zeros((len(made[-1]), 0), np.int64))
+    return made, told, cut
 
 
 class TaskBatches(Steps):
@@ -116,7 +141,7 @@ class TaskBatches(Steps):
 
     def __init__(self, task: Task, settings: DataSettings, *, seed: int, rank: int = 0, world: int = 1):
         shards, self.settings, self._task = Shards(settings.corpus), settings, task
-        self.held = held = TaskRows(task, task.splits("train"), settings, shards)
+        self.held = held = TaskRows(task, task.splits("train"), settings, shards, training=True)
         self._seed, self._rank, self._world, self._size = seed, rank, world, settings.rows(task.stream)
         if self._size % world:
             raise ConfigError(f"batch.{task.stream}: {self._size} rows cannot be divided evenly among {world} processes")
@@ -129,7 +154,7 @@ class TaskBatches(Steps):
             geometry=settings.geometry,
             classes=classes if shards.has_soft_labels else 0,
             max_regions=min(int(regions.max()), settings.max_regions),
-            max_tokens=max(map(len, held.tokens)) + 2,
+            max_tokens=max(map(len, held.tokens)) + 2 + task.room,
             vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256),
             drawn={},
             labels=task.labels(held.rows),
@@ -177,7 +202,9 @@ def measure_task(checkpoint_url: str, corpus: str, folder: str | None = None, hi
     network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
     task, facts, shards = task_in(held, **({"folder": folder} if folder else {})), held.state["facts"], Shards(corpus)
     assert isinstance(task, Task)
+    task.prepare()
     check_corpus(shards, held)
+    device = network.contrast.bias.device
     data = DataSettings.model_validate({**held.state["settings"]["data"], "corpus": corpus})
     vocabulary, labels, report = Vocabulary(**facts["vocabulary"]), facts["labels"], {}
     for split in task.splits("evaluate"):
@@ -185,8 +212,9 @@ def measure_task(checkpoint_url: str, corpus: str, folder: str | None = None, hi
         report[split] = {"rows": len(rows.rows), "left_out": dict(rows.left_out), "cut": rows.cut}
         for name, mask in (("metrics", False), ("metrics_image_hidden", True))[: 1 + (hidden and task.stream == "pairs")]:
             batches = (rows.batch(task.stream, some, vocabulary, mask) for some in _pieces(len(rows.rows), data.rows(task.stream)))
-            found = [task.predict(Views(network, batch.to(network.contrast.bias.device))) for batch in batches]
-            report[split][name] = task.measure(torch.cat(found).float().cpu().numpy(), rows.rows, labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=held.state["settings"]["precision"] == "bfloat16"):
+                found = [task.predict(Views(network, batch.to(device))) for batch in batches]
+            report[split][name] = task.measure(task.answers(torch.cat(found), shards.tokenizer), rows.rows, labels)
     return {"checkpoint": held.url, "step": held.state["step"], "corpus": corpus, "task": task.name, "splits": report}
 
 

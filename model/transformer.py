@@ -126,9 +126,13 @@ class TextEmbedding(nn.Module):
         self.word, self.position = nn.Embedding(shape.vocabulary, width), nn.Embedding(settings.positions, width)
         self.norm, self.dropout = nn.LayerNorm(width, settings.epsilon), nn.Dropout(settings.dropout)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Maps int64 [T, L] to [T, L, H]."""
-        return self.dropout(self.norm(self.word(ids) + self.position.weight[: ids.shape[1]]))
+    def forward(self, ids: Tensor, positions: Tensor | None = None, more: Tensor | float = 0.0) -> Tensor:
+        """Maps int64 [T, L] to [T, L, H]; positions: int64 [T, L], if not 0 to L - 1; more: added before normalisation, [T, L, H]."""
+        placed = self.position.weight[: ids.shape[1]] if positions is None else self.position(positions)
+        return self.dropout(self.norm(self.word(ids) + placed + more))
+
+
+Cache = list[Tensor]  # empty, or the keys and the values of a layer, [S, N, heads, d] each
 
 
 class Layer(nn.Module):
@@ -142,9 +146,12 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Maps [..., H] to the same shape."""
+    def forward(self, x: Tensor, layout: Layout, cache: Cache | None = None) -> Tensor:
+        """Maps [..., H] to the same shape; cache: keys and values of what precedes, which are seen too, and to which these are added."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        if cache is not None:
+            cache[:] = [torch.cat([*old, new], 1) for old, new in zip([cache[:1], cache[1:]], (key, value), strict=True)]
+            key, value = cache
         x = self.attention_norm(x + self.dropout(self.out(attend(query, key, value, layout).flatten(-2))))
         return self.norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
@@ -187,10 +194,21 @@ class Transformer(nn.Module):
         said = valid[:, start:] if valid is not None else None
         return States(*image, *((x[:, start], x[:, start:], said) if texts is not None else (None, None, None)))
 
-    def generate(self, fragments: Fragments) -> Tensor:
-        """Hidden states of sequence to sequence, [N, S, H]: full attention within the source, causal in the target."""
-        layout = prefix_layout(fragments.sources, fragments.lengths, fragments.ids.shape[1])
-        return self._layers(self.text(fragments.ids), layout)
+    def generate(
+        self, fragments: Fragments, images: Images | None = None, more: Tensor | float = 0.0, caches: list[Cache] | None = None
+    ) -> Tensor:
+        """Hidden states of sequence to sequence, [N, S, H]: full attention within the source, causal in the target.
+
+        images: of the texts, part of their sources; hidden regions are masked. more: added to the words' embeddings. caches: one a layer.
+        """
+        size, x, before = fragments.ids.shape[1], self.text(fragments.ids, more=more), None
+        if images is not None:
+            x, before = torch.cat([self.image(images, True), x], 1), _within(images.counts + 1, images.boxes.shape[1] + 1)
+        return self._layers(x, prefix_layout(fragments.sources, fragments.lengths, size, before), caches)[:, -size:]
+
+    def advance(self, ids: Tensor, positions: Tensor, valid: Tensor, caches: list[Cache], more: Tensor | float = 0.0) -> Tensor:
+        """Hidden states of one more token a text, [N, H]; ids, positions: int64 [N]; valid: bool, cells of the caches and the token's."""
+        return self._layers(self.text(ids[:, None], positions[:, None], more), dense_layout(valid), caches)[:, 0]
 
     def _run(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """The layers' output for padded [S, N, H]; values at padding are meaningless."""
@@ -201,9 +219,9 @@ class Transformer(nn.Module):
         packed = self._layers(x.flatten(0, 1)[kept], layout)
         return packed.new_zeros(x.shape[0] * x.shape[1], x.shape[2]).index_copy(0, kept, packed).view(x.shape)
 
-    def _layers(self, x: Tensor, layout: Layout) -> Tensor:
-        for layer in self.layers:
-            x = layer(x, layout)
+    def _layers(self, x: Tensor, layout: Layout, caches: list[Cache] | None = None) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            x = layer(x, layout, caches[number] if caches else None)
         return x
 
 

@@ -8,17 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_serialize
 
 from model.objectives.base import Objective
 from model.tasks.base import Task
+from model.tasks.cnn_dm import CnnDm
+from model.tasks.coco_captions import CocoCaptions
 from model.tasks.cola import Cola
+from model.tasks.coqa import Coqa
+from model.tasks.gigaword import Gigaword
 from model.tasks.mnli import Mnli
 from model.tasks.nlvr2 import Nlvr2
 from model.tasks.refexp import Refexp
 from model.tasks.retrieval import Retrieval
 from model.tasks.snli_ve import SnliVe
+from model.tasks.squad_qg import SquadQg
 from model.tasks.sst2 import Sst2
 from model.tasks.stsb import Stsb
 from model.tasks.vqa import Vqa
 
-TASKS: dict[str, type[Objective]] = {kind.name: kind for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Vqa, SnliVe, Nlvr2, Refexp)}
+TASKS: dict[str, type[Objective]] = {
+    kind.name: kind
+    for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Vqa, SnliVe, Nlvr2, Refexp, CocoCaptions, CnnDm, Gigaword, SquadQg, Coqa)
+}
 
 
 class _Settings(BaseModel):

@@ -18,6 +18,8 @@ from model.heads import Network, wide
 from model.objectives.base import Objective, ObjectiveSettings, Views
 from schemas import files
 from schemas.errors import ConfigError
+from schemas.regions import Regions
+from schemas.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Row:
     """One example of a task.
 
     name: for messages. texts: one text, or several that become one sequence. target: what the row is judged by. images: file names or ids.
+    marks: for each text, numbers that the task gives its tokens.
     """
 
     name: str
     texts: tuple[str, ...]
     target: Any
     images: tuple[str, ...] = ()
+    marks: tuple[tuple[int, ...], ...] = ()
 
 
 class TaskSettings(ObjectiveSettings):
@@ -72,6 +76,19 @@ class Task(Objective):
         """The rows of a split; for one that cannot be used, the reason. Raises SourceError when a file is missing or another's."""
         raise NotImplementedError
 
+    @property
+    def room(self) -> int:
+        """How many tokens a text that the task writes may have; 0: it writes none."""
+        return 0
+
+    def examples(self, row: Row) -> Iterator[Row]:
+        """What a row is in training."""
+        yield row
+
+    def regions(self, row: Row, held: Regions) -> Regions:
+        """The regions that an image of a row is shown as, given those in the corpus."""
+        return held
+
     def labels(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """What the head tells apart; rows: those to train on."""
         return ()
@@ -94,8 +111,15 @@ class Task(Objective):
         """The answers to a batch, [P, ...]; by default the class with the highest score."""
         return self.scores(views).argmax(1)
 
+    def answers(self, found: Tensor, tokenizer: Tokenizer) -> np.ndarray:
+        """What `predict` found, for `measure`."""
+        return found.float().cpu().numpy()
+
+    def prepare(self) -> None:
+        """Raises ConfigError when a package is missing that `measure` requires."""
+
     def measure(self, found: np.ndarray, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float]:
-        """The task's metrics; found: answers of `predict`, one a row."""
+        """The task's metrics; found: `answers`, one a row."""
         raise NotImplementedError
 
     def count(self, batch: Batch) -> Tensor:

@@ -18,8 +18,9 @@ from model.batch import Stream
 from model.heads import Network, wide
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Classification, Row, TaskSettings, class_rows, pooled
-from model.tasks.published import read_json_lines
+from model.tasks.published import read_json, read_json_lines
 from model.transformer import SIZES, Embedded, States
+from schemas import files
 
 Form = Literal["triplet", "pair", "pair_biattn"]
 _KEYS = ("identifier", "sentence", "label")
@@ -28,6 +29,7 @@ _KEYS = ("identifier", "sentence", "label")
 class Nlvr2Settings(TaskSettings):
     """NLVR2."""
 
+    images: str | None = Field(None, description="JSON file in the folder: by the set's name of an image, the corpus's, where they differ")
     form: Form = Field("pair_biattn", description="how the two images meet: triplet, pair or pair_biattn (UNITER's best)")
 
 
@@ -43,14 +45,15 @@ class Nlvr2(Classification):
 
     def read(self, split: str) -> Iterator[Row | str]:
         """The rows of a split."""
+        shown = read_json(files.join(self.settings.folder, self.settings.images), ()) if self.settings.images else {}
         return class_rows(
-            (one if isinstance(one, str) else self._row(*one) for one in read_json_lines(self.urls(split)[0], _KEYS)), self.classes
+            (one if isinstance(one, str) else self._row(*one, shown) for one in read_json_lines(self.urls(split)[0], _KEYS)), self.classes
         )
 
-    def _row(self, number: int, held: dict[str, object]) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
+    def _row(self, number: int, held: dict[str, object], names: dict[str, str]) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
         identifier, sentence, label = (str(held[key]) for key in _KEYS)
         shown = identifier.rpartition("-")[0]
-        return identifier, (sentence,), label, (f"{shown}-img0", f"{shown}-img1")
+        return identifier, (sentence,), label, tuple(names.get(name, name) for name in (f"{shown}-img0", f"{shown}-img1"))
 
     def head(self, network: Network, labels: Sequence[str]) -> nn.Module:
         """The form's layers."""

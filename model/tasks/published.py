@@ -1,9 +1,13 @@
-"""Reading published files: tables with tabs, JSON, and JSON lines. A bad line is a reason; a bad file is a SourceError that names it."""
+"""Reading published files: tables with tabs, JSON, JSON lines, and pickles of plain values.
+
+A bad line is a reason; a bad file is a SourceError that names it.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,3 +67,34 @@ def read_json(url: str, wanted: Sequence[str]) -> dict[str, Any]:
     if not isinstance(held, dict) or not all(isinstance(held.get(key), list) for key in wanted):
         raise SourceError(f"{url} must be a JSON object with the lists {', '.join(wanted)}")
     return held
+
+
+class _Plain(pickle.Unpickler):
+    """Builds lists, dictionaries, texts and numbers alone: whatever else a pickle names is refused, so nothing in it is executed."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def read_plain_pickle(url: str) -> Any:
+    """What a pickle of lists, dictionaries, texts and numbers holds; byte strings (Python 2) as texts.
+
+    Raises SourceError when the file is missing or damaged, or names anything to be imported or called.
+    """
+    try:
+        with files.open_read(url) as file:
+            return _Plain(file, encoding="utf-8", errors="replace").load()
+    except FileNotFoundError:
+        raise SourceError(f"{url} does not exist: put the file there under the name that it is published by") from None
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        raise SourceError(f"{url} is not a pickle of plain lists and dictionaries: {error or type(error).__name__}") from None

@@ -1,14 +1,16 @@
 """RefCOCO, RefCOCO+, RefCOCOg: which object of a photo an expression refers to. Metric: share of chosen regions with an IoU of 0.5 or more.
 
-The candidates are the regions of the corpus (detected proposals). As in UNITER, one layer scores the last state of each, and is trained by
-cross-entropy; the target is the region that overlaps the object most. Rows in which none does by 0.5 are not trained on, and count as
-missed in evaluation.
+The candidates are the regions of the corpus (detected proposals), or the boxes of all objects (ground truth). As in UNITER, one layer
+scores the last state of each, and is trained by cross-entropy; the target is the region that overlaps the object most. Rows in which none
+does by 0.5 are not trained on, and count as missed in evaluation.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,26 +20,38 @@ from torch.nn import functional as F
 
 from model.batch import Batch, Stream
 from model.heads import Network, wide
+from model.masking import overlaps
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Row, Task, TaskSettings
-from model.tasks.published import read_json
+from model.tasks.published import lines_of, read_json, read_plain_pickle
 from schemas import files
+from schemas.errors import ConfigError, SourceError
+from schemas.regions import Regions
 
 HIT = 0.5
+Box = tuple[float, float, float, float]
 _KEYS = ("id", "original_id", "caption", "width", "height")
 
 
 class RefexpSettings(TaskSettings):
     """Referring expressions."""
 
+    refs: str | None = Field(
+        None,
+        description="file in RefCOCO's own layout, beside instances.json: refs(unc).p, refs(google).p, refs(umd).p, or the same as JSON",
+    )
+    boxes: Literal["detected", "truth"] = Field("detected", description="candidates: detected regions, or all boxes of instances.json")
     prefix: str = Field("finetune_refcoco", description="of the files' names: finetune_refcoco, finetune_refcoco+ or finetune_refcocog")
 
 
 class Refexp(Task):
     """JSON in COCO's layout, one image entry an expression, as MDETR (Kamath et al. 2021) distributes the three sets.
 
-    `images` have `id`, `original_id` (COCO's), `caption`, `width` and `height`; `annotations` have `image_id` and `bbox` (x, y, width,
-    height, px).
+    With `refs`, in the layout of Yu et al. (2016): a pickle (nothing in it is executed) or JSON file of expressions, each with `image_id`,
+    `ann_id`, `split` and `sentences` (`sent`), and `instances.json` in COCO's layout.
+
+    MDETR's `images` have `id`, `original_id` (COCO's), `caption`, `width` and `height`; its `annotations` have `image_id` and `bbox` (x, y,
+    width, height, px).
     """
 
     name: ClassVar[str] = "refexp"
@@ -46,12 +60,23 @@ class Refexp(Task):
     files: ClassVar[dict[str, tuple[str, ...]]] = {split: (f"_{split}.json",) for split in ("train", "val", "test", "testA", "testB")}
     evaluated: ClassVar[tuple[str, ...]] = ("val",)
 
+    def __init__(self, settings: Any):
+        super().__init__(settings)
+        self._objects: dict[str, list[Box]] = {}  # the boxes of all objects by image, once they are read
+
     def urls(self, split: str) -> list[str]:
-        """Where the file of a split is."""
+        """Where the files of a split are."""
+        if self.settings.refs:
+            return [files.join(self.settings.folder, name) for name in (self.settings.refs, "instances.json")]
         return [files.join(self.settings.folder, f"{self.settings.prefix}{name}") for name in self.files[split]]
 
     def read(self, split: str) -> Iterator[Row | str]:
         """The expressions of a split; a target is the object's box x1, y1, x2, y2 as shares of the photo's sides."""
+        if self.settings.refs:
+            yield from self._refs(split)
+            return
+        if self.settings.boxes == "truth":
+            raise ConfigError("refexp.boxes: truth requires refexp.refs, whose instances.json has the boxes of all objects")
         held = read_json(self.urls(split)[0], ["images", "annotations"])
         boxes = {one.get("image_id"): one.get("bbox") for one in held["annotations"] if isinstance(one, dict)}
         for one in held["images"]:
@@ -63,6 +88,40 @@ class Refexp(Task):
                 yield "a text is empty"
             else:
                 yield Row(f"{split}:{one['id']}", (str(one["caption"]),), box, (str(one["original_id"]),))
+
+    def _refs(self, split: str) -> Iterator[Row | str]:
+        refs, instances = self.urls(split)
+        held = read_json(instances, ["images", "annotations"])
+        sizes = {one.get("id"): (one.get("width"), one.get("height")) for one in held["images"] if isinstance(one, dict)}
+        boxes: dict[object, Box] = {}
+        self._objects = {}
+        for one in held["annotations"]:
+            if isinstance(one, dict) and (box := _shares(one.get("bbox"), *sizes.get(one.get("image_id"), (None, None)))):
+                boxes[one.get("id")] = box
+                if not one.get("iscrowd"):
+                    self._objects.setdefault(str(one["image_id"]), []).append(box)
+        for one in _list_of_refs(refs):
+            if not isinstance(one, dict) or not isinstance(one.get("sentences"), list):
+                yield "it lacks image_id, ann_id, split or sentences"
+            elif one.get("split") == split:
+                for said in one["sentences"]:
+                    text = str(said.get("sent", "")).strip() if isinstance(said, dict) else ""
+                    if (target := boxes.get(one.get("ann_id"))) is None:
+                        yield "its object has no box in px"
+                    elif not text:
+                        yield "a text is empty"
+                    else:
+                        yield Row(f"{split}:{said.get('sent_id')}", (text,), target, (str(one.get("image_id")),))
+
+    def regions(self, row: Row, held: Regions) -> Regions:
+        """With `boxes: truth`, every object's box, with the features of the region that overlaps it most."""
+        if self.settings.boxes == "detected":
+            return held
+        boxes = np.array(self._objects[row.images[0]]) * np.array([held.width, held.height] * 2)
+        best = overlaps(boxes, held.boxes.astype(np.float64)).argmax(1)
+        names = ("features", "confidence", "soft_labels", "classes", "attributes")
+        others: dict[str, Any] = {name: None if (part := getattr(held, name)) is None else part[best] for name in names}
+        return replace(held, boxes=boxes.astype(np.float32), **others)
 
     def head(self, network: Network, labels: Sequence[str]) -> nn.Module:
         """A linear layer."""
@@ -114,9 +173,19 @@ def _overlap(batch: Batch) -> Tensor:
     return iou(batch.images.boxes[..., :4], batch.targets[:, None])
 
 
-def _shares(box: object, width: object, height: object) -> tuple[float, float, float, float] | None:
+def _shares(box: object, width: object, height: object) -> Box | None:
     sizes = [width, height, *(box if isinstance(box, list) and len(box) == 4 else ["none"])]
     if not all(isinstance(size, int | float) and not isinstance(size, bool) for size in sizes) or min(sizes[:2] + sizes[4:]) <= 0:
         return None
     across, down, x, y, w, h = sizes
     return x / across, y / down, (x + w) / across, (y + h) / down
+
+
+def _list_of_refs(url: str) -> list[Any]:
+    try:
+        held = json.loads("\n".join(lines_of(url))) if url.endswith(".json") else read_plain_pickle(url)
+    except ValueError as error:
+        raise SourceError(f"{url} is not JSON: {error}") from None
+    if not isinstance(held, list):
+        raise SourceError(f"{url} must hold a list of expressions with image_id, ann_id, split and sentences")
+    return held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from model.data.settings import DataSettings
 from model.data.shards import Shards
 from model.downstream import TaskBatches, TaskRows
 from model.heads import Network
+from model.masking import overlaps
 from model.objectives.base import Views
 from model.tasks.base import Row, Task, TaskSettings
 from model.tasks.nlvr2 import Nlvr2, Nlvr2Settings
@@ -23,7 +25,7 @@ from model.tasks.snli_ve import SnliVe
 from model.tasks.vqa import Answers, Vqa, VqaSettings
 from model.transformer import ModelSettings, Shape
 from model.trials import CorpusImages
-from schemas.errors import SourceError
+from schemas.errors import ConfigError, SourceError
 from tests.model.tasks.files import run, sentence, write_lines
 
 LABELS = ("contradiction", "entailment", "neutral")
@@ -128,8 +130,8 @@ def test_nlvr2(tmp_path: Path, data: DataSettings, form: Any) -> None:
     write_lines(tmp_path / "train.json", rows)
 
     class Named(Nlvr2):  # images of the test's corpus instead of the set's own
-        def _row(self, number: int, held: Any) -> Any:
-            name, texts, label, shown = super()._row(number, held)
+        def _row(self, number: int, held: Any, names: Any) -> Any:
+            name, texts, label, shown = super()._row(number, held, names)
             assert shown == (f"train-1-{number - 1}-img0", f"train-1-{number - 1}-img1")
             return name, texts, label, (str(1 + number % 7), str(1 + (number + 3) % 7))
 
@@ -181,6 +183,80 @@ def test_referring_expressions(tmp_path: Path, data: DataSettings) -> None:
         assert torch.equal(boxes[place], batch.images.boxes[place, int(scores[place].argmax()), :4])
     assert task.measure(np.array([row.target for row in batches.held.rows]), batches.held.rows, ()) == {"accuracy": 1.0}
     assert task.measure(np.zeros((7, 4)), batches.held.rows, ()) == {"accuracy": 0.0}
+
+
+def _refs(folder: Path, refs: Any, name: str = "refs(unc).p") -> None:
+    """Expressions in RefCOCO's own layout, with two objects an image, and one that is a crowd."""
+    images = [{"id": image, "file_name": f"{image}.jpg", "width": 100, "height": 50} for image in (1, 2)]
+    boxes = {11: (1, [10, 10, 20, 20]), 12: (1, [50, 0, 50, 50]), 21: (2, [0, 0, 10, 10]), 22: (2, [0, 0, 0, 5])}
+    annotations = [{"id": key, "image_id": image, "bbox": box, "iscrowd": 0} for key, (image, box) in boxes.items()]
+    write_json(folder / "instances.json", {"images": images, "annotations": [*annotations, {**annotations[0], "id": 13, "iscrowd": 1}]})
+    if name.endswith(".json"):
+        write_json(folder / name, refs)
+    else:
+        (folder / name).write_bytes(pickle.dumps(refs, protocol=2))
+
+
+def _ref(image: int, key: int, split: str, *said: str) -> dict[str, Any]:
+    return {"image_id": image, "ann_id": key, "split": split, "sentences": [{"sent": text, "sent_id": key, "raw": text} for text in said]}
+
+
+@pytest.mark.parametrize("name", ["refs(unc).p", "refs(umd).json"])
+def test_referring_expressions_among_true_boxes(tmp_path: Path, data: DataSettings, name: str) -> None:
+    refs = [_ref(1, 12, "train", "w1", "w2 w3"), _ref(2, 21, "train", "w4", " "), _ref(2, 22, "train", "w5"), _ref(1, 11, "val", "w6"), 5]
+    _refs(tmp_path, refs, name)
+    task = Refexp(RefexpSettings(folder=str(tmp_path), refs=name, boxes="truth"))
+    held = TaskRows(task, ["train"], data, Shards(data.corpus))
+    assert [(row.texts, row.images, row.target) for row in held.rows] == [
+        (("w1",), ("1",), (0.5, 0.0, 1.0, 1.0)),
+        (("w2 w3",), ("1",), (0.5, 0.0, 1.0, 1.0)),
+        (("w4",), ("2",), (0.0, 0.0, 0.1, 0.2)),
+    ]
+    why = "it lacks image_id, ann_id, split or sentences"
+    assert held.left_out == {"a text is empty": 1, "its object has no box in px": 1, why: 1}
+    batches = TaskBatches(task, data.model_copy(update={"batch": {"pairs": 3}}), seed=0)
+    images = held.batch("pairs", np.arange(3), batches.facts.vocabulary).images
+    assert images is not None and images.counts.tolist() == [2, 2, 1]
+    assert np.allclose(images.boxes[0, :2, :4], [[0.1, 0.2, 0.3, 0.6], [0.5, 0.0, 1.0, 1.0]], atol=1e-6)
+    shown = CorpusImages(data.corpus).find("1", None)
+    assert not isinstance(shown, str)
+    best = overlaps(np.array([[0.5 * shown.width, 0, shown.width, shown.height]]), shown.boxes.astype(float)).argmax()
+    assert np.array_equal(images.features[0, 1], shown.features[best])
+    assert int(task.count(batches[0])) == 3  # the true box is always among the candidates
+    detected = TaskRows(Refexp(RefexpSettings(folder=str(tmp_path), refs=name)), ["train"], data, Shards(data.corpus))
+    assert detected.rows == held.rows
+
+
+class _Runs:
+    def __reduce__(self) -> Any:
+        return eval, ("__import__('pathlib').Path('was-run').touch()",)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([_Runs()]), b"cos\nsystem\n(S'touch was-run'\ntR.", b"", b"\x80\x02]q\x00", b"}"])
+def test_a_pickle_that_is_not_plain_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    _refs(tmp_path, [])
+    (tmp_path / "refs(unc).p").write_bytes(content)
+    with pytest.raises(SourceError, match=r"refs\(unc\)\.p is not a pickle of plain lists and dictionaries"):
+        list(Refexp(RefexpSettings(folder=str(tmp_path), refs="refs(unc).p")).read("train"))
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_files_of_expressions_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    _refs(tmp_path, {"a": 1})
+    with pytest.raises(SourceError, match="must hold a list of expressions with image_id, ann_id, split and sentences"):
+        list(Refexp(RefexpSettings(folder=str(tmp_path), refs="refs(unc).p")).read("train"))
+    with pytest.raises(SourceError, match=r"refs\(google\)\.p does not exist"):
+        list(Refexp(RefexpSettings(folder=str(tmp_path), refs="refs(google).p")).read("train"))
+    with pytest.raises(ConfigError, match="refexp.boxes: truth requires refexp.refs"):
+        list(Refexp(RefexpSettings(folder=str(tmp_path), boxes="truth")).read("train"))
+
+
+def test_images_of_statements_may_have_other_names(tmp_path: Path) -> None:
+    write_lines(tmp_path / "train.json", [{"identifier": "train-1-0-0", "sentence": "w1", "label": "True"}])
+    write_json(tmp_path / "images.json", {"train-1-0-img1": "7"})
+    (row,) = Nlvr2(Nlvr2Settings(folder=str(tmp_path), images="images.json")).read("train")
+    assert isinstance(row, Row) and row.images == ("train-1-0-img0", "7")
 
 
 def test_intersection_over_union() -> None:
