@@ -7,7 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.config import TrainSettings, wanted
 from model.data.loader import Batches, ShardLoader
+from model.downstream import batches_of, measure_task
 from model.evaluate import evaluate
 from model.metrics import CUTS, interval
 from model.tasks import TASKS
@@ -42,6 +43,10 @@ class AblationSettings(BaseModel):
     against: str = Field(description="the arm that the others are compared with")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="seeds; each arm is trained once with each")
     corpus: str = Field(min_length=1, description="the corpus to evaluate on, unseen in training")
+    tasks: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="what each run is then fine-tuned for: by task, as in `cmcl train`, without output, start and seed",
+    )
     rerank: int | None = Field(32, ge=0, description="number of candidates per query that the joint head reranks; 0: none, null: all")
     truth: str | None = Field(None, description="JSON file: by pair id, the pair ids of all images that its caption is true of")
     workers: int = Field(1, ge=1, description="number of concurrent runs, with one thread each; 1: one run with torch's default threads")
@@ -77,6 +82,7 @@ def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
             run = validated(TrainSettings, given, f"arms.{arm}")
             if run.task in TASKS and issubclass(TASKS[run.task], Task):
                 raise ConfigError(f"arms.{arm}: task: {run.task} cannot be ablated, since ablations measure retrieval: use cmcl train")
+            list(fine_tunings(settings, run))  # validated before any work
             found.append((arm, seed, run))
     return found
 
@@ -123,6 +129,13 @@ def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None 
     if progress.share(run) < 1:
         return False
     report, arrays = evaluate(run.output, settings.corpus, settings.rerank, truth=read_truth(settings.truth), hidden=True)
+    tuned = list(fine_tunings(settings, run))
+    for one in tuned:
+        _, progress_of_task = train(one, ShardLoader(batches_of(one)), bar)
+        if progress_of_task.share(one) < 1:
+            return False
+    if tuned:
+        report["tasks"] = scores_of(tuned)
     with files.atomic_write(files.join(run.output, "ranks.safetensors")) as sink:
         sink.write(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     files.write_json(
@@ -138,6 +151,28 @@ def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None 
     return True
 
 
+def fine_tunings(settings: AblationSettings, run: TrainSettings) -> Iterator[TrainSettings]:
+    """The fine-tunings that a pretraining run starts. Raises ConfigError, naming the task and the key."""
+    for name, given in settings.tasks.items():
+        own = {"model": run.model.model_dump(mode="json"), **given, "task": name, "start": run.output, "seed": run.seed}
+        tuned = validated(TrainSettings, {**own, "output": files.join(run.output, "tasks", name)}, f"tasks.{name}")
+        if not issubclass(TASKS[name], Task):
+            raise ConfigError(f"tasks.{name}: is no task with files; ablations measure retrieval anyway")
+        yield tuned
+
+
+def scores_of(tuned: Sequence[TrainSettings]) -> dict[str, float]:
+    """The metrics of finished fine-tunings by task and split, and UNITER's Meta-Sum, the sum of them all."""
+    scores = {
+        f"{run.task} {split} {name}": value
+        for run in tuned
+        for split, found in measure_task(run.output, run.data.corpus)["splits"].items()
+        for name, value in found["metrics"].items()
+        if name != "majority"
+    }
+    return {**scores, "meta_sum": sum(scores.values())}
+
+
 def read_truth(url: str | None) -> dict[str, set[str]] | None:
     """The content of a truth file; None without one. Raises ConfigError when it is not a JSON mapping of ids to lists of ids."""
     if url is None:
@@ -150,7 +185,8 @@ def read_truth(url: str | None) -> dict[str, set[str]] | None:
 
 def _identity(settings: AblationSettings, run: TrainSettings) -> str:
     """A hash of a run's settings and of how it is evaluated; a result with another hash does not count as finished."""
-    measured = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
+    measured: dict[str, Any] = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
+    measured |= {"tasks": settings.tasks} if settings.tasks else {}
     return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
 
 
@@ -207,6 +243,7 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
     for part in ("negatives", "negatives_image_hidden"):
         for kind, found in report.get(part, {}).items():
             yield from ((f"{part} {kind} {how}", np.array([found[how]])) for how in ("separate", "joint") if how in found)
+    yield from ((f"task {name}", np.array([value])) for name, value in report.get("tasks", {}).items())
     for part in ("ceiling", "chance", "chance_of_all_true"):
         for side, values in report.get(part, {}).items():
             yield from ((f"{part}.{side} {name}", np.array([value])) for name, value in values.items())

@@ -106,7 +106,7 @@ def run_ablate(args: argparse.Namespace) -> int:
     for key in ("output", "corpus", "truth"):
         if isinstance(value.get(key), str):
             value[key] = resolved(value[key], base)
-    for held in [value.get("train"), *(value.get("arms") or {}).values()]:
+    for held in [value.get("train"), *(value.get("arms") or {}).values(), *(value.get("tasks") or {}).values()]:
         if isinstance(held, dict):
             held.update(placed(held, base))
     settings = validated(AblationSettings, value, args.config)

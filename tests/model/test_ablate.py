@@ -9,13 +9,17 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from model import checkpoint
 from model.ablate import AblationSettings, ablate, merged, runs_of
 from pipelines.cli import main
 from schemas.errors import ConfigError
 from tests.model.conftest import training
+from tests.model.tasks.files import sentence, write_tsv
+from tests.model.tasks.test_image_tasks import write_snli_ve
 
 
 def _settings(corpus: str, few: str, folder: Path, **changes: Any) -> dict[str, Any]:
@@ -80,6 +84,42 @@ def test_an_ablation_that_is_asked_to_stop_begins_no_further_run(
     assert ablate(settings) == [] and {path.name for path in (tmp_path / "out").iterdir()} == {"full"}
     assert (tmp_path / "out" / "full" / "seed-0" / "step-00000001" / "state.json").exists()
     assert len(ablate(settings)) > 10 and (tmp_path / "out" / "table.csv").exists()
+
+
+@pytest.mark.slow
+def test_runs_are_fine_tuned_for_tasks_and_their_scores_summed(corpus: str, few: str, tmp_path: Path) -> None:
+    rng, data = np.random.default_rng(0), {"corpus": few, "batch": {"texts": 6, "pairs": 6}, "max_tokens": 24, "max_regions": 9}
+    for split in ("train", "dev"):
+        write_snli_ve(tmp_path / "ve", split, 9, rng)
+        rows = [(sentence(rng), label) for label in range(2) for _ in range(5)]
+        write_tsv(tmp_path / "sst2" / f"{split}.tsv", ["sentence", "label"], rows)
+    shared = {"data": data, "steps": 1, "tensorboard": False, "device": "cpu"}
+    tasks = {
+        "snli_ve": {**shared, "snli_ve": {"folder": str(tmp_path / "ve"), "evaluate": ["dev"]}},
+        "sst2": {**shared, "sst2": {"folder": str(tmp_path / "sst2")}},
+    }
+    settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path, seeds=[0], arms={"full": {}}, tasks=tasks))
+    found = {row["metric"]: row["mean"] for row in ablate(settings) if row["metric"].startswith("task ")}
+    assert found.keys() == {"task snli_ve dev accuracy", "task sst2 dev accuracy", "task meta_sum"}
+    assert found["task meta_sum"] == pytest.approx(found["task snli_ve dev accuracy"] + found["task sst2 dev accuracy"])
+    run = checkpoint.load(str(tmp_path / "out" / "full" / "seed-0" / "tasks" / "sst2"), only="")
+    assert run.state["settings"]["start"] == str(tmp_path / "out" / "full" / "seed-0")
+
+
+@pytest.mark.parametrize(
+    "tasks, message",
+    [
+        ({"sst3": {}}, "tasks.sst3"),
+        ({"sst2": {"steps": 1, "sst2": {"folder": "f"}}}, "tasks.sst2"),
+        ({"retrieval": {"steps": 1, "data": {"corpus": "c"}}}, "tasks.retrieval: is no task with files"),
+    ],
+)
+def test_tasks_that_do_not_fit_are_refused_before_any_run(
+    corpus: str, few: str, tmp_path: Path, tasks: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ablate(AblationSettings.model_validate(_settings(corpus, few, tmp_path, tasks=tasks)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_are_merged_mapping_by_mapping() -> None:

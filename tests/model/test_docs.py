@@ -42,6 +42,6 @@ def test_the_page_on_tasks_has_all_of_them_and_a_valid_configuration() -> None:
 
 def test_the_configurations_of_tasks_are_valid() -> None:
     paths = sorted((DOCS.parent / "examples" / "tasks").glob("*.yaml"))
-    assert len(paths) == 5
+    assert len(paths) == 8
     for path in paths:
         assert TrainSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).task == path.stem
