@@ -54,7 +54,7 @@ def main() -> None:
     """Prints the frontier, then examples."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("corpus")
-    options.add_argument("--tolerances", default="2,1,3,5", help="the first one's swaps are shown")
+    options.add_argument("--tolerances", default="3,2,1,5", help="the first one's swaps are shown")
     options.add_argument("--per-kind", type=int, default=SwapSettings().per_kind)
     options.add_argument("--cell", type=int, default=BalanceSettings().cell)
     options.add_argument("--encoder")

@@ -16,6 +16,9 @@ from transforms.balance.flows import balanced
 from transforms.balance.ngrams import TextPair, differences
 from transforms.swaps.settings import SwapSettings
 
+# By how much the tolerance is stricter for kinds whose few words (numbers, prepositions) each weigh more in a text-only ranker.
+STRICTER = {"count": 3, "relation": 1.5}
+
 
 @dataclass
 class Selected:
@@ -52,7 +55,7 @@ def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, mea
             groups, most = np.cumsum(np.diff(texts, prepend=-1) != 0), 1
         matrix = differences(pairs)
         features = sp.hstack([matrix, fit.differences(pairs)], format="csr")
-        kept[own] = chosen = balanced(features, groups, most, settings.balance.tolerance)
+        kept[own] = chosen = balanced(features, groups, most, settings.balance.tolerance / STRICTER.get(kind, 1))
         if measured:
             images = captions["image_id"].take(rows[own]).to_pylist()
             figures[kind] = {"candidates": len(own), "kept": int(chosen.sum())}

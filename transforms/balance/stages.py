@@ -111,6 +111,7 @@ class SelectSwaps(Stage[SwapSettings]):
 
     name = "swap_selection"
     internal = True
+    revision = 2
     reads = (Input("pairs", "pairs", "corpus"), Input("swap_candidates", "candidates", "corpus"))
     writes = {"selection": SELECTION}
 

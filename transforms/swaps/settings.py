@@ -19,7 +19,12 @@ class BalanceSettings(Params):
     """
 
     candidates: int = Field(20, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
-    tolerance: float = Field(2.0, gt=0, le=1000, description="imbalance that a candidate may add; less is stricter and keeps fewer swaps")
+    tolerance: float = Field(
+        3.0,
+        gt=0,
+        le=1000,
+        description="imbalance a candidate may add (counts a third, relations two thirds of it); less is stricter and keeps fewer swaps",
+    )
     cell: int = Field(25_000, ge=100, le=200_000, description="captions balanced together, approximately")
     denials: bool = Field(True, description="keep a negation only with a true denial of the same form; false leaves negations out")
     counterparts: bool = Field(
