@@ -60,12 +60,13 @@ class TaskRows:
                 raise SourceError(f"{task.urls(split)[0]}: none of its {self.left_out.total() - before[1]} rows can be used; {reasons}")
         if (room := data.max_tokens - 2 - task.room) < 1:
             raise ConfigError(f"data.max_tokens: {data.max_tokens} leaves no room beside {task.name}.target_tokens: {task.room}")
-        self.tokens, self.marks, self.cut = _tokens(self.rows, shards.tokenizer, room)
+        self.tokens, self.marks, cut = _tokens(self.rows, shards.tokenizer, room)
         self.written = [np.zeros(0, np.int32)] * len(self.rows)
         if isinstance(task, Generation) and training:
             whole = shards.tokenizer.encode([task.written(row) for row in self.rows])
             self.written = [tokens[: task.room] for tokens in whole]
-            self.cut += sum(len(tokens) > task.room for tokens in whole)
+            cut = [short or len(tokens) > task.room for short, tokens in zip(cut, whole, strict=True)]
+        self.cut = sum(cut)
 
     def batch(self, stream: Stream, numbers: np.ndarray, vocabulary: Vocabulary, hidden: bool = False) -> Batch:
         """A batch of P rows, with the first image of each, then, if there are two, the second; hidden: with every region masked."""
@@ -110,20 +111,21 @@ class TaskRows:
         return digest.hexdigest()
 
 
-def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:
-    """One sequence a row, int32, its tokens' marks, int [length, m], and how many had to be cut.
+def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[np.ndarray], list[np.ndarray], list[bool]]:
+    """One sequence a row, int32, its tokens' marks, int [length, m], and whether it had to be cut.
 
     Between two texts stand two [SEP], as RoBERTa has it, with the marks of the second.
     """
     encoded = iter(tokenizer.encode([text for row in rows for text in row.texts]))
     made: list[np.ndarray] = []
     told: list[np.ndarray] = []
-    cut, between = 0, np.full(2, tokenizer.sep, np.int32)
+    cut: list[bool] = []
+    between = np.full(2, tokenizer.sep, np.int32)
     for row in rows:
         parts = [next(encoded) for _ in row.texts]
         lengths = [len(part) for part in parts]
         space = room - 2 * (len(parts) - 1)
-        cut += sum(lengths) > space
+        cut.append(sum(lengths) > space)
         while sum(lengths) > space:
             lengths[int(np.argmax(lengths))] -= 1
         pieces = [piece for part, length in zip(parts, lengths, strict=True) for piece in (between, part[:length])]

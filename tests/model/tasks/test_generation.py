@@ -161,7 +161,7 @@ def test_states_that_are_kept_give_what_the_whole_sequence_gives(tmp_path: Path,
         scores, rows = writer.first, torch.arange(len(batch))
         steps = int((written.lengths - written.sources).min()) + 1
         for step in range(steps):
-            assert torch.allclose(scores, whole[rows, written.sources - 1 + step], atol=1e-4)
+            assert torch.allclose(scores, whole[rows, written.sources - 1 + step], atol=1e-3)
             if step + 1 < steps:
                 scores = writer.advance(rows, written.ids[rows, written.sources + step])
     assert steps > 1
@@ -299,6 +299,15 @@ def test_files_of_summaries_belong_together(tmp_path: Path) -> None:
         list(task.read("train"))
     (tmp_path / "train.title.txt").write_text("w3\nw4\nw5\n")
     assert [one if isinstance(one, str) else one.target for one in task.read("train")] == [("w3",), "a text is empty", ("w5",)]
+
+
+def test_a_row_that_is_cut_twice_counts_once(tmp_path: Path, data: DataSettings) -> None:
+    words = " ".join(f"w{number}" for number in range(1, 60))
+    (tmp_path / "train.article.txt").write_text(f"{words}\nw1\nw1\n")
+    (tmp_path / "train.title.txt").write_text(f"{words}\n{words}\nw2\n")
+    task = Gigaword(GenerationSettings(folder=str(tmp_path), target_tokens=8))
+    held = TaskRows(task, ["train"], data, Shards(data.corpus), training=True)
+    assert held.cut == 2 and [len(tokens) for tokens in held.tokens] == [30, 1, 1]
 
 
 def test_questions_without_an_answer_are_counted(tmp_path: Path) -> None:
