@@ -120,8 +120,11 @@ def asked(inputs, place, **images):
     return made(inputs, place, retrieval={"texts": None, "images": {"k": 5, **images}})
 
 
-def test_a_corpus_with_an_index(inputs, tmp_path):
+def test_a_corpus_with_an_index(inputs, tmp_path, caplog):
+    caplog.set_level("INFO", logger="transforms.retrieval")
     exact, found = asked(inputs, tmp_path / "a"), asked(inputs, tmp_path / "b", index="IVF64,SQ8")
+    logged = "image_search_index: IVF4,SQ8 for 200 vectors of 22 numbers and 8 queries: about "
+    assert any(record.getMessage().startswith(logged) for record in caplog.records)
     extra = found.manifest("image_search_index").extra
     assert extra["index"] == "IVF4,SQ8" and extra["index_because"] == "200 vectors are too few to train IVF64,SQ8"
     assert found.manifest("image_neighbours").extra["recall_at_k"] == 1.0
