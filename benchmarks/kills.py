@@ -76,14 +76,15 @@ def main() -> None:
         stage = killed(args, corpus, moments.randrange(finished(corpus) + 1, tasks))
         if stage:
             stages[stage] += 1
+            print(f"killed in {stage}, {finished(corpus)} of {tasks} tasks finished", flush=True)
         if stage is None or stages.total() == args.kills or tasks - finished(corpus) < 2:
             subprocess.run(command(args, corpus), check=True, stdout=subprocess.DEVNULL)
             if (found := hash_of(corpus)) != wanted:
                 sys.exit(f"{corpus} has hash {found}, the unbroken corpus {wanted}")
             completed += 1
+            print(f"completed: hash {found}", flush=True)
             shutil.rmtree(corpus)
-    where = ", ".join(f"{stage} {count}" for stage, count in stages.items())
-    print(f"{args.kills} kills (last stage written to: {where}), {completed} corpora completed after them, each with hash {wanted}")
+    print(f"{args.kills} kills in {len(stages)} stages, {completed} corpora completed after them, each with hash {wanted}")
 
 
 if __name__ == "__main__":
