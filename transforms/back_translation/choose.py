@@ -169,6 +169,10 @@ def _agreeing(caption: str, candidates: Sequence[_Open], readings: Readings, cho
             problem = Reason.GARBLED, min(new)
         if problem is None and (bare := (paraphrase.bare - original.bare) & original.with_article):
             problem = Reason.GARBLED, f"{min(bare)} without an article"
+        if problem is None and (more := paraphrase.definite & original.bare):
+            problem = Reason.GARBLED, f"the {min(more)}"
+        if problem is None and paraphrase.opens_bare and original.tokens.lower(0) in ("a", "an"):
+            problem = Reason.GARBLED, "no article before the first word"
         if problem:
             choice.refused.append((problem[0], f"{problem[1]}: {one.text}"))
         else:

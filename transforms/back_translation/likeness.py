@@ -199,6 +199,11 @@ def same_scenery(caption: tuple[str, str], paraphrase: tuple[str, str], thing: s
     return False
 
 
+def _on_or_in(verb: str, thing: str) -> bool:
+    """Whether one rides or sits on a thing as well as in it: a chair, but not a cup."""
+    return verb == "ride" or verb == "sit" and any(lexicon().hypernym(above, thing) for above in ("furniture", "seat", "vehicle"))
+
+
 def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str) -> bool:
     """Whether a relation, as (verb, preposition) with "" for none, may become another with the same object `thing`."""
     (verb, prep), (other, other_prep) = caption, paraphrase
@@ -210,7 +215,7 @@ def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str)
         return lexicon().hypernym("clothing", thing)
     if {caption, paraphrase} == {("look", "at"), ("watch", "")}:
         return True
-    if (verb, other) in (("ride", "ride"), ("sit", "sit")) and prep in ("", "on", "on top of", "in") and other_prep in ("", "on", "in"):
+    if verb == other and _on_or_in(verb, thing) and prep in ("", "on", "on top of", "in") and other_prep in ("", "on", "in"):
         return True
     if {verb, other} == {"lie", "lay"} and not prep and not other_prep:  # a hen lays an egg
         return False

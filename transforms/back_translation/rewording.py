@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from transforms.back_translation.grammar import mistaken_verb
 from transforms.back_translation.likeness import is_location
 from transforms.back_translation.order import between
 from transforms.back_translation.reordering import lower, reordered, upper
 from transforms.back_translation.wordings import RULES
 from transforms.english.morphology import article, inflect
 from transforms.english.wordnet import lexicon
-from transforms.english.words import FRAMES, NOUN_TAGS, NUMBERS, PLURAL_TAGS, VAGUE_COUNTS
+from transforms.english.words import FRAMES, MEASURES, NOUN_TAGS, NUMBERS, PLURAL_TAGS, VAGUE_COUNTS
 from transforms.scene_graph.tokens import Tokens
 
 # Verbs that captions use in the passive, with the thing first.
@@ -43,6 +44,7 @@ _LEAD = re.compile(
     r"|in (?:the|this) (?:picture|photo|image),? (?:there (?:is|are)|we see|you can see)) ",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(r"\b([Tt]here) is(?= (?:two|three|several|multiple|many|lots)\b)")
 _ARTICLE = re.compile(r"\b([Aa])n?(?= (\w[\w'-]*))")
 
 
@@ -59,11 +61,13 @@ class _Frame:
             self.head = root
             verb = next((at for at in range(root + 1, self.end) if tokens.tags[at].startswith("VB")), -1)
             fits = tokens.tags[verb] in ("VBG", "VBN") and tokens.deps[verb] == "acl" and verb >= 0
-            if fits and self._is_subject(tokens.heads[verb]) and not self._finite_after(verb):
+            measured = fits and tokens.heads[verb] != root and self._is_subject(tokens.heads[verb])
+            apart = measured and tokens.lemma(root) not in MEASURES  # "a statue of two men sitting": whichever sits
+            if fits and self._is_subject(tokens.heads[verb]) and not apart and not self._finite_after(verb):
                 self.verb = verb
             # Verbs taken for nouns: "a toilet seat sits", "two zebras stand"
             mistaken = any(pair == ("NNS", tag) for pair in pairwise(tokens.tags) for tag in NOUN_TAGS)
-            self.plain = verb < 0 and not (tokens.tags[root] == "NNS" and tokens.lower(0) in ("a", "an")) and not mistaken
+            self.plain = (verb < 0 or apart) and not (tokens.tags[root] == "NNS" and tokens.lower(0) in ("a", "an")) and not mistaken
         else:
             self.plain = False
             subject = max(tokens.child(root, "nsubj"), tokens.child(root, "nsubjpass"))
@@ -90,6 +94,8 @@ class _Frame:
         separates it."""
         if self.head >= 0 and self.tokens.lemma(self.head) in FRAMES:
             self.head = self.verb = -1
+        elif self.tokens.tags[0] in ("IN", "TO") or mistaken_verb(self.tokens, 0) not in (-1, self.verb):
+            self.head = self.verb = -1
         elif self.verb >= 0 and between(self.tokens, self.aux if self.aux >= 0 else self.verb):
             self.head = self.verb = -1
 
@@ -111,7 +117,14 @@ class _Frame:
         tokens = self.tokens
         if self.verb >= 0 and "VBP" in (tokens.tags[self.verb], tokens.tags[self.aux] if self.aux >= 0 else ""):
             return True
-        nouns = [self.head, *(kid for kid in range(self.head, self.head + 4) if kid < tokens.size and self._is_subject(kid))]
+        if NUMBERS.get(tokens.lower(0), 0) > 1:  # "two giraffe"
+            return True
+        joint = next((at for at in range(max(self.verb, 0)) if tokens.lower(at) == "and"), -1)
+        if joint >= 0 and tokens.lower(joint + 1) in _FIRST | {"the"}:  # "a man and a girl"
+            return True
+        nouns = [self.head]
+        if tokens.lemma(self.head) in MEASURES:
+            nouns += [kid for kid in range(self.head, self.head + 4) if kid < tokens.size and self._is_subject(kid)]
         return any(tokens.tags[noun] in PLURAL_TAGS or tokens.lower(noun) == "people" for noun in nouns)
 
     @property
@@ -169,6 +182,8 @@ def _clauses(frame: _Frame) -> Iterator[tuple[str, str]]:
     if not subject or frame.aux > verb:
         return
     lemma, tag = tokens.lemma(verb), tokens.tags[verb]
+    if lemma == "lay" and tokens.child_behind(verb, "dobj") < 0:
+        lemma = "lie"
     if tag == "VBN":
         yield from _participle(frame, subject, be)
         return
@@ -278,10 +293,7 @@ def _passive(frame: _Frame, subject: str) -> Iterator[tuple[str, str]]:
         yield "passive", _sentence(f"{upper(phrase)} {be} being {done} {by}", rest)
     elif tokens.tags[verb] == "VBG":
         yield "passive", _sentence(f"{upper(phrase)} being {done} {by}", rest)
-        yield (
-            "passive",
-            _sentence(f"{upper(phrase)} is being {done} {by}" if not several else f"{upper(phrase)} are being {done} {by}", rest),
-        )
+        yield "passive", _sentence(f"{upper(phrase)} {be} being {done} {by}", rest)
     else:
         yield "passive", _sentence(f"{upper(phrase)} {be} {done} {by}", rest)
 
@@ -366,7 +378,7 @@ def _replaced(text: str, edits: list[tuple[int, int, str]]) -> str:
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + (upper(new) if start == 0 else new) + text[end:]
     text = _ARTICLE.sub(lambda found: found[1] + article(found[2])[1:], text)
-    return " ".join(text.split())
+    return " ".join(_COUNTED.sub(r"\1 are", text).split())
 
 
 def rewordings(tokens: Tokens) -> list[tuple[str, str]]:

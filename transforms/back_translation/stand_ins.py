@@ -16,7 +16,7 @@ from transforms.back_translation.texts import words_of
 from transforms.back_translation.truth import Reading
 from transforms.english.morphology import article, like, plural
 from transforms.english.wordnet import lexicon
-from transforms.english.words import COLOURS, SHADES, VERB_TAGS
+from transforms.english.words import COLOURS, NOUN_TAGS, SHADES, VERB_TAGS
 
 Kept = Mapping[tuple[str, str], float]  # (word, part of speech) -> share of round trips that keep it
 
@@ -68,11 +68,18 @@ def _nearest(lemma: str, options: tuple[str, ...], singulars: tuple[str, ...]) -
     return tuple(sorted(options, key=lambda noun: -near[noun]))
 
 
+def _follows_noun(reading: Reading, start: int) -> bool:
+    """Whether a noun directly follows another that is no part of it: a verb taken for a noun, as in "a woman poses"."""
+    tokens = reading.tokens
+    at = tokens.starts.index(start)
+    return at > 0 and tokens.tags[at - 1] in NOUN_TAGS and tokens.deps[at - 1] != "compound" and tokens.deps[at] != "compound"
+
+
 def _slots(reading: Reading) -> Iterator[_Slot]:
     """The objects, adjectives before nouns and exact numbers of a caption."""
     text, graph = reading.tokens.text, reading.graph
     for at, thing in enumerate(graph.objects):
-        if at not in reading.things:
+        if at not in reading.things or _follows_noun(reading, thing.start):
             continue
         counted = thing.phrase_start < thing.start and text[thing.phrase_start : thing.start].split()[0].lower() in _DETERMINERS
         if thing.number == "plural":

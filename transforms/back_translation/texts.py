@@ -37,6 +37,12 @@ _ODD = tuple(
         r"\b(?:this (?:are|two|three|four|five|six|several|many)|these (?:is|are an?\b))\b",
         r"\b(?:this|these|we) (?:an?|the|of)\b",
         r"\b(?:photo|photograph|picture|image) where there\b",
+        r"\b(?:photo|photograph|picture|image) (?:is|are) (?:showing|depicting|containing)\b",
+        r"\b(?:body|bodies) of the\b",
+        r"\b(?:an?|the) \w+ couple of\b",
+        r"\b(?:take|takes|taking) the place(?! of)\b",
+        r"\bin (?:the|an?) (?:amazement|awe|motion|flight|progress|anticipation|concentration|unison|midair)\b",
+        r"\bin an? shade\b",
         r"(?:^|, )(?:here|there) (?:has|have)\b(?! been)",
         r"\b(?:photo|photograph|picture|image) (?:is|are) (?:an?|the|one|two|three|four|five|six|several|some|photo|picture)\b"
         r"(?! (?:[\w-]+ ){0,3}(?:photo|photograph|picture|image|view|shot)\b)",

@@ -30,7 +30,7 @@ from transforms.back_translation.order import Word, joints, same_in_order, separ
 from transforms.back_translation.words import SAME_COLOUR
 from transforms.english.denials import is_denial
 from transforms.english.wordnet import lexicon
-from transforms.english.words import FRAMES, VERB_TAGS
+from transforms.english.words import FRAMES, NOUN_TAGS, PLACES, VERB_TAGS
 from transforms.scene_graph.extract import extract
 from transforms.scene_graph.nodes import AttributeNode, Graph, RelationNode
 from transforms.scene_graph.tokens import Tokens
@@ -95,6 +95,12 @@ class Reading:
         return frozenset(head for head, _, first in self._first_words() if first in ("a", "an"))
 
     @cached_property
+    def definite(self) -> frozenset[str]:
+        """Heads of objects that follow "the", except locations: "in amazement" is not "in the amazement"."""
+        known = {"water", "ocean", "sea", "air", "sky", "sun", "rain", "background", "foreground", "distance", "middle", *PLACES}
+        return frozenset(head for head, _, first in self._first_words() if first == "the" and head not in known and not is_location(head))
+
+    @cached_property
     def bare(self) -> frozenset[str]:
         """Heads of singular objects without a determiner, except lone nouns after "and" and commas ("a toilet and sink")."""
         return frozenset(
@@ -102,6 +108,12 @@ class Reading:
             for head, before, first in self._first_words()
             if first not in _DETERMINERS and (first or before not in ("and", "or") and not before.endswith(","))
         )
+
+    @cached_property
+    def opens_bare(self) -> bool:
+        """Whether the text begins with a singular noun without a determiner: "Young man on a bench"."""
+        tags = self.tokens.tags
+        return bool(tags) and tags[0] in ("NN", "JJ", "VBN") and next((tag for tag in tags if tag in NOUN_TAGS), "") == "NN"
 
     @cached_property
     def doings(self) -> Counter[str]:

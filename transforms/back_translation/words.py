@@ -4,7 +4,7 @@ pronouns."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -30,6 +30,8 @@ _SHARES = {"zero": "0", "all": "all", "every": "all", "each": "each", "most": "m
 _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth last".split())
 _OWNERS = frozenset("my your his her its our their".split())
 _PICTURES = frozenset("photo picture image photograph".split())
+_BODY = frozenset("teeth hand hands head face mouth arm arms hair ear ears eyes neck lap shoulder shoulders tongue leg legs feet".split())
+_FURTHER = frozenset({"other", "another"})
 _EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that hedge or limit a claim.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
@@ -58,6 +60,8 @@ def _where(words: Sequence[str]) -> Counter[str]:
             at += 3
             continue
         kind = _WHERE.get(words[at])
+        if kind == "top" and words[at - 2 : at] == ["at", "the"]:
+            found["at the top"] += 1
         if kind in ("left", "right") and "of" in words[at + 1 : at + 4]:
             found[f"{kind} of"] += 1
         elif kind and kind not in _SOFT:
@@ -92,6 +96,9 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     one, other = (Counter(word for word in words if word in _HEDGES) for words in (caption, paraphrase))
     if one != other:
         return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
+    moved = next((f"{one} {two}" for one, two in pairwise(paraphrase) if one in _FURTHER and _is_moved(two, caption)), None)
+    if moved:
+        return Reason.OBJECTS_DIFFER, f"{moved} is new"
     mutual, after = (sum(pair in _EACH_OTHER for pair in pairwise(words)) for words in (caption, paraphrase))
     if mutual != after:
         return Reason.RELATIONS_DIFFER, f"{mutual} times each other > {after}"
@@ -101,10 +108,24 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     pictures, more = (sum(word in _PICTURES for word in words) for words in (caption, paraphrase))
     if more > max(1, pictures):
         return Reason.OBJECTS_DIFFER, f"{pictures} pictures > {more}"
+    owned = _body_parts(caption, _OWNERS) & _body_parts(paraphrase, {"the"})
+    if owned:
+        return Reason.GARBLED, f"the {min(owned)}"
     apart = next((f"{one} {two}" for one, two in pairwise(caption) if _compound(one, two) and not _together(one, two, paraphrase)), None)
     if apart:
         return Reason.OBJECTS_DIFFER, f"{apart} is lost"
     return _pronouns_differ(caption, paraphrase)
+
+
+def _body_parts(words: Sequence[str], before: Set[str]) -> set[str]:
+    """Parts of the body with one of these words before them: "brushing the teeth" is not said."""
+    return {word for at, word in enumerate(words) if word in _BODY and not before.isdisjoint(words[max(0, at - 2) : at])}
+
+
+def _is_moved(word: str, caption: Sequence[str]) -> bool:
+    """Whether the caption has a word, but not after "other": "on other bleachers with spectators"."""
+    near = any(caption[at] in _FURTHER and word in caption[at + 1 : at + 4] for at in range(len(caption)))
+    return word in caption and not near
 
 
 def _points(words: Sequence[str]) -> Counter[str]:
@@ -118,9 +139,9 @@ def _points(words: Sequence[str]) -> Counter[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _compound(first: str, second: str) -> bool:
-    """Whether two adjacent words are one noun whose first part is an adjective, whose order matters: a plastic hot dog."""
+    """Whether two adjacent words are one noun, whose order matters: a plastic hot dog, a dining room."""
     known = lexicon()
-    return known.lists(first, "a") and any(known.lists(f"{first} {lemma}", "n") for lemma in lemmas(second))
+    return known.knows(first, "na") and any(known.lists(f"{first} {lemma}", "n") for lemma in lemmas(second))
 
 
 def _together(first: str, second: str, words: Sequence[str]) -> bool:

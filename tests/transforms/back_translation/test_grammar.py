@@ -103,7 +103,7 @@ def test_real_captions_seldom_have_one(shared_data):
     """Most are misspellings and names."""
     captions = coco(shared_data, 3000)
     found = faults_of(*captions)
-    assert sum(bool(one) for one in found) < 120
+    assert sum(bool(one) for one in found) < 130
     assert sum(any(" " in fault for fault in one) for one in found) < 35
 
 
