@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="only print the rows that a run would make, and how long it would take")
     run.set_defaults(main=_run)
 
-    fetch = commands.add_parser("fetch", help="download the models that a configuration names (hf:OWNER/NAME[@REVISION])")
+    fetch = commands.add_parser("fetch", help="download the models that a configuration names (hf:OWNER/NAME, torchvision:MODEL)")
     _config_arguments(fetch)
     fetch.set_defaults(main=_fetch)
 
@@ -270,7 +270,7 @@ def _fetch(args: argparse.Namespace) -> int:
     for model in found:
         print(f"{model.spec}: {model.folder}{'' if model.new else ' (already there)'}; licence: {model.licence}")
     if not found:
-        print("the configuration names no models of the hub (hf:OWNER/NAME[@REVISION])")
+        print("the configuration names no models to fetch (hf:OWNER/NAME[@REVISION], torchvision:MODEL[@WEIGHTS])")
     return 0
 
 

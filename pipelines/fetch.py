@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pipelines.config import Config
 from schemas.errors import CmclError
+from transforms.engines.detectors.base import is_file_name, parse_spec
 from transforms.engines.models import NOTE, PREFIX, fetched, model_folder, noted, repository
 from transforms.engines.registry import file_digest
 
@@ -46,20 +47,26 @@ class Fetched(NamedTuple):
 
 
 def wanted(config: Config) -> list[tuple[str, str]]:
-    """(kind, specification) of every model of the hub that a configuration names, without repetitions."""
+    """(kind, specification) of every model that a configuration names and that can be fetched, without repetitions."""
     found: dict[tuple[str, str], None] = {}
     how = getattr(config, "back_translation", None)
     for way in how.ways() if how is not None else ():
         for spec in (way.forward, way.back):
             found["translator", spec.partition("#")[0]] = None
     found |= dict.fromkeys(_engines(config.model_dump(mode="json")))
-    return [(kind, spec) for kind, spec in found if spec.startswith(PREFIX)]
+    return [(kind, spec) for kind, spec in found if (_is_torchvision(spec) if kind == "detector" else spec.startswith(PREFIX))]
+
+
+def _is_torchvision(detector: str) -> bool:
+    """Whether a detector has weights of torchvision's own, not in a file."""
+    engine, _, weights = parse_spec(detector)
+    return engine == "torchvision" and not (weights and is_file_name(weights))
 
 
 def _engines(settings: Any) -> Iterator[tuple[str, str]]:
-    """The parsers and encoders in settings, at any depth."""
+    """The parsers, encoders and detectors in settings, at any depth."""
     for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
-        if key in ("parser", "encoder") and isinstance(value, str):
+        if key in ("parser", "encoder", "detector") and isinstance(value, str):
             yield key, value
         elif isinstance(value, dict | list):
             yield from _engines(value)
@@ -67,7 +74,13 @@ def _engines(settings: Any) -> Iterator[tuple[str, str]]:
 
 def fetch(config: Config) -> list[Fetched]:
     """Fetches what is absent. Raises FetchError, naming the model, if the hub does not have it or a file's hash differs."""
-    return [_fetch(kind, spec) for kind, spec in wanted(config)]
+    return [_fetch_weights(spec) if kind == "detector" else _fetch(kind, spec) for kind, spec in wanted(config)]
+
+
+def _fetch_weights(spec: str) -> Fetched:
+    from pipelines.fetch_weights import fetch_weights  # requires torchvision
+
+    return fetch_weights(spec)
 
 
 def _fetch(kind: str, spec: str) -> Fetched:

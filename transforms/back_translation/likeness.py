@@ -84,6 +84,7 @@ _NOT = {
 }
 _CROSSED = frozenset("bridge hill ramp fence hurdle rail track road wave water jump mountain".split())  # over them is not above them
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
+_SAT_IN = ("furniture", "seat", "vehicle", "public transport")  # or on
 _PAIRS = 1 << 18  # word pairs cached per process
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture
 # A paraphrase may omit these, but not add a posture.
@@ -201,7 +202,8 @@ def same_scenery(caption: tuple[str, str], paraphrase: tuple[str, str], thing: s
 
 def _on_or_in(verb: str, thing: str) -> bool:
     """Whether one rides or sits on a thing as well as in it: a chair, but not a cup."""
-    return verb == "ride" or verb == "sit" and any(lexicon().hypernym(above, thing) for above in ("furniture", "seat", "vehicle"))
+    head = thing.rsplit(" ", 1)[-1]
+    return verb == "ride" or verb == "sit" and any(lexicon().hypernym(above, head) for above in _SAT_IN)
 
 
 def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str) -> bool:
@@ -212,6 +214,8 @@ def same_link(caption: tuple[str, str], paraphrase: tuple[str, str], thing: str)
     if verb in _WEAR and not prep and not other and other_prep == "with":
         return True
     if {verb or prep, other or other_prep} == {"in", "wear"} or {verb or prep, other or other_prep} == {"with", "wear"}:
+        return lexicon().hypernym("clothing", thing)
+    if caption == ("dress", "in") and paraphrase in (("wear", ""), ("", "in"), ("wear", "in")):
         return lexicon().hypernym("clothing", thing)
     if {caption, paraphrase} == {("look", "at"), ("watch", "")}:
         return True

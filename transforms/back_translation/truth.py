@@ -39,6 +39,8 @@ from transforms.scene_graph.tokens import Tokens
 _HARMLESS = frozenset("there also just then so too here now currently not n't as very while next close".split())
 _SHOWING = frozenset("show have depict feature display be see contain include present portray capture".split())
 _VAGUE = {"multiple": "several", "various": "several", "some": "several", "few": "several", "numerous": "many"}
+_MANY = frozenset({"group of", "bunch of", "herd", "flock"})  # implied by a plural
+_EQUAL = {"multiple": "several", "various": "several", "outdoors": "outside"}
 _DETERMINERS = frozenset("a an the one each every no any some another this that his her its their".split())
 ADVERB_TAGS = ("RP", "RB", "RBR", "RBS")
 _MOST = 2000  # maximum assignments of things to things tried per pair of texts
@@ -134,7 +136,7 @@ class Reading:
         """(lemma, whether it is a verb) of each attribute of a thing, without counts."""
         found = []
         for attribute in self.graph.attributes:
-            if attribute.object == thing and attribute.lemma not in ("group of", "bunch of"):  # implied by its number
+            if attribute.object == thing and attribute.lemma not in _MANY:
                 verb = attribute.tag in VERB_TAGS and attribute.place in ("clause", "predicate")
                 found.append((self.lemma_at(attribute.start) if verb else _plain(attribute), verb))
         return found
@@ -196,8 +198,10 @@ class Reading:
                 continue
             lemma = self.tokens.lemma(at)
             verb = tag in VERB_TAGS
+            if lemma == "other" and self.tokens.lower(at - 1) == "each":
+                continue
             if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and (verb or lemma not in _HARMLESS):
-                found.append((lemma, verb))
+                found.append((_EQUAL.get(lemma, lemma), verb))
         return sorted(found)
 
 

@@ -23,6 +23,7 @@ _WHERE = {"left": "left", "right": "right", "above": "above", "over": "above", "
           "below": "under", "behind": "behind", "between": "between", "outside": "outside", "front": "front", "bottom": "bottom",
           "top": "top", "through": "through", "across": "across", "around": "around", "off": "off", "upside": "upside", "inside": "inside",
           "back": "back", "beside": "beside", "next": "beside", "against": "against"}  # fmt: skip
+_WHERE["outdoors"] = "outside"
 _PHRASES = (("on", "top", "of"), ("in", "back", "of"))
 _SOFT = frozenset({"top", "inside", "beside", "across", "around", "back"})  # often paraphrased with other words
 _MAP = {"both": 2, "trio": 3}
@@ -42,7 +43,7 @@ def _numbers(words: Sequence[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     for word, following in zip(words, [*words[1:], ""], strict=True):
         value = NUMBERS.get(word) or MEASURES.get(word) or _MAP.get(word)
-        if value:
+        if value and not (word == "one" and following == "another"):
             found[str(value)] += 1
         elif any(character.isdigit() for character in word):
             found[word.lstrip("0") or "0"] += 1
@@ -85,7 +86,8 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
         one, other = of(caption), of(paraphrase)
         if one != other:
             return reason, f"{_list(one)} > {_list(other)}"
-    measures = _measures(paraphrase) - _measures(caption)
+    own = _measures(caption)
+    measures = _measures(paraphrase) - own - ({"group"} if own & {"herd", "flock"} else set())
     if measures:
         return Reason.NUMBERS_DIFFER, f"{min(measures)} of is new"
     one, other = (Counter(SAME_COLOUR.get(word, word) for word in words if word in _COLOUR_WORDS) for words in (caption, paraphrase))

@@ -47,6 +47,16 @@ def faults_of(*texts: str) -> list[set[str]]:
         ("A dog on a wooden tabel.", "tabel"),
         ("A green ball has held by a child.", "has held by"),
         ("A man jumping in an air.", "a air"),
+        ("There is a lady poses in a dress beside a hair dryer.", "there is ... poses"),
+        ("On some grass, there is a couple of zebras graze on leaves.", "there is ... graze"),
+        ("Two giraffe is standing next to a tree.", "giraffe is"),
+        ("There is two giraffe in a field.", "giraffe is"),
+        ("A painting of a man and a woman are hanging on a wall.", "painting are"),
+        ("A photo of the clock who is on the wall.", "clock who"),
+        ("A toilet seated inside a bathroom.", "toilet seated"),
+        ("Two sheeps in a gate.", "sheeps"),
+        ("A picture of two people playing a video games.", "a games"),
+        ("A man and a girl is standing beside two cakes.", "a ... is after and"),
     ],
 )
 def test_faults_are_found(text: str, fault: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlparse
 
 from transforms.engines.detectors.base import Detector, DetectorError, DetectorInfo, Spec, is_file_name, parse_spec
 from transforms.engines.detectors.identity import identify, missing_packages, versions
 from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.models import fetched, model_folder, models_folder
 from transforms.engines.registry import file_digest, loaded_once
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -115,7 +115,7 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
     if spec.weights and is_file_name(spec.weights):
         path = spec.weights
     else:
-        path, names = _named_weights(spec, settings.detector)
+        path, names = _file_of_weights(spec, settings.detector)
     state, metadata = read_weights(path)
     last = state.get("roi_heads.box_predictor.cls_score.weight")
     if last is None:
@@ -135,9 +135,13 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
     return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names), settings)
 
 
-def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
-    """The file of one of torchvision's own weights, downloaded into torch's cache if necessary, and its class names."""
-    import torch
+def fetched_weights(model: str, weights: str) -> str:
+    """The name, among fetched models, of torchvision's own weights."""
+    return f"download.pytorch.org/{model}@{weights}"
+
+
+def named_weights(spec: Spec, text: str) -> Any:
+    """The entry (name, url, meta) of torchvision's own weights; `text` is the specification. Raises DetectorError if it has none."""
     from torchvision.models import get_model_weights
 
     enum: Any = get_model_weights(spec.model)
@@ -147,15 +151,23 @@ def _named_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
             f"detector {text!r}: {spec.model} has no weights {name!r}; torchvision has {', '.join(enum.__members__)}, "
             "or name a file (.pth, .safetensors)"
         )
-    weights = enum[name]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    return enum[name]
+
+
+def _file_of_weights(spec: Spec, text: str) -> tuple[str, tuple[str, ...]]:
+    """The file of torchvision's own weights, fetched before or in torch's cache, and its class names."""
+    import torch
+
+    weights = named_weights(spec, text)
+    names = tuple(weights.meta["categories"])
+    name = fetched_weights(spec.model, weights.name)
+    file = Path(urlparse(weights.url).path).name
+    if model_folder(name).exists():
+        return str(fetched(name, DetectorError) / file), names
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
-        except (URLError, OSError, RuntimeError) as error:
-            raise DetectorError(
-                f"detector {text!r}: its weights could not be downloaded ({error}). Download {weights.url} elsewhere "
-                f"and copy it to {path}, or name the file: torchvision:{spec.model}@FILE"
-            ) from error
-    return str(path), tuple(weights.meta["categories"])
+        raise DetectorError(
+            f"detector {text!r}: its weights are neither in {models_folder()} nor {path}: run `cmcl fetch CONFIG`, "
+            f"or name a file: torchvision:{spec.model}@FILE"
+        )
+    return str(path), names

@@ -128,15 +128,11 @@ def test_weights_of_another_model_and_unknown_names_are_refused(tmp_path):
         detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn@COCO_V9"))
 
 
-def test_weights_that_cannot_be_downloaded_name_where_they_go(tmp_path, monkeypatch):
+def test_absent_weights_are_not_downloaded_and_name_the_command_and_where_they_go(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="engines need torch")
-
-    def offline(*args, **kwargs):
-        raise OSError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(DetectorError, match=r"Download https://.*fasterrcnn_resnet50_fpn_v2_coco.*copy it to"):
+    monkeypatch.setenv("CMCL_MODELS", str(tmp_path / "models"))
+    with pytest.raises(DetectorError, match=r"fasterrcnn_resnet50_fpn_v2_coco.*run `cmcl fetch CONFIG`"):
         detector(DetectorSettings(detector="torchvision:fasterrcnn_resnet50_fpn_v2"))
 
 
