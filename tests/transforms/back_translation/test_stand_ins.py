@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("ctranslate2", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
+pytest.importorskip("sentence_transformers", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
 
 from transforms.back_translation.known_words import is_plural, measure, parts_of_speech
+from transforms.back_translation.positives import find_positives
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES, StandIn, draft, put_back
+from transforms.back_translation.texts import prepared
 from transforms.back_translation.truth import Reading
+from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
 
 # A translator that keeps only the words that may stand in for others.
@@ -98,3 +102,14 @@ def test_the_embedded_translators_keep_dogs_but_not_giraffes():
         known = measure(["dog", "giraffe", "red", "two"], way, how)
         assert known["dog", "noun"] == known["red", "adjective"] == known["two", "number"] == 1
         assert known["giraffe", "noun"] == 0
+
+
+def test_positives_with_stand_ins_and_a_second_attempt_do_not_depend_on_other_captions():
+    how = BackTranslationSettings(pivots=("de",), rewordings=False, pivot_beam=2, pivot_texts=1, beam=2, n_best=2)
+    captions = [prepared(caption) for caption in CAPTIONS]
+    known = {"de": KNOWN}
+    parser, encoder = caption_parser("embedded"), sentence_encoder("embedded")
+    together = find_positives(captions, how, 7, parser, encoder, known)
+    assert any(choice.stand_ins for choice in together.values()) and any(choice.again for choice in together.values())
+    for caption in captions:
+        assert find_positives([caption], how, 7, parser, encoder, known) == {caption: together[caption]}
