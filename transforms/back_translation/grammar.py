@@ -43,7 +43,7 @@ _PICTURES = FRAMES | {"painting", "drawing", "statue", "sculpture"}
 
 def faults(tokens: Tokens) -> set[str]:
     """All errors in a text, as the words concerned: "boys is", "holding and look", "on under", "carrowd"."""
-    kinds = (_disagreements, _sums, _misjoined, _stranded, _counted, _unknown, _two_verbs, _pictures, _pronouns, _plurals)
+    kinds = (_disagreements, _sums, _misjoined, _stranded, _counted, _unknown, _two_verbs, _couples, _pictures, _pronouns, _plurals)
     return {fault for find in kinds for fault in find(tokens)}
 
 
@@ -200,6 +200,19 @@ def _two_verbs(tokens: Tokens) -> Iterator[str]:
         yield f"there {tokens.lower(start + 1)} ... {tokens.lower(verb)}"
 
 
+def _couples(tokens: Tokens) -> Iterator[str]:
+    """ "A couple of zebra stands"."""
+    for start in range(tokens.size - 2):
+        if (tokens.lower(start), tokens.lower(start + 1)) != ("couple", "of"):
+            continue
+        verb = next((at for at in range(start + 2, tokens.size) if tokens.tags[at] not in ("JJ", "CD", "DT", "NN")), tokens.size - 1)
+        if tokens.tags[verb] == "NNS" and tokens.lower(verb) not in _MISTAKEN:
+            verb += 1
+        singular = tokens.tags[verb] == "VBZ" or tokens.tags[verb] == "NNS" and tokens.lower(verb) in _MISTAKEN
+        if singular and tokens.tags[verb + 1 : verb + 2] and tokens.tags[verb + 1] in (*_AFTER_VERB, "VBG", "VBN", "JJ"):
+            yield f"couple {tokens.lower(verb)}"
+
+
 def _pictures(tokens: Tokens) -> Iterator[str]:
     """ "A painting of two men are"."""
     first = next((at for at in range(tokens.size) if tokens.tags[at] in NOUN_TAGS), -1)
@@ -218,7 +231,7 @@ def _pronouns(tokens: Tokens) -> Iterator[str]:
         noun = at - 2 if at > 1 and tokens.lower(at - 1) in ("is", "are") else at - 1
         down = tokens.lemma(at) == "sit" and at + 1 < tokens.size and tokens.lower(at + 1) == "down"
         if (down or tokens.lower(at) in ("who", "seated")) and tokens.tags[noun] in NOUN_TAGS and lexicon().lists(tokens.lemma(noun), "n"):
-            if not any(lexicon().is_a(tokens.lemma(noun), above) for above in ("person", "animal", "people", "group")):
+            if not any(lexicon().is_a(tokens.lemma(noun), above) for above in ("person", "people", "group")):
                 yield f"{tokens.lower(noun)} {tokens.lower(at)}"
 
 

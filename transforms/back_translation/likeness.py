@@ -80,11 +80,11 @@ station airport market pavement shore playground parking lot square town path tr
 _NOT = {
     "on": frozenset("park room city kitchen bathroom garden yard forest station airport market town square countryside".split()),
     "in": frozenset("beach sidewalk floor ground shore court runway platform highway track pavement".split()),
-    "at": frozenset("floor ground road grass snow room sidewalk lawn sand path field forest highway".split()),
+    "at": frozenset("bathroom kitchen street floor ground road grass snow room sidewalk lawn sand path field forest highway".split()),
 }
 _CROSSED = frozenset("bridge hill ramp fence hurdle rail track road wave water jump mountain".split())  # over them is not above them
 _WEAR = frozenset({"wear", "have", "carry", "hold"})
-_SAT_IN = ("furniture", "seat", "vehicle", "public transport")  # or on
+_SAT_IN = ("seat", "vehicle", "public transport")  # or on
 _PAIRS = 1 << 18  # word pairs cached per process
 LIGHT = frozenset({"locate", "place", "situate", "see", "show", "be", "position", "find"})  # they say next to nothing about a picture
 # A paraphrase may omit these, but not add a posture.

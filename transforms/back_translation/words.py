@@ -32,6 +32,7 @@ _ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth nint
 _OWNERS = frozenset("my your his her its our their".split())
 _PICTURES = frozenset("photo picture image photograph".split())
 _BODY = frozenset("teeth hand hands head face mouth arm arms hair ear ears eyes neck lap shoulder shoulders tongue leg legs feet".split())
+_SIZES = frozenset("a an one two large big small little several many multiple various".split())
 _FURTHER = frozenset({"other", "another"})
 _EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that hedge or limit a claim.
@@ -110,6 +111,12 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     pictures, more = (sum(word in _PICTURES for word in words) for words in (caption, paraphrase))
     if more > max(1, pictures):
         return Reason.OBJECTS_DIFFER, f"{pictures} pictures > {more}"
+    itself = [sum(word.endswith(("self", "selves")) for word in words) for words in (caption, paraphrase)]
+    if itself[0] != itself[1]:  # "a man taking a picture of him"
+        return Reason.OBJECTS_DIFFER, f"{itself[0]} times itself > {itself[1]}"
+    described = _of_measures(paraphrase) - _of_measures(caption)
+    if described:
+        return Reason.ATTRIBUTES_DIFFER, f"{min(described)} is new"
     owned = _body_parts(caption, _OWNERS) & _body_parts(paraphrase, {"the"})
     if owned:
         return Reason.GARBLED, f"the {min(owned)}"
@@ -128,6 +135,12 @@ def _is_moved(word: str, caption: Sequence[str]) -> bool:
     """Whether the caption has a word, but not after "other": "on other bleachers with spectators"."""
     near = any(caption[at] in _FURTHER and word in caption[at + 1 : at + 4] for at in range(len(caption)))
     return word in caption and not near
+
+
+def _of_measures(words: Sequence[str]) -> set[str]:
+    """Adjectives of a measure: "an open line of cars" is not a line of open cars."""
+    found = {one for one, two, of in zip(words, words[1:], words[2:], strict=False) if of == "of" and two.removesuffix("s") in MEASURES}
+    return {word for word in found if lexicon().lists(word, "a") and word not in _SIZES}
 
 
 def _points(words: Sequence[str]) -> Counter[str]:

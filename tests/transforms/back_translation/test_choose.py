@@ -69,6 +69,12 @@ SAME = [
 ]
 OTHER = [
     ("A red circle above a blue square.", "A blue circle above a red square.", Reason.ATTRIBUTES_DIFFER),
+    ("A train followed by a line of open cars.", "A train followed by an open line of cars.", Reason.ATTRIBUTES_DIFFER),
+    ("A man is taking a picture of himself.", "A man taking a picture of him.", Reason.OBJECTS_DIFFER),
+    ("A cat sitting on a desk.", "A cat sitting in a desk.", Reason.RELATIONS_DIFFER),
+    ("People under umbrellas on bleachers with other spectators.", "People under umbrellas on other bleachers with spectators.", None),
+    ("A toothbrush is sitting in a cup.", "A toothbrush is sitting on a cup.", Reason.RELATIONS_DIFFER),
+    ("A woman brushes her teeth.", "A woman is brushing the teeth.", Reason.GARBLED),
     ("A red circle above a blue square.", "A blue square above a red circle.", Reason.RELATIONS_DIFFER),
     ("A dog chases a cat.", "A cat chases a dog.", Reason.RELATIONS_DIFFER),
     ("A dog to the left of a car.", "A dog to the right of a car.", Reason.PLACES_DIFFER),

@@ -55,6 +55,7 @@ def faults_of(*texts: str) -> list[set[str]]:
         ("A photo of the clock who is on the wall.", "clock who"),
         ("A toilet seated inside a bathroom.", "toilet seated"),
         ("Two sheeps in a gate.", "sheeps"),
+        ("A couple of zebra stands on a rock.", "couple stands"),
         ("A picture of two people playing a video games.", "a games"),
         ("A man and a girl is standing beside two cakes.", "a ... is after and"),
     ],
