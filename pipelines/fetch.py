@@ -13,10 +13,10 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines.config import Config
-from schemas.errors import CmclError
+from pipelines.fetch_weights import PART, Fetched, FetchError, fetch_weights
 from transforms.engines.detectors.base import is_file_name, parse_spec
 from transforms.engines.models import NOTE, PREFIX, fetched, model_folder, noted, repository
 from transforms.engines.registry import file_digest
@@ -30,20 +30,6 @@ _FILES = {
 _WEIGHTS = {"translator": ("model.safetensors", "pytorch_model.bin"), "encoder": ("model.safetensors",), "parser": ()}
 _NEVER = ("*.whl", "*.onnx", "*.h5", "*.msgpack", "*.pkl", "*.pickle", "*.py", ".*", "onnx/*", "openvino/*", "*.ot")
 QUANTIZATION = "int8"
-PART = ".part"  # ends the name of a file that is not complete
-
-
-class FetchError(CmclError, ValueError):
-    """A model that cannot be fetched: the text names it and says why."""
-
-
-class Fetched(NamedTuple):
-    """A model in the folder. new: it was not there before."""
-
-    spec: str
-    folder: Path
-    licence: str
-    new: bool
 
 
 def wanted(config: Config) -> list[tuple[str, str]]:
@@ -74,13 +60,7 @@ def _engines(settings: Any) -> Iterator[tuple[str, str]]:
 
 def fetch(config: Config) -> list[Fetched]:
     """Fetches what is absent. Raises FetchError, naming the model, if the hub does not have it or a file's hash differs."""
-    return [_fetch_weights(spec) if kind == "detector" else _fetch(kind, spec) for kind, spec in wanted(config)]
-
-
-def _fetch_weights(spec: str) -> Fetched:
-    from pipelines.fetch_weights import fetch_weights  # requires torchvision
-
-    return fetch_weights(spec)
+    return [fetch_weights(spec) if kind == "detector" else _fetch(kind, spec) for kind, spec in wanted(config)]
 
 
 def _fetch(kind: str, spec: str) -> Fetched:

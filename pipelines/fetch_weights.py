@@ -10,17 +10,32 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from pipelines.fetch import PART, Fetched, FetchError
+from schemas.errors import CmclError
 from transforms.engines.detectors.base import parse_spec
 from transforms.engines.detectors.load import fetched_weights, named_weights
 from transforms.engines.models import NOTE, fetched, model_folder, noted
 from transforms.engines.registry import file_digest
 
+PART = ".part"  # ends the name of a file that is not complete
 _SECONDS = 60  # without a byte
+
+
+class FetchError(CmclError, ValueError):
+    """A model that cannot be fetched: the text names it and says why."""
+
+
+class Fetched(NamedTuple):
+    """A model in the folder. new: it was not there before."""
+
+    spec: str
+    folder: Path
+    licence: str
+    new: bool
 
 
 def fetch_weights(spec: str) -> Fetched:

@@ -17,7 +17,8 @@ from torchvision.models import WeightsEnum
 from torchvision.models._api import Weights
 
 from pipelines.config import parse_config
-from pipelines.fetch import FetchError, fetch, wanted
+from pipelines.fetch import fetch, wanted
+from pipelines.fetch_weights import FetchError
 from transforms.engines.detectors.base import DetectorError
 from transforms.engines.detectors.load import detector
 from transforms.engines.detectors.settings import DetectorSettings

@@ -119,9 +119,8 @@ class _Frame:
             return True
         if NUMBERS.get(tokens.lower(0), 0) > 1:  # "two giraffe"
             return True
-        joint = next((at for at in range(max(self.verb, 0)) if tokens.lower(at) == "and"), -1)
-        if joint >= 0 and tokens.lower(joint + 1) in _FIRST | {"the"}:  # "a man and a girl"
-            return True
+        if any(tokens.lower(at) == "and" and tokens.lower(at + 1) in _FIRST | {"the"} for at in range(max(self.verb, 0))):
+            return True  # "a man and a girl"
         nouns = [self.head]
         if tokens.lemma(self.head) in MEASURES:
             nouns += [kid for kid in range(self.head, self.head + 4) if kid < tokens.size and self._is_subject(kid)]

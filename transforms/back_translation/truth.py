@@ -196,11 +196,9 @@ class Reading:
             wanted = tag in ("IN", "JJ", "JJR", "JJS", *ADVERB_TAGS, *VERB_TAGS) or self.tokens.deps[at] == "compound"
             if not wanted or any(start <= self.tokens.starts[at] < end for start, end in spans):
                 continue
-            lemma = self.tokens.lemma(at)
-            verb = tag in VERB_TAGS
-            if lemma == "other" and self.tokens.lower(at - 1) == "each":
-                continue
-            if lemma not in LIGHT and lemma not in verbs and lemma not in ("of", "that", "have") and (verb or lemma not in _HARMLESS):
+            lemma, verb = self.tokens.lemma(at), tag in VERB_TAGS
+            known = lemma in LIGHT or lemma in verbs or lemma in ("of", "that", "have")
+            if not known and (lemma, self.tokens.lower(at - 1)) != ("other", "each") and (verb or lemma not in _HARMLESS):
                 found.append((_EQUAL.get(lemma, lemma), verb))
         return sorted(found)
 

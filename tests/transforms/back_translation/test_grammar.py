@@ -115,7 +115,7 @@ def test_real_captions_seldom_have_one(shared_data):
     captions = coco(shared_data, 3000)
     found = faults_of(*captions)
     assert sum(bool(one) for one in found) < 130
-    assert sum(any(" " in fault for fault in one) for one in found) < 35
+    assert sum(any(" " in fault for fault in one) for one in found) < 60
 
 
 def test_an_error_drops_a_candidate_unless_its_caption_has_it():
