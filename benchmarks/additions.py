@@ -2,6 +2,7 @@
 
     python -m benchmarks.additions [--captions FILE] [--images 200] [--partitions 16] [--shares 0.01 0.1] [--frozen] [--translate]
     python -m benchmarks.additions --scenes 100 --frozen
+    python -m benchmarks.additions --folder FOLDER ...    # keeps the corpora and their seconds: what is there is not built again
 
 Everything runs in one process, after a first small run that loads the engines. Each corpus starts from another (`base`), so a difference is
 made once; the one that an addition or a change ends in is compared with the full run's, byte for byte. "beyond start-up" is all that a run
@@ -14,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from pipelines.run import RunReport, run
 from pipelines.scenes import make_scenes
 from transforms.core import beam
 
-ROW_BY_ROW = ("graphs", "back_translation", "regions", "image_vectors", "text_vectors")
+ROW_BY_ROW = ("graphs", "pair_words", "back_translation", "regions", "image_vectors", "text_vectors")
 EVERYTHING = "everything"
 _spent: defaultdict[str, float] = defaultdict(float)
 
@@ -42,37 +45,51 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["addition", "change", "removal"])
     parser.add_argument("--frozen", action="store_true", help="hold frequencies, vocabularies and tokenizer fixed, as in the full run")
     parser.add_argument("--translate", action="store_true", help="with back-translation, by the demo's settings")
+    parser.add_argument("--folder", help="keep the corpora and their seconds here; a later call with the same input continues")
     args = parser.parse_args()
     _count_cpu()
-    with tempfile.TemporaryDirectory(prefix="cmcl-additions-") as folder:
-        if args.scenes:
+    with nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory(prefix="cmcl-additions-") as folder:
+        _same_input(Path(folder), args)
+        if args.scenes and not os.path.isdir(os.path.join(folder, "scenes")):
             make_scenes(os.path.join(folder, "scenes"), args.scenes, 7)
             make_scenes(os.path.join(folder, "photos"), 10, 8, captions=False)
+        if args.scenes:
             args.captions, args.images = str(next(Path(folder, "scenes").glob("captions-*.json"))), args.scenes
         captions = json.loads(Path(args.captions).read_text(encoding="utf-8"))
         _measure(_Work(Path(folder), args, captions), [image["id"] for image in captions["images"][: args.images]], args)
 
 
+def _same_input(folder: Path, args: argparse.Namespace) -> None:
+    """Raises SystemExit if the folder has measurements of another input."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = json.dumps({name: getattr(args, name) for name in ("captions", "images", "scenes", "partitions", "translate")})
+    path = folder / "input.json"
+    if path.exists() and path.read_text() != own:
+        raise SystemExit(f"{path}: measurements of {path.read_text()}: choose another folder")
+    path.write_text(own)
+
+
 def _measure(work: _Work, every: list[int], args: argparse.Namespace) -> None:
-    work.build("warm", every[:3])
-    small = work.build("small", every[3:6])
+    work.build("warm", every[:3], again=True)
+    small = work.build("small", every[3:6], again=True)
     work.start = small[EVERYTHING] - sum(seconds for name, seconds in small.items() if name != EVERYTHING)
     whole = work.build("full", every)
     work.frozen = "full" if args.frozen else None
     if args.frozen:  # the same tables, but frozen: the expected result of the additions
         work.build("fixed", every, base="full")
-    target = "fixed" if args.frozen else "full"
+    target, mode = ("fixed", "frozen ") if args.frozen else ("full", "")
     for share in args.shares:
         number = max(1, round(len(every) * share))
         for kind, few, edited in (("addition", every[:-number], 0), ("change", every, number)):
             if kind in args.kinds:
-                work.build(f"{kind}-{share}-before", few, edited, base=target)
-                spent = work.build(f"{kind}-{share}", every, base=f"{kind}-{share}-before")
-                same = work.tables(f"{kind}-{share}") == work.tables(target)
-                work.show(f"{kind} of {number} images in {len(every)}; equal to the full run: {same}", spent, whole)
+                name = f"{mode}{kind} {share}"
+                work.build(f"{name} before", few, edited, base=target)
+                spent = work.build(name, every, base=f"{name} before")
+                same = work.tables(name) == work.tables(target)
+                work.show(f"{mode}{kind} of {number} images in {len(every)}; equal to the full run: {same}", spent, whole)
         if "removal" in args.kinds:
-            spent = work.build(f"removal-{share}", every[:-number], base=target)
-            work.show(f"removal of {number} images in {len(every)}", spent, whole)
+            spent = work.build(f"{mode}removal {share}", every[:-number], base=target)
+            work.show(f"{mode}removal of {number} images in {len(every)}", spent, whole)
 
 
 _PIXELS: dict[str, Any] = {
@@ -91,8 +108,15 @@ class _Work:
         self.frozen: str | None = None
         self.start = 0.0
 
-    def build(self, name: str, chosen: list[int], edited: int = 0, base: str | None = None) -> dict[str, float]:
-        """Builds a corpus of some images, whose last `edited` have a changed caption; returns CPU seconds by stage."""
+    def build(self, name: str, chosen: list[int], edited: int = 0, base: str | None = None, again: bool = False) -> dict[str, float]:
+        """Builds a corpus of some images, whose last `edited` have a changed caption; returns CPU seconds by stage.
+
+        A corpus that an earlier call has built is taken as it is, unless `again`.
+        """
+        measured = self._folder / f"{name}.seconds"
+        if measured.exists() and not again:
+            return defaultdict(float, json.loads(measured.read_text()))
+        shutil.rmtree(self._folder / name, ignore_errors=True)
         kept, changed = set(chosen), set(chosen[-edited:] if edited else [])
         notes = [dict(note) for note in self._captions["annotations"] if note["image_id"] in kept]
         for note in notes:
@@ -106,6 +130,7 @@ class _Work:
         report = run(self._config(name, path, base))
         _spent[EVERYTHING] = time.process_time() - start
         print(f"{name}: {_spent['everything']:.2f} s of CPU; rows made: {_made(report)}", flush=True)
+        measured.write_text(json.dumps(_spent))
         return defaultdict(float, _spent)
 
     def _config(self, name: str, path: Path, base: str | None) -> Any:

@@ -12,7 +12,7 @@ from schemas.tables import PAIR_WORDS, STAND_INS, TRANSLATOR_WORDS
 from transforms.back_translation.candidates import fingerprints, translate_all
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES
-from transforms.back_translation.texts import why_not_caption, words_of
+from transforms.back_translation.texts import looked_up, why_not_caption, words_of
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
 from transforms.engines.translators.base import Decoding
@@ -125,6 +125,7 @@ class PairWords(Stage[BackTranslationSettings]):
     contain it."""
 
     name = "pair_words"
+    revision = 2
     main_table = "pair_words"
     internal = True
     depends_on = ("max_words", "stand_ins")
@@ -145,7 +146,7 @@ class PairWords(Stage[BackTranslationSettings]):
         task.counts.rows_in = pairs.num_rows
         rows = []
         for pair_id, caption in zip(pairs["pair_id"].to_pylist(), pairs["caption"].to_pylist(), strict=True):
-            words = () if why_not_caption(caption, self.params.max_words) else sorted(set(words_of(caption)))
+            words = () if why_not_caption(caption, self.params.max_words) else sorted(looked_up(caption))
             rows.append({"pair_id": pair_id, "words": [entry for word in words for entry in known.get(word, ())]})
         task.write("pair_words", pa.RecordBatch.from_pylist(rows, schema=PAIR_WORDS))
 

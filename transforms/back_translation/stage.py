@@ -39,7 +39,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
     """
 
     name = "back_translation"
-    revision = 8
+    revision = 9
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
     rows_by = ("image_id",)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import NamedTuple
 
-from transforms.back_translation.texts import words_of
+from transforms.back_translation.texts import looked_up, words_of
 from transforms.back_translation.truth import Reading
 from transforms.english.morphology import article, like, plural
 from transforms.english.wordnet import lexicon
@@ -98,23 +98,25 @@ def _slots(reading: Reading) -> Iterator[_Slot]:
             yield _Slot(count.start, count.end, "number", QUANTITIES)
 
 
-def kept(text: str, part: str, known: Kept) -> float:
-    """The share of round trips that keep every word of a part of a caption; 0 for words that were not measured."""
-    return min((known.get((word, part), 0.0) for word in words_of(text)), default=0.0)
+def kept(text: str, part: str, known: Kept, own: Set[str]) -> float:
+    """The share of round trips that keep every word of a part of a caption; 0 for words that were not measured, or are not in `own`."""
+    return min((known.get((word, part), 0.0) if word in own else 0.0 for word in words_of(text)), default=0.0)
 
 
 def draft(reading: Reading, known: Kept, least: float, skip: int = 0) -> Draft:
     """A caption with stand-ins for what is kept in less than `least` of the round trips.
 
-    Only words that are always kept stand in. `skip`: passes over this many that would do, for other translations of the same caption.
+    Only words that are always kept stand in. Of `known`, only the caption's own words and the stand-ins' count:
+    what other captions say must not matter. `skip`: passes over this many that would do, for other translations of the same caption.
     """
     text = reading.tokens.text
+    own = looked_up(text)
     taken = _singulars(words_of(text))
     made: list[tuple[_Slot, StandIn]] = []
     end = len(text) + 1
     for slot in sorted(_slots(reading), key=lambda slot: -slot.start):
         original = text[slot.start : slot.end]
-        if slot.end > end or kept(original, slot.part, known) >= least:
+        if slot.end > end or kept(original, slot.part, known, own) >= least:
             continue
         able = [word for word in slot.options if known.get((word, slot.part), 0.0) == 1.0 and taken.isdisjoint(_singulars([word]))]
         if not able:

@@ -64,6 +64,11 @@ def words_of(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
+def looked_up(text: str) -> set[str]:
+    """The words of a text, and the parts of compounds ("light-up"), which the parser separates."""
+    return {part for word in words_of(text) for part in (word, *re.split(r"[-']", word)) if part}
+
+
 def why_not_caption(text: str, max_words: int) -> str:
     """Why a text is not an English caption of ordinary length, "" if it may be one."""
     if len(text.split()) > max_words:

@@ -26,7 +26,8 @@ from schemas.store import FileInfo
 from transforms.core import compared
 from transforms.core.base import take_over
 from transforms.core.instructions import hold
-from transforms.core.rows import CannotMerge, RowReuse, reuse_of
+from transforms.core.row_index import CannotMerge
+from transforms.core.rows import RowReuse, reuse_of
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
 

@@ -19,97 +19,17 @@ import pyarrow.compute as pc
 
 from schemas import files
 from schemas.corpus import Corpus
-from schemas.corpus_hash import is_layout
 from schemas.errors import CorpusError, SchemaError
 from schemas.manifest import TaskRecord
 from schemas.rejects import TRANSIENT
-from schemas.row_digests import ROWS, ROWS_TABLE, combined, row_digests, rows_table
+from schemas.row_digests import ROWS, ROWS_TABLE, rows_table
 from schemas.store import TableFile, TableWriter
 from schemas.tables import BATCH_ROWS
 from transforms.core.compared import earlier, state_of
+from transforms.core.row_index import IDS, CannotMerge, RowIndex, id_column, index_rows, joined
 
-_IDS = ("pair_id", "query_id", "id")  # columns by which a table's rows are found, if it lacks those of `rows_by`
+ROWS_OF = "rows."  # prefix of counts of rows in a table without ids
 DEPENDENT = "dependent_on_batch"  # suffix of counts of rows whose result depends on the other rows in their batch
-
-
-class CannotMerge(Exception):  # noqa: N818 - not an error: the task is then repeated as a whole
-    """Rows of an earlier run cannot be combined with new ones."""
-
-
-@dataclass
-class RowIndex:
-    """The groups of a task's input rows, in the corpus's order.
-
-    keys: their ids. digests: of all their input rows. of: the group of any id. rows_in: rows that count as input, per group.
-    rows: by input table, the group of each row, int64 [n]. loose: a row's digest leaves out columns that may be part of rejects' details.
-    """
-
-    keys: list[str]
-    digests: list[bytes]
-    of: dict[str, int]
-    rows_in: np.ndarray
-    rows: dict[tuple[str, str], np.ndarray]
-    loose: bool
-    by: tuple[str, ...]
-    partition: int
-
-    def groups_of(self, batch: pa.RecordBatch | pa.Table) -> np.ndarray:
-        """The group of each row, int64 [n]; -1: none. Raises CannotMerge if the table has no column of ids."""
-        name = _id_column(batch.schema, self.by)
-        return np.array([self.of.get(one, -1) for one in batch[name].to_pylist()], np.int64)
-
-    def group_of(self, row_id: str) -> int:
-        """The group of an id. Raises ValueError, naming it, if it is in none of the inputs."""
-        if row_id not in self.of:
-            raise ValueError(f"{row_id!r} was counted or refused, but none of the stage's inputs has a row with this id")
-        return self.of[row_id]
-
-
-def _id_column(schema: pa.Schema, by: tuple[str, ...]) -> str:
-    for name in (*by, *_IDS):
-        if name in schema.names:
-            return name
-    raise CannotMerge(f"a table without ids: {', '.join(schema.names)}")
-
-
-def index_rows(stage: Any, corpus: Corpus, partition: int) -> RowIndex:
-    """The groups of a partition's input rows. Raises CannotMerge if they cannot be determined."""
-    of: dict[str, int] = {}
-    keys: list[str] = []
-    parts: list[list[bytes]] = []
-    found: dict[tuple[str, str], np.ndarray] = {}
-    counted: dict[tuple[str, str], np.ndarray] = {}
-    loose = False
-    for number, source in enumerate(source for source in stage.inputs if source.scope == "partition"):
-        with corpus.open(source.stage, source.table, partition) as file:
-            name = _id_column(file.schema, stage.rows_by)
-            chosen = [one for one in file.schema.names if source.columns is None or one in source.columns]
-            loose |= any(is_layout(file.schema.field(one)) for one in file.schema.names if one not in chosen)
-            groups: list[int] = []
-            for batch in file.batches():
-                row_ids = batch[name].to_pylist()
-                if name in stage.rows_by:
-                    for key in row_ids:
-                        if key not in of:
-                            of[key] = len(keys)
-                            keys.append(key)
-                            parts.append([])
-                    if name != "pair_id" and "pair_id" in batch.schema.names:
-                        of.update(zip(batch["pair_id"].to_pylist(), [of[key] for key in row_ids], strict=True))
-                own = [of.get(row_id, -1) for row_id in row_ids]
-                if -1 in own:
-                    raise CannotMerge(f"{source.stage}/{source.table} has rows of pairs that no earlier input has")
-                mark = number.to_bytes(2, "little")
-                for group, digest in zip(own, row_digests(batch.select(chosen)), strict=True):
-                    parts[group] += (mark, digest)
-                groups += own
-            found[source.stage, source.table] = np.array(groups, np.int64)
-            if source.table in stage.rows_counted or (not stage.rows_counted and not counted):
-                counted[source.stage, source.table] = found[source.stage, source.table]
-    rows_in = np.zeros(len(keys), np.int64)
-    for groups_ in counted.values():
-        rows_in += np.bincount(groups_, minlength=len(keys))
-    return RowIndex(keys, [combined(own) for own in parts], of, rows_in, found, loose, stage.rows_by, partition)
 
 
 @dataclass
@@ -126,6 +46,9 @@ class RowReuse:
     home: Corpus | None = None  # the corpus with the earlier task
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     counts: list[Counter[str]] = field(default_factory=list)
+    _counted: dict[str, np.ndarray] = field(default_factory=dict)  # by table without ids: the group of each row of the earlier file
+    _last: dict[str, int] = field(default_factory=dict)  # by table without ids: the last group that was written
+    _unordered: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if not len(self.kept):
@@ -137,6 +60,12 @@ class RowReuse:
     def made(self) -> int:
         """Input rows that the task processes."""
         return int(self.index.rows_in[~self.kept].sum())
+
+    def know(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Finds the groups of the earlier task's rows in tables without ids. counts: of its groups, in its order."""
+        of = np.array([self.index.of.get(key, -1) for key in counts], np.int64)
+        for name in {name for own in counts.values() for name in own if name.startswith(ROWS_OF)}:
+            self._counted[name.removeprefix(ROWS_OF)] = np.repeat(of, [own.get(name, 0) for own in counts.values()])
 
     def narrowed(self, file: TableFile, stage: str, table: str) -> TableFile:
         """An input table without the rows of kept groups."""
@@ -156,19 +85,27 @@ class RowReuse:
         if not self.kept.any():
             return declared
         with self.old(table) as file:
-            groups = (self._keeps(self.index.groups_of(batch)).any() for batch in file.batches())
-            return file.schema if any(groups) else declared
+            return file.schema if any(self._keeps(groups).any() for _, groups in self._grouped(file, table)) else declared
 
-    def id_column(self, schema: pa.Schema) -> str:
-        """The column of a table by which its rows are found. Raises CannotMerge if there is none."""
-        return _id_column(schema, self.index.by)
+    def _grouped(self, file: TableFile, table: str) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        """The batches of the earlier task's file, with the group of each row."""
+        own = self._counted.get(table)
+        first = 0
+        for batch in file.batches():
+            if own is None:
+                yield batch, self.index.groups_of(batch[id_column(file.schema, self.index.by)])
+            else:
+                yield batch, own[first : first + batch.num_rows]
+            first += batch.num_rows
+        if own is not None and first != len(own):
+            raise CannotMerge(f"{table} has other rows than were counted")
 
     def kept_rejects(self) -> list[pa.RecordBatch]:
         """The earlier task's rejects of kept groups."""
         if not self.kept.any():
             return []
         with self.old("rejects") as file:
-            return [batch.filter(pa.array(self._keeps(self.index.groups_of(batch)))) for batch in file.batches()]
+            return [batch.filter(pa.array(self._keeps(groups))) for batch, groups in self._grouped(file, "rejects")]
 
     def _keeps(self, groups: np.ndarray) -> np.ndarray:
         return np.asarray((groups >= 0) & self.kept[groups]) if len(self.kept) else np.zeros(len(groups), bool)
@@ -180,19 +117,38 @@ class RowReuse:
         """
         last = -1
         with self.old(table) as file:
-            for batch in file.batches():
-                groups = self.index.groups_of(batch)
-                keep = self._keeps(groups)
-                groups = groups[keep]
+            for batch, every in self._grouped(file, table):
+                keep = self._keeps(every)
+                groups = every[keep]
                 if not len(groups):
                     continue
                 if groups[0] < last or (np.diff(groups) < 0).any():
                     raise CannotMerge(f"{table} is not in the order of the inputs")
                 last = int(groups[-1])
-                batch = _renumbered(batch, numbered, self.index.by)
+                batch = self.renumbered(batch, every, numbered)
                 for start, end in _runs(keep):
                     yield groups[: end - start], batch.slice(start, end - start)
                     groups = groups[end - start :]
+
+    def renumbered(self, batch: pa.RecordBatch, groups: np.ndarray, numbered: Mapping[str, pa.Array]) -> pa.RecordBatch:
+        """The batch with its row numbers of inputs recomputed. groups: int64 [n], of its rows; numbered: as in `kept_runs`."""
+        if numbered:
+            name = next((one for one in (*self.index.by, *IDS) if one in batch.schema.names), None)
+            ids = batch[name] if name else pa.array(self.index.keys, pa.string()).take(pa.array(groups, mask=groups < 0))
+        for name, row_ids in numbered.items():
+            at = batch.schema.get_field_index(name)
+            found = pc.index_in(ids, value_set=row_ids).cast(pa.int64())
+            batch = batch.set_column(at, batch.schema.field(at), found)
+        return batch
+
+    def count_rows(self, table: str, groups: np.ndarray) -> None:
+        """Counts new rows of a table without ids, by group: a later task finds them by these counts, if they are in the groups' order."""
+        if len(groups):
+            if groups[0] < self._last.get(table, 0) or (np.diff(groups) < 0).any():
+                self._unordered.add(table)
+            self._last[table] = int(groups[-1])
+            for group, many in zip(*np.unique(groups, return_counts=True), strict=True):
+                self.counts[group][ROWS_OF + table] += int(many)
 
     def count(self, names: Mapping[str, Mapping[str, int]]) -> None:
         """Adds counts of rows of new groups, by name and row id."""
@@ -220,6 +176,8 @@ class RowReuse:
         for own, kept, rows in zip(self.counts, self.kept.tolist(), self.index.rows_in.tolist(), strict=True):
             if not kept:
                 own["rows_in"] = rows
+            for table in self._unordered:
+                own.pop(ROWS_OF + table, None)
         return rows_table(self.index.keys, self.index.digests, self.counts)
 
 
@@ -245,6 +203,7 @@ def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str, base: Corpu
             continue
         for number, (key, digest) in enumerate(zip(reuse.index.keys, reuse.index.digests, strict=True)):
             reuse.kept[number] = key in known and known[key][0] == digest and not _again(known[key][1], reuse.index.loose)
+        reuse.know({key: counts for key, (_, counts) in known.items()})
         _unreached(stage, reuse, record)
         for number in np.flatnonzero(reuse.kept).tolist():
             reuse.counts[number] = Counter(known[reuse.index.keys[number]][1])
@@ -297,7 +256,7 @@ class ChosenRows(TableFile):
             if low < high:
                 pieces += self._pieces(low, high)
             passed += last - first
-        return _joined(pieces, self.schema)
+        return joined(pieces, self.schema)
 
     def _pieces(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
         number = int(np.searchsorted(self._firsts, low, side="right")) - 1
@@ -331,21 +290,26 @@ class MergingWriter:
         self._old = reuse.kept_runs(table, numbered)
         self._next = next(self._old, None)
         self._last = -1
+        self._written = np.zeros(len(reuse.index.keys), bool)  # groups
 
-    def write(self, rows: pa.RecordBatch | pa.Table) -> None:
-        """Appends new rows, after the kept ones that come before them."""
+    def write(self, rows: pa.RecordBatch | pa.Table, every: np.ndarray | None) -> None:
+        """Appends new rows, after the kept ones that come before them. every: int64 [n], their groups; None: by their ids."""
         for batch in rows.to_batches() if isinstance(rows, pa.Table) else [rows]:
-            groups = self._reuse.index.groups_of(batch)
+            if every is None:
+                groups = self._reuse.index.groups_of(batch[id_column(batch.schema, self._reuse.index.by)])
+            else:
+                groups, every = every[: batch.num_rows], every[batch.num_rows :]
             if not len(groups):
                 continue
             if groups[0] < max(self._last, 0) or (np.diff(groups) < 0).any():
                 raise CannotMerge("new rows are not in the order of the inputs")
-            batch = _renumbered(batch, self._numbered, self._reuse.index.by)  # the stage numbered the rows that it was given
+            batch = self._reuse.renumbered(batch, groups, self._numbered)  # the stage numbered the rows that it was given
             starts = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
             for start, end in zip(starts.tolist(), starts[1:].tolist(), strict=False):
                 self._flush(int(groups[start]))
                 self._writer.write(batch.slice(start, end - start))
             self._last = int(groups[-1])
+            self._written[groups] = True
 
     def _flush(self, limit: int) -> None:
         """Writes the kept rows of groups below `limit`."""
@@ -354,30 +318,21 @@ class MergingWriter:
             many = int(np.searchsorted(groups, limit))
             if many:
                 self._writer.write(batch.slice(0, many))
+                self._written[groups[:many]] = True
             if many < len(groups):
                 self._next = groups[many:], batch.slice(many)
                 return
             self._next = next(self._old, None)
 
     def finish(self) -> None:
-        """Writes the kept rows that are left."""
+        """Writes the kept rows that are left. Raises CannotMerge if the inputs disagree about the order of the groups in this table."""
         self._flush(len(self._reuse.index.keys))
+        for groups in self._reuse.index.rows.values():
+            if (np.diff(groups[self._written[groups]]) < 0).any():
+                raise CannotMerge("the inputs have these groups in different orders")
 
 
 def _runs(chosen: np.ndarray) -> Iterator[tuple[int, int]]:
     """Start and end of each run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
     return zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-
-
-def _joined(pieces: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [pa.concat_arrays([piece.column(number) for piece in pieces]) for number in range(len(schema))]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _renumbered(batch: pa.RecordBatch, numbered: Mapping[str, pa.Array], by: tuple[str, ...]) -> pa.RecordBatch:
-    for name, row_ids in numbered.items():
-        at = batch.schema.get_field_index(name)
-        found = pc.index_in(batch[_id_column(batch.schema, by)], value_set=row_ids).cast(pa.int64())
-        batch = batch.set_column(at, batch.schema.field(at), found)
-    return batch

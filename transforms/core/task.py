@@ -17,7 +17,8 @@ from schemas.rejects import Outcome, Reason, RejectLog
 from schemas.row_digests import ROWS, ROWS_TABLE
 from schemas.store import FileInfo, TableFile, TableWriter
 from schemas.tables import REJECTS, check_schema
-from transforms.core.rows import DEPENDENT, CannotMerge, MergingWriter, RowReuse
+from transforms.core.row_index import CannotMerge, id_column
+from transforms.core.rows import DEPENDENT, MergingWriter, RowReuse
 
 _cancelled = threading.Event()
 
@@ -86,16 +87,23 @@ class Task:
         with self.open(stage, table, partition) as file:
             return file.read()
 
-    def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
+    def write(self, table: str, rows: pa.RecordBatch | pa.Table, row_ids: pa.Array | None = None) -> None:
         """Appends rows to a table that the stage declares in `writes`.
 
+        row_ids: for a stage that declares `rows_by`, the id of each row's group if the table has no column of ids.
         The file gets the schema of the first rows, whose metadata may extend the declared schema's (widths, number of documents).
         Raises KeyError for undeclared tables, SchemaError for other columns, InterruptedError once the run is interrupted.
         """
         self.check_cancelled()
         if table not in self._writers:
             self._open(table, rows.schema)
-        (self._merging.get(table) or self._writers[table]).write(rows)
+        groups = self.reuse.index.groups_of(row_ids) if self.reuse and row_ids is not None else None
+        if table in self._merging:
+            self._merging[table].write(rows, groups)
+        else:
+            self._writers[table].write(rows)
+        if self.reuse and groups is not None:
+            self.reuse.count_rows(table, groups)
 
     def count(self, name: str, row_ids: Sequence[str], numbers: Sequence[int] | None = None) -> None:
         """Adds to one of the stage's own counts (`Counts.numbers`): for each row 1, or its number; zeros count as well.
@@ -128,11 +136,11 @@ class Task:
 
     def _numbered(self, table: str) -> dict[str, pa.Array]:
         """By column of a table that contains row numbers of an input: that input's ids, row by row."""
-        found = {}
+        found: dict[str, pa.Array] = {}
         for (own, column), (stage, source) in self.stage.row_numbers.items():
-            if own == table:
+            if own == table and self.reuse:
                 with self.corpus.open(stage, source, self.partition) as file:
-                    found[column] = file.read([self.reuse.id_column(file.schema)])[0].combine_chunks() if self.reuse else pa.nulls(0)
+                    found[column] = file.read([id_column(file.schema, self.reuse.index.by)])[0].combine_chunks()
         return found
 
     @contextmanager
@@ -165,7 +173,8 @@ class Task:
         finally:
             for writer in self._writers.values():
                 writer.__exit__(type(error) if error else None, error, None)
-        infos = [writer.info for writer in self._writers.values() if writer.info]
+        tables = (*self.stage.writes, "rejects", ROWS_TABLE)  # in this order, whichever was written first
+        infos = [writer.info for table in tables if (writer := self._writers.get(table)) and writer.info]
         self._finish_counts(infos)
         return infos
 

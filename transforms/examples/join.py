@@ -5,7 +5,7 @@ Map-only: everything that is known of a pair lies in the same partition of its t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,20 @@ class Join(Stage[NoParams]):
 
     name = "examples"
     main_table = "examples"
+    rows_by = ("image_id",)
     reads = (
         Input("pairs", "pairs"),
         Input("pairs", "images"),
-        Input(EVERY, "rewrites", optional=True),
-        Input("regions", "regions", optional=True),
+        Input(EVERY, "rewrites", optional=True, columns=("pair_id", "text", "polarity", "level", "kind", "scores", "truth")),
+        Input("regions", "regions", optional=True, columns=("image_id",)),
         Input(EVERY, "matches", optional=True),
     )
     writes = {"examples": EXAMPLES}
+
+    @property
+    def row_numbers(self) -> Mapping[tuple[str, str], tuple[str, str]]:  # type: ignore[override]
+        """The rows of the regions, where there are any."""
+        return {("examples", "region_row"): ("regions", "regions")} if self.has("regions") else {}
 
     def process(self, task: Task, payload: Any) -> None:
         """Joins one partition, a batch of pairs at a time."""

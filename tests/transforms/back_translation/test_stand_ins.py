@@ -13,7 +13,7 @@ from transforms.back_translation.known_words import is_plural, measure, parts_of
 from transforms.back_translation.positives import find_positives
 from transforms.back_translation.settings import BackTranslationSettings
 from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES, StandIn, draft, put_back
-from transforms.back_translation.texts import prepared
+from transforms.back_translation.texts import looked_up, prepared
 from transforms.back_translation.truth import Reading
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
@@ -50,6 +50,18 @@ def test_stand_ins_agree_in_class_number_and_article():
     assert "some" not in made.text
     assert drafted("A man on a bench.").stand_ins == ()
     assert drafted("A giraffe.", {}).stand_ins == ()  # nothing is known to survive
+
+
+@pytest.mark.parametrize(("caption", "part"), [("A zebra runs 5km.", "km"), ("A zebra on a 10cm tall stool.", "cm")])
+def test_what_is_known_of_other_captions_words_does_not_matter(caption, part):
+    assert part not in looked_up(caption)  # the parser separates it, so another caption's word looks like it
+    others = {(part, name): share for name, share in (("noun", 1.0), ("adjective", 1.0))}
+    assert drafted(caption, KNOWN | others) == drafted(caption)
+    assert part in [stand_in.original for stand_in in drafted(caption).stand_ins]
+
+
+def test_parts_of_compounds_are_looked_up():
+    assert looked_up("A light-up toy of the boy's") == {"a", "light-up", "light", "up", "toy", "of", "the", "boy's", "boy", "s"}
 
 
 def test_a_stand_in_occurs_nowhere_else_in_the_caption():

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from schemas.tables import VOCABULARY
-from tests.given import given_images, given_pairs, scene_pairs
-from tests.transforms.core.test_rows import content, made
+from schemas import ids
+from schemas.corpus import Corpus
+from schemas.tables import IMAGES, TEXTS, VOCABULARY
+from tests.given import CLASSES, Given, GivenParams, given_images, given_pairs, scene_pairs, scene_regions
+from tests.transforms.core.test_rows import PARTITIONS, content, made
 from tests.transforms.retrieval import help as retrieval
+from tests.transforms.tfidf.test_additions import PhotoParams, Photos
 from transforms.balance.stages import SwapCandidates
 from transforms.core.params import NoParams
 from transforms.core.stage import Stage
 from transforms.core.task import Task
 from transforms.engines.parsers.load import caption_parser
+from transforms.examples.join import Join
+from transforms.examples.tokens.settings import TokenSettings
+from transforms.examples.tokens.stages import MakeTokenizer, Tokenise
 from transforms.graphs.stage import GraphParams, ParseCaptions
 from transforms.graphs.vocabulary import summarise, vocabulary_table
+from transforms.regions.columns import named_schema
 from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.truth.settings import TruthSettings
 from transforms.truth.stage import EncodeCaptions
@@ -89,6 +98,45 @@ def test_regions(tmp_path: Path) -> None:
     paths = scene_files(tmp_path / "photos", 5)
     stages = [given_images(paths[:4]), DetectRegions(RegionParams())], [given_images(paths[1:]), DetectRegions(RegionParams())]
     assert changed(tmp_path, *stages) == 1
+
+
+def regions_of(stage: str, numbers: Sequence[int]) -> Given:
+    found = scene_regions(max(numbers) + 1).params.rows.to_pylist()
+    rows = [row for number, row in enumerate(found) if number in numbers]
+    return Given(GivenParams(stage=stage, table="regions", rows=pa.Table.from_pylist(rows, schema=named_schema(1, 1, CLASSES))))
+
+
+def of_the_join(scenes: Sequence[int], alone: Sequence[int], sentences: Sequence[str]) -> list[Stage]:
+    """Pairs with regions, images without captions, and sentences."""
+    captions = {str(number): [] for number in scenes}
+    for key, caption in scene_pairs(max(scenes) + 1):
+        if int(key) in scenes:
+            captions[str(int(key))].append(caption)
+    photos = {f"{int(key):05d}": (key, tuple(own)) for key, own in captions.items()}
+    images = [{"image_id": ids.image_id("made", f"{at:05d}"), "source": "made", "width": 1, "height": 1, "sha256": None} for at in alone]
+    texts = [{"text_id": str(number), "text": text, "source": "made"} for number, text in enumerate(sentences)]
+    return [
+        Photos(PhotoParams(photos=photos)),
+        Given(GivenParams(stage="images", table="images", rows=pa.Table.from_pylist(images, schema=IMAGES))),
+        Given(GivenParams(stage="texts", table="texts", rows=pa.Table.from_pylist(texts, schema=TEXTS), place="text_id")),
+        regions_of("regions", scenes[1:]),
+        regions_of("image_regions", alone[:-1]),
+    ]
+
+
+@pytest.mark.parametrize("alone", [(20, 21, 22, 23), (20, 2, 3, 23)], ids=["apart", "also with captions"])
+def test_examples_and_tokens(tmp_path: Path, alone: tuple[int, ...]) -> None:
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz.,"]))
+    how = TokenSettings(kind="wordpiece", vocabulary=str(vocabulary))
+    rest = [Join(NoParams()), MakeTokenizer(how), Tokenise(how)]
+    before = of_the_join(range(8), alone[1:], ["a dog", "a cat"])
+    after = of_the_join([0, 1, 2, 4, 5, 6, 7, 8, 9], alone[:-1], ["a dog", "a cat", "two cats"])
+    for stages in (rest[:1], rest):
+        assert changed(tmp_path / str(len(stages)), [*before, *stages], [*after, *stages]) > 0
+    tokens = Corpus(str(tmp_path / "3" / "grown"), PARTITIONS)
+    rows = [row for part in range(PARTITIONS) for row in tokens.open("tokens", "image_index", part).read().to_pylist()]
+    assert len(rows) == 2 and any(row["region_row"] is not None for row in rows)
 
 
 @pytest.mark.slow

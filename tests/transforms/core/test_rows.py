@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from schemas.corpus import WHOLE, Corpus
 from schemas.manifest import TaskRecord
 from schemas.rejects import Reason
-from schemas.row_digests import row_digests
+from schemas.row_digests import run_digests
 from schemas.tables import EXAMPLES, GRAPHS, IMAGES, LABEL, PAIRS, REWRITES, TEXTS, column, table_schema
 from tests.given import Given, GivenParams, given_pairs, scene_pairs, scene_regions
 from transforms.core.beam import RunContext, StageFingerprint, commit, run_task
 from transforms.core.params import Params
+from transforms.core.row_index import _Groups
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
 from transforms.graphs.stage import GraphParams, ParseCaptions
@@ -203,13 +205,34 @@ SCHEMAS = [PAIRS, IMAGES, TEXTS, GRAPHS, REWRITES, EXAMPLES, scene_regions(1).pa
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.metadata[b"cmcl.table"].decode())
-def test_digests_depend_on_the_row_alone(schema: pa.Schema) -> None:
-    batch = pa.RecordBatch.from_pylist([filled(schema, number) for number in range(9)], schema=schema)
-    whole = row_digests(batch)
-    assert len(set(whole)) == 9
-    assert [digest for row in range(9) for digest in row_digests(batch.slice(row, 1))] == whole
-    assert row_digests(pa.concat_batches([batch.slice(4), batch.slice(0, 4)])) == [*whole[4:], *whole[:4]]
-    assert row_digests(batch.slice(0, 0)) == []
+@pytest.mark.parametrize("size", [1, 2])
+def test_digests_depend_on_the_rows_alone(schema: pa.Schema, size: int) -> None:
+    batch = pa.RecordBatch.from_pylist([filled(schema, number) for number in range(8)], schema=schema)
+    starts = np.arange(0, 8, size)
+    whole = run_digests(batch, starts)
+    assert len(set(whole)) == len(starts)
+    assert [digest for row in starts for digest in run_digests(batch.slice(row, size), np.zeros(1, np.int64))] == whole
+    turned, half = pa.concat_batches([batch.slice(4), batch.slice(0, 4)]), len(whole) // 2
+    assert run_digests(turned, starts) == [*whole[half:], *whole[:half]]
+    assert run_digests(batch.slice(0, 0), np.zeros(0, np.int64)) == []
+
+
+@given(cuts=st.sets(st.integers(0, 12)), groups=st.lists(st.integers(0, 3), min_size=12, max_size=12).map(sorted))
+def test_batches_do_not_change_digests(cuts: set[int], groups: list[int]) -> None:
+    schema = pa.schema([pa.field("id", pa.string(), False), pa.field("word", LABEL, False), pa.field("number", pa.int64(), False)])
+    rows = [{"id": str(group), "word": f"w{at % 3}", "number": at} for at, group in enumerate(groups)]
+    whole = pa.RecordBatch.from_pylist(rows, schema=schema)
+    ends = sorted({0, 12, *cuts})
+    batches = [
+        pa.RecordBatch.from_pylist(rows[start:end], schema=schema) if start % 2 else whole.slice(start, end - start)
+        for start, end in zip(ends, ends[1:], strict=False)
+    ]
+    found = []
+    for given_batches in ([whole], batches):
+        index = _Groups(("id",))
+        assert index.add(given_batches, "id", schema.names, b"", "made").tolist() == [index.of[str(group)] for group in groups]
+        found.append((index.keys, index.parts))
+    assert found[0] == found[1]
 
 
 def filled(schema: pa.Schema, number: int) -> dict[str, Any]:
@@ -237,4 +260,4 @@ def test_lengths_and_nulls_count() -> None:
     lists = pa.schema([pa.field("a", pa.list_(pa.string())), pa.field("b", pa.string())])
     rows = [(["ab"], "c"), (["a", "b"], "c"), (["a"], "bc"), (["ab", ""], "c"), (["ab", None], "c"), ([], "abc"), (None, "abc"), ([], None)]
     batch = pa.RecordBatch.from_pylist([{"a": a, "b": b} for a, b in rows], schema=lists)
-    assert len(set(row_digests(batch))) == len(rows)
+    assert len(set(run_digests(batch, np.arange(len(rows))))) == len(rows)

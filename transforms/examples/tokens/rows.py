@@ -33,9 +33,11 @@ class ImageRows:
         rows, counts = _region_rows(task, regions, ids) if regions else (pa.nulls(len(ids), pa.int64()), np.zeros(len(ids), np.int32))
         return cls(ids, pa.Table.from_arrays([pa.array(hashes), pa.array(keys, pa.int64()), rows, pa.array(counts)], schema=IMAGE_INDEX))
 
-    def with_regions(self) -> pa.Table:
-        """The rows of the images that have regions, in the order of the `regions` table."""
-        return self.table.filter(pc.is_valid(self.table["region_row"])).sort_by("region_row")
+    def with_regions(self) -> tuple[pa.Array, pa.Table]:
+        """The ids and rows of the images that have regions, in the order of the `regions` table."""
+        order = pc.sort_indices(self.table["region_row"])  # nulls last
+        order = order[: len(order) - self.table["region_row"].null_count]
+        return self.ids.take(order), self.table.take(order)
 
     def at(self, image_ids: pa.Array) -> pa.Table:
         """The rows of n images. Raises KeyError if one is not in the partition."""

@@ -100,16 +100,28 @@ class Tokenise(Stage[TokenSettings]):
     name = "tokens"
     main_table = "tokens"
     depends_on = ()
+    rows_by = ("image_id", "text_id")
+    rows_counted = ("examples",)
     # Images and regions: the hashes that identify copies of an image, and its number of regions.
     reads = (
         Input("tokenizer", "tokenizer", "corpus"),
-        Input("examples", "examples"),
-        Input("pairs", "images"),
-        Input("texts", "texts", optional=True),
-        Input("regions", "regions", optional=True),
-        Input("image_regions", "regions", optional=True),
-        Input("images", "images", optional=True),
+        Input(
+            "examples",
+            "examples",
+            columns=("pair_id", "image_id", "caption", "positives", "negatives", "matches_image", "matches_text"),
+        ),
+        Input("pairs", "images", columns=("image_id", "sha256")),
+        Input("texts", "texts", optional=True, columns=("text_id", "text")),
+        Input("regions", "regions", optional=True, columns=("image_id", "boxes")),
+        Input("image_regions", "regions", optional=True, columns=("image_id", "boxes")),
+        Input("images", "images", optional=True, columns=("image_id", "sha256")),
     )
+
+    @property
+    def row_numbers(self) -> Mapping[tuple[str, str], tuple[str, str]]:  # type: ignore[override]
+        """The rows of the regions, where there are any."""
+        found = {"pair_index": "regions", "image_index": "image_regions"}
+        return {(table, "region_row"): (stage, "regions") for table, stage in found.items() if self.has(stage)}
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
@@ -130,16 +142,17 @@ class Tokenise(Stage[TokenSettings]):
             with task.engine():
                 rows, index = pair_rows(batch, images, tokenizer)
             task.write("tokens", rows)
-            task.write("pair_index", index)
+            task.write("pair_index", index, batch["image_id"])
             for name in ("positives", "negatives", "matched_images", "matched_texts"):
-                task.counts.numbers[name] = task.counts.numbers.get(name, 0) + len(rows[name].flatten())
+                task.count(name, batch["pair_id"].to_pylist(), pc.list_value_length(rows[name]).to_pylist())
         for batch in _batches(task, "texts", "texts") if self.has("texts") else ():
             with task.engine():
                 rows, index = text_rows(batch, tokenizer)
             task.write("text_tokens", rows)
-            task.write("text_index", index)
+            task.write("text_index", index, batch["text_id"])
         if self.has("image_regions"):
-            task.write("image_index", ImageRows.of(task, "images", "image_regions").with_regions())
+            image_ids, index = ImageRows.of(task, "images", "image_regions").with_regions()
+            task.write("image_index", index, image_ids)
 
 
 def _draw(seed: int, row_id: str) -> int:
