@@ -165,7 +165,7 @@ class _Compared(Task):
         self._at = 0
         self.same = True
 
-    def write(self, table: str, rows: pa.RecordBatch | pa.Table) -> None:
+    def write(self, table: str, rows: pa.RecordBatch | pa.Table, row_ids: pa.Array | None = None) -> None:
         stored = self._stored.slice(self._at, rows.num_rows)
         made = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         self.same &= stored.equals(made)

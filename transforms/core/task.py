@@ -174,9 +174,10 @@ class Task:
             for writer in self._writers.values():
                 writer.__exit__(type(error) if error else None, error, None)
         tables = (*self.stage.writes, "rejects", ROWS_TABLE)  # in this order, whichever was written first
-        infos = [writer.info for table in tables if (writer := self._writers.get(table)) and writer.info]
-        self._finish_counts(infos)
-        return infos
+        infos = [self._writers[table].info for table in tables if table in self._writers]
+        found = [info for info in infos if info]
+        self._finish_counts(found)
+        return found
 
     def _count_rows(self) -> None:
         """Adds the counts by row to the totals; with reuse, also the counts and rejects of the reused rows."""
