@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import transforms  # noqa: F401  before any engine is loaded, so that instructions are restricted here as in the command
+
 # Properties must hold on a busy machine too, so examples have no deadline.
 settings.register_profile("cmcl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cmcl")
