@@ -93,10 +93,11 @@ def test_a_driver_elsewhere_is_dead_when_its_lease_expired(
 
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from pipelines import lease
 from schemas.errors import CorpusError
 lease.RENEW_S = 0.2
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the parent ignores it
 try:
     with lease.leased(sys.argv[1]):
         print("held", flush=True)
