@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sentence_transformers", reason="back-translation requires its extra: pip install 'cmcl[translate]'")
 
-from schemas.ids import counter_rng
 from schemas.rejects import Outcome, Reason
-from tests.transforms.back_translation.captions import coco
+from tests.transforms.back_translation.captions import coco, judged_swaps
 from transforms.back_translation.candidates import Candidate, back_translate
 from transforms.back_translation.choose import choose
 from transforms.back_translation.settings import BackTranslationSettings
@@ -22,12 +21,6 @@ from transforms.back_translation.truth import Reading, graphs_differ, thing_lost
 from transforms.back_translation.words import words_differ
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
-from transforms.english.wordnet import lexicon
-from transforms.graphs.vocabulary import prune, summarise
-from transforms.swaps.context import ImageContext
-from transforms.swaps.generate import negatives
-from transforms.swaps.index import Index
-from transforms.swaps.settings import SwapSettings
 
 WORDS = st.lists(st.sampled_from("a the dog cat red two on left of not runs Zoë it's T-shirt".split()), max_size=9)
 
@@ -214,23 +207,8 @@ def test_lists_of_many_similar_things_are_fast():
 def test_hard_negatives_of_real_captions_are_refused(shared_data):
     """Swaps, which make a caption false on purpose in one detail, must never pass as paraphrases."""
     parser, captions = caption_parser("embedded"), coco(shared_data, 1500)
-    graphs, how = parser.parse(captions), SwapSettings(per_kind=1)
-    index = Index(prune(summarise([str(at) for at in range(len(captions))], captions, graphs), 3, 4000), lexicon())
-    swapped = [
-        (captions[at], negative)
-        for at in range(300)
-        for negative in negatives(
-            captions[at], graphs[at], index, ImageContext(index, how, [captions[at]], [graphs[at]]), how, counter_rng(1, "swaps", str(at))
-        )
-    ]
-    texts = sorted({text for caption, negative in swapped for text in (caption, negative.text)})
-    readings = {text: Reading.of(document) for text, document in zip(texts, parser.documents(texts), strict=True)}
-    passed = [
-        (caption, negative.text)
-        for caption, negative in swapped
-        if not (words_differ(words_of(caption), words_of(negative.text)) or graphs_differ(readings[caption], readings[negative.text]))
-    ]
-    assert len(swapped) > 400 and len({negative.kind for _, negative in swapped}) == 6
+    swapped, passed = judged_swaps(parser, captions, 300)
+    assert len(swapped) > 400 and len({negative.kind for negative in swapped}) == 6
     assert passed == []
 
 

