@@ -15,9 +15,13 @@ from pipelines import scenes
 from pipelines.process_state import log_level, printable_stdout, sigterm_interrupts
 from schemas.errors import CmclError, ConfigError, RejectLimitError, text_of
 from schemas.text import quoted
+from transforms.core.instructions import release
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+
+
+TRAINER = ("train", "evaluate", "ablate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(given)
     args.beam_options = beam_options
     failure = 2 if args.command == "diff" else 1
+    if arguments is None and args.command in TRAINER:  # called from Python, it leaves the process's engines alone
+        release()
     if beam_options and args.command not in ("run", "scenes"):
         print(f"cmcl: error: {args.command} does not take Beam options after --", file=sys.stderr)
         return 2

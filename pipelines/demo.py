@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import time
 
@@ -78,12 +79,20 @@ def main(folder: str) -> int:
 
 
 def train(folder: str, corpus: str, contents: str) -> int:
-    """Trains a tiny network on the corpus with this hash, and prints its recall; returns the commands' exit status."""
+    """Trains a tiny network on the corpus with this hash, and prints its recall; returns the commands' exit status.
+
+    In processes of their own, which use all of the CPU's instructions: this one's engines are restricted already.
+    """
     path, output = os.path.join(folder, "train.yaml"), os.path.join("training", contents[:12])
     print(f"\ntraining a tiny network, {TRAINING['steps']} updates: cmcl train {path}")
-    status = cli.main(["train", path, "--set", f"output={output}"])
+    status = _command("train", path, "--set", f"output={output}")
     print("\nretrieval among the photos that it was trained on: cmcl evaluate")
-    return status or cli.main(["evaluate", os.path.join(folder, output), corpus, "--rerank", "0", "--no-negatives"])
+    return status or _command("evaluate", os.path.join(folder, output), corpus, "--rerank", "0", "--no-negatives")
+
+
+def _command(*arguments: str) -> int:
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], check=False).returncode
 
 
 def write_settings(folder: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from pipelines.interrupts import interruptible
 from pipelines.process_state import environment, log_level, sigterm_interrupts, thread_failures
 from pipelines.runners import open_runner
+from transforms.core.instructions import SWITCHES
 from transforms.core.task import tasks_cancelled
 
 
@@ -112,3 +114,20 @@ def test_a_pipeline_runs_in_a_notebook_without_beams_interactive_parts(monkeypat
         _ = pipeline | beam.Create([1, 2]) | beam.Map(str)
         pipeline.run().wait_until_finish()
     assert interactive_utils.is_in_notebook()
+
+
+CAPABILITY = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+
+
+@pytest.mark.parametrize("command", ["train", "ablate", "status"])
+def test_the_trainer_alone_uses_all_instructions_of_the_cpu(command, tmp_path):
+    pytest.importorskip("torch")
+    free = {name: value for name, value in os.environ.items() if name not in SWITCHES}
+    entered = f"import sys; sys.argv = ['cmcl', {command!r}, {str(tmp_path / 'absent.yaml')!r}]; from pipelines.cli import main; assert main() == 1"
+    started = f"import os, subprocess; subprocess.run([sys.executable, '-c', 'import transforms; ' + {CAPABILITY!r}])"
+    ended = [
+        subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, check=True).stdout.split()
+        for code in (CAPABILITY, f"{entered}; {CAPABILITY}; {started}")
+    ]
+    widest = ended[0][0]
+    assert ended[1] == [widest if command != "status" or platform.machine() not in ("x86_64", "AMD64") else min(widest, "AVX2")] * 2

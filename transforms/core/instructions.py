@@ -15,6 +15,7 @@ import platform
 SWITCHES = {"CT2_FORCE_CPU_ISA": "AVX2", "CT2_USE_MKL": "0", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
             "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Haswell", "FAISS_OPT_LEVEL": "AVX2"}  # fmt: skip
 PORTABLE = "x86-64-v3"
+RELEASED = "CMCL_WIDEST_INSTRUCTIONS"  # tells processes that this one starts that it has called `release`
 _found = {name: os.environ.get(name) for name in SWITCHES}  # before this module sets them
 
 
@@ -27,6 +28,12 @@ def hold(portable: bool) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def release() -> None:
+    """Gives this process, and those that it starts, the widest instructions: for training, which need not be equal on every CPU."""
+    os.environ[RELEASED] = "1"
+    hold(False)
 
 
 def held() -> bool:
