@@ -97,10 +97,13 @@ def back_translate(
     return found
 
 
-def unmoved(settings: BackTranslationSettings) -> bool:
-    """Whether what comes back for a text is the same, bit for bit, whatever texts are translated beside it. Loads the translators."""
+def unmoved(settings: BackTranslationSettings, search: Decoding | None = None) -> bool:
+    """Whether what comes back for a text is the same, bit for bit, whatever texts are translated beside it. Loads the translators.
+
+    search: by default the settings' searches, there and back.
+    """
     used = [
-        (translator(spec, settings.compute_type, settings.threads), decoding)
+        (translator(spec, settings.compute_type, settings.threads), search or decoding)
         for way in settings.ways()
         for spec, decoding in ((way.forward, settings.forward), (way.back, settings.backward))
     ]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from schemas.corpus import WHOLE
 from schemas.tables import PAIR_WORDS, STAND_INS, TRANSLATOR_WORDS
-from transforms.back_translation.candidates import fingerprints, translate_all
+from transforms.back_translation.candidates import fingerprints, translate_all, unmoved
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stand_ins import ADJECTIVES, NOUNS, QUANTITIES
 from transforms.back_translation.texts import looked_up, why_not_caption, words_of
@@ -75,6 +75,7 @@ class TranslatorWords(SummaryStage[BackTranslationSettings]):
     depends_on = ("compute_type", "threads", "max_words", "stand_ins", "vocabulary")
     packages = ("ctranslate2", "sentencepiece")
     extra = "translate"
+    reads_earlier = True  # the words that were measured for it
     reads = (Input("pairs", "pairs", "corpus"),)
     writes = {"translator_words": TRANSLATOR_WORDS, "stand_ins": STAND_INS}
 
@@ -106,18 +107,27 @@ class TranslatorWords(SummaryStage[BackTranslationSettings]):
         return total
 
     def process(self, task: Task, payload: Any) -> None:
-        """Measures the most frequent words, and those that may stand in for others."""
+        """Measures the most frequent words, and those that may stand in for others, unless an earlier task has."""
         counts: dict[str, int] = payload or {}
         frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.params.vocabulary]
         with task.engine():
             for table, words in (("translator_words", frequent), ("stand_ins", SUBSTITUTES)):
+                held = task.earlier.get(table)
+                known = read_known(held.to_pylist() if held and unmoved(self.params, _SEARCH) else (), [way.name for way in self.params.ways()])
                 rows = [
                     {"pivot": way.name, "word": word, "part": part, "kept": share}
                     for way in self.params.ways()
-                    for (word, part), share in sorted(measure(words, way, self.params).items())
+                    for (word, part), share in sorted(self._shares(words, way, known[way.name]).items())
                 ]
                 task.write(table, pa.RecordBatch.from_pylist(rows, schema=self.writes[table]))
         task.counts.numbers["words_measured"] = len(frequent)
+
+    def _shares(self, words: Iterable[str], way: Pivot, known: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+        """As `measure`, which is only asked about words that are not known."""
+        keys = {word: [(word, part) for part in parts_of_speech(word)] for word in words}
+        new = [word for word, own in keys.items() if not known.keys() >= set(own)]
+        shares = {**known, **measure(new, way, self.params)}
+        return {key: shares[key] for own in keys.values() for key in own}
 
 
 class PairWords(Stage[BackTranslationSettings]):

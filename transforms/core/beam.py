@@ -27,7 +27,7 @@ from transforms.core import compared
 from transforms.core.base import take_over
 from transforms.core.instructions import hold
 from transforms.core.row_index import CannotMerge
-from transforms.core.rows import RowReuse, reuse_of
+from transforms.core.rows import RowReuse, earlier_tables, reuse_of
 from transforms.core.stage import Stage, SummaryStage
 from transforms.core.task import Task
 
@@ -89,7 +89,7 @@ def run_task(context: RunContext, stage: Stage, partition: int, payload: Any = N
     if reusable:
         return TaskResult(reusable, ran=False)
     start = time.perf_counter()
-    basis = stage.basis(corpus, context.seed) if stage.rows_by and partition != WHOLE else ""
+    basis = stage.basis(corpus, context.seed) if stage.reads_earlier or (stage.rows_by and partition != WHOLE) else ""
     state = compared.state_of(stage, corpus) if basis else ""
     if stage.set_aside:
         compared.set_aside(stage, corpus, corpus.record(stage.name, partition))
@@ -113,6 +113,10 @@ def _finished(context: RunContext, stage: Stage, partition: int, key: str) -> Ta
 def _executed(context: RunContext, stage: Stage, partition: int, payload: Any, basis: str) -> tuple[Task, list[FileInfo]]:
     """Executes a task, reusing rows of an earlier run where possible; returns it with its files."""
     reuse = None
+    if stage.reads_earlier:
+        held = earlier_tables(stage, partition, basis, [home for home in (context.corpus, context.base) if home])
+        task = Task(context.corpus, stage, partition, context.seed, earlier=held)
+        return task, task.run(payload)
     if basis:
         try:
             reuse = reuse_of(stage, context.corpus, partition, basis, context.base)

@@ -211,6 +211,23 @@ def reuse_of(stage: Any, corpus: Corpus, partition: int, basis: str, base: Corpu
     return reuse
 
 
+def earlier_tables(stage: Any, partition: int, basis: str, homes: Sequence[Corpus]) -> dict[str, pa.Table]:
+    """The tables of a task with this basis in the first of several corpora that has one; without intact tables, none."""
+    for home in homes:
+        record = home.record(stage.name, partition)
+        if record is None or record.basis != basis or (record.stage, record.partition) != (stage.name, partition):
+            continue
+        try:
+            found = {}
+            for one in record.files:
+                with TableFile(files.join(home.folder(stage.name), one.name), one.table, sha256=one.sha256) as file:
+                    found[one.table] = file.read()
+            return found
+        except (CorpusError, SchemaError, FileNotFoundError):
+            continue
+    return {}
+
+
 def _unreached(stage: Any, reuse: RowReuse, record: TaskRecord) -> None:
     """Keeps only the groups that changes of compared inputs do not reach."""
     assert reuse.home

@@ -79,6 +79,7 @@ class Stage(ABC, Generic[P]):
     rows_by: ClassVar[tuple[str, ...]] = ()
     rows_counted: ClassVar[tuple[str, ...]] = ()  # with `rows_by`: the input tables whose rows are the rows in; empty: the first
     set_aside: ClassVar[bool] = False  # its tables are an input that a later stage compares
+    reads_earlier: ClassVar[bool] = False  # corpus-wide: its task may copy rows of its own earlier tables (`Task.earlier`)
     # With `rows_by`: by table and column that contains row numbers of an input, that input's stage and table.
     row_numbers: ClassVar[Mapping[tuple[str, str], tuple[str, str]]] = {}
 
@@ -208,11 +209,12 @@ class Stage(ABC, Generic[P]):
     def basis(self, corpus: Corpus, seed: int) -> str:
         """A hash of all that the output of a row depends on, except its group's rows: `identity` and what is corpus-wide.
 
-        Of compared inputs, how they are made. Raises KeyError when an input is missing.
+        Of compared inputs, how they are made; of none, for a stage that reads its own earlier tables. Raises KeyError when an input is
+        missing.
         """
         wide = {}
         for source in self.inputs:
-            if source.scope == "corpus":
+            if source.scope == "corpus" and not self.reads_earlier:
                 manifest = corpus.manifest(source.stage)
                 if manifest is None:
                     raise KeyError(f"{self.name} requires {source.stage}, which is missing")

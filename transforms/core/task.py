@@ -60,9 +60,18 @@ class Task:
     """Runs a stage on one partition: gives access to its inputs, writes its outputs, and counts rows.
 
     reuse: the rows that it keeps from an earlier run, if the stage declares `rows_by` (`transforms/core/rows.py`).
+    earlier: its tables of an earlier run, made with the same identity and seed, if the stage declares `reads_earlier`; else none.
     """
 
-    def __init__(self, corpus: Corpus, stage: Worker, partition: int, seed: int, reuse: RowReuse | None = None):
+    def __init__(
+        self,
+        corpus: Corpus,
+        stage: Worker,
+        partition: int,
+        seed: int,
+        reuse: RowReuse | None = None,
+        earlier: Mapping[str, pa.Table] | None = None,
+    ):
         self.corpus = corpus
         self.stage = stage
         self.partition = partition
@@ -71,6 +80,7 @@ class Task:
         self.rejects = RejectLog(stage.name)
         self.extra: dict[str, Any] = {}
         self.reuse = reuse
+        self.earlier = earlier or {}
         self._writers: dict[str, TableWriter] = {}
         self._merging: dict[str, MergingWriter] = {}
         self._by_row: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -14,7 +14,8 @@ pytest.importorskip("sentence_transformers", reason="back-translation requires i
 from schemas.corpus import Corpus
 from schemas.tables import REWRITES
 from tests.given import given_pairs, run_stages, scene_pairs
-from transforms.back_translation import candidates
+from tests.transforms.core.test_rows import made
+from transforms.back_translation import candidates, known_words
 from transforms.back_translation.known_words import PairWords, TranslatorWords
 from transforms.back_translation.settings import BackTranslationSettings, Pivot
 from transforms.back_translation.stage import BackTranslate
@@ -223,6 +224,35 @@ def test_a_new_word_only_concerns_the_captions_that_contain_it(tmp_path):
     assert {name: held for name, held in one.items() if "back_translation" in name} == {
         name: held for name, held in other.items() if "back_translation" in name
     }
+
+
+def test_only_new_words_are_measured(tmp_path, monkeypatch):
+    how = PLAIN.model_copy(update={"pivots": ("de",), "vocabulary": 8})
+    asked: set[str] = set()
+    measure = known_words.measure
+    monkeypatch.setattr(known_words, "SUBSTITUTES", ("dog", "red"))
+    monkeypatch.setattr(known_words, "measure", lambda words, *rest: asked.update(words) or measure(words, *rest))
+
+    def measured(name: str, *captions: str, base: Corpus | None = None) -> tuple[Corpus, set[str]]:
+        asked.clear()
+        corpus = made(tmp_path / name, [pairs_of(captions), TranslatorWords(how)], partitions=2, base=base)
+        fresh = made(tmp_path / f"{name} {len(captions)} anew", [pairs_of(captions), TranslatorWords(how)], partitions=2)
+        assert bytes_of(tmp_path / name) == bytes_of(Path(fresh.url))
+        return corpus, asked - {"dog", "red"}
+
+    captions = ("A giraffe stands near trees.", "A woman with a toothbrush.", "A giraffe.")
+    asked_first = measured("grown", *captions[:2])[1]
+    assert "giraffe" in asked_first
+    for corpus, seen in (measured("grown", *captions), measured("based", *captions, base=Corpus(str(tmp_path / "grown"), 2))):
+        assert corpus.record("translator_words", -1).basis
+        assert seen >= asked_first  # by the fresh run
+    asked.clear()
+    grown = made(tmp_path / "grown", [pairs_of((*captions, "Zebras zebras.")), TranslatorWords(how)], partitions=2)
+    assert asked == {"zebras"}
+    file = next(Path(grown.folder("translator_words")).glob("translator_words*.arrow"))
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    made(tmp_path / "grown", [pairs_of(captions), TranslatorWords(how)], partitions=2)
+    assert asked > asked_first
 
 
 def test_missing_models_are_named_before_any_work():
