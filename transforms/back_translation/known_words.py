@@ -113,7 +113,8 @@ class TranslatorWords(SummaryStage[BackTranslationSettings]):
         with task.engine():
             for table, words in (("translator_words", frequent), ("stand_ins", SUBSTITUTES)):
                 held = task.earlier.get(table)
-                known = read_known(held.to_pylist() if held and unmoved(self.params, _SEARCH) else (), [way.name for way in self.params.ways()])
+                before = held.to_pylist() if held and unmoved(self.params, _SEARCH) else ()
+                known = read_known(before, [way.name for way in self.params.ways()])
                 rows = [
                     {"pivot": way.name, "word": word, "part": part, "kept": share}
                     for way in self.params.ways()
