@@ -68,10 +68,12 @@ class Histories(RuleBasedStateMachine):
         self.captions: dict[int, set[str]] = {}
         self.keys: dict[str, Any] = {"tfidf": {"k": 2, "max_df": 1.0}}
 
-    @initialize(captions=st.dictionaries(IMAGES, CAPTIONS, min_size=2, max_size=10))
-    def start(self, captions: dict[int, set[str]]) -> None:
+    @initialize(captions=st.dictionaries(IMAGES, CAPTIONS, min_size=2, max_size=10), frozen=st.booleans())
+    def start(self, captions: dict[int, set[str]], frozen: bool) -> None:
         self.captions = {**captions, 10: {" ".join(WORDS)}}  # all words, for the vocabulary that may be held fixed
         self.made("held")
+        self.hold(frozen)
+        self.made("grown")
 
     @rule(image=IMAGES, captions=CAPTIONS)
     def add_or_edit(self, image: int, captions: set[str]) -> None:

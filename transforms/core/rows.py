@@ -44,6 +44,7 @@ class RowReuse:
     stage: str
     earlier: TaskRecord | None = None
     home: Corpus | None = None  # the corpus with the earlier task
+    before: Corpus | None = None  # the corpus as it was for the earlier task, if compared inputs have changed since
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     counts: list[Counter[str]] = field(default_factory=list)
     _counted: dict[str, np.ndarray] = field(default_factory=dict)  # by table without ids: the group of each row of the earlier file
@@ -232,8 +233,8 @@ def _unreached(stage: Any, reuse: RowReuse, record: TaskRecord) -> None:
     """Keeps only the groups that changes of compared inputs do not reach."""
     assert reuse.home
     if reuse.kept.any() and record.state != state_of(stage, reuse.corpus):
-        before = earlier(stage, reuse.home, record.state)
-        reuse.kept &= ~stage.reached(reuse, before) if before else False
+        reuse.before = earlier(stage, reuse.home, record.state)
+        reuse.kept &= ~stage.reached(reuse, reuse.before) if reuse.before else False
 
 
 def _known(reuse: RowReuse) -> dict[str, tuple[bytes, dict[str, int]]]:

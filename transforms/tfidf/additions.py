@@ -1,4 +1,4 @@
-"""Which captions keep their negatives when others come or go, with the same vocabulary.
+"""Which captions keep their negatives when others come or go, with the same vocabulary, and how the others' lists are brought up to date.
 
 A caption's list contains every candidate down to the k-th kept one. A text that has come or gone, or whose copies have, therefore changes
 nothing for a caption to which it is less similar than that. Captions of one image guard each other, so they are made together.
@@ -7,6 +7,7 @@ nothing for a caption to which it is less similar than that. Captions of one ima
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +22,25 @@ from transforms.tfidf.vectors import Vectors
 _MOST = 0.25  # share of changed texts above which everything is searched again
 
 
-def changed_texts(before: Sequence[Vectors], now: Captions) -> csr_matrix | None:
-    """The vectors CSR [words, texts] of texts of which a caption is new, gone, or one of an image with other bytes.
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """Texts of which a caption is new, gone, or one of an image with other bytes.
 
-    before: the vectors of all partitions, made with the same vocabulary. None: too many have changed to tell captions apart.
+    matrix: their vectors, CSR [words, texts]. texts: their keys, uint64 [texts].
+    """
+
+    matrix: csr_matrix
+    texts: np.ndarray
+
+
+def changed_texts(before: Sequence[Vectors], now: Captions) -> Changed | None:
+    """The changed texts; None: too many have changed to tell captions apart.
+
+    before: the vectors of all partitions, made with the same vocabulary.
     """
     ids = pa.concat_arrays([part.pair_id for part in before])
-    at = np.concatenate([pc.index_in(part.pair_id, value_set=ids).fill_null(-1).to_numpy() for part in now.parts]).astype(np.int64)
+    own = pa.concat_arrays([part.pair_id for part in now.parts])
+    at = pc.index_in(own, value_set=ids).fill_null(-1).to_numpy().astype(np.int64)
     text, content = (np.concatenate([getattr(part, name) for part in before]) for name in ("text", "content"))
     same = at >= 0
     same[same] = (now.text[same] == text[at[same]]) & (now.content[same] == content[at[same]])
@@ -44,7 +57,7 @@ def changed_texts(before: Sequence[Vectors], now: Captions) -> csr_matrix | None
     ]
     found = vstack([now.gather(new), *old], format="csr").T.tocsr()
     found.indices, found.indptr = found.indices.astype(np.int32), found.indptr.astype(np.int32)  # as the vectors', for the product
-    return found
+    return Changed(found, np.concatenate([now.text[new], text[lost]]))
 
 
 def _first(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -52,13 +65,17 @@ def _first(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.sort(rows[np.unique(keys[rows], return_index=True)[1]])
 
 
+def cosines_of(scores: pa.ChunkedArray) -> np.ndarray:
+    """The cosines, int64 [n] in millionths, of the `scores` of TF-IDF negatives."""
+    lists = pa.concat_arrays(scores.chunks) if scores.num_chunks else pa.array([], scores.type)
+    return np.rint(pc.struct_field(pc.list_element(lists, 0), 1).to_numpy(zero_copy_only=False).astype(np.float64) * UNIT).astype(np.int64)
+
+
 def least_scores(rewrites: pa.Table, pair_ids: pa.Array, k: int) -> np.ndarray:
     """The cosine of the last negative of each of `pair_ids`, int64 in millionths; 1 where there are fewer than k."""
     owner = pc.index_in(rewrites["pair_id"], value_set=pair_ids).fill_null(-1).to_numpy()
-    scores = pa.concat_arrays(rewrites["scores"].chunks) if rewrites.num_rows else pa.array([], rewrites.schema.field("scores").type)
-    cosines = pc.struct_field(pc.list_element(scores, 0), 1).to_numpy(zero_copy_only=False).astype(np.float64)
     known = owner >= 0
-    owner, cosines = owner[known], np.rint(cosines[known] * UNIT).astype(np.int64)
+    owner, cosines = owner[known], cosines_of(rewrites["scores"])[known]
     least = np.full(len(pair_ids), UNIT + 1, np.int64)
     np.minimum.at(least, owner, cosines)
     return np.where(np.bincount(owner, minlength=len(pair_ids)) >= k, least, 1)

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from schemas.rejects import REASONS, Reason, reason_position
 from schemas.tables import LABEL, REWRITES, SCORE
 from transforms.tfidf.captions import Captions
+from transforms.tfidf.earlier_lists import EarlierLists
 from transforms.tfidf.guards import ABSENT, KEPT, Queries, Truth, Verdicts, judge, make_queries
 from transforms.tfidf.search import PADDING, UNIT, ExactSearch, Hits
 from transforms.tfidf.settings import TfidfSettings
@@ -91,11 +92,13 @@ def hard_negatives(
     search: Search | None = None,
     truth: Truth | None = None,
     numbers: np.ndarray | None = None,
+    earlier: EarlierLists | None = None,
 ) -> Iterator[Negatives]:
     """The hard negatives of the captions of one part of `corpus`, batch by batch in the order of the part.
 
     All captions of an image must be adjacent in one part. `search` defaults to the exact search, `truth` to no judge. `stats` is
-    updated in place. numbers: int64, ascending, captions of whole images of the part; by default all.
+    updated in place. numbers: int64, ascending, captions of whole images of the part; by default all. earlier: the part's lists of an
+    earlier run, for the exact search.
     Raises ValueError if an image's captions are not adjacent.
     """
     searcher: Search = search or ExactSearch(corpus, settings.block_rows)
@@ -105,7 +108,7 @@ def hard_negatives(
     if len(np.unique(image)) != len(starts):
         raise ValueError("the captions of an image must be adjacent")
     for low, high in _cuts(starts, len(chosen), settings.query_rows):
-        found = find(corpus, chosen[low:high], settings, searcher, truth)
+        found = find(corpus, chosen[low:high], settings, searcher, truth, earlier)
         output = _output(corpus, found, chosen[low:high], settings, stats)
         stats.captions += high - low
         stats.numbers.update({name: int(of.sum()) for name, of in output.numbers.items()})
@@ -122,11 +125,18 @@ def _cuts(starts: np.ndarray, count: int, rows: int) -> Iterator[tuple[int, int]
         low = high
 
 
-def find(corpus: Captions, numbers: np.ndarray, settings: TfidfSettings, search: Search, truth: Truth | None = None) -> Found:
+def find(
+    corpus: Captions,
+    numbers: np.ndarray,
+    settings: TfidfSettings,
+    search: Search,
+    truth: Truth | None = None,
+    earlier: EarlierLists | None = None,
+) -> Found:
     """The judged candidates of captions `numbers` int64 [q], ascending, of whole images; includes refused ones up to the k-th kept."""
     rows = corpus.gather(numbers)
     queries = make_queries(corpus, rows, numbers, settings)
-    pieces = list(_settled(corpus, rows, queries, settings, search, truth))
+    pieces = list(_settled(corpus, rows, queries, settings, search, truth, earlier))
     found = Found(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in Found.__dataclass_fields__))
     return found.where(np.argsort(found.query, kind="stable")) if len(pieces) > 1 else found
 
@@ -138,25 +148,27 @@ def _settled(
     settings: TfidfSettings,
     search: Search,
     truth: Truth | None,
+    earlier: EarlierLists | None,
 ) -> Iterator[Found]:
     """Searches and judges, then searches deeper for images with an unsettled caption until all are settled."""
     limit = min(settings.max_depth, corpus.candidates)
-    depth = min(settings.k + _SLACK + (settings.k // 2 if truth else 0), limit)
-    work = [(rows, queries, search.find(rows, depth, depth == limit), depth)]
+    first = min(settings.k + _SLACK + (settings.k // 2 if truth else 0), limit)
+    hits = earlier.hits(rows, queries) if earlier else search.find(rows, first, first == limit)
+    work = [(rows, queries, hits, np.full(rows.shape[0], 0 if earlier else first))]
     while work:
-        rows, queries, hits, depth = work.pop()
+        rows, queries, hits, depths = work.pop()
         verdicts = judge(corpus, queries, hits, settings, truth)
-        if depth == limit:
-            verdicts.settled[:] = True
+        verdicts.settled[depths == limit] = True
         again = np.zeros(queries.group[-1] + 1 if len(queries.group) else 0, bool)
         again[queries.group[~verdicts.settled]] = True
         again = again[queries.group]
         yield _picked(queries, verdicts, ~again)
         if not again.any():
             continue
-        depth = min(depth * 4, limit)
+        depth = min(max(int(depths.max()) * 4, first), limit)
         chosen = np.flatnonzero(again)
         rows, queries, missing = rows[chosen], queries.take(again), ~verdicts.settled[chosen]
+        depths = np.where(missing, depth, depths[chosen])
         old = Hits(hits.keys[chosen], hits.floor[chosen], hits.complete[chosen])
         starts = np.flatnonzero(np.concatenate([[True], queries.group[1:] != queries.group[:-1]]))
         for low, high in _cuts(starts, len(chosen), max(_CELLS // depth, 1)):
@@ -165,7 +177,7 @@ def _settled(
             part[span] = True
             known = Hits(old.keys[span], old.floor[span], old.complete[span])
             new = search.find(rows[span][np.flatnonzero(missing[span])], depth, depth == limit)
-            work.append((rows[span], queries.take(part), _replaced(known, missing[span], new), depth))
+            work.append((rows[span], queries.take(part), _replaced(known, missing[span], new), depths[span]))
 
 
 def _replaced(known: Hits, missing: np.ndarray, new: Hits) -> Hits:

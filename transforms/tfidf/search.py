@@ -76,9 +76,9 @@ class ExactSearch:
             found = sp_matmul_topn(rows, sample, top_n=keep)
             full = np.diff(found.indptr) == keep
             guesses[full] = _row_minima(found)[full]
-        return self._search(rows, depth, guesses)
+        return self.above(rows, depth, guesses)
 
-    def _search(self, rows: csr_matrix, depth: int, thresholds: np.ndarray) -> Hits:
+    def above(self, rows: csr_matrix, depth: int, thresholds: np.ndarray) -> Hits:
         """The `depth` best candidates above `thresholds` float64 [q] of each row."""
         depth = min(depth, self.corpus.candidates)
         order = np.argsort(thresholds, kind="stable")

@@ -17,7 +17,6 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_matrix
 
 from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
@@ -30,7 +29,7 @@ from transforms.core.compared import state_of
 from transforms.core.rows import RowReuse
 from transforms.core.stage import Input, Stage, SummaryStage
 from transforms.core.task import Task
-from transforms.tfidf.additions import changed_texts, least_scores, near
+from transforms.tfidf.additions import Changed, changed_texts, least_scores, near
 from transforms.tfidf.bounded import BoundedSearch
 from transforms.tfidf.captions import Captions
 from transforms.tfidf.champions import champions_of, cuts_of, merge_champions
@@ -43,6 +42,7 @@ from transforms.tfidf.document_frequencies import (
     read_vocabulary,
     vocabulary_batch,
 )
+from transforms.tfidf.earlier_lists import ChangedCaptions, EarlierLists
 from transforms.tfidf.negatives import Stats, hard_negatives
 from transforms.tfidf.recall import recall_of
 from transforms.tfidf.search import UNIT
@@ -199,14 +199,29 @@ class TfidfNegatives(Stage[TfidfSettings]):
     def reached(self, reuse: RowReuse, before: Corpus) -> np.ndarray:
         """The images with a caption that a new or lost text is similar enough to."""
         corpus, partition = reuse.corpus, reuse.index.partition
-        captions, changed = _captions(corpus), _changed(corpus, before, _content(corpus, "tfidf_vectors"), state_of(self, before))
+        captions, changed = _captions(corpus), self._changed(corpus, before)
         reached = np.zeros(len(reuse.index.keys), bool)
         if changed is None:
             return ~reached
         with reuse.old("rewrites") as file:
             least = least_scores(file.read(["pair_id", "scores"]), captions.parts[partition].pair_id, self.params.k)
-        reached[reuse.index.rows["pairs", "pairs"][near(captions.matrix(partition), changed, least)]] = True
+        reached[reuse.index.rows["pairs", "pairs"][near(captions.matrix(partition), changed.matrix, least)]] = True
         return reached
+
+    def _changed(self, corpus: Corpus, before: Corpus) -> Changed | None:
+        return _changed_at(corpus, before, _content(corpus, "tfidf_vectors"), state_of(self, before))
+
+    def _earlier(self, task: Task) -> EarlierLists | None:
+        """The lists of the earlier run, if they contain the refused candidates too."""
+        reuse = task.reuse
+        if reuse is None or reuse.before is None or not self.params.drop_rows:
+            return None
+        changed = self._changed(task.corpus, reuse.before)
+        if changed is None:
+            return None
+        with reuse.old("rewrites") as kept, reuse.old("rejects") as refused:
+            rewrites, rejects = kept.read(["pair_id", "origin", "scores"]), refused.read(["id", "detail"])
+        return EarlierLists(_changed_captions(task.corpus, changed), task.partition, self.params, rewrites, rejects)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -227,7 +242,7 @@ class TfidfNegatives(Stage[TfidfSettings]):
         own = captions.parts[task.partition].pair_id
         chosen = pc.is_in(own, value_set=task.read("pairs", "pairs")["pair_id"].combine_chunks()).to_numpy(zero_copy_only=False)
         numbers = captions.span(task.partition)[0] + np.flatnonzero(chosen)
-        for found in hard_negatives(captions, task.partition, params, stats, search, truth, numbers):
+        for found in hard_negatives(captions, task.partition, params, stats, search, truth, numbers, self._earlier(task)):
             task.check_cancelled()
             task.write("rewrites", found.rewrites)
             task.rejects.add_batch(found.drop_ids, found.drop_reasons, found.drop_details)
@@ -293,10 +308,15 @@ def _captions(corpus: Corpus) -> Captions:
 
 
 @lru_cache(maxsize=1)
-def _changed(corpus: Corpus, before: Corpus, content: str, state: str) -> csr_matrix | None:
+def _changed_at(corpus: Corpus, before: Corpus, content: str, state: str) -> Changed | None:
     """What `changed_texts` finds between two states of a corpus, or a corpus and its base: `content` and `state`, of their vectors."""
     vocabulary = _vocabulary(corpus)
     return changed_texts([_vectors(before, partition, vocabulary) for partition in range(before.partitions)], _captions(corpus))
+
+
+@lru_cache(maxsize=1)
+def _changed_captions(corpus: Corpus, changed: Changed) -> ChangedCaptions:
+    return ChangedCaptions(_captions(corpus), changed.texts)
 
 
 @lru_cache(maxsize=1)

@@ -76,19 +76,25 @@ def stages(photos: dict[str, tuple[str, tuple[str, ...]]], **options: Any) -> li
 
 
 CAPTIONS = st.lists(st.sampled_from(WORDS), min_size=0, max_size=4).map(" ".join)
-PHOTOS = st.dictionaries(
-    st.integers(0, 11).map(str), st.tuples(st.sampled_from("abcdefgh"), st.lists(CAPTIONS, min_size=1, max_size=3).map(tuple)), min_size=1
-)
+PHOTO = st.tuples(st.sampled_from("abcdefgh"), st.lists(CAPTIONS, min_size=1, max_size=3).map(tuple))
+PHOTOS = st.dictionaries(st.integers(0, 11).map(str), PHOTO, min_size=6)
+CHANGES = st.dictionaries(st.integers(0, 13).map(str), PHOTO | st.none(), min_size=1, max_size=2)  # None: the photo is removed
 FAST = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FAST
-@given(steps=st.lists(PHOTOS, min_size=2, max_size=3), k=st.sampled_from([1, 3]), drop_rows=st.booleans())
+@given(
+    photos=PHOTOS,
+    steps=st.lists(CHANGES, min_size=1, max_size=2),
+    k=st.sampled_from([1, 3]),
+    drop_rows=st.sampled_from([True, True, False]),
+)
 def test_any_history_ends_in_the_files_of_a_search_for_all(
-    tmp_path_factory: pytest.TempPathFactory, steps: list, k: int, drop_rows: bool
+    tmp_path_factory: pytest.TempPathFactory, photos: dict, steps: list, k: int, drop_rows: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("history")
-    for number, photos in enumerate(steps):
+    for number, changes in enumerate([{}, *steps]):
+        photos = {key: photo for key, photo in {**photos, **changes}.items() if photo} or photos
         grown = made(folder / "grown", stages(photos, k=k, drop_rows=drop_rows))
         base = Corpus(str(folder / str(number - 1)), PARTITIONS) if number else None
         fresh = made(folder / str(number), stages(photos, k=k, drop_rows=drop_rows))
