@@ -80,8 +80,8 @@ class Buffers:
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """An uninitialised array of this shape, float16."""
         size = int(np.prod(shape))
-        # Three references: the list, `held`, the argument.
-        free = next((at for at, held in enumerate(self._held) if sys.getrefcount(held) == 3), None)
+        # Two references: the list and the argument. No loop variable: `enumerate` keeps its last pair, which would count as another.
+        free = next((at for at in range(len(self._held)) if sys.getrefcount(self._held[at]) == 2), None)
         if free is None or len(self._held[free]) < size:
             self._held = [held for at, held in enumerate(self._held) if at != free][-_BUFFERS:] + [np.empty(size, np.float16)]
             free = -1
@@ -282,21 +282,22 @@ def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], setting
     features = (buffers or Buffers()).array((len(regions), width, regions[0].features.shape[1]))
     for row, one, count in zip(features, regions, counts.tolist(), strict=True):
         row[:count], row[count:] = one.features[:count], 0
-    held = np.arange(width) < counts[:, None]
-    boxes, confidence = np.zeros((*held.shape, 4), np.float32), np.zeros(held.shape, np.float32)
+    filled = np.arange(width) < counts[:, None]
+    held = np.flatnonzero(filled)
+    boxes, confidence = np.zeros((filled.size, 4), np.float32), np.zeros(filled.size, np.float32)
     boxes[held] = np.concatenate([one.boxes[:width] for one in regions])
     confidence[held] = np.concatenate(
         [np.zeros(len(one.boxes[:width])) if one.confidence is None else one.confidence[:width] for one in regions]
     )
     sizes = np.array([(one.width, one.height) for one in regions])
-    located = geometry(boxes, sizes[:, :1], sizes[:, 1:], settings.geometry)
+    located = geometry(boxes.reshape(*filled.shape, 4), sizes[:, :1], sizes[:, 1:], settings.geometry)
     return Images(
         torch.from_numpy(features),
         torch.from_numpy(located),
-        torch.from_numpy(confidence),
+        torch.from_numpy(confidence.reshape(filled.shape)),
         torch.from_numpy(counts),
         _ints(keys),
-        bool(held.all()),
+        len(held) == filled.size,
     )
 
 
@@ -342,10 +343,10 @@ def _holders(known: Known, keys: np.ndarray) -> list[tuple[int, int]]:
 
 def _known(*lists: Sequence[np.ndarray]) -> Known:
     """The keys known to be true of each pair, from several lists with one array per pair."""
-    owners = [np.full(len(keys), owner) for held in lists for owner, keys in enumerate(held)]
     flat = np.concatenate([np.zeros(0, np.int64), *chain(*lists)])
-    order = np.argsort(np.concatenate([np.zeros(0, np.int64), *owners]), kind="stable")
-    return Known(torch.from_numpy(flat[order]), torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *owners])[order]))
+    owners = np.repeat([owner for held in lists for owner in range(len(held))], [len(keys) for keys in chain(*lists)]).astype(np.int64)
+    order = np.argsort(owners, kind="stable")
+    return Known(torch.from_numpy(flat[order]), torch.from_numpy(owners[order]))
 
 
 def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
@@ -372,4 +373,4 @@ def _counts(lists: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _ints(values: Sequence[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.int64)
+    return torch.from_numpy(np.array(values, np.int64))  # faster than `torch.tensor` with lists

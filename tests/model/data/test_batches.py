@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.batch import IGNORED, Batch
-from model.data.collate import Wanted
+from model.data.collate import Buffers, Wanted
 from schemas.corpus import Corpus, open_corpus
 from schemas.ids import placements
 from schemas.regions import RegionFile
@@ -305,3 +305,16 @@ def test_companions_are_masked_only_if_wanted(corpus):
 def test_matching_needs_no_hard_negatives(corpus):
     batch = batches(corpus, negatives={}, mix={"pairs": 1}, wanted=Wanted(mismatch=True))[0]
     assert len(batch.negatives) == 0 and set(batch.mismatch.labels.tolist()) == {0.0, 1.0}
+
+
+def test_memory_of_features_is_reused_only_when_nobody_has_them():
+    buffers = Buffers()
+    first = torch.from_numpy(buffers.array((4, 8)))
+    second = buffers.array((4, 8))
+    assert not np.shares_memory(first.numpy(), second)
+    row, was = second[1], first.data_ptr()
+    del first
+    third = buffers.array((2, 8))
+    assert third.ctypes.data == was
+    del second
+    assert not np.shares_memory(row, buffers.array((4, 8)))
