@@ -166,6 +166,8 @@ class _List(NamedTuple):
 
     def row(self, row: int) -> np.ndarray | None:
         """The row\'s values; None when the row or any of its items is null."""
+        if self.valid is None and self.holes is None:
+            return self.values[self.starts[row] : self.starts[row + 1]]
         if self.valid is not None and not self.valid[row]:
             return None
         start, end = self.starts[row], self.starts[row + 1]

@@ -58,7 +58,7 @@ class PairTokens:
     @property
     def pair_id(self) -> str:
         """The pair's id."""
-        return str(self._columns.ids[self._at])
+        return str(self._columns.ids[self._at].as_py())
 
     caption: np.ndarray = _flat("caption")
     positives: Ragged = _nested("positives")

@@ -67,7 +67,7 @@ class _Companion(NamedTuple):
 def _group(texts: _TextRows, found: Sequence[_Companion]) -> Group:
     """A group of companions, owners ascending; adds their texts to those of the batch."""
     rows = [texts.add(one.tokens, one.key) for one in found]
-    weights = torch.tensor([one.weight for one in found], dtype=torch.float32)
+    weights = torch.from_numpy(np.array([one.weight for one in found], np.float32))
     return Group(_ints(rows), _ints([one.owner for one in found]), weights, _ints([one.kind for one in found]))
 
 
@@ -280,24 +280,20 @@ def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], setting
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
     width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
     features = (buffers or Buffers()).array((len(regions), width, regions[0].features.shape[1]))
-    for row, one, count in zip(features, regions, counts.tolist(), strict=True):
-        row[:count], row[count:] = one.features[:count], 0
-    filled = np.arange(width) < counts[:, None]
-    held = np.flatnonzero(filled)
-    boxes, confidence = np.zeros((filled.size, 4), np.float32), np.zeros(filled.size, np.float32)
-    boxes[held] = np.concatenate([one.boxes[:width] for one in regions])
-    confidence[held] = np.concatenate(
-        [np.zeros(len(one.boxes[:width])) if one.confidence is None else one.confidence[:width] for one in regions]
-    )
+    boxes, confidence = np.zeros((len(regions), width, 4), np.float32), np.zeros((len(regions), width), np.float32)
+    for row, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
+        features[row, :count], features[row, count:], boxes[row, :count] = one.features[:count], 0, one.boxes[:count]
+        if one.confidence is not None:
+            confidence[row, :count] = one.confidence[:count]
     sizes = np.array([(one.width, one.height) for one in regions])
-    located = geometry(boxes.reshape(*filled.shape, 4), sizes[:, :1], sizes[:, 1:], settings.geometry)
+    located = geometry(boxes, sizes[:, :1], sizes[:, 1:], settings.geometry)
     return Images(
         torch.from_numpy(features),
         torch.from_numpy(located),
-        torch.from_numpy(confidence.reshape(filled.shape)),
+        torch.from_numpy(confidence),
         torch.from_numpy(counts),
         _ints(keys),
-        len(held) == filled.size,
+        bool((counts == width).all()),
     )
 
 
@@ -344,7 +340,8 @@ def _holders(known: Known, keys: np.ndarray) -> list[tuple[int, int]]:
 def _known(*lists: Sequence[np.ndarray]) -> Known:
     """The keys known to be true of each pair, from several lists with one array per pair."""
     flat = np.concatenate([np.zeros(0, np.int64), *chain(*lists)])
-    owners = np.repeat([owner for held in lists for owner in range(len(held))], [len(keys) for keys in chain(*lists)]).astype(np.int64)
+    counts = np.fromiter(map(len, chain(*lists)), np.int64)
+    owners = np.repeat(np.concatenate([np.arange(len(held)) for held in lists]), counts)
     order = np.argsort(owners, kind="stable")
     return Known(torch.from_numpy(flat[order]), torch.from_numpy(owners[order]))
 
