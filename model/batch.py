@@ -140,7 +140,10 @@ class Fragments:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of one stream. names: pair, image or text ids of its P rows, for messages. targets: [P, ...], of a downstream task."""
+    """One batch of one stream. names: pair, image or text ids of its P rows, for messages.
+
+    Of a downstream task: targets, [P, ...]; marks, int64 [P, L, m], what it says of the texts' tokens.
+    """
 
     stream: Stream
     names: tuple[str, ...]
@@ -155,6 +158,7 @@ class Batch:
     mismatch: Mismatch | None = None
     fragments: Fragments | None = None
     targets: Tensor | None = None
+    marks: Tensor | None = None
 
     def __len__(self) -> int:
         """P: the number of the stream's own pairs, images or texts."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from model.batch import Batch, DataFacts, Fragments, Stream, Vocabulary
+from model.checkpoint import Checkpoint
 from model.config import TrainSettings, wanted
 from model.data.collate import image_table, text_table
 from model.data.loader import Batches, Steps, log
@@ -45,7 +46,7 @@ class TaskRows:
     def __init__(self, task: Task, splits: Sequence[str], data: DataSettings, shards: Shards, training: bool = False):
         self._task = task
         self.left_out, self._settings, self._tokenizer = Counter[str](), data, shards.tokenizer
-        self._images = CorpusImages(data.corpus) if task.stream == "pairs" else None
+        self._images = CorpusImages(data.corpus, task.settings.source) if task.stream == "pairs" else None
         self._why: dict[str, str | None] = {}
         self.rows: list[Row] = []
         for split in splits:
@@ -74,19 +75,28 @@ class TaskRows:
         texts = text_table([self.tokens[number] for number in numbers.tolist()], keys, self._settings, vocabulary)
         names = tuple(row.name for row in rows)
         fragments = self._fragments(numbers.tolist(), vocabulary) if isinstance(self._task, Generation) else None
+        marks = None if fragments else self._marks(numbers.tolist(), texts.ids.shape[1])
         if self._images is None:
-            return Batch(stream, names, texts=texts, fragments=fragments)
+            return Batch(stream, names, texts=texts, fragments=fragments, marks=marks)
         regions = [self._task.regions(row, self._regions(row.images[at])) for at in range(len(rows[0].images)) for row in rows]
         images = image_table(regions, [0] * len(regions), self._settings)
         if hidden:
             images = replace(images, hidden=torch.arange(images.boxes.shape[1]) < images.counts[:, None])
-        return Batch(stream, names, images, texts, fragments=fragments)
+        return Batch(stream, names, images, texts, fragments=fragments, marks=marks)
 
     def _fragments(self, numbers: Sequence[int], vocabulary: Vocabulary) -> Fragments:
         sources, targets, marks = ([held[number] for number in numbers] for held in (self.tokens, self.written, self.marks))
         assert isinstance(self._task, Generation)
         mark = self._task.mark
         return fragment_table(sources, targets, vocabulary, marks if mark else None, mark)
+
+    def _marks(self, numbers: Sequence[int], width: int) -> torch.Tensor | None:
+        """Marks of the tokens, int64 [P, width, m]; zero at `[CLS]`, `[SEP]` and padding. None if the task has none."""
+        held = [self.marks[number] for number in numbers]
+        made = np.zeros((len(held), width, held[0].shape[1]), np.int64)
+        for row, own in zip(made, held, strict=True):
+            row[1 : 1 + len(own)] = own
+        return torch.from_numpy(made) if made.shape[2] else None
 
     def _regions(self, name: str) -> Regions:
         assert self._images is not None
@@ -114,7 +124,7 @@ class TaskRows:
 def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[np.ndarray], list[np.ndarray], list[bool]]:
     """One sequence a row, int32, its tokens' marks, int [length, m], and whether it had to be cut.
 
-    Between two texts stand two [SEP], as RoBERTa has it, with the marks of the second.
+    Between two parts stand two [SEP], as RoBERTa has it, with the first marks of the second.
     """
     encoded = iter(tokenizer.encode([text for row in rows for text in row.texts]))
     made: list[np.ndarray] = []
@@ -122,16 +132,20 @@ def _tokens(rows: Sequence[Row], tokenizer: Tokenizer, room: int) -> tuple[list[
     cut: list[bool] = []
     between = np.full(2, tokenizer.sep, np.int32)
     for row in rows:
-        parts = [next(encoded) for _ in row.texts]
-        lengths = [len(part) for part in parts]
+        texts, number = [next(encoded) for _ in row.texts], row.parts or range(len(row.texts))
+        marks = np.array(row.marks).reshape(len(texts), -1)
+        parts = [[at for at, part in enumerate(number) if part == own] for own in dict.fromkeys(number)]
+        lengths = [sum(len(texts[at]) for at in part) for part in parts]
         space = room - 2 * (len(parts) - 1)
         cut.append(sum(lengths) > space)
         while sum(lengths) > space:
             lengths[int(np.argmax(lengths))] -= 1
-        pieces = [piece for part, length in zip(parts, lengths, strict=True) for piece in (between, part[:length])]
+        pieces, own_marks = [], []
+        for part, length in zip(parts, lengths, strict=True):
+            pieces += [between, np.concatenate([texts[at] for at in part])[:length]]
+            own_marks += [marks[part[:1]].repeat(2, 0), np.concatenate([marks[[at]].repeat(len(texts[at]), 0) for at in part])[:length]]
         made.append(np.concatenate(pieces[1:]))
-        longer = [length + 2 * (number > 0) for number, length in enumerate(lengths)]
-        told.append(np.repeat(np.array(row.marks), longer, 0) if row.marks else np.zeros((len(made[-1]), 0), np.int64))
+        told.append(np.concatenate(own_marks[1:]))
     return made, told, cut
 
 
@@ -189,7 +203,6 @@ def batches_of(settings: TrainSettings, rank: int = 0, world: int = 1) -> Steps:
     return Batches(settings.data, seed=settings.seed, masking=settings.masking, wanted=wanted(settings), rank=rank, world=world)
 
 
-@torch.inference_mode()
 def measure_task(checkpoint_url: str, corpus: str, folder: str | None = None, hidden: bool = False) -> dict[str, Any]:
     """The metrics of a checkpoint on the splits that its task is evaluated on.
 
@@ -201,6 +214,22 @@ def measure_task(checkpoint_url: str, corpus: str, folder: str | None = None, hi
     Returns the report, as JSON. Raises CheckpointError, CorpusError, SourceError and ConfigError when something cannot be read or does not
     fit the rest.
     """
+    held, report = None, {}
+    for held, task, split, rows, found in answered(checkpoint_url, corpus, folder, hidden):
+        report[split] = {"rows": len(rows.rows), "left_out": dict(rows.left_out), "cut": rows.cut}
+        for name, answers in found.items():
+            report[split][name] = task.measure(answers, rows.rows, held.state["facts"]["labels"])
+    assert held is not None
+    return {"checkpoint": held.url, "step": held.state["step"], "corpus": corpus, "task": task.name, "splits": report}
+
+
+@torch.inference_mode()
+def answered(
+    checkpoint_url: str, corpus: str, folder: str | None = None, hidden: bool = False
+) -> Iterator[tuple[Checkpoint, Task, str, TaskRows, dict[str, np.ndarray]]]:
+    """For each split that `measure_task` measures: the checkpoint, its task, the split, its rows, and their answers under `metrics` and, if
+    `hidden`, `metrics_image_hidden`. Raises as `measure_task` does.
+    """
     network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
     task, facts, shards = task_in(held, **({"folder": folder} if folder else {})), held.state["facts"], Shards(corpus)
     assert isinstance(task, Task)
@@ -208,16 +237,15 @@ def measure_task(checkpoint_url: str, corpus: str, folder: str | None = None, hi
     check_corpus(shards, held)
     device = network.contrast.bias.device
     data = DataSettings.model_validate({**held.state["settings"]["data"], "corpus": corpus})
-    vocabulary, labels, report = Vocabulary(**facts["vocabulary"]), facts["labels"], {}
+    vocabulary = Vocabulary(**facts["vocabulary"])
     for split in task.splits("evaluate"):
-        rows = TaskRows(task, [split], data, shards)
-        report[split] = {"rows": len(rows.rows), "left_out": dict(rows.left_out), "cut": rows.cut}
+        rows, made = TaskRows(task, [split], data, shards), {}
         for name, mask in (("metrics", False), ("metrics_image_hidden", True))[: 1 + (hidden and task.stream == "pairs")]:
             batches = (rows.batch(task.stream, some, vocabulary, mask) for some in _pieces(len(rows.rows), data.rows(task.stream)))
             with torch.autocast(device.type, torch.bfloat16, enabled=held.state["settings"]["precision"] == "bfloat16"):
                 found = [task.predict(Views(network, batch.to(device))) for batch in batches]
-            report[split][name] = task.measure(task.answers(torch.cat(found), shards.tokenizer), rows.rows, labels)
-    return {"checkpoint": held.url, "step": held.state["step"], "corpus": corpus, "task": task.name, "splits": report}
+            made[name] = task.answers(torch.cat(found), shards.tokenizer)
+        yield held, task, split, rows, made
 
 
 def _pieces(count: int, size: int) -> Iterator[np.ndarray]:

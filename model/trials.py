@@ -107,15 +107,17 @@ def stem(name: str) -> str:
 
 
 class CorpusImages:
-    """The regions of a corpus's images by file name."""
+    """The regions of a corpus's images by file name; source: only of those that this source of the corpus has."""
 
-    def __init__(self, corpus: str):
+    def __init__(self, corpus: str, source: str | None = None):
         held, index = open_corpus(corpus)
         stages = [entry.stage for entry in index.stages if entry.stage in ("regions", "image_regions")]
         self._files = [open_regions(held, stage, part) for stage in stages for part in range(held.partitions)]
         self._at: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         for number, file in enumerate(self._files):
             for row, image_id in enumerate(file.image_ids()):
+                if source is not None and image_id.partition("/")[0] != source:
+                    continue
                 self._at[stem(image_id)].setdefault(image_id, (number, row))
 
     def find(self, name: str, box: list[float] | None) -> Regions | str:

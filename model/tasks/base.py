@@ -27,7 +27,8 @@ class Row:
     """One example of a task.
 
     name: for messages. texts: one text, or several that become one sequence. target: what the row is judged by. images: file names or ids.
-    marks: for each text, numbers that the task gives its tokens.
+    marks: for each text, numbers that the task gives its tokens. parts: for each text, which part of the sequence it belongs to, ascending;
+    by default each is one. Parts are separated, and shortened where the sequence is too long.
     """
 
     name: str
@@ -35,12 +36,14 @@ class Row:
     target: Any
     images: tuple[str, ...] = ()
     marks: tuple[tuple[int, ...], ...] = ()
+    parts: tuple[int, ...] = ()
 
 
 class TaskSettings(ObjectiveSettings):
     """What every task that reads files is set by."""
 
     folder: str = Field(min_length=1, description="folder of the task's files, as published")
+    source: str | None = Field(None, description="the corpus's source of images, where several have images of the same name")
     train: tuple[str, ...] = Field((), description="splits to train on; by default the task's own")
     evaluate: tuple[str, ...] = Field((), description="splits to evaluate on; by default the task's own")
 

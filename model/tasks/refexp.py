@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,16 +19,15 @@ from torch.nn import functional as F
 
 from model.batch import Batch, Stream
 from model.heads import Network, wide
-from model.masking import overlaps
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Row, Task, TaskSettings
+from model.tasks.boxes import Box, regions_at, shares
 from model.tasks.published import lines_of, read_json, read_plain_pickle
 from schemas import files
 from schemas.errors import ConfigError, SourceError
 from schemas.regions import Regions
 
 HIT = 0.5
-Box = tuple[float, float, float, float]
 _KEYS = ("id", "original_id", "caption", "width", "height")
 
 
@@ -117,11 +115,7 @@ class Refexp(Task):
         """With `boxes: truth`, every object's box, with the features of the region that overlaps it most."""
         if self.settings.boxes == "detected":
             return held
-        boxes = np.array(self._objects[row.images[0]]) * np.array([held.width, held.height] * 2)
-        best = overlaps(boxes, held.boxes.astype(np.float64)).argmax(1)
-        names = ("features", "confidence", "soft_labels", "classes", "attributes")
-        others: dict[str, Any] = {name: None if (part := getattr(held, name)) is None else part[best] for name in names}
-        return replace(held, boxes=boxes.astype(np.float32), **others)
+        return regions_at(held, self._objects[row.images[0]])
 
     def head(self, network: Network, labels: Sequence[str]) -> nn.Module:
         """A linear layer."""
@@ -174,11 +168,11 @@ def _overlap(batch: Batch) -> Tensor:
 
 
 def _shares(box: object, width: object, height: object) -> Box | None:
-    sizes = [width, height, *(box if isinstance(box, list) and len(box) == 4 else ["none"])]
-    if not all(isinstance(size, int | float) and not isinstance(size, bool) for size in sizes) or min(sizes[:2] + sizes[4:]) <= 0:
+    """Of a box x, y, width, height."""
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
         return None
-    across, down, x, y, w, h = sizes
-    return x / across, y / down, (x + w) / across, (y + h) / down
+    x, y, w, h = box
+    return shares(x, y, x + w, y + h, width, height)
 
 
 def _list_of_refs(url: str) -> list[Any]:

@@ -322,3 +322,12 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, data: DataSettings, con
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(SourceError, match=re.escape(message)):
         list(Vqa(VqaSettings(folder=str(tmp_path))).read("train2014"))
+
+
+def test_images_of_a_named_source_alone(tmp_path: Path, data: DataSettings) -> None:
+    write_snli_ve(tmp_path, "train", 6, np.random.default_rng(1))
+    name = next(iter(CorpusImages(data.corpus)._at["1"])).partition("/")[0]
+    held = TaskRows(SnliVe(TaskSettings(folder=str(tmp_path), source=name)), ["train"], data, Shards(data.corpus))
+    assert len(held.rows) == 6 and not held.left_out
+    with pytest.raises(SourceError, match="none of its 6 rows can be used; 6: the corpus has no such image"):
+        TaskRows(SnliVe(TaskSettings(folder=str(tmp_path), source=name[:-1])), ["train"], data, Shards(data.corpus))
