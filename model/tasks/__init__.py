@@ -21,11 +21,12 @@ from model.tasks.snli_ve import SnliVe
 from model.tasks.squad_qg import SquadQg
 from model.tasks.sst2 import Sst2
 from model.tasks.stsb import Stsb
+from model.tasks.vcr import Vcr
 from model.tasks.vqa import Vqa
 
 TASKS: dict[str, type[Objective]] = {
     kind.name: kind
-    for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Vqa, SnliVe, Nlvr2, Refexp, CocoCaptions, CnnDm, Gigaword, SquadQg, Coqa)
+    for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Vqa, SnliVe, Nlvr2, Refexp, Vcr, CocoCaptions, CnnDm, Gigaword, SquadQg, Coqa)
 }
 
 

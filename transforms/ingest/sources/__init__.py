@@ -13,10 +13,11 @@ from transforms.ingest.sources.delimited import DelimitedSource
 from transforms.ingest.sources.folder import FolderSource
 from transforms.ingest.sources.json_captions import BlipSource, KarpathySource, SbuSource
 from transforms.ingest.sources.parquet import ParquetSource
+from transforms.ingest.sources.vcr import VcrSource
 from transforms.ingest.sources.webdataset import WebDatasetSource
 
 PairSource = Annotated[
-    CocoSource | KarpathySource | BlipSource | SbuSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource,
+    CocoSource | KarpathySource | BlipSource | SbuSource | VcrSource | DelimitedSource | WebDatasetSource | ParquetSource | FolderSource,
     Field(discriminator="format"),
 ]
 TextSource = Annotated[

@@ -21,7 +21,7 @@ from transforms.ingest.sources.listing import Urls, expand
 from transforms.ingest.sources.opening import read_bounded
 
 
-class _JsonSource(CaptionSource):
+class JsonSource(CaptionSource):
     """One JSON value per file, read whole; each entry contains the captions of one image."""
 
     captions: Urls = Field(description="the .json: a path, URL or glob, or a list of these")
@@ -81,7 +81,7 @@ def _chosen(url: str, entries: list[Any], split: str | tuple[str, ...]) -> list[
     return [entry for entry in entries if not isinstance(entry, dict) or str(entry.get("split")) in wanted]
 
 
-class KarpathySource(_JsonSource):
+class KarpathySource(JsonSource):
     """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json: images with sentences and a split.
 
     Key: `cocoid` if present, as in COCO's own files, else the file name. Rejected: images without a name or sentence,
@@ -127,7 +127,7 @@ def _sentence(value: Any) -> Any:
     return value
 
 
-class BlipSource(_JsonSource):
+class BlipSource(JsonSource):
     """BLIP's and ALBEF's annotations: a list of objects with `image`, a path, and `caption`, a text or a list of texts.
 
     Key: the path as given. Of a foreign path (`/export/home/...`) the longest suffix found in the folder of images is used. `url`
@@ -156,7 +156,7 @@ class BlipSource(_JsonSource):
         self._add(where, key, name, link, entry.get("caption"), rows)
 
 
-class SbuSource(_JsonSource):
+class SbuSource(JsonSource):
     """SBU's sbu-captions-all.json: parallel lists `image_urls` and `captions`.
 
     Key: the content id of the URL, as for `csv` with URLs; with a folder of images, the image is the last part of the URL's path.
