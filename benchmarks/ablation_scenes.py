@@ -5,11 +5,12 @@
     cmcl ablate FOLDER/settings.yaml        # learning rates, on the in-batch arm and the scenes of FOLDER/dev
     cmcl ablate FOLDER/headline.yaml        # full augmentation against in-batch pairs
     cmcl ablate FOLDER/leave_one_out.yaml   # the same, and full augmentation without one part of it
-    cmcl ablate FOLDER/uniter.yaml          # UNITER's objectives
+    cmcl ablate FOLDER/uniter.yaml          # UNITER's objectives, measured on retrieval and on four tasks, with Meta-Sum
 
 FOLDER/train is augmented by the embedded engines, retrieval included. FOLDER/unseen and FOLDER/dev are other scenes, with hard negatives
-and the tokenizer of the first; each has a truth.json. FOLDER is kept: a second call only makes what is missing, and rewrites the
-configurations. --flops: budget of a run; --updates: those that a run with full augmentation makes of it, for an in-batch arm of as many.
+and the tokenizer of the first; each has a truth.json. FOLDER/train/tasks and FOLDER/unseen/tasks are downstream tasks about the scenes.
+FOLDER is kept: a second call only makes what is missing, and rewrites the configurations. --flops: budget of a run; --updates: those that
+a run with full augmentation makes of it, for an in-batch arm of as many.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.tokens import TOKENIZER
 from transforms.scenes.graph import CaptionGraph
 from transforms.scenes.layout import Scene
+from transforms.scenes.task_files import task_files, write_tasks
 from transforms.scenes.truth import is_true
 
 SEED = 3101
+TASK_STEPS = 400
+TASKS: dict[str, dict[str, Any]] = {
+    "vqa": {},
+    "snli_ve": {"evaluate": ["dev"]},
+    "nlvr2": {"evaluate": ["dev"], "images": "images.json"},
+    "refexp": {},
+}
 QUICK = {"pivot_beam": 1, "pivot_texts": 1, "beam": 4, "n_best": 4}  # a sixth of the default number of candidates, as in the demo
 
 
@@ -97,8 +106,24 @@ def configurations(flops: float, updates: int | None, seeds: int, lr: float) -> 
         "settings": {**shared, **dev},
         "headline": {**shared, **test, "arms": headline},
         "leave_one_out": {**shared, **test, "arms": headline | LEFT_OUT | STREAMS},
-        "uniter": {**shared, **test, "output": "uniter", "rerank": 32, "against": "mlm_itm", "arms": UNITER},
+        "uniter": {**shared, **test, "output": "uniter", "rerank": 32, "against": "mlm_itm", "arms": UNITER, **_tasks(train["data"])},
     }
+
+
+def _tasks(data: dict[str, Any]) -> dict[str, Any]:
+    """The fine-tunings of each run, on the scenes of FOLDER/train, measured on those of FOLDER/unseen."""
+    held = {"corpus": data["corpus"], "batch": {"pairs": 32}, "max_tokens": 32, "token_buckets": data["token_buckets"]}
+    shared = {"data": held, "steps": TASK_STEPS, "optimizer": {"lr": 5e-4}, "tensorboard": False}
+    return {
+        "tasks": {name: {**shared, name: {"source": "scenes", "folder": f"train/tasks/{name}", **own}} for name, own in TASKS.items()},
+        "task_folders": {name: f"unseen/tasks/{name}" for name in TASKS},
+    }
+
+
+def make_tasks(folder: Path, seed: int, seen: bool) -> None:
+    """The files of the downstream tasks about the scenes of a folder, for training (seen) or for evaluation."""
+    count = sum(len(path.read_text().splitlines()) for path in (folder / "scenes").glob("truth-*.jsonl"))
+    write_tasks(str(folder), task_files(seed, 0, count, 0 if seen else count))
 
 
 def pairs_of(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -186,6 +211,8 @@ def main() -> None:
     tokenizer = make_training(folder / "train", args.scenes, args.alone, args.texts, args.quick)
     for seed, name in enumerate(("unseen", "dev"), start=SEED + 2):
         make_test(folder / name, getattr(args, name), seed, tokenizer)
+    make_tasks(folder / "train", SEED, seen=True)
+    make_tasks(folder / "unseen", SEED + 2, seen=False)
     for name, value in configurations(args.flops, args.updates, args.seeds, args.lr).items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
 

@@ -47,6 +47,9 @@ class AblationSettings(BaseModel):
         default_factory=dict,
         description="what each run is then fine-tuned for: by task, as in `cmcl train`, without output, start and seed",
     )
+    task_folders: dict[str, str] = Field(
+        default_factory=dict, description="by task, folder of files about images of `corpus` to measure it on, instead of its own"
+    )
     rerank: int | None = Field(32, ge=0, description="number of candidates per query that the joint head reranks; 0: none, null: all")
     truth: str | None = Field(None, description="JSON file: by pair id, the pair ids of all images that its caption is true of")
     workers: int = Field(1, ge=1, description="number of concurrent runs, with one thread each; 1: one run with torch's default threads")
@@ -57,6 +60,8 @@ class AblationSettings(BaseModel):
             raise ValueError(f"against: {self.against!r} is not among the arms {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} contains a duplicate")
+        if other := sorted(self.task_folders.keys() - self.tasks.keys()):
+            raise ValueError(f"task_folders: {other[0]!r} is not among the tasks")
         wrong = [name for name in self.arms if not name or "/" in name or name.startswith(".")]
         if wrong:
             raise ValueError(f"arms: {wrong[0]!r} is not a valid folder name")
@@ -135,7 +140,7 @@ def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None 
         if progress_of_task.share(one) < 1:
             return False
     if tuned:
-        report["tasks"] = scores_of(tuned)
+        report["tasks"] = scores_of(settings, tuned)
     with files.atomic_write(files.join(run.output, "ranks.safetensors")) as sink:
         sink.write(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     files.write_json(
@@ -161,16 +166,23 @@ def fine_tunings(settings: AblationSettings, run: TrainSettings) -> Iterator[Tra
         yield tuned
 
 
-def scores_of(tuned: Sequence[TrainSettings]) -> dict[str, float]:
+def scores_of(settings: AblationSettings, tuned: Sequence[TrainSettings]) -> dict[str, float]:
     """The metrics of finished fine-tunings by task and split, and UNITER's Meta-Sum, the sum of them all."""
     scores = {
         f"{run.task} {split} {name}": value
         for run in tuned
-        for split, found in measure_task(run.output, run.data.corpus)["splits"].items()
+        for split, found in _measured(settings, run).items()
         for name, value in found["metrics"].items()
         if name != "majority"
     }
     return {**scores, "meta_sum": sum(scores.values())}
+
+
+def _measured(settings: AblationSettings, run: TrainSettings) -> dict[str, Any]:
+    """A fine-tuning's report by split."""
+    folder = settings.task_folders.get(run.task)
+    splits: dict[str, Any] = measure_task(run.output, settings.corpus if folder else run.data.corpus, folder)["splits"]
+    return splits
 
 
 def read_truth(url: str | None) -> dict[str, set[str]] | None:
@@ -186,7 +198,7 @@ def read_truth(url: str | None) -> dict[str, set[str]] | None:
 def _identity(settings: AblationSettings, run: TrainSettings) -> str:
     """A hash of a run's settings and of how it is evaluated; a result with another hash does not count as finished."""
     measured: dict[str, Any] = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
-    measured |= {"tasks": settings.tasks} if settings.tasks else {}
+    measured |= {name: held for name in ("tasks", "task_folders") if (held := getattr(settings, name))}
     return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
 
 

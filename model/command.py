@@ -106,6 +106,10 @@ def run_ablate(args: argparse.Namespace) -> int:
     for key in ("output", "corpus", "truth"):
         if isinstance(value.get(key), str):
             value[key] = resolved(value[key], base)
+    if isinstance(value.get("task_folders"), dict):
+        value["task_folders"] = {
+            task: resolved(held, base) if isinstance(held, str) else held for task, held in value["task_folders"].items()
+        }
     for held in [value.get("train"), *(value.get("arms") or {}).values(), *(value.get("tasks") or {}).values()]:
         if isinstance(held, dict):
             held.update(placed(held, base))

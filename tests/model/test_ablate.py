@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from model import checkpoint
 from model.ablate import AblationSettings, ablate, merged, runs_of
@@ -92,13 +93,14 @@ def test_runs_are_fine_tuned_for_tasks_and_their_scores_summed(corpus: str, few:
     for split in ("train", "dev"):
         write_snli_ve(tmp_path / "ve", split, 9, rng)
         rows = [(sentence(rng), label) for label in range(2) for _ in range(5)]
-        write_tsv(tmp_path / "sst2" / f"{split}.tsv", ["sentence", "label"], rows)
+        write_tsv(tmp_path / f"sst2_{split}" / f"{split}.tsv", ["sentence", "label"], rows)
     shared = {"data": data, "steps": 1, "tensorboard": False, "device": "cpu"}
     tasks = {
         "snli_ve": {**shared, "snli_ve": {"folder": str(tmp_path / "ve"), "evaluate": ["dev"]}},
-        "sst2": {**shared, "sst2": {"folder": str(tmp_path / "sst2")}},
+        "sst2": {**shared, "sst2": {"folder": str(tmp_path / "sst2_train")}},
     }
-    settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path, seeds=[0], arms={"full": {}}, tasks=tasks))
+    more = {"tasks": tasks, "task_folders": {"sst2": str(tmp_path / "sst2_dev")}}
+    settings = AblationSettings.model_validate(_settings(corpus, few, tmp_path, seeds=[0], arms={"full": {}}, **more))
     found = {row["metric"]: row["mean"] for row in ablate(settings) if row["metric"].startswith("task ")}
     assert found.keys() == {"task snli_ve dev accuracy", "task sst2 dev accuracy", "task meta_sum"}
     assert found["task meta_sum"] == pytest.approx(found["task snli_ve dev accuracy"] + found["task sst2 dev accuracy"])
@@ -120,6 +122,11 @@ def test_tasks_that_do_not_fit_are_refused_before_any_run(
     with pytest.raises(ConfigError, match=message):
         ablate(AblationSettings.model_validate(_settings(corpus, few, tmp_path, tasks=tasks)))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_for_no_task_is_refused(corpus: str, few: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="task_folders: 'vqa' is not among the tasks"):
+        AblationSettings.model_validate(_settings(corpus, few, tmp_path, task_folders={"vqa": "f"}))
 
 
 def test_settings_are_merged_mapping_by_mapping() -> None:
