@@ -11,7 +11,9 @@ from model.ablate import AblationSettings, runs_of
 from model.config import TrainSettings
 from model.objectives import OBJECTIVES
 from model.tasks import TASKS
+from model.tasks.base import Task
 from model.trials import READERS
+from pipelines.config import load_config
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "training.md").read_text(encoding="utf-8")
@@ -41,7 +43,9 @@ def test_the_page_on_tasks_has_all_of_them_and_a_valid_configuration() -> None:
 
 
 def test_the_configurations_of_tasks_are_valid() -> None:
-    paths = sorted((DOCS.parent / "examples" / "tasks").glob("*.yaml"))
-    assert len(paths) == 8
-    for path in paths:
-        assert TrainSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).task == path.stem
+    paths = {path.stem: path for path in (DOCS.parent / "examples" / "tasks").glob("*.yaml")}
+    assert load_config(str(paths.pop("vcr_corpus"))).pairs
+    settings = {name: TrainSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))) for name, path in paths.items()}
+    stage = settings.pop("vcr_pretrain")
+    assert stage.task == "pretrain" and stage.mixing == "one" and settings["vcr"].start == stage.output
+    assert {name: own.task for name, own in settings.items()} == {name: name for name, kind in TASKS.items() if issubclass(kind, Task)}

@@ -20,11 +20,13 @@ from model.generation import Search, Writer, beam_search, fragment_table
 from model.heads import Network
 from model.objectives.base import Views
 from model.tasks.base import Row, Task
+from model.tasks.cnn_dm import CnnDm
 from model.tasks.coco_captions import CocoCaptions
 from model.tasks.coqa import ANSWER, PASSAGE, QUESTION, Coqa, CoqaSettings, against, exact, f1
 from model.tasks.generation import Generation, GenerationSettings
 from model.tasks.gigaword import Gigaword
 from model.tasks.squad_qg import SquadQg
+from model.tasks.summaries import Summaries
 from model.tasks.text_metrics import caption_scores, rouge
 from model.transformer import ModelSettings, Shape
 from schemas.errors import ConfigError, SourceError
@@ -108,10 +110,14 @@ def _coco(folder: Path, split: str, images: int, rng: np.random.Generator) -> No
     (folder / f"captions_{split}.json").write_text(json.dumps({"images": held, "annotations": said}))
 
 
-def _gigaword(folder: Path, split: str, rows: int, rng: np.random.Generator) -> None:
+def _gigaword(folder: Path, split: str, rows: int, rng: np.random.Generator, task: type[Summaries] = Gigaword) -> None:
     folder.mkdir(exist_ok=True)
-    for name in Gigaword.files[split]:
+    for name in task.files[split]:
         (folder / name).write_text("".join(f"{sentence(rng)}\n" for _ in range(rows)))
+
+
+def _cnn_dm(folder: Path, split: str, rows: int, rng: np.random.Generator) -> None:
+    _gigaword(folder, split, rows, rng, CnnDm)
 
 
 def _coqa(folder: Path, split: str, talks: int, rng: np.random.Generator) -> None:
@@ -207,6 +213,7 @@ def test_a_greedy_text_is_the_likeliest_next_token_each_time(tmp_path: Path, dat
     "task, write, splits, metrics, package",
     [
         ("gigaword", _gigaword, ("train", "test"), {"rouge1", "rouge2", "rougeL"}, "rouge_score"),
+        pytest.param("cnn_dm", _cnn_dm, ("train", "test"), {"rouge1", "rouge2", "rougeLsum"}, "rouge_score", marks=pytest.mark.slow),
         pytest.param("squad_qg", _squad, ("train", "dev"), {"bleu4", "rouge_l"}, "pycocoevalcap", marks=pytest.mark.slow),
         pytest.param("coqa", _coqa, ("train", "dev"), {"f1", "exact"}, "json", marks=pytest.mark.slow),
         pytest.param("coco_captions", _coco, ("train2014", "val2014"), {"bleu4", "cider"}, "pycocoevalcap", marks=pytest.mark.slow),
