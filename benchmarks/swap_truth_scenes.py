@@ -75,7 +75,7 @@ def main() -> None:
     flat_ids = [str(at) for at, own in enumerate(texts) for _ in own]
     counts = prune(summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000)
     settings = SwapSettings(per_kind=arguments.per_kind, truth=arguments.truth)
-    known = tuple(KINDS)
+    kinds = tuple(KINDS)
     ways: list[tuple[str, Index, bool]] = [
         ("no guards", unguarded(Unguarded(counts, lexicon())), False),
         ("captions", Index(counts, lexicon()), False),
@@ -87,7 +87,7 @@ def main() -> None:
         swaps = judge_of().swaps if name != "no guards" and arguments.truth < 1 else None
         for at, scene in enumerate(scenes):
             labels = Counter(item.kind for item in scene.objects) if labelled else None
-            context = ImageContext(index, settings, texts[at], parsed[at], labels, known if labelled else ())
+            context = ImageContext(index, settings, texts[at], parsed[at], labels, kinds if labelled else ())
             for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))

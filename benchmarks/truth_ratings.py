@@ -40,8 +40,9 @@ def guarded(held: Captions, image: np.ndarray, text: np.ndarray) -> np.ndarray:
 def line(name: str, kept: np.ndarray, rating: np.ndarray, score: np.ndarray | None = None) -> str:
     """One row of the report; `score`: higher for texts more likely true."""
     clear = (rating >= 3) | (rating < 2)
-    auc = f"  AUC {roc_auc_score(rating[clear] >= 3, score[clear]):.4f}" if score is not None else ""
-    true, false = (rating[kept] >= 3).mean() if kept.any() else 0.0, kept[rating < 2].mean()
+    both = (rating >= 3).any() and (rating < 2).any()
+    auc = f"  AUC {roc_auc_score(rating[clear] >= 3, score[clear]):.4f}" if score is not None and both else ""
+    true, false = (rating[kept] >= 3).mean() if kept.any() else 0.0, kept[rating < 2].mean() if (rating < 2).any() else 0.0
     return f"{name:10} kept {kept.mean():7.2%}  rated 3 or more among them {true:7.3%}  of those below 2 kept {false:7.2%}{auc}"
 
 
@@ -54,7 +55,10 @@ def main() -> None:
     options.add_argument("--keep", type=float, default=0.9)
     options.add_argument("--weights", help="weights by `python -m transforms.truth.fit`")
     arguments = options.parse_args()
-    held, image, text, rating = rated_pairs(arguments.ratings, arguments.captions)
+    try:
+        held, image, text, rating = rated_pairs(arguments.ratings, arguments.captions)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
     evidence = held.evidence(image, text)
     judge = judge_of(arguments.weights)
     shares = f"{(rating >= 3).mean():.2%} rated 3 or more, {(rating < 2).mean():.2%} below 2"
@@ -63,7 +67,8 @@ def main() -> None:
     print(line("guards", ~guarded(held, image, text), rating))
     for name, of in (("tfidf", "cosine"), ("encoder", "similarity_max")):
         score = evidence[of]
-        print(line(name, score <= np.quantile(score[rating < 2], arguments.keep), rating, score))
+        limit = np.quantile(score[rating < 2], arguments.keep) if (rating < 2).any() else np.inf
+        print(line(name, score <= limit, rating, score))
     for name, names_ in (("graphs", (*GRAPHS, *COSINE)), ("judge", tuple(evidence))):
         chance = judge.millionths({one: evidence[one] for one in names_}) / MILLION
         print(line(name, chance <= arguments.limit, rating, chance))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,15 +77,15 @@ class Captions:
         table = pa.Table.from_batches([graph_batch(pa.array([str(at) for at in range(len(graphs))]), graphs)])
         return whole(sentence_encoder(self.encoder).encode(self.texts)) if self.encoder else None, table
 
-    def neighbours(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Image and text of `DRAWN` of each caption's `K` nearest captions of other images, drawn at random."""
+    def neighbours(self, rng: np.random.Generator, drawn: int = DRAWN) -> tuple[np.ndarray, np.ndarray]:
+        """Image and text of `drawn` of each caption's `K` nearest captions of other images, drawn at random."""
         own = self.weights[: len(self.image)]
         found = sp_matmul_topn(own, own.T.tocsr(), top_n=K + 8, sort=True)
         rows = []
         for caption in range(len(self.image)):
             near = found.indices[found.indptr[caption] : found.indptr[caption + 1]]
             near = near[self.image[near] != self.image[caption]]
-            rows += [(self.image[caption], text) for text in rng.permutation(near)[:DRAWN]]
+            rows += [(self.image[caption], text) for text in rng.permutation(near)[:drawn]]
         image, text = np.unique(np.array(rows, np.int64).reshape(-1, 2), axis=0).T
         return image, text
 
@@ -105,17 +106,20 @@ class Captions:
         return found | {"cosine": cosine}
 
 
-def scenes(count: int, seed: int) -> Sample:
-    """Neighbours among the captions of scenes, judged by the scenes' records; unclear ones are left out."""
+def scenes(count: int, seed: int, drawn: int = DRAWN) -> Sample:
+    """Neighbours among the captions of scenes, judged by the scenes' records; unclear ones are left out.
+
+    `drawn` of each caption's; however many they are, together they weigh the same.
+    """
     worlds = [sample_scene(seed, at) for at in range(count)]
     texts = [[caption.text for caption in captions(scene, seed)] for scene in worlds]
     held = Captions(texts, (), [Counter(item.kind for item in scene.objects) for scene in worlds], tuple(KINDS))
-    image, text = held.neighbours(np.random.default_rng(seed))
+    image, text = held.neighbours(np.random.default_rng(seed), drawn)
     graphs = [parse(words) for words in held.texts]
     verdict = np.array([judge(graphs[other], worlds[at]) for at, other in zip(image.tolist(), text.tolist(), strict=True)])
     clear = verdict != "unclear"
     image, text = image[clear], text[clear]
-    return Sample(held.evidence(image, text), (verdict[clear] == "true").astype(np.float64), np.ones(len(text)), image)
+    return Sample(held.evidence(image, text), (verdict[clear] == "true").astype(np.float64), np.full(len(text), DRAWN / drawn), image)
 
 
 def photos(path: Path, seed: int, boxes: Path | None = None, limit: int = 1590) -> Sample:
@@ -130,13 +134,39 @@ def photos(path: Path, seed: int, boxes: Path | None = None, limit: int = 1590) 
 
 
 def captions_in(path: Path) -> dict[str, list[str]]:
-    """Captions by image, from a CSV file with the columns image and caption, or from COCO's JSON."""
+    """Captions by image, from a CSV file with the columns image and caption, or from COCO's JSON. Raises ValueError, as `read_csv` does."""
     found: dict[str, list[str]] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = json.load(file)["annotations"] if path.suffix == ".json" else csv.DictReader(file)
-        for row in rows:
-            found[str(row.get("image_id", row.get("image")))].append(" ".join(row["caption"].split()))
+    if path.suffix == ".json":
+        notes = json.loads(path.read_text(encoding="utf-8-sig"))["annotations"]
+        rows = [(str(note["image_id"]), note["caption"]) for note in notes]
+    else:
+        rows = [(image, caption) for _, image, caption in read_csv(path, "image", "caption")]
+    for image, caption in rows:
+        if caption.strip():
+            found[image].append(" ".join(caption.split()))
     return found
+
+
+def read_csv(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The line and the values, stripped, of some columns of each row that is not blank; names in any case, a byte order mark is skipped.
+
+    Raises ValueError, naming the file, when it is not UTF-8, lacks a column, or a row, naming its line, lacks a value.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = [name.strip().lower() for name in next(rows, [])]
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise ValueError(f"{path} has no column {', '.join(missing)}, only {', '.join(header) or 'none'}: name it in the first row")
+            at = [header.index(name) for name in columns]
+            for row in rows:
+                if any(value.strip() for value in row):
+                    if len(row) <= max(at):
+                        raise ValueError(f"{path}, line {rows.line_num}: {len(row)} values instead of {len(header)}")
+                    yield rows.line_num, *(row[one].strip() for one in at)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8 ({error})") from None
 
 
 def boxes_in(path: Path) -> dict[str, Counter[str]]:
@@ -188,17 +218,29 @@ def rated(ratings: Path, captions: Path) -> Sample:
     return Sample(held.evidence(image, text), (rating >= 3).astype(np.float64), np.ones(len(text)), image)
 
 
+def ratings_in(path: Path) -> dict[tuple[str, str], float]:
+    """Mean rating by image and text, in their order. Raises ValueError as `rated_pairs` does."""
+    found = defaultdict(list)
+    for line, image, text, rating in read_csv(path, "image", "text", "rating"):
+        try:
+            value = float(rating)
+        except ValueError:
+            value = np.nan
+        if not 1 <= value <= 4:
+            raise ValueError(f"{path}, line {line}: rating {rating!r} is not a number from 1 to 4")
+        if text:
+            found[image, " ".join(text.split())].append(value)
+    return {pair: float(np.mean(given)) for pair, given in sorted(found.items())}
+
+
 def rated_pairs(ratings: Path, captions: Path) -> tuple[Captions, np.ndarray, np.ndarray, np.ndarray]:
     """Captions and texts, and n pairs of an image, int64 [n] ascending, and a text, int64 [n], with mean ratings float64 [n].
 
-    ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`. Raises ValueError when
-    no rated image has a caption.
+    ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`. Images without captions
+    are left out. Raises ValueError when no rated image has a caption, when a rating is not a number from 1 to 4, and as `read_csv` does.
     """
-    own, found = captions_in(captions), defaultdict(list)
-    with ratings.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            found[row["image"], " ".join(row["text"].split())].append(float(row["rating"]))
-    pairs = {pair: float(np.mean(given)) for pair, given in sorted(found.items()) if pair[0] in own}
+    own = captions_in(captions)
+    pairs = {pair: rating for pair, rating in ratings_in(ratings).items() if pair[0] in own}
     if not pairs:
         raise ValueError(f"no image of {ratings} has a caption in {captions}")
     names, texts = sorted({image for image, _ in pairs}), sorted({text for _, text in pairs})

@@ -145,11 +145,21 @@ def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dic
     return {"knots": knots.tolist(), "chances": np.rint(chance * MILLION).astype(np.int64).tolist()}
 
 
-def deciles(chance: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> list[tuple[float, float]]:
-    """Expected and observed share of true texts in each tenth of the pairs, by rising probability."""
-    order = np.argsort(chance, kind="stable")
-    parts = np.array_split(order, 10)
-    return [(float(np.average(chance[one], weights=weight[one])), float(np.average(truth[one], weights=weight[one]))) for one in parts]
+def deciles(chance: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> list[tuple[float, float, float]]:
+    """Share of all pairs, expected and observed share of true texts in the tenths of the pairs, by rising probability.
+
+    Pairs with the same probability cannot be divided by it, so tenths among them are one; a remainder of less than a tenth is the last.
+    """
+    values, at = np.unique(chance, return_inverse=True)
+    mass, true = np.bincount(at, weights=weight), np.bincount(at, weights=weight * truth)
+    tenth, found, low = mass.sum() / 10, [], 0
+    for high in range(1, len(values) + 1):
+        own = slice(low, high)
+        if mass[own].sum() >= tenth or high == len(values):
+            share = mass[own].sum()
+            found.append((float(share / mass.sum()), float(values[own] @ mass[own] / share), float(true[own].sum() / share)))
+            low = high
+    return found
 
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -160,7 +170,7 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
 
 def _print(name: str, chance: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> None:
     print(f"{name}: {len(truth)} pairs, AUC {auc(chance, truth):.4f}, expected and observed by decile:")
-    print("  " + "  ".join(f"{one:.4f}/{other:.4f}" for one, other in deciles(chance, truth, weight)))
+    print("  " + "  ".join(f"{one:.4f}/{other:.4f} ({share:.0%})" for share, one, other in deciles(chance, truth, weight)))
 
 
 def main() -> None:

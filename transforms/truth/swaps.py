@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from transforms.truth.trees import Trees, as_trees
 
 # By family of swaps, the names of the evidence, in order. Relations that bring a new object are judged as objects are.
@@ -38,7 +36,5 @@ class SwapJudge:
         """The probability, in millionths, that a swap is true of its image. `evidence`: as `FAMILIES` names it."""
         found = self._known.get((family, evidence))
         if found is None:
-            trees = self._trees[family]
-            columns = {name: np.array([value]) for name, value in zip(trees.names, evidence, strict=True)}
-            found = self._known[family, evidence] = int(trees.score(columns)[0])
+            found = self._known[family, evidence] = self._trees[family].score_one(evidence)
         return found

@@ -5,8 +5,9 @@ Everything is an integer, so a probability is the same on every machine: evidenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,21 @@ class Trees:
             return found
         knots, chances = self.few
         return np.where(np.asarray(evidence["words"]) <= FEW_WORDS, chances[np.searchsorted(knots, sums, side="right")], found)
+
+    @cached_property
+    def _plain(self) -> list[tuple[list[int], list[int], list[int]]]:
+        return [(one.tolist(), cut.tolist(), leaf.tolist()) for one, cut, leaf in zip(self.feature, self.threshold, self.leaf, strict=True)]
+
+    def score_one(self, evidence: Sequence[int]) -> int:
+        """The probability of a single pair in millionths, from its evidence in the order of `names`; much faster than `score` of one."""
+        total = 0
+        for feature, threshold, leaf in self._plain:
+            node = 2 if evidence[feature[0]] > threshold[0] else 1
+            node = 2 * node + (2 if evidence[feature[node]] > threshold[node] else 1)
+            total += leaf[2 * node - 6 + (evidence[feature[node]] > threshold[node])]
+        few = self.few is not None and evidence[self.names.index("words")] <= FEW_WORDS
+        knots, chances = self.few if few and self.few else (self.knots, self.chances)
+        return int(chances[np.searchsorted(knots, total, side="right")])
 
 
 def as_trees(names: tuple[str, ...], found: Mapping[str, Any]) -> Trees:

@@ -15,8 +15,9 @@ from transforms.engines.parsers.load import caption_parser
 from transforms.graphs.stage import graph_batch
 from transforms.truth.claims import MISSING, Images, read_claims
 from transforms.truth.evidence import LENGTH, Captioned, Texts, evidence_of, similarities, whole
-from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, SETS, Judge, judge_of
-from transforms.truth.trees import as_trees
+from transforms.truth.judge import COSINE, ENCODER, GRAPHS, LABELS, SETS, WEIGHTS, Judge, judge_of
+from transforms.truth.swaps import FAMILIES
+from transforms.truth.trees import FEW_WORDS, as_trees
 from transforms.truth.words import Words
 
 
@@ -50,6 +51,17 @@ def test_trees_are_those_of_a_walk_from_node_to_node(data, count, rows):
     sums = [sum(descend(tree, row) for tree in trees) for row in matrix]
     assert found.sums(evidence).tolist() == sums
     assert found.score(evidence).tolist() == [10 * sum(one >= knot for knot in knots) for one in sums]
+    assert [found.score_one(row) for row in matrix] == found.score(evidence).tolist()
+
+
+@pytest.mark.parametrize("words", [FEW_WORDS, FEW_WORDS + 1])
+def test_one_swap_is_scored_like_many_in_corpora_of_few_words_and_of_many(words):
+    weights = json.loads(WEIGHTS.read_bytes())["swaps"]["object"]
+    trees, rng = as_trees(FAMILIES["object"], weights), np.random.default_rng(words)
+    rows = np.column_stack([np.full(200, words), rng.integers(-3, 45, (200, len(trees.names) - 1))]).astype(np.int32)
+    many = trees.score(dict(zip(trees.names, rows.T, strict=True))).tolist()
+    assert [trees.score_one(row) for row in rows.tolist()] == many
+    assert (set(many) == set(weights["few"]["chances"])) == (words == FEW_WORDS)
 
 
 @settings(max_examples=30, deadline=None)

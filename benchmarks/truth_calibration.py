@@ -1,0 +1,70 @@
+"""How well the judge is calibrated on scenes that were used for nothing else, beside the encoder and TF-IDF alone.
+
+    python -m benchmarks.truth_calibration [--scenes 400] [--seeds SEED ...] [--weights FITTED.json]
+                                           [--boxes CAPTIONS.json INSTANCES.json]
+
+Each caption's 100 nearest captions by TF-IDF are judged, since true ones are rare among the least likely. Printed for each set of
+evidence, over all seeds: AUC, and for each tenth of the pairs the expected and the observed number of true texts, and their ratio. Pairs
+with the same probability are never divided, so one "tenth" may hold most pairs. A ratio of fewer than 5 expected ones is marked "?".
+With --boxes: AUC on the photos that have boxes, where truth is an estimate (see `transforms.truth.fit`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from transforms.truth.corpora import K, Sample, photos, scenes
+from transforms.truth.evidence import MISSING
+from transforms.truth.fit import auc, deciles
+from transforms.truth.judge import SETS, judge_of
+from transforms.truth.trees import MILLION
+
+_FEW = 5
+
+
+def chances(sample: Sample, names: tuple[str, ...], weights: str | None) -> np.ndarray:
+    """The judge's probabilities with some of the evidence, float64 [n]."""
+    return judge_of(weights).millionths({name: sample.evidence[name] for name in names}) / MILLION
+
+
+def tenths(chance: np.ndarray, truth: np.ndarray) -> str:
+    """Expected and observed number of true texts in each tenth, and their ratio."""
+    found = []
+    for share, expected, observed in deciles(chance, truth, np.ones(len(chance))):
+        pairs = share * len(chance)
+        ratio = f"{expected / observed:.2f}" if observed else "-"
+        found.append(f"{share:.0%} {expected * pairs:.1f}/{observed * pairs:.0f} {ratio}{'?' if expected * pairs < _FEW else ''}")
+    return "  ".join(found)
+
+
+def main() -> None:
+    """Prints the table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--scenes", type=int, default=400)
+    options.add_argument("--seeds", type=int, nargs="+", default=[5530071, 5530072])
+    options.add_argument("--weights", help="weights by `python -m transforms.truth.fit`")
+    options.add_argument("--boxes", type=Path, nargs=2, metavar=("CAPTIONS", "INSTANCES"))
+    arguments = options.parse_args()
+    samples = [scenes(arguments.scenes, seed, K) for seed in arguments.seeds]
+    truth = np.concatenate([sample.truth for sample in samples])
+    print(f"{len(truth)} pairs of {len(samples)} x {arguments.scenes} scenes, {truth.mean():.2%} true")
+    for name, names in SETS.items():
+        chance = np.concatenate([chances(sample, names, arguments.weights) for sample in samples])
+        print(f"{name:24} AUC {auc(chance, truth):.4f}  {tenths(chance, truth)}")
+    for name in ("similarity_max", "cosine"):
+        print(f"{name:24} AUC {auc(np.concatenate([sample.evidence[name] for sample in samples]), truth):.4f}")
+    if arguments.boxes:
+        sample = photos(arguments.boxes[0], 2, arguments.boxes[1], limit=251)
+        boxed = sample.evidence["labels_missing"] > MISSING
+        print(f"{boxed.sum()} pairs of photos with boxes, {sample.truth[boxed].mean():.2%} true by estimate")
+        for name, names in SETS.items():
+            print(f"{name:24} AUC {auc(chances(sample, names, arguments.weights)[boxed], sample.truth[boxed]):.4f}")
+        for name in ("similarity_max", "cosine"):
+            print(f"{name:24} AUC {auc(sample.evidence[name][boxed], sample.truth[boxed]):.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Captions and ratings as people's CSV files have them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from transforms.truth.corpora import captions_in, rated_pairs, ratings_in
+from transforms.truth.fit import deciles
+
+RATINGS = 'image,text,rating\n1.jpg,A dog runs.,1\n1.jpg,A  dog runs.,2.5\n2.jpg,"Two, or three, cats",4\n'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text,
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.replace("image,text,rating", "Image, Text ,RATING"),
+        lambda text: text.replace("\n2", "\n\n,,\n2").rstrip("\n"),
+        lambda text: text.replace(",1\n", ",1.0\n"),
+        lambda text: text.replace(",1\n", ",1,worker 7\n"),
+        lambda text: text.replace("rating\n", "rating,note\n"),
+        lambda text: text + "2.jpg,,3\n",
+    ],
+)
+def test_ratings_are_read_however_the_file_is_written(tmp_path, change):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(change(RATINGS).encode())
+    assert ratings_in(path) == {("1.jpg", "A dog runs."): 1.75, ("2.jpg", "Two, or three, cats"): 4.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"", "no column image, text, rating, only none"),
+        (b"image;text;rating\n1;a;2\n", "no column image, text, rating"),
+        (b"image,text\n1,a\n", "no column rating, only image, text"),
+        (b"image,text,rating\n1,a,good\n", "line 2: rating 'good' is not a number from 1 to 4"),
+        (b"image,text,rating\n1,a,2\n1,b,nan\n", "line 3: rating 'nan'"),
+        (b"image,text,rating\n1,a,5\n", "line 2: rating '5'"),
+        (b"image,text,rating\n1,a\n", "line 2: 2 values instead of 3"),
+        ("image,text,rating\n1,caf\u00e9,2\n".encode("latin-1"), "not a CSV file in UTF-8"),
+    ],
+)
+def test_ratings_that_cannot_be_read_are_named(tmp_path, content, named):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="ratings.csv") as error:
+        ratings_in(path)
+    assert named in str(error.value)
+
+
+def test_captions_are_read_from_csv_and_json_alike(tmp_path):
+    (tmp_path / "a.csv").write_bytes("\ufeffimage,caption\r\n7,A  dog.\r\n7, \r\n7,A cat.\r\n".encode())
+    notes = [{"image_id": 7, "caption": "A dog."}, {"image_id": 7, "caption": "A  cat.\n"}]
+    (tmp_path / "b.json").write_text(json.dumps({"annotations": notes}), encoding="utf-8")
+    assert captions_in(tmp_path / "a.csv") == captions_in(tmp_path / "b.json") == {"7": ["A dog.", "A cat."]}
+
+
+def test_ratings_without_captions_are_named(tmp_path):
+    (tmp_path / "r.csv").write_text(RATINGS, encoding="utf-8")
+    (tmp_path / "c.csv").write_text("image,caption\n9.jpg,A dog.\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no image of .*r.csv has a caption in .*c.csv"):
+        rated_pairs(tmp_path / "r.csv", tmp_path / "c.csv")
+
+
+def test_tenths_never_divide_equal_probabilities_and_hold_every_pair():
+    chance = [0.1] * 55 + [0.2] * 3 + [0.3] * 7 + [0.5] * 20 + [0.9] * 15
+    truth = np.arange(100) % 2
+    found = deciles(np.array(chance), truth.astype(float), np.ones(100))
+    assert [round(share, 6) for share, _, _ in found] == [0.55, 0.1, 0.2, 0.15]
+    assert found[1][1] == pytest.approx((3 * 0.2 + 7 * 0.3) / 10)
+    assert sum(share * observed for share, _, observed in found) == pytest.approx(truth.mean())
