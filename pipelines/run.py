@@ -16,7 +16,7 @@ from pipelines.location import check_location, check_stages
 from pipelines.lock import corpus_lock
 from pipelines.plan import StageState, plan
 from schemas import files
-from schemas.corpus import MANIFEST, ROOT_FILES, Corpus, Index, is_own_name, open_corpus, read_index, write_index
+from schemas.corpus import MANIFEST, ROOT_FILES, Corpus, Index, holds_stage, is_own_name, open_corpus, read_index, remove_stale, write_index
 from schemas.errors import ConfigError, RejectLimitError, from_text
 from schemas.manifest import StageManifest
 from schemas.retries import use
@@ -94,6 +94,8 @@ def run(
         if barred and todo:
             raise barred
         current = {state.stage.name: state.manifest for state in states if state.manifest and not state.must_run}
+        if not barred:
+            _remove_unfinished(corpus, {state.stage.name for state in states})
         _write_index(corpus, config.seed, states, current)
         if todo:
             for state in todo:
@@ -126,6 +128,20 @@ def _unmatched(corpus: Corpus, config: Config) -> str | None:
 
     manifests = [corpus.manifest(name) for name in (("pairs", "images") if config.images else ("pairs",))]
     return unmatched([manifest.extra.get("exclusions", {}) for manifest in manifests if manifest])
+
+
+def _remove_unfinished(corpus: Corpus, stages: set[str]) -> None:
+    """Removes what a killed run left of stages that are no longer in the configuration and finished no task.
+
+    Only `corpus.json`, which is about to be replaced, still says that these folders belong to the corpus.
+    """
+    index, folders = read_index(corpus.url), files.folders(corpus.url)
+    for entry in index.stages if index else []:
+        folder = corpus.folder(entry.stage)
+        if entry.stage not in stages and entry.stage in folders and not holds_stage(folder):
+            files.sweep_temporaries(folder, partial(is_own_name, tables=entry.tables))
+            remove_stale(corpus, entry.stage, entry.tables, set())
+            files.remove_empty(folder)
 
 
 def _write_index(corpus: Corpus, seed: int, states: Sequence[StageState], manifests: Mapping[str, StageManifest]) -> None:

@@ -20,7 +20,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Literal
@@ -277,6 +277,13 @@ def remove(url: str, names: list[str]) -> None:
     fs, path = filesystem(url)
     for name in names:
         retried(fs, partial(_remove_one, fs, f"{path.rstrip('/')}/{name}"))
+
+
+def remove_empty(url: str) -> None:
+    """Removes a local folder if it is empty; stores have no empty folders."""
+    if is_local(url):
+        with suppress(OSError):
+            os.rmdir(local_path(url))
 
 
 def _remove_one(fs: fsspec.AbstractFileSystem, path: str) -> None:

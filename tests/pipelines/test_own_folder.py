@@ -99,3 +99,21 @@ def test_another_number_of_partitions_leaves_none_of_the_old_files(tmp_path: Pat
         assert verify(*open_corpus(str(corpus))) == []
         assert not [path for path in corpus.glob("pairs/*.arrow") if not path.name.endswith(f"-of-{partitions:05}.arrow")]
         assert len(list(corpus.glob("pairs/task-*.json"))) == partitions
+
+
+def test_what_a_killed_run_left_of_a_stage_is_removed_with_it(tmp_path: Path) -> None:
+    """A stage that finished no task, and is then taken out of the configuration."""
+    corpus = tmp_path / "corpus"
+    assert main(["run", config(tmp_path, corpus), "--quiet"]) == 0
+    half = corpus / "tfidf_vectors"
+    (half / "manifest.json").unlink()
+    for record in half.glob("task-*.json"):
+        record.unlink()
+    (half / ".tmp-rejects-00000-of-00002.arrow-2ca26ecdc8ed").write_bytes(b"half")
+    yours = corpus / "tfidf_counts"
+    for file in yours.iterdir():
+        file.unlink()
+    (yours / "notes.txt").write_text("mine")
+    assert main(["run", config(tmp_path, corpus, tfidf=None), "--quiet"]) == 0
+    assert not half.exists() and (yours / "notes.txt").read_text() == "mine"
+    assert [finding.text for finding in verify(*open_corpus(str(corpus)))] == ["tfidf_counts: not a folder of the corpus"]
