@@ -96,9 +96,17 @@ class Histories(RuleBasedStateMachine):
     def hold(self, frozen: bool) -> None:
         self.keys = {**self.keys, "frozen": "held" if frozen else None}
 
-    @rule(swaps=st.sampled_from([None, {"min_count": 1, "per_kind": 2}]))
+    @rule(swaps=st.sampled_from([None, {"min_count": 1, "per_kind": 2}, {"min_count": 1, "balance": {}}]))
     def set_swaps(self, swaps: dict[str, Any] | None) -> None:
         self.keys = {**self.keys, "swaps": swaps}
+
+    @rule(truth=st.sampled_from([None, {"encoder": None}]))
+    def judge(self, truth: dict[str, Any] | None) -> None:
+        self.keys = {**self.keys, "truth": truth}
+
+    @rule(tokens=st.sampled_from([None, {"size": 60}]))
+    def tokenise(self, tokens: dict[str, Any] | None) -> None:
+        self.keys = {**self.keys, "tokens": tokens}
 
     @rule(moment=st.integers(0, 40))
     def killed(self, moment: int) -> None:
