@@ -11,7 +11,7 @@ import numpy as np
 from transforms.engines.registry import EngineError
 
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # in tokens, special ones included: batches are padded to one of these
-BATCH = 64
+BATCH = 16  # as fast as more, and small partitions and additions are padded less
 
 
 class EncoderError(EngineError):
