@@ -7,7 +7,7 @@
 Everything runs in one process, after a first small run that loads the engines. Each corpus starts from another (`base`), so a difference is
 made once; the one that an addition or a change ends in is compared with the full run's, byte for byte. "beyond start-up" is all that a run
 costs, summaries, ingestion and manifests included, less what a run of three images costs beyond its tasks. Synthetic scenes have pixels,
-and so regions and retrieved images.
+and so regions, retrieved images and texts.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     with nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory(prefix="cmcl-additions-") as folder:
         _same_input(Path(folder), args)
         if args.scenes and not os.path.isdir(os.path.join(folder, "scenes")):
-            make_scenes(os.path.join(folder, "scenes"), args.scenes, 7)
+            make_scenes(os.path.join(folder, "scenes"), args.scenes, 7, texts=100)
             make_scenes(os.path.join(folder, "photos"), 10, 8, captions=False)
         if args.scenes:
             args.captions, args.images = str(next(Path(folder, "scenes").glob("captions-*.json"))), args.scenes
@@ -101,7 +101,8 @@ def _measure(work: _Work, every: list[int], args: argparse.Namespace) -> None:
 _PIXELS: dict[str, Any] = {
     "regions": {},
     "images": [{"format": "folder", "name": "photos", "images": "photos/images"}],
-    "retrieval": {"images": {"k": 5}},
+    "texts": [{"format": "text", "name": "stories", "files": "scenes/texts-*.txt"}],
+    "retrieval": {"images": {"k": 5}, "texts": {"k": 5}},
 }
 _IMAGES: dict[bool, dict[str, str]] = {False: {}, True: {"images": "scenes/images"}}
 
