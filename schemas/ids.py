@@ -48,8 +48,10 @@ def placement(row_id: str) -> int:
 
 
 def placements(row_ids: Iterable[str]) -> np.ndarray:
-    """`placement` of each id, int64 [n]."""
-    return np.fromiter((placement(row_id) for row_id in row_ids), dtype=np.int64)
+    """`placement` of each id, int64 [n]; repeated ids, such as those of an image's captions, are hashed once."""
+    every = list(row_ids)
+    found = {row_id: placement(row_id) for row_id in dict.fromkeys(every)}
+    return np.fromiter(map(found.__getitem__, every), np.int64, len(every))
 
 
 def partition_of(placed: np.ndarray, partitions: int) -> np.ndarray:

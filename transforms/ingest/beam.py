@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 from schemas.errors import carried
 from schemas.ids import partition_of
 from transforms.core.beam import RunContext, finish
+from transforms.ingest.shuffle import packed
 from transforms.ingest.sources.base import Split
 from transforms.ingest.stages import Ingest
 
@@ -45,7 +46,7 @@ class RunIngest(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    """Reads a split and groups its rows by partition: elements (partition, Arrow IPC stream)."""
+    """Reads a split and groups its rows by partition: elements (partition, `packed` rows)."""
 
     def __init__(self, context: RunContext, stage: Ingest):
         self._context = context
@@ -76,7 +77,7 @@ class _Read(beam.DoFn):
         numbers, starts = np.unique(partition[order], return_index=True)
         for number, start, end in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
             Metrics.counter(self._stage.name, "rows_read").inc(int(end - start))
-            yield int(number), _serialise(table.slice(start, end - start))
+            yield int(number), packed(table.slice(start, end - start))
 
 
 class _Sort(beam.DoFn):
@@ -89,10 +90,3 @@ class _Sort(beam.DoFn):
         partition, batches = element
         table, digest = self._stage.payload([batch for batch in batches if batch])
         yield partition, table, digest
-
-
-def _serialise(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return sink.getvalue().to_pybytes()

@@ -31,6 +31,7 @@ from transforms.ingest.exclusions import ExclusionRules, Exclusions, encode, mat
 from transforms.ingest.images.probe import ImageLimits, ImageReject, probe_at
 from transforms.ingest.limits import Limits
 from transforms.ingest.sentences import split_sentences
+from transforms.ingest.shuffle import unpacked
 from transforms.ingest.sources import Source, Split
 
 # Raw rows with their ids, on their way through the shuffle.
@@ -118,9 +119,8 @@ class Ingest(Stage[I]):
         return ids.placements(batch[self.keyed_by[1]].take(pa.array(kept)).to_pylist()), kept
 
     def payload(self, batches: Sequence[bytes]) -> tuple[pa.Table, str]:
-        """A partition's rows from serialised batches in any order: the sorted table, and its hash."""
-        tables = [pa.ipc.open_stream(batch).read_all() for batch in batches]
-        table = pa.concat_tables(tables) if tables else self.placed.empty_table()
+        """A partition's rows from `packed` batches in any order: the sorted table, and its hash."""
+        table = pa.Table.from_batches([unpacked(batch, self.placed) for batch in batches], self.placed)
         table = table.sort_by([(name, "ascending") for name in self.order]).combine_chunks()
         return table, hash_batches(self.placed, table.to_batches())
 
@@ -311,6 +311,8 @@ class IngestTexts(Ingest[TextParams]):
 
 def _marked(batch: pa.RecordBatch, source: str, lists: Exclusions) -> tuple[pa.RecordBatch, pa.Array]:
     """Rows without `name`, excluded ones with reason and detail; and, for each row, the encoded list entries it matches."""
+    if not len(lists):
+        return batch.drop_columns(["name"]), pa.nulls(batch.num_rows, pa.string())
     hits = lists.match(source, batch["key"], batch["name"], batch["url"])
     on_list = pa.array([bool(one) for one in hits], pa.bool_())
     details = pa.array([lists.why(one) if one else None for one in hits], pa.string())

@@ -70,6 +70,10 @@ def _decodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def _normal(path: str) -> str:
+    return posixpath.normpath(path.replace("\\", "/")) if "/" in path or "\\" in path else path
+
+
 class DelimitedSource(CaptionSource):
     """Captions in CSV or TSV. Key: column `id` if set, else the image's name, else the content id of the URL.
 
@@ -172,40 +176,35 @@ class DelimitedSource(CaptionSource):
             rows.reject(where, Reason.BAD_ROW, f"{len(values)} fields instead of {len(columns)} ({', '.join(columns)})")
             return
         row = dict(zip(columns, values, strict=True))
-        address = {
-            name: row[column].strip() if column is not None else ""
-            for name, column in (("image", self.image), ("url", self.url), ("id", self.id))
-        }
-        for name in ("image", "id"):
-            address[name] = without_caption_number(address[name])
-        if not all(_decodable(value) for value in address.values()):
+        image, url, own = [row[column].strip() if column is not None else "" for column in (self.image, self.url, self.id)]
+        image, own = without_caption_number(image), without_caption_number(own)
+        address = image + url + own
+        if not _decodable(address):
             rows.reject(where, Reason.BAD_ENCODING, "the image, URL or id is not valid UTF-8")
             return
-        key = address["id"] if self.id is not None else address["image"] or address["url"]
-        if not key or not (key.isprintable() and all(value.isprintable() for value in address.values())):
+        key = own if self.id is not None else image or url
+        if not key or not address.isprintable():
             rows.reject(where, Reason.BAD_ROW, f"the {'id' if self.id is not None else 'image or URL'} is empty or not printable")
             return
-        if self.image is None and address["url"] and "://" not in address["url"]:
-            detail = f"column {self.url!r} contains no URL but {quoted(address['url'])!r}: are the columns swapped, or is this a header?"
+        if self.image is None and url and "://" not in url:
+            detail = f"column {self.url!r} contains no URL but {quoted(url)!r}: are the columns swapped, or is this a header?"
             rows.reject(where, Reason.BAD_ROW, detail)
             return
         if self.id is None:
-            key = posixpath.normpath(key.replace("\\", "/")) if address["image"] and "://" not in key else content_id(key)
-        location, reason, detail = self._locate(address)
+            key = _normal(key) if image and "://" not in key else content_id(key)
+        location, reason, detail = self._locate(image, url)
         if reason is not None:
             rows.reject(where, reason, detail, key=key)
             return
-        rows.add(
-            key=key, name=address["image"] or None, caption=as_bytes(row[self.caption]), url=address["url"] or None, where=where, **location
-        )
+        rows.add(key=key, name=image or None, caption=as_bytes(row[self.caption]), url=url or None, where=where, **location)
 
-    def _locate(self, address: dict[str, str]) -> tuple[dict[str, Any], Reason | None, str]:
+    def _locate(self, image: str, url: str) -> tuple[dict[str, Any], Reason | None, str]:
         """Where the image is: in the folder, at its URL, or unknown (captions only)."""
         if self.images is not None:
-            if not address["image"]:
+            if not image:
                 return {}, Reason.BAD_ROW, "the row names no image"
-            return self.locate(address["image"])
-        for value in (address["image"], address["url"]):
+            return self.locate(image)
+        for value in (image, url):
             if is_address(value):
                 return {"uri": value, "stamp": ""}, None, ""
         return {"uri": None, "stamp": ""}, None, ""
