@@ -362,10 +362,10 @@ def read_with(raised: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     source = pair_source(format="csv", captions=str(folder / "c.csv"))
     real = type(source)._locate
 
-    def place(self: Any, address: dict[str, str]) -> Any:
-        if address["image"] == "b.jpg":
+    def place(self: Any, image: str, url: str) -> Any:
+        if image == "b.jpg":
             raise raised
-        return real(self, address)
+        return real(self, image, url)
 
     monkeypatch.setattr(type(source), "_locate", place)
     return read_all(source)
