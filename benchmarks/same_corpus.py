@@ -4,7 +4,7 @@
 
 Every stage takes part, with the demo's settings, the judge of truth, balanced swaps and tokens, on drawn scenes and, where present, COCO
 photos: regions by the embedded detector, back-translation by the embedded translators, retrieved images and texts. "killed": SIGKILL to
-the process groups of runs with two workers, at moments spread from the start of a corpus to its end; ten per corpus. "grown": a corpus
+the process groups of runs, at moments spread from the start of a corpus to its end; ten per corpus. "grown": a corpus
 that lacks two images and has two others and changed captions, built by a single worker, becomes the wanted one on that runner.
 
 The corpus hash covers rows, not files, so it is the same for any number of partitions; with the same number, all table files are compared
@@ -87,13 +87,13 @@ class Ways:
         self.build(name, *options)
         self.compare(name, begun)
 
-    def killed(self, name: str, moments: Sequence[int], draw: random.Random) -> Counter[str]:
+    def killed(self, name: str, moments: Sequence[int], draw: random.Random, workers: str) -> Counter[str]:
         """Builds a corpus in runs that are killed after these numbers of finished tasks, then compares it; returns kills by stage."""
         corpus, stages, begun = self.folder / name, Counter[str](), time.monotonic()
         shutil.rmtree(corpus, ignore_errors=True)
         for moment in moments:
             process = subprocess.Popen(
-                self.command(name, "--workers", "2"), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                self.command(name, "--workers", workers), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             while process.poll() is None and finished(corpus) < moment:
                 time.sleep(0.01)
@@ -106,9 +106,9 @@ class Ways:
             process.wait()
             if psutil.wait_procs(below, timeout=60)[1]:
                 raise RuntimeError(f"{name}: workers outlive their driver")
-            latest = max(corpus.glob("*/*"), key=lambda path: path.stat().st_mtime_ns, default=corpus / "start-up" / "")
-            stages[latest.parent.name if latest.parent != self.folder else "start-up"] += 1
-        self.build(name, "--workers", "2")
+            latest = max(corpus.glob("*/*"), key=lambda path: path.stat().st_mtime_ns, default=Path("start-up/none"))
+            stages[latest.parent.name] += 1
+        self.build(name, "--workers", workers)
         self.compare(name, begun)
         return stages
 
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--runners", nargs="*", choices=RUNNERS, default=RUNNERS)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--killed-workers", type=int, default=2, help="of runs that are killed")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     folder = args.folder.resolve()
@@ -196,7 +197,7 @@ def main() -> None:
     moments = [round(0.96 * tasks * at / args.kills) for at in range(args.kills)]
     corpora = max(1, args.kills // _KILLS)
     for at in range(corpora if args.kills else 0):
-        stages += ways.killed(f"killed-{at}", moments[at::corpora], draw)
+        stages += ways.killed(f"killed-{at}", moments[at::corpora], draw, str(args.killed_workers))
     print(f"{stages.total()} kills: " + ", ".join(f"{stage} {count}" for stage, count in stages.items()))
     sys.exit(f"{ways.differing} comparisons differ" if ways.differing else int(stages.total() < args.kills))
 

