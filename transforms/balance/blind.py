@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 from schemas.ids import placements
+from transforms.balance.embeddings import Embeddings
 from transforms.balance.ngrams import TextPair
 
 _LEAST = 20  # pairs on each side of the split
@@ -47,8 +48,8 @@ def halves(images: Sequence[str]) -> np.ndarray:
 class Blind:
     """Measures samples of pairs, kind by kind and all together."""
 
-    def __init__(self, sample: int, encoder: str | None):
-        self._sample, self._encoder = sample, encoder
+    def __init__(self, sample: int, embeddings: Embeddings | None):
+        self._sample, self._embeddings = sample, embeddings
         self._parts: dict[str, list[tuple[Any, Any, np.ndarray]]] = {}
 
     def measured(
@@ -56,7 +57,7 @@ class Blind:
     ) -> dict[str, Any]:
         """Measures a sample of the pairs `rows` under a name; `images`: of each pair."""
         own = rows[:: max(1, len(rows) // self._sample)]
-        features = embedded([pairs[row] for row in own.tolist()], self._encoder) if self._encoder and len(own) else None
+        features = self._embeddings.differences([pairs[row] for row in own.tolist()]) if self._embeddings and len(own) else None
         part = matrix[own], features, halves([images[row] for row in own.tolist()])
         self._parts.setdefault(name, []).append(part)
         return self._accuracy(name, *part)
@@ -75,13 +76,3 @@ class Blind:
     def _accuracy(self, name: str, matrix: sp.csr_matrix, features: np.ndarray | None, trained: np.ndarray) -> dict[str, Any]:
         found = {f"{name}_ngrams": ranked(matrix, trained, 0.1)}
         return found if features is None else found | {f"{name}_embeddings": ranked(features, trained, 30.0)}
-
-
-def embedded(pairs: Sequence[TextPair], encoder: str) -> np.ndarray:
-    """The embeddings of the false texts minus those of the true ones, float32 [n, width]."""
-    from transforms.engines.encoders.sentence import sentence_encoder
-
-    texts = sorted({text for pair in pairs for text in (pair.true, pair.false)})
-    vectors = sentence_encoder(encoder).encode(texts)
-    row = {text: at for at, text in enumerate(texts)}
-    return vectors[[row[pair.false] for pair in pairs]] - vectors[[row[pair.true] for pair in pairs]]

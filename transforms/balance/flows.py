@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 SWEEPS = 8
 _BLOCK, _LEAST_BLOCK = 32, 4  # groups chosen at a time in the first sweep, halved with each, and in the last sweeps
-_SCALE = 1 << 20  # the maximum weight, for n-grams that hardly any candidate has
+_SCALE = 1 << 26  # the maximum weight, for n-grams that hardly any candidate has
 _PRIOR = 5  # pseudo-count of an n-gram's occurrences
 _USUAL = 5  # candidates kept of a group, for the weights: the tolerance means the same whatever the most that are kept
 _SHARES = 1024

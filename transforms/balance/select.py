@@ -10,14 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from transforms.balance.blind import Blind
+from transforms.balance.blind import Blind, halves, ranked
+from transforms.balance.embeddings import Embeddings
 from transforms.balance.fit import Fit
 from transforms.balance.flows import balanced
 from transforms.balance.ngrams import TextPair, differences
-from transforms.swaps.settings import SwapSettings
+from transforms.balance.scenes import Encoded, Scenes, spread
+from transforms.swaps.settings import BalanceSettings, SwapSettings
 
-# By how much the tolerance is stricter for kinds whose few words (numbers, prepositions) each weigh more in a text-only ranker.
-STRICTER = {"count": 3, "relation": 1.5}
+# By how much the tolerance is stricter for kinds whose few words (numbers, prepositions) each weigh more in a text-only ranker, or whose
+# candidates are few.
+STRICTER = {"attribute": 1.6, "relation": 3, "count": 9, "order": 1.5, "negation": 1.6}
+_LEAST = 200  # encoded candidates among the chosen ones, for a direction
 
 
 @dataclass
@@ -28,7 +32,7 @@ class Selected:
     figures: dict[str, Any]
 
 
-def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, measured: bool) -> Selected:
+def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, measured: bool, vectors: np.ndarray | None = None) -> Selected:
     """Selects among a cell's candidates, kind by kind.
 
     Args:
@@ -36,12 +40,19 @@ def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, mea
         captions: rows of `pairs`: the cell's.
         settings: `balance` must be set.
         measured: whether to measure blind accuracy.
+        vectors: embeddings of the captions, float32 [n, width]; None: they are encoded where an encoder is set.
     """
-    assert settings.balance is not None
+    balance = settings.balance
+    assert balance is not None
     kept = np.zeros(candidates.num_rows, dtype=bool)
     figures: dict[str, Any] = {}
-    fit = Fit(captions["caption"].to_pylist(), captions["image_id"].to_pylist())
-    blind = Blind(settings.balance.sample, settings.balance.encoder)
+    if not candidates.num_rows:
+        return Selected(kept, figures)
+    texts = captions["caption"].to_pylist()
+    fit = Fit(texts, captions["image_id"].to_pylist())
+    embeddings = Embeddings(balance.encoder, texts, vectors) if balance.encoder and (measured or balance.embeddings) else None
+    scenes = Scenes(texts, embeddings.captions) if embeddings and balance.embeddings else None
+    blind = Blind(balance.sample, embeddings)
     rows = pc.index_in(candidates["pair_id"], captions["pair_id"].combine_chunks()).to_numpy()
     kinds = candidates["kind"].cast(pa.string())
     for kind in settings.kinds:
@@ -51,19 +62,40 @@ def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, mea
         pairs = text_pairs(candidates.take(own), captions["caption"].take(rows[own]).to_pylist())
         groups, most = rows[own], settings.per_kind
         if kind == "negation":  # each at most once, with one of its denials
-            texts = pc.dictionary_encode(candidates["text"].take(own).combine_chunks()).indices.to_numpy()
-            groups, most = np.cumsum(np.diff(texts, prepend=-1) != 0), 1
+            negations = pc.dictionary_encode(candidates["text"].take(own).combine_chunks()).indices.to_numpy()
+            groups, most = np.cumsum(np.diff(negations, prepend=-1) != 0), 1
         matrix = differences(pairs)
         features = sp.hstack([matrix, fit.differences(pairs)], format="csr")
-        kept[own] = chosen = balanced(features, groups, most, settings.balance.tolerance / STRICTER.get(kind, 1))
+        tolerance = balance.tolerance / STRICTER.get(kind, 1)
+        chosen = balanced(features, groups, most, tolerance)
+        if scenes and embeddings:
+            near = Encoded(pairs, rows[own], chosen, scenes, embeddings, balance.encoded)
+            for _ in range(near.rounds):
+                if chosen[near.sampled].sum() >= _LEAST:
+                    features = sp.hstack([features, sp.csr_matrix(near.feature(chosen)[:, None])], format="csr")
+                    chosen = balanced(features, groups, most, tolerance)
+        images = captions["image_id"].take(rows[own]).to_pylist()
+        unbalanced = _unbalanced(matrix, chosen, images, balance)
+        kept[own] = chosen = chosen & (not unbalanced)
         if measured:
-            images = captions["image_id"].take(rows[own]).to_pylist()
-            figures[kind] = {"candidates": len(own), "kept": int(chosen.sum())}
+            figures[kind] = {"candidates": len(own), "kept": int(chosen.sum())} | ({"unbalanced": unbalanced} if unbalanced else {})
             for name, those in (("before", first_of(groups, most)), ("after", chosen)):
                 figures[kind] |= blind.measured(name, matrix, pairs, images, np.flatnonzero(those))
     if figures:
         figures["all"] = {"captions": captions.num_rows, "kept": int(kept.sum())} | blind.together()
     return Selected(kept, figures)
+
+
+def _unbalanced(matrix: sp.csr_matrix, chosen: np.ndarray, images: list[str], balance: BalanceSettings) -> float | None:
+    """The blind accuracy of the chosen ones if it is above the limit by more than two standard errors, else None."""
+    if balance.limit is None:
+        return None
+    own = spread(np.flatnonzero(chosen), balance.sample)
+    trained = halves([images[row] for row in own.tolist()])
+    accuracy = ranked(matrix[own], trained, 0.1) if len(own) else None
+    if accuracy is None:
+        return None
+    return accuracy if accuracy - 1 / np.sqrt((~trained).sum()) > balance.limit else None
 
 
 def first_of(groups: np.ndarray, most: int) -> np.ndarray:

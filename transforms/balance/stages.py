@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ from transforms.engines.encoders.sentence import spec_fingerprint
 from transforms.swaps.draft import Negative
 from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.swaps.stage import SwapNegatives, chances, expected_share, load_index, rewrite_batch
+from transforms.truth.evidence import LENGTH
+from transforms.truth.stage import JUDGE, EncodeCaptions
 from transforms.truth.trees import MILLION
 
 _ROWS = 512  # captions per written batch
@@ -111,8 +113,12 @@ class SelectSwaps(Stage[SwapSettings]):
 
     name = "swap_selection"
     internal = True
-    revision = 2
-    reads = (Input("pairs", "pairs", "corpus"), Input("swap_candidates", "candidates", "corpus"))
+    revision = 3
+    reads = (
+        Input("pairs", "pairs", "corpus"),
+        Input("swap_candidates", "candidates", "corpus"),
+        Input(*JUDGE, "corpus", optional=True),
+    )
     writes = {"selection": SELECTION}
 
     @classmethod
@@ -123,6 +129,18 @@ class SelectSwaps(Stage[SwapSettings]):
     def __post_init__(self) -> None:
         if self.params.balance and self.params.balance.encoder:
             spec_fingerprint(self.params.balance.encoder)
+
+    def behind(self, stages: Sequence[Stage[Any]]) -> Self:
+        """As of the base class. Without an encoder of its own, it has the judge's."""
+        found = super().behind(stages)
+        balance = _balance(self.params)
+        encoder = balance.encoder or next((stage.params.encoder for stage in stages if isinstance(stage, EncodeCaptions)), None)
+        params = self.params.model_copy(update={"balance": balance.model_copy(update={"encoder": encoder})})
+        return type(self)(params, compression=found.compression, resolved=found.resolved)
+
+    def wants(self, source: Input, stage: Stage[Any]) -> bool:
+        """The judge's vectors: if they are of its own encoder."""
+        return source.stage != JUDGE[0] or stage.params.encoder == (_balance(self.params).encoder or stage.params.encoder) is not None
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -139,20 +157,30 @@ class SelectSwaps(Stage[SwapSettings]):
                 self._cell(task, cell, cells)
 
     def _cell(self, task: Task, cell: int, cells: int) -> None:
-        pairs, candidates = [], []
+        pairs, candidates, vectors = [], [], []
         for partition in overlapping(cell, cells, task.corpus.partitions):
             own = task.read("pairs", "pairs", partition).select(["pair_id", "image_id", "caption"])
-            own = own.filter(pa.array(partition_of(placements(own["image_id"].to_pylist()), cells) == cell))
+            inside = partition_of(placements(own["image_id"].to_pylist()), cells) == cell
+            own = own.filter(pa.array(inside))
+            if self.has(JUDGE[0]):
+                vectors.append(_vectors(task.read(*JUDGE, partition))[inside])
             found = task.read("swap_candidates", "candidates", partition)
             pairs.append(own)
             candidates.append(found.filter(pc.is_in(found["pair_id"], own["pair_id"].combine_chunks())))
         captions, rows = pa.concat_tables(pairs), pa.concat_tables(candidates).combine_chunks()
         task.counts.rows_in += rows.num_rows
         with task.engine():
-            selected = select(rows, captions, self.params, measured=cell == 0)
+            embedded = np.concatenate(vectors) if vectors else None
+            selected = select(rows, captions, self.params, measured=cell == 0, vectors=embedded)
         if cell == 0:
             task.extra["blind"] = selected.figures
         task.write("selection", _selection(rows["pair_id"], selected.kept))
+
+
+def _vectors(table: pa.Table) -> np.ndarray:
+    """Embeddings of captions, float32 [n, width]."""
+    found: np.ndarray = pc.list_flatten(table["vector"].combine_chunks()).to_numpy().reshape(table.num_rows, -1).astype(np.float32)
+    return found / LENGTH
 
 
 def _selection(pair_ids: pa.ChunkedArray, kept: np.ndarray) -> pa.RecordBatch:

@@ -18,12 +18,12 @@ class BalanceSettings(Params):
     Raises pydantic.ValidationError, naming the key and the allowed values, on an unknown key or a value out of range.
     """
 
-    candidates: int = Field(20, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
+    candidates: int = Field(40, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
     tolerance: float = Field(
-        3.0,
+        9.0,
         gt=0,
         le=1000,
-        description="imbalance a candidate may add (counts a third, relations two thirds of it); less is stricter and keeps fewer swaps",
+        description="imbalance an object swap may add, other kinds less; a lower value is stricter and keeps fewer swaps",
     )
     cell: int = Field(25_000, ge=100, le=200_000, description="captions balanced together, approximately")
     denials: bool = Field(True, description="keep a negation only with a true denial of the same form; false leaves negations out")
@@ -31,7 +31,14 @@ class BalanceSettings(Params):
         True, description="also swap counts and positions that another caption or the labels give, beside the true ones"
     )
     sample: int = Field(2000, ge=100, description="pairs per kind on which the manifest's blind accuracy is measured")
-    encoder: str | None = Field(None, description="sentence encoder that measures blind accuracy as well, such as embedded")
+    limit: float | None = Field(
+        0.6, ge=0.5, le=1, description="leave out kinds that remain clearly above this blind accuracy by n-grams; null keeps them"
+    )
+    embeddings: bool = Field(True, description="balance sentence embeddings as well as n-grams, if there is an encoder")
+    encoder: str | None = Field(
+        None, description="sentence encoder, such as embedded, which measures blind accuracy as well; null: that of `truth`, if any"
+    )
+    encoded: int = Field(8000, ge=400, le=1_000_000, description="candidates per kind and cell that are encoded to balance embeddings")
 
 
 class SwapSettings(Params):
