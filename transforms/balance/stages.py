@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from schemas.balance import CANDIDATES, COUNTERPART, SELECTION
 from schemas.ids import counter_rng, partition_of, placements
@@ -163,13 +164,13 @@ class SelectSwaps(Stage[SwapSettings]):
             inside = partition_of(placements(own["image_id"].to_pylist()), cells) == cell
             own = own.filter(pa.array(inside))
             if self.has(JUDGE[0]):
-                vectors.append(_vectors(task.read(*JUDGE, partition))[inside])
+                vectors.append(caption_embeddings(task.read(*JUDGE, partition))[inside])
             found = task.read("swap_candidates", "candidates", partition)
             pairs.append(own)
             candidates.append(found.filter(pc.is_in(found["pair_id"], own["pair_id"].combine_chunks())))
         captions, rows = pa.concat_tables(pairs), pa.concat_tables(candidates).combine_chunks()
         task.counts.rows_in += rows.num_rows
-        with task.engine():
+        with task.engine(), threadpool_limits(1):  # so the cores do not affect the sums
             embedded = np.concatenate(vectors) if vectors else None
             selected = select(rows, captions, self.params, measured=cell == 0, vectors=embedded)
         if cell == 0:
@@ -177,8 +178,8 @@ class SelectSwaps(Stage[SwapSettings]):
         task.write("selection", _selection(rows["pair_id"], selected.kept))
 
 
-def _vectors(table: pa.Table) -> np.ndarray:
-    """Embeddings of captions, float32 [n, width]."""
+def caption_embeddings(table: pa.Table) -> np.ndarray:
+    """The embeddings in `caption_vectors`, float32 [n, width]."""
     found: np.ndarray = pc.list_flatten(table["vector"].combine_chunks()).to_numpy().reshape(table.num_rows, -1).astype(np.float32)
     return found / LENGTH
 

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from schemas.corpus import Corpus
 from schemas.tables import REWRITES
-from tests.given import given_pairs, run_stages, scene_pairs
+from tests.transforms.balance.conftest import SETTINGS, balanced
 from transforms.balance.stages import BalancedSwaps, SelectSwaps, SwapCandidates
-from transforms.graphs.stage import GraphParams, ParseCaptions
-from transforms.graphs.vocabulary import CountVocabulary
 from transforms.swaps.edits import apply_edits
-from transforms.swaps.settings import BalanceSettings, SwapSettings
+from transforms.swaps.settings import SwapSettings
 from transforms.swaps.stage import SwapNegatives
-
-SETTINGS = SwapSettings(min_count=2, per_kind=4, balance=BalanceSettings(candidates=10, cell=100, tolerance=20))
-KINDS = (CountVocabulary, SwapCandidates, SelectSwaps, BalancedSwaps)
-
-
-def _run(folder: Path, partitions: int) -> Corpus:
-    stages = [given_pairs(scene_pairs(60)), ParseCaptions(GraphParams(swaps=SETTINGS)), *(kind(SETTINGS) for kind in KINDS)]
-    return run_stages(folder, stages, partitions=partitions)
 
 
 def _rows(corpus: Corpus) -> list[dict]:
@@ -31,13 +19,8 @@ def _rows(corpus: Corpus) -> list[dict]:
     ]
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return _run(tmp_path_factory.mktemp("one"), partitions=1)
-
-
 def test_partitions_do_not_affect_the_selection(corpus: Corpus, tmp_path: Path) -> None:
-    assert _rows(_run(tmp_path, partitions=5)) == _rows(corpus)
+    assert _rows(balanced(tmp_path, partitions=5)) == _rows(corpus)
 
 
 def test_rewrites_are_sound(corpus: Corpus) -> None:

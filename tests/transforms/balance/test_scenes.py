@@ -1,0 +1,65 @@
+"""The features of sentence embeddings that are balanced, and kinds that remain unbalanced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from schemas.corpus import Corpus
+from tests.transforms.balance.conftest import SETTINGS
+from transforms.balance.embeddings import Embeddings
+from transforms.balance.scenes import Encoded, Scenes, separating, spread
+from transforms.balance.select import select, text_pairs
+from transforms.swaps.settings import BalanceSettings
+
+pytest.importorskip("sentence_transformers")
+
+
+@pytest.fixture(scope="module")
+def tables(corpus: Corpus) -> tuple[pa.Table, pa.Table]:
+    """The candidates that swap objects, and their captions."""
+    candidates, pairs = corpus.open("swap_candidates", "candidates", 0).read(), corpus.open("pairs", "pairs", 0).read()
+    objects = pa.array([kind == "object" for kind in candidates["kind"].to_pylist()])
+    return candidates.filter(objects), pairs
+
+
+@pytest.fixture(scope="module")
+def embeddings(tables: tuple[pa.Table, pa.Table]) -> Embeddings:
+    return Embeddings("embedded", tables[1]["caption"].to_pylist(), None)
+
+
+def _encoded(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings, most: int) -> tuple[Encoded, np.ndarray]:
+    candidates, pairs = tables
+    captions = pairs["caption"].to_pylist()
+    row_of = {pair: row for row, pair in enumerate(pairs["pair_id"].to_pylist())}
+    rows = np.array([row_of[pair] for pair in candidates["pair_id"].to_pylist()])
+    own = text_pairs(candidates, [captions[row] for row in rows.tolist()])
+    found = Encoded(own, rows, np.ones(len(own), bool), Scenes(captions, embeddings.captions), embeddings, most)
+    return found, embeddings.differences(own)
+
+
+def test_candidates_that_were_not_encoded_are_predicted(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings) -> None:
+    few, differences = _encoded(tables, embeddings, len(tables[0]) // 2)
+    chosen = np.ones(len(differences), bool)
+    feature = few.feature(chosen)
+    others = np.setdiff1d(np.arange(len(differences)), few.sampled)
+    assert few.rounds == 1 and len(others) >= len(differences) // 3
+    assert np.array_equal(feature, np.rint(feature))
+    assert np.corrcoef(feature[others], differences[others] @ separating(differences[few.sampled]))[0, 1] > 0.5
+
+
+def test_kinds_that_remain_unbalanced_are_left_out(tables: tuple[pa.Table, pa.Table]) -> None:
+    candidates, pairs = tables
+    loose = BalanceSettings(cell=100, tolerance=1000, limit=0.6)
+    how = SETTINGS.model_copy(update={"kinds": ("object",), "per_kind": 20, "balance": loose})
+    out = select(candidates, pairs, how, True)
+    assert not out.kept.any() and out.figures["object"]["unbalanced"] > 0.6
+    kept = select(candidates, pairs, how.model_copy(update={"balance": loose.model_copy(update={"limit": None})}), True)
+    assert kept.kept.any() and kept.figures["object"]["after_ngrams"] == out.figures["object"]["unbalanced"]
+
+
+@pytest.mark.parametrize(("rows", "most"), [(0, 5), (3, 5), (5, 5), (1000, 7)])
+def test_spread(rows: int, most: int) -> None:
+    found = spread(np.arange(rows), most)
+    assert len(found) == min(rows, most) and len(set(found.tolist())) == len(found)
