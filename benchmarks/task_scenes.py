@@ -81,7 +81,9 @@ def finished(settings: TrainSettings, unseen: Unseen) -> dict[str, Any]:
     """The result of a run, which is made if it is missing: metrics, and `scenes`, their values by scene where they are means over rows."""
     path = Path(settings.output) / "result.json"
     if not path.exists():
-        train(settings, ShardLoader(batches_of(settings)))
+        _, progress = train(settings, ShardLoader(batches_of(settings)))
+        if progress.share(settings) < 1:
+            raise SystemExit(143)  # it was asked to stop, and has saved
         result: dict[str, Any] = {}
         for held, task, _, rows, found in answered(settings.output, *unseen, hidden=True):
             for name, answers in found.items():
