@@ -35,6 +35,16 @@ def incompatible(one: str, other: str) -> bool:
     return named(one) != named(other)
 
 
+def may_be(one: str, other: str) -> bool:
+    """Whether somebody called `one`, a word for a person, may also be called `other`: anybody is a person, a girl may be a child."""
+    if generic(other) or one == other:
+        return True
+    known = next((words for words in (_CHILD, _ADULT) if one in words), None)
+    if not named(one) or not named(other) or (one in _MALE and other in _FEMALE) or (one in _FEMALE and other in _MALE):
+        return False
+    return known is None or other in known or not (other in _CHILD or other in _ADULT)
+
+
 def male(word: str) -> bool:
     """Whether the word denotes a male person."""
     return word in _MALE

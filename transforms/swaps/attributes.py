@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.rejects import Reason
 from transforms.english.words import FRAMES
-from transforms.scene_graph.nodes import AttributeNode
+from transforms.scene_graph.nodes import AttributeNode, ObjectNode
 from transforms.swaps.contrasts import attribute_class, contrasting_attributes, gradable
 from transforms.swaps.draft import Draft
 from transforms.swaps.evidence import of_attribute, votes_against
@@ -21,6 +21,7 @@ _USUAL = 0.04  # share of an object's mentions with an attribute above which it 
 _PLAIN_COLOURS = frozenset("red blue green yellow orange purple pink brown black white gray".split())
 _DISPUTED = 0.09  # share of images whose captions disagree about an object's attribute of this class, above which it is doubtful
 _VOTES = 2  # captions that contradict an attribute beyond doubt
+_HAVING = frozenset({"wear", "have", "with", "in", "hold", "carry"})
 _BOTH = 0.12  # co-mentions, as a share of the rarer attribute's mentions, above which two attributes are not exclusive
 
 
@@ -62,7 +63,9 @@ def swap_attributes(draft: Draft) -> None:
         thing = draft.graph.objects[attribute.object]
         if attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma)):
             continue  # "a black and white photo" is about the photo; and people's skin colour is never swapped
-        if draft.context.several(draft.index, thing.lemma, thing.head) and (draft.context.labels is not None or thing.number == "singular"):
+        if draft.context.unclear(draft.index, thing) or any(
+            draft.context.unclear(draft.index, one) for one in owners(draft, attribute.object)
+        ):
             draft.refuse(Reason.AMBIGUOUS, f"{attribute.lemma} {thing.lemma}")
             continue
         queues.append((attribute, iter(found)))
@@ -86,6 +89,13 @@ def swap_attributes(draft: Draft) -> None:
                     "contradicts_original",
                     partial(of_attribute, draft, attribute, word),
                 )
+
+
+def owners(draft: Draft, node: int) -> list[ObjectNode]:
+    """The objects that a node is worn, held or had by, or part of: where there are more of these, there may be more of it."""
+    graph = draft.graph
+    had = [r.subject for r in graph.relations if r.object == node and r.head in _HAVING]
+    return [graph.objects[one] for one in (*had, *(r.object for r in graph.relations if r.subject == node and r.lemma == "of"))]
 
 
 def _human(index: Index, lemma: str) -> bool:

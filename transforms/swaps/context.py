@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transforms.scene_graph.nodes import Graph
+from transforms.scene_graph.nodes import Graph, ObjectNode
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
 
@@ -21,7 +21,8 @@ class ImageContext:
     blocked: positions of the objects that a caption names, and of their synonyms, hypernyms and hyponyms; labelled: likewise for
     labels. words: every word of every caption. presence: estimated probability that each object is present but unmentioned,
     float32 [V]; usual: likewise, given an average one of the objects. labels: label -> number of instances. detectable: positions of the
-    objects that the detector could find. given: the number of captions. votes: how many captions give an object an attribute.
+    objects that the detector could find. given: the number of captions.
+    votes: how many captions give an object an attribute. plurals: heads of which a caption has several. together: each caption's heads.
     """
 
     __slots__ = (
@@ -38,9 +39,11 @@ class ImageContext:
         "relations",
         "counts",
         "plurals",
+        "together",
         "labels",
         "labelled",
         "_label_cache",
+        "_several_cache",
     )
 
     def __init__(
@@ -61,11 +64,13 @@ class ImageContext:
         self.relations: dict[tuple[str, str], set[str]] = {}
         self.counts: dict[str, set[int]] = {}
         self.plurals: set[str] = set()
+        self.together: list[Counter[str]] = []
         self.named: set[str] = set()
         for graph in graphs:
             self._read(graph)
         self.labels = labels
         self._label_cache: dict[str, int] = {}
+        self._several_cache: dict[str, bool] = {}
         self.blocked: set[int] = set()
         for name in self.named:
             self.blocked |= index.related(name)
@@ -82,10 +87,11 @@ class ImageContext:
 
     def _read(self, graph: Graph) -> None:
         objects = graph.objects
-        seen = Counter(thing.lemma for thing in objects)
+        heads = Counter(thing.head for thing in objects)
+        self.together.append(heads)
         for thing in objects:
             self.named.add(thing.lemma)
-            if thing.number == "plural" or seen[thing.lemma] > 1 or thing.count > 1:
+            if thing.number == "plural" or heads[thing.head] > 1 or thing.count > 1:
                 self.plurals.add(thing.head)
             if thing.count:
                 self.counts.setdefault(thing.head, set()).add(thing.count)
@@ -113,7 +119,20 @@ class ImageContext:
 
     def several(self, index: Index, lemma: str, head: str) -> bool:
         """Whether the picture may show more of these than the one in the caption."""
-        return head in self.plurals or self.instances(index, lemma) > 1
+        return self._mentions_several(index, head) or self.instances(index, lemma) > 1
+
+    def _mentions_several(self, index: Index, head: str) -> bool:
+        """Whether a caption has several of these, under this name, a broader one ("people") or narrower ones ("a boy and a girl")."""
+        found = self._several_cache.get(head)
+        if found is None:
+            found = self._several_cache[head] = any(index.may_be(head, other) for other in self.plurals) or any(
+                sum(count for other, count in heads.items() if index.may_be(other, head)) > 1 for heads in self.together
+            )
+        return found
+
+    def unclear(self, index: Index, thing: ObjectNode) -> bool:
+        """Whether the caption says something of one such object while the picture may show others, of which it need not be true."""
+        return self.several(index, thing.lemma, thing.head) and (self.labels is not None or thing.number == "singular")
 
 
 def _detectable(index: Index, labels: tuple[str, ...]) -> tuple[np.ndarray, frozenset[int]]:

@@ -11,6 +11,7 @@ from transforms.swaps.contrasts import contrasting_attributes
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
 from transforms.swaps.evidence import of_count, of_negation, of_order
+from transforms.swaps.relations import alike
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
 # Symmetric or nearly symmetric relations.
@@ -41,6 +42,10 @@ _MUTUAL = frozenset(
         "face",
         "play with",
         "look at",
+        "stare at",
+        "gaze at",
+        "watch",
+        "observe",
         "sit next to",
         "stand next to",
         "walk with",
@@ -152,7 +157,7 @@ def swap_order(draft: Draft) -> None:
             continue
         if relation.head in ("in", "wear", "have"):
             continue  # "a coat wearing a woman" is false but implausible
-        if one.head == other.head or one.number != other.number or not _exchangeable(draft, relation):
+        if alike(draft, one, other) or one.number != other.number or not _exchangeable(draft, relation):
             continue
         if draft.caption[other.end :].lstrip().lower().startswith(("of ", "'s", "and ")) or _order_refused(draft, relation):
             continue
@@ -174,7 +179,7 @@ def _order_refused(draft: Draft, relation: RelationNode) -> bool:
     context, index = draft.context, draft.index
     one, other = draft.graph.objects[relation.subject], draft.graph.objects[relation.object]
     origin = f"{one.lemma} {relation.lemma} {other.lemma}"
-    if context.labels is not None and any(context.several(index, thing.lemma, thing.head) for thing in (one, other)):
+    if any(context.unclear(index, thing) for thing in (one, other)):
         draft.refuse(Reason.AMBIGUOUS, origin)
         return True
     if relation.lemma in context.relations.get((other.head, one.head), ()):
@@ -192,6 +197,9 @@ def _exchangeable(draft: Draft, relation: RelationNode) -> bool:
         return False
     if draft.caption[relation.end : other.phrase_start].strip() or sum(r.start == relation.start for r in graph.relations) > 1:
         return False
+    last = relation.lemma.rsplit(" ", 1)[-1]
+    if any(r.object == relation.subject and r.lemma.rsplit(" ", 1)[-1] == last for r in graph.relations):
+        return False  # "on a bike on a street": one is on both
     if any(a.place == "measure" and a.object in (relation.subject, relation.object) for a in graph.attributes):
         return False
     if "noun.body" in (index.lexicon.lexname(one.lemma), index.lexicon.lexname(other.lemma)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from transforms.core.logarithms import log, log1p
 from transforms.english.morphology import plural
-from transforms.english.people import generic, incompatible
+from transforms.english.people import generic, incompatible, may_be
 from transforms.english.wordnet import Lexicon
 from transforms.graphs.vocabulary import Key
 from transforms.swaps.vague import VAGUE
@@ -87,7 +87,9 @@ class Index:
         self._add_kinds()
         self._by_head: dict[str, list[int]] = defaultdict(list)
         for position, name in enumerate(self.names):
-            self._by_head[name.rsplit(" ", 1)[-1]].append(position)
+            head = name.rsplit(" ", 1)[-1]
+            for kind in (head, *self._endings(head)):
+                self._by_head[kind].append(position)
         self._remembered: dict[tuple[str, Hashable], Any] = {}
         self._candidates: dict[str, Candidates] = {}
         self._related: dict[str, frozenset[int]] = {}
@@ -191,11 +193,22 @@ class Index:
             positions = {position for key in common for above in lexicon.ancestors(key) for position in self._having.get(above, ())}
             positions.update(position for key in common for position in self._below.get(key, ()))
             positions.update(self.position[word] for word in lexicon.all_synonyms(lemma) if word in self.position)
-            positions.update(self._by_head.get(lemma.rsplit(" ", 1)[-1], ()))
+            head = lemma.rsplit(" ", 1)[-1]
+            positions.update(self._by_head.get(head, ()))
+            positions.update(self.position[word] for word in self._endings(head) if word in self.position)
             if lemma in self.position:
                 positions.add(self.position[lemma])
             found = self._related[lemma] = frozenset(positions)
         return found
+
+    def _endings(self, word: str) -> list[str]:
+        """The nouns that a closed compound ends with: a sailboat is a boat, although WordNet puts it elsewhere."""
+        cuts = range(3, len(word) - 2)
+        return [word[at:] for at in cuts if self.lexicon.lists(word[at:]) and self.lexicon.lists(word[:at])]
+
+    def may_be(self, one: str, other: str) -> bool:
+        """Whether something that a caption calls `one` may also be called `other`: a car is a vehicle, a girl one of the people."""
+        return self.lexicon.is_a(one, other) or (self.lexicon.lexname(one) == "noun.person" and may_be(one, other))
 
     def candidates(self, lemma: str) -> Candidates:
         """The nearest objects of the same class by taxonomy and frequency."""

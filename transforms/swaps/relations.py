@@ -29,6 +29,7 @@ _SPELT = {
     "on left side of": "on the left side of",
     "on right side of": "on the right side of",
 }
+_SIDE = re.compile(r"\b(?:left|right|front|back|top)\b")  # the same relation is written in many ways
 _BODILY = frozenset("sit stand lie lay sleep kneel crouch walk run jump ride swim fly ski surf lean drive skate".split())
 _VOID = WEAK - {"hold", "carry", "wear", "watch", "use"}
 _TRIES = 12  # phrases tried per relation
@@ -72,26 +73,32 @@ def swap_relations(draft: Draft) -> None:
 
 def _ambiguous(draft: Draft, relation: RelationNode) -> bool:
     """Whether the picture may show another such pair related differently; records the reason."""
-    context, index = draft.context, draft.index
     ends = [draft.graph.objects[node] for node in (relation.subject, relation.object)]
-    if ends[0].head == ends[1].head:  # "a bird left of a bird": the other is to its right
+    if alike(draft, *ends):  # "a bird left of a bird": the other is to its right
         draft.refuse(Reason.AMBIGUOUS, f"{ends[0].lemma} {relation.lemma} {ends[1].lemma}")
         return True
-    if context.labels is None:
-        return False
     for thing in ends:
-        if context.several(index, thing.lemma, thing.head):
+        if draft.context.unclear(draft.index, thing):
             draft.refuse(Reason.AMBIGUOUS, f"{thing.lemma} in {relation.lemma}")
             return True
     return False
+
+
+def alike(draft: Draft, one: ObjectNode, other: ObjectNode) -> bool:
+    """Whether two objects may have each other's name: two birds, or a car and a vehicle."""
+    return draft.index.may_be(one.head, other.head) or draft.index.may_be(other.head, one.head)
 
 
 def _in_sibling(draft: Draft, relation: RelationNode, lemma: str) -> bool:
     """Whether a caption states this relation of the two objects; records the reason."""
     subject, thing = draft.graph.objects[relation.subject], draft.graph.objects[relation.object]
     known = draft.context.relations.get((subject.head, thing.head), ())
-    last = lemma.rsplit(" ", 1)[-1]
-    if lemma in known or any(other.rsplit(" ", 1)[-1] == last and last not in ("of", "on", "in") for other in known):
+    last, side = lemma.rsplit(" ", 1)[-1], _SIDE.search(lemma)
+    if (
+        lemma in known
+        or any(other.rsplit(" ", 1)[-1] == last and last not in ("of", "on", "in") for other in known)
+        or (side and any(found[0] == side[0] for found in map(_SIDE.search, known) if found))
+    ):
         draft.refuse(Reason.IN_SIBLING, f"{relation.lemma} > {lemma}")
         return True
     return False

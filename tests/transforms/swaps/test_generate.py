@@ -107,6 +107,37 @@ def test_every_negative_is_an_exact_edit_of_its_caption(image: int, seed: int) -
     assert make(captions, seed=seed)[0] == found
 
 
+@pytest.mark.parametrize(
+    ("caption", "others", "kind", "without"),
+    [
+        ("A girl is on the left of a dog.", ["Two people and a dog."], "relation", ["A girl and a dog."]),
+        ("A girl is on the left of a dog.", ["A girl and a girl."], "relation", ["A girl and a man."]),
+        ("A girl is on the left of a dog.", ["A girl is standing to the right of a dog."], "relation", ["A girl near a dog."]),
+        ("A vehicle is on the left of a car.", [], "relation", None),
+        ("a red ball on a blue box", ["Two boxes."], "order", ["One box."]),
+    ],
+)
+def test_nothing_is_changed_that_may_be_true_of_another_one(caption: str, others: list[str], kind: str, without: list[str] | None) -> None:
+    chosen = SwapSettings(kinds=(kind,))
+    assert make([caption, *others], chosen=chosen)[0][0] == []
+    assert without is None or make([caption, *without], chosen=chosen)[0][0] != []
+
+
+def test_a_shirt_is_one_of_several_where_its_wearer_is() -> None:
+    caption = "A girl is wearing a white shirt."
+    assert make([caption, "Three girls."], chosen=SwapSettings(kinds=("attribute",)))[1][Reason.AMBIGUOUS] == 1
+    assert make([caption, "A girl."], chosen=SwapSettings(kinds=("attribute",)))[1][Reason.AMBIGUOUS] == 0
+
+
+def test_a_sailboat_is_a_boat() -> None:
+    rows = [(str(at), caption) for at, caption in enumerate(["A sailboat and a dog.", "A boat near a dog.", "A boat and a sailboat."] * 3)]
+    graphs = caption_parser("embedded").parse([caption for _, caption in rows])
+    own = Index(prune(summarise([key for key, _ in rows], [caption for _, caption in rows], graphs), 2, 4000), lexicon())
+    assert own.position["sailboat"] in own.related("boat")
+    assert own.position["boat"] in own.related("sailboat")
+    assert own.position["dog"] not in own.related("boat")
+
+
 def test_every_kind_is_made() -> None:
     kinds: Counter = Counter()
     for image in range(60):
