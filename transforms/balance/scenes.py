@@ -4,6 +4,8 @@ Such a model learns one direction, along which the embeddings of false texts lie
 differences along it add up to zero, it learns nothing. Encoding every candidate would cost more than all other stages together, so of a
 kind with many the direction is found on a sample, and the differences along it are predicted from the words that a candidate inserts and
 removes and the caption they are in. Words are represented by the mean embedding of the captions that have them.
+
+BLAS rounds differently on different CPUs. So what it computes is computed in float64 and rounded to a grid that is coarser by far.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _PENALTY = 1000.0  # of the ridge regression, whose features have unit variance
 _STRENGTH = 30.0  # inverse strength of the L2 penalty of the direction, as where blind accuracy is measured
 _PRIOR = 3  # pseudo-count of a word's captions, whose embeddings are average
 _UNIT, _MOST = 25, 100  # of the feature: its root mean square, and its maximum
-_CHUNK = 20_000  # candidates at a time
+_GRID = 1024  # steps per unit, of components
+_CHUNK = 5_000  # candidates at a time
 _WORD = re.compile(r"\w+")
 
 
@@ -34,7 +37,8 @@ class Scenes:
         centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
         values, axes = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
         top = slice(-1, -1 - _DIMENSIONS, -1)
-        self.captions = _unit(centred @ axes[:, top] / np.sqrt(np.maximum(values[top], 1e-9)))
+        components = _unit(centred @ axes[:, top] / np.sqrt(np.maximum(values[top], 1e-9)))
+        self.captions = np.rint(components * _GRID) / _GRID
         captions_of: dict[str, list[int]] = {}
         for row, caption in enumerate(captions):
             for word in set(_WORD.findall(caption.lower())):
@@ -42,8 +46,8 @@ class Scenes:
         self._words = {word: self.captions[rows].sum(axis=0) / (len(rows) + _PRIOR) for word, rows in captions_of.items()}
 
     def changed(self, pairs: Sequence[TextPair]) -> tuple[np.ndarray, np.ndarray]:
-        """The mean components of the words that each candidate inserts, and of those it removes, float32 [n, 32] each."""
-        inserted, removed = (np.zeros((len(pairs), self.captions.shape[1]), np.float32) for _ in range(2))
+        """The mean components of the words that each candidate inserts, and of those it removes, float64 [n, 32] each."""
+        inserted, removed = (np.zeros((len(pairs), self.captions.shape[1])) for _ in range(2))
         for row, pair in enumerate(pairs):
             true, false = (_WORD.findall(text[pair.before : len(text) - pair.after].lower()) for text in (pair.true, pair.false))
             for out, words, others in ((inserted, false, true), (removed, true, false)):
@@ -76,11 +80,11 @@ class Encoded:
         direction = separating(self._differences[chosen[self.sampled]])
         known = self._differences.astype(np.float64) @ direction
         found = known if self._all else self._predicted(known)
-        return np.clip(np.rint(_unit(found) * np.float32(_UNIT)), -_MOST, _MOST).astype(np.float64)
+        return np.clip(np.rint(_unit(found) * _UNIT), -_MOST, _MOST)
 
     def _predicted(self, known: np.ndarray) -> np.ndarray:
-        features = self._features(self.sampled).astype(np.float64)
-        weights = np.linalg.solve(features.T @ features + _PENALTY * np.eye(features.shape[1]), features.T @ known).astype(np.float32)
+        features = self._features(self.sampled)
+        weights = np.linalg.solve(features.T @ features + _PENALTY * np.eye(features.shape[1]), features.T @ known)
         starts = range(0, self._count, _CHUNK)
         return np.concatenate([self._features(np.arange(at, min(at + _CHUNK, self._count))) @ weights for at in starts])
 
@@ -88,13 +92,13 @@ class Encoded:
         """Linear and quadratic terms, and the products of every component of the words with every one of the caption."""
         inserted, removed, caption = (part[rows] for part in self._parts)
         products = [(part[:, :, None] * caption[:, None, :]).reshape(len(rows), -1) for part in (inserted, removed)]
-        return np.hstack([np.ones((len(rows), 1), np.float32), inserted, removed, inserted**2, removed**2, *products])
+        return np.hstack([np.ones((len(rows), 1)), inserted, removed, inserted**2, removed**2, *products])
 
 
 def separating(differences: np.ndarray) -> np.ndarray:
     """The direction along which a logistic regression separates differences from their mirror images, float64 [width]."""
     sides = np.where(np.arange(len(differences)) % 2, 1.0, -1.0)
-    model = LogisticRegression(C=_STRENGTH, fit_intercept=False, max_iter=300).fit(differences * sides[:, None], sides)
+    model = LogisticRegression(C=_STRENGTH, fit_intercept=False, max_iter=300).fit(differences.astype(np.float64) * sides[:, None], sides)
     direction: np.ndarray = model.coef_[0].astype(np.float64)
     return direction
 
@@ -106,6 +110,6 @@ def spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    """Values with a root mean square of 1, float32."""
-    scaled: np.ndarray = (values / (np.sqrt(np.square(values, dtype=np.float64).mean()) + 1e-9)).astype(np.float32)
+    """Values with a root mean square of 1, float64."""
+    scaled: np.ndarray = values / (np.sqrt(np.square(values, dtype=np.float64).mean()) + 1e-9)
     return scaled

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,3 +69,38 @@ def test_kinds_that_remain_unbalanced_are_left_out(tables: tuple[pa.Table, pa.Ta
 def test_spread(rows: int, most: int) -> None:
     found = spread(np.arange(rows), most)
     assert len(found) == min(rows, most) and len(set(found.tolist())) == len(found)
+
+
+ON_ANOTHER_CPU = """
+import sys, types
+import numpy as np
+from transforms.balance.ngrams import TextPair
+from transforms.balance.scenes import Encoded, Scenes
+rng = np.random.default_rng(5)
+words = [f"w{number}" for number in range(300)]
+captions = [" ".join(rng.choice(words, 8)) for _ in range(400)]
+width = np.linspace(1, 0.05, 48)
+vectors, differences = ((rng.normal(size=(rows, 48)) * width + 0.05).astype(np.float32) for rows in (400, 9000))
+rows = rng.integers(0, 400, 9000)
+pairs = [TextPair(captions[row], f"{words[at % 300]} " + captions[row].split(" ", 1)[1], 0, 0) for at, row in enumerate(rows)]
+scenes = Scenes(captions, vectors)
+sys.stdout.buffer.write(scenes.captions.tobytes())
+known = types.SimpleNamespace(differences=lambda some: differences[: len(some)])
+for most in (9000, 1000):
+    sys.stdout.buffer.write(Encoded(pairs, rows, rows % 3 > 0, scenes, known, most).feature(rows % 2 > 0).tobytes())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are those of x86-64")
+def test_features_do_not_depend_on_the_kernels_of_blas() -> None:
+    root = str(Path(__file__).parents[3])
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ON_ANOTHER_CPU],
+            env={**os.environ, "OPENBLAS_CORETYPE": kernels, "PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for kernels in ("Prescott", "Haswell")
+    ]
+    assert len(found[0]) == (400 * 32 + 2 * 9000) * 8 and found[0] == found[1]
