@@ -3,8 +3,8 @@
 Restricted to x86-64-v3 (AVX2, FMA), libraries run code that every such CPU supports instead of the widest that this one does, so results do
 not depend on the machine. Each library reads its variable once, on import or first use; importing `transforms`, which comes before any
 engine, sets them. CTranslate2 uses MKL on Intel CPUs only, and MKL respects AVX2 on them only, so CTranslate2 runs without it, and MKL runs
-COMPATIBLE (SSE2), the only mode common to all vendors. NumPy's OpenBLAS is already loaded by then, except in processes that we start; no
-stored value is computed with it.
+COMPATIBLE (SSE2), the only mode common to all vendors. NumPy's OpenBLAS is already loaded by then, except in processes that we start; the
+only stored values that it helps to compute, the choice of balanced swaps, are rounded to a grid first.
 """
 
 from __future__ import annotations
