@@ -163,7 +163,7 @@ class SelectSwaps(Stage[SwapSettings]):
             own = task.read("pairs", "pairs", partition).select(["pair_id", "image_id", "caption"])
             inside = partition_of(placements(own["image_id"].to_pylist()), cells) == cell
             own = own.filter(pa.array(inside))
-            if self.has(JUDGE[0]):
+            if self.has(JUDGE[0]) and len(inside):
                 vectors.append(caption_embeddings(task.read(*JUDGE, partition))[inside])
             found = task.read("swap_candidates", "candidates", partition)
             pairs.append(own)

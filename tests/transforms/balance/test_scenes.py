@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,6 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.config import parse_config
+from pipelines.run import corpus_of, run
+from pipelines.verify import corpus_hash
 from schemas.corpus import Corpus
 from tests.transforms.balance.conftest import SETTINGS
 from transforms.balance.embeddings import Embeddings
@@ -69,6 +73,21 @@ def test_kinds_that_remain_unbalanced_are_left_out(tables: tuple[pa.Table, pa.Ta
 def test_spread(rows: int, most: int) -> None:
     found = spread(np.arange(rows), most)
     assert len(found) == min(rows, most) and len(set(found.tolist())) == len(found)
+
+
+def test_vectors_of_the_judge_in_more_partitions_than_images(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 64, "height": 64} for number in range(3)]
+    notes = [{"id": one["id"], "image_id": one["id"], "caption": f"A man in a red shirt rides horse number {one['id']}."} for one in images]
+    (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": notes}), encoding="utf-8")
+    captions = {"format": "coco", "name": "few", "captions": str(tmp_path / "captions.json")}
+    hashes = set()
+    for partitions in (1, 16):
+        config = {"corpus": str(tmp_path / f"in-{partitions}"), "partitions": partitions, "pixels": False, "truth": {}, "tfidf": None}
+        run(parse_config(config | {"pairs": [captions], "swaps": {"balance": {}, "min_count": 1}}, str(tmp_path)))
+        held, index = corpus_of(str(config["corpus"]))
+        assert held.manifest("swap_selection") is not None
+        hashes.add(corpus_hash(held, index)["corpus"])
+    assert len(hashes) == 1
 
 
 ON_ANOTHER_CPU = """
