@@ -35,7 +35,7 @@ def cells(corpus: Corpus, size: int) -> Iterator[tuple[pa.Table, pa.Table, np.nd
         for stage, table in (("pairs", "pairs"), ("swap_candidates", "candidates"))
     )
     tables = [corpus.open(*JUDGE, part).read() for part in range(corpus.partitions)] if corpus.manifest(JUDGE[0]) else []
-    vectors = np.concatenate([caption_embeddings(table) for table in tables]) if tables else None
+    vectors = np.concatenate([caption_embeddings(table) for table in tables if table.num_rows]) if tables else None
     count = cells_of(pairs.num_rows, size)
     places = partition_of(placements(pairs["image_id"].to_pylist()), count)
     for cell in range(count):
