@@ -23,9 +23,9 @@ from schemas.corpus import Corpus, open_corpus
 from schemas.ids import partition_of, placements
 from transforms.balance.cells import cells_of
 from transforms.balance.select import select
-from transforms.balance.stages import caption_embeddings
 from transforms.swaps.settings import BalanceSettings, SwapSettings
-from transforms.truth.stage import JUDGE
+from transforms.truth.evidence import LENGTH
+from transforms.truth.stage import JUDGE, vectors_in
 
 
 def cells(corpus: Corpus, size: int) -> Iterator[tuple[pa.Table, pa.Table, np.ndarray | None]]:
@@ -35,7 +35,7 @@ def cells(corpus: Corpus, size: int) -> Iterator[tuple[pa.Table, pa.Table, np.nd
         for stage, table in (("pairs", "pairs"), ("swap_candidates", "candidates"))
     )
     tables = [corpus.open(*JUDGE, part).read() for part in range(corpus.partitions)] if corpus.manifest(JUDGE[0]) else []
-    vectors = np.concatenate([caption_embeddings(table) for table in tables if table.num_rows]) if tables else None
+    vectors = np.concatenate([vectors_in(table) for table in tables]) / np.float32(LENGTH) if tables else None
     count = cells_of(pairs.num_rows, size)
     places = partition_of(placements(pairs["image_id"].to_pylist()), count)
     for cell in range(count):

@@ -9,7 +9,7 @@ embedding, projected, is added to the name's. Metrics: accuracy from question to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -139,9 +139,13 @@ class Vcr(Task):
             key = row.target.question, row.target.kind
             if key not in best or score > best[key][0]:
                 best[key] = score, row.target.right
-        right = {kind: np.array([hit for (_, own), (_, hit) in best.items() if own == kind]) for kind in ("answer", "rationale")}
-        answers, rationales = right["answer"], right["rationale"]
-        return {"qa": float(answers.mean()), "qar": float(rationales.mean()), "joint": float((answers & rationales).mean())}
+        right = {kind: {question: hit for (question, own), (_, hit) in best.items() if own == kind} for kind in ("answer", "rationale")}
+        both = [hit and right["rationale"].get(question, False) for question, hit in right["answer"].items()]
+        return {"qa": _mean(right["answer"].values()), "qar": _mean(right["rationale"].values()), "joint": _mean(both)}
+
+
+def _mean(hits: Iterable[bool]) -> float:
+    return float(np.mean(list(hits)))
 
 
 def _spaced(pieces: Sequence[tuple[str, int | None]]) -> Iterator[tuple[str, int | None]]:

@@ -27,7 +27,7 @@ from transforms.swaps.draft import Negative
 from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.swaps.stage import SwapNegatives, chances, expected_share, load_index, rewrite_batch
 from transforms.truth.evidence import LENGTH
-from transforms.truth.stage import JUDGE, EncodeCaptions
+from transforms.truth.stage import JUDGE, EncodeCaptions, vectors_in
 from transforms.truth.trees import MILLION
 
 _ROWS = 512  # captions per written batch
@@ -163,25 +163,19 @@ class SelectSwaps(Stage[SwapSettings]):
             own = task.read("pairs", "pairs", partition).select(["pair_id", "image_id", "caption"])
             inside = partition_of(placements(own["image_id"].to_pylist()), cells) == cell
             own = own.filter(pa.array(inside))
-            if self.has(JUDGE[0]) and len(inside):
-                vectors.append(caption_embeddings(task.read(*JUDGE, partition))[inside])
+            if self.has(JUDGE[0]):
+                vectors.append(vectors_in(task.read(*JUDGE, partition))[inside])
             found = task.read("swap_candidates", "candidates", partition)
             pairs.append(own)
             candidates.append(found.filter(pc.is_in(found["pair_id"], own["pair_id"].combine_chunks())))
         captions, rows = pa.concat_tables(pairs), pa.concat_tables(candidates).combine_chunks()
         task.counts.rows_in += rows.num_rows
         with task.engine(), threadpool_limits(1):  # so the cores do not affect the sums
-            embedded = np.concatenate(vectors) if vectors else None
+            embedded = np.concatenate(vectors) / np.float32(LENGTH) if vectors else None
             selected = select(rows, captions, self.params, measured=cell == 0, vectors=embedded)
         if cell == 0:
             task.extra["blind"] = selected.figures
         task.write("selection", _selection(rows["pair_id"], selected.kept))
-
-
-def caption_embeddings(table: pa.Table) -> np.ndarray:
-    """The embeddings in `caption_vectors`, float32 [n, width]."""
-    found: np.ndarray = pc.list_flatten(table["vector"].combine_chunks()).to_numpy().reshape(table.num_rows, -1).astype(np.float32)
-    return found / LENGTH
 
 
 def _selection(pair_ids: pa.ChunkedArray, kept: np.ndarray) -> pa.RecordBatch:

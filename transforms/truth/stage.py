@@ -102,14 +102,13 @@ class CorpusJudge:
         claims = []
         for partition in range(corpus.partitions):
             with corpus.open(*JUDGE, partition) as file:
-                table, metadata = file.read(), file.schema.metadata
-            width = int(metadata[WIDTH_KEY])
-            self.vectors.append(_matrix(table["vector"], table.num_rows, width))
+                table = file.read()
+            self.vectors.append(vectors_in(table))
             if graphs:
                 claims.append(self._claims(partition))
-        self.judge = Judge(metadata[JUDGE_KEY], f"{corpus.url}: caption_vectors")
+        self.judge = Judge(table.schema.metadata[JUDGE_KEY], f"{corpus.url}: caption_vectors")
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in self.vectors])])
-        self.width, self.claims = width, _joined(claims, self.starts) if graphs else None
+        self.width, self.claims = self.vectors[0].shape[1], _joined(claims, self.starts) if graphs else None
 
     def _claims(self, partition: int) -> Claims:
         pairs, graphs = (self._corpus.open(name, name, partition).read() for name in ("pairs", "graphs"))
@@ -141,10 +140,11 @@ class CorpusJudge:
         return evidence_of(about, self.texts(numbers), self.words, image, at)
 
 
-def _matrix(column: pa.ChunkedArray, rows: int, width: int) -> np.ndarray:
-    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+def vectors_in(table: pa.Table) -> np.ndarray:
+    """The vectors of `caption_vectors`, int16 [n, width], whose length is `LENGTH`."""
+    parts = [chunk.flatten().to_numpy() for chunk in table["vector"].chunks]
     flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, np.int16)])
-    return flat.reshape(rows, width)
+    return flat.reshape(table.num_rows, int(table.schema.metadata[WIDTH_KEY]))
 
 
 def _joined(claims: list[Claims], starts: np.ndarray) -> Claims:
