@@ -5,6 +5,7 @@
     cmcl ablate FOLDER/settings.yaml        # learning rates, on the in-batch arm and the scenes of FOLDER/dev
     cmcl ablate FOLDER/headline.yaml        # full augmentation against in-batch pairs
     cmcl ablate FOLDER/leave_one_out.yaml   # the same, and full augmentation without one part of it
+    cmcl ablate FOLDER/without_matches.yaml  # without retrieval, and without one more part
     cmcl ablate FOLDER/uniter.yaml          # UNITER's objectives, measured on retrieval and on four tasks, with Meta-Sum
 
 FOLDER/train is augmented by the embedded engines, retrieval included. FOLDER/unseen and FOLDER/dev are other scenes, with hard negatives
@@ -49,9 +50,17 @@ LEFT_OUT: dict[str, Any] = {
     "inside": {"objectives": {"cmcl": {"positives": "inside"}}},
     "no_back_translation": {"data": {"positives": 0, "siblings": False}},
     "no_tfidf": {"data": {"negatives": {"tfidf": 0}}},
-    "no_swaps": {"data": {"negatives": NONE | {"tfidf": 1}}},
+    "no_phrase_swaps": {"data": {"negatives": {"relation": 0}}},
+    "no_word_swaps": {"data": {"negatives": {"object": 0, "attribute": 0}}},
     "no_images": {"data": {"matched_images": 0}},
     "no_texts": {"data": {"matched_texts": 0}},
+}
+UNMATCHED = {"matched_images": 0, "matched_texts": 0}
+WITHOUT_MATCHES: dict[str, Any] = {
+    "no_matches": {"data": UNMATCHED},
+    "no_matches_no_back_translation": {"data": UNMATCHED | {"positives": 0, "siblings": False}},
+    "no_matches_no_tfidf": {"data": UNMATCHED | {"negatives": {"tfidf": 0}}},
+    "no_matches_no_swaps": {"data": UNMATCHED | {"negatives": NONE | {"tfidf": 1}}},
 }
 MATCHING: dict[str, Any] = {"objectives": {"cmcl": None, "mlm": {}, "itm": {}}, "mixing": "one"}
 FEATURES, LABELS, ALIGNMENT = {"mrfr": {"reduction": "uniter"}}, {"mrc_kl": {}}, {"wra": {}}
@@ -106,6 +115,7 @@ def configurations(flops: float, updates: int | None, seeds: int, lr: float) -> 
         "settings": {**shared, **dev},
         "headline": {**shared, **test, "arms": headline},
         "leave_one_out": {**shared, **test, "arms": headline | LEFT_OUT | STREAMS},
+        "without_matches": {**shared, **test, "arms": headline | WITHOUT_MATCHES, "against": "no_matches"},
         "uniter": {**shared, **test, "output": "uniter", "rerank": 32, "against": "mlm_itm", "arms": UNITER, **_tasks(train["data"])},
     }
 
@@ -145,7 +155,8 @@ def make_training(folder: Path, scenes: int, alone: int, texts: int, quick: bool
             "texts": [{"format": "text", "name": "stories", "files": str(folder / "scenes/texts-*.txt")}],
             "tfidf": {"k": 20},
             "regions": {},
-            "swaps": {"per_kind": 5},
+            "swaps": {"balance": {}},
+            "truth": {},
             "back_translation": QUICK if quick else {},
             "retrieval": {"images": {"k": 10}, "texts": {"k": 10}},
             "tokens": {"size": 1000},
@@ -172,6 +183,7 @@ def make_test(folder: Path, scenes: int, seed: int, tokenizer: Path) -> None:
             "tfidf": {"k": 2},
             "regions": {},
             "swaps": {"per_kind": 1},
+            "truth": {},
             "tokens": {"vocabulary": str(tokenizer)},
         },
         "/",

@@ -30,6 +30,7 @@ from schemas.manifest import fingerprint
 from schemas.settings import validated
 
 _log = logging.getLogger(__name__)
+_VERSION = 2  # of what is measured and stored; results of another version are measured again
 
 
 class AblationSettings(BaseModel):
@@ -197,7 +198,7 @@ def read_truth(url: str | None) -> dict[str, set[str]] | None:
 
 def _identity(settings: AblationSettings, run: TrainSettings) -> str:
     """A hash of a run's settings and of how it is evaluated; a result with another hash does not count as finished."""
-    measured: dict[str, Any] = {"corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
+    measured: dict[str, Any] = {"version": _VERSION, "corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
     measured |= {name: held for name in ("tasks", "task_folders") if (held := getattr(settings, name))}
     return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
 
@@ -211,7 +212,7 @@ def _result(settings: AblationSettings, run: TrainSettings) -> dict[str, Any] | 
 def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]) -> list[dict[str, Any]]:
     """One row per arm and metric: the mean over seeds, the difference from `against`, and the 95 % interval of each.
 
-    Intervals: bootstrap over images and seeds for recall, over seeds for the accuracy against negatives, by kind.
+    Intervals: bootstrap over images and seeds; over seeds alone for tasks, and none for ceilings and chance.
     """
     by_arm: dict[str, list[dict[str, np.ndarray]]] = {}
     results: dict[str, list[dict[str, Any]]] = {}
@@ -242,19 +243,19 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
 
 
 def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each metric of a run, and its values: one per image, [I], or one overall for negatives and ceilings, [1]."""
+    """Each metric of a run, and its values: one per image, [I], or one overall for tasks and ceilings, [1]."""
     with files.open_read(files.join(folder, "ranks.safetensors")) as file:
         arrays = safetensors.numpy.load(file.read())
     owners = arrays.pop("owners")
     for name, ranks in sorted(arrays.items()):  # safetensors files are unordered
+        if name.startswith("negatives"):
+            yield name, ranks
+            continue
         for cut in CUTS:
             hits = (ranks <= cut).astype(np.float64)
             if name.endswith("text_to_image"):
                 hits = np.bincount(owners, hits) / np.bincount(owners)
             yield f"{name} R@{cut}", hits
-    for part in ("negatives", "negatives_image_hidden"):
-        for kind, found in report.get(part, {}).items():
-            yield from ((f"{part} {kind} {how}", np.array([found[how]])) for how in ("separate", "joint") if how in found)
     yield from ((f"task {name}", np.array([value])) for name, value in report.get("tasks", {}).items())
     for part in ("ceiling", "chance", "chance_of_all_true"):
         for side, values in report.get(part, {}).items():

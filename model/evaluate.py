@@ -74,15 +74,19 @@ def retrieve(sides: tuple[np.ndarray, np.ndarray], true: np.ndarray) -> Retrieva
     return Retrieval(metrics.ranks(sides[0], true.T), metrics.ranks(sides[1], true))
 
 
-def negative_accuracy(pairs: CorpusPairs, head: Head | None, hidden: bool = False) -> dict[str, dict[str, dict[str, float]]]:
+def negative_accuracy(
+    pairs: CorpusPairs, head: Head | None, hidden: bool = False
+) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, np.ndarray]]:
     """By kind of hard negative, their number and the share that scores below the caption (ties count as errors).
 
     `negatives`: with the image; `negatives_image_hidden`, if `hidden`: with every region masked. Each by `separate` and, with a `head`,
     by `joint` encoding. Negatives that are too long for the network are left out.
+
+    Returns the report, and each share by "part kind way" as one number per image, float64 [I], of which it is the mean.
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
     ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
-    counts, right = np.zeros(len(KINDS), int), np.zeros((len(views), len(ways), len(KINDS)), int)
+    counts, right = np.zeros(len(KINDS), int), np.zeros((len(views), len(ways), len(KINDS), len(gallery)), int)
     for caption, owner in enumerate(gallery.owners.tolist()):
         pair = pairs.pair(caption)
         kept = np.flatnonzero(scorer.fits(pair.negatives.lengths))
@@ -96,17 +100,22 @@ def negative_accuracy(pairs: CorpusPairs, head: Head | None, hidden: bool = Fals
             scores = [scorer.separate(scorer.project_images(regions, mask), projected)[0]]
             scores += [scorer.joint(regions, texts, together, head, mask)] if head else []
             for way, found in enumerate(scores):
-                np.add.at(right[number, way], kinds, found[0] > found[1:])
-    return {
-        name: {
-            KINDS[kind]: {
-                "negatives": int(counts[kind]),
-                **{way: float(right[number, at, kind] / counts[kind]) for at, way in enumerate(ways)},
-            }
-            for kind in np.flatnonzero(counts).tolist()
-        }
-        for number, name in enumerate(("negatives", "negatives_image_hidden")[: len(views)])
+                np.add.at(right[number, way, :, owner], kinds, found[0] > found[1:])
+    parts, used = ("negatives", "negatives_image_hidden")[: len(views)], np.flatnonzero(counts).tolist()
+    shares = {
+        (part, KINDS[kind], way): right[number, at, kind] * len(gallery) / counts[kind]
+        for number, part in enumerate(parts)
+        for kind in used
+        for at, way in enumerate(ways)
     }
+    report = {
+        part: {
+            KINDS[kind]: {"negatives": int(counts[kind]), **{way: float(shares[part, KINDS[kind], way].mean()) for way in ways}}
+            for kind in used
+        }
+        for part in parts
+    }
+    return report, {" ".join(name): values for name, values in shares.items()}
 
 
 def evaluate(
@@ -126,7 +135,8 @@ def evaluate(
         negatives: also evaluate hard negatives.
         hidden: also evaluate them with the image hidden, which shows how much the text alone gives away.
 
-    Returns the report, as JSON, and the ranks behind it by name, int64, with `owners` [T]; under `all_true.`, every true candidate counts.
+    Returns the report, as JSON, and the arrays behind it by name: ranks, int64, with `owners` [T] (under `all_true.`, every true candidate
+    counts), and the shares of `negative_accuracy`.
 
     Raises CheckpointError or ConfigError, naming the key, when one of the two cannot be read or they do not fit each other.
     """
@@ -138,6 +148,7 @@ def evaluate(
     sides = {"separate": both_ways(gallery, scores), **({"reranked": both_ways(gallery, scores, chosen, count)} if count else {})}
     found = {name: retrieve(both, own) for name, both in sides.items()}
     all_true: dict[str, Retrieval] = {}
+    against, shares = negative_accuracy(pairs, chosen if count else None, hidden) if negatives else ({}, {})
     report: dict[str, Any] = {
         "checkpoint": held.url,
         "step": held.state["step"],
@@ -148,7 +159,7 @@ def evaluate(
         "skipped": pairs.skipped,
         "recall": {name: one.recall() for name, one in found.items()},
         "chance": _ceilings(own, np.ones_like(own)),
-        **(negative_accuracy(pairs, chosen if count else None, hidden) if negatives else {}),
+        **against,
     }
     if truth is not None:
         true = own | _true_of(pairs, truth)
@@ -157,7 +168,7 @@ def evaluate(
         report["recall_of_all_true"] = {name: one.recall() for name, one in all_true.items()}
     named = {**found, **{f"all_true.{name}": one for name, one in all_true.items()}}
     arrays = {f"{name}.{side}": getattr(one, side) for name, one in named.items() for side in ("text_to_image", "image_to_text")}
-    return report, {**arrays, "owners": gallery.owners}
+    return report, {**arrays, **shares, "owners": gallery.owners}
 
 
 def _ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:

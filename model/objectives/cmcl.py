@@ -31,7 +31,10 @@ class CmclSettings(ObjectiveSettings):
     """Cross-modal contrastive learning."""
 
     encoding: Literal["joint", "separate"] = Field("joint", description="how rewrites are encoded: with the image (UNIMO), or alone")
-    in_batch: bool = Field(False, description="the other pairs of the batch are negatives too (separate encoding only)")
+    in_batch: bool | Literal["companions"] = Field(
+        False,
+        description="other pairs of the batch are negatives too; companions: with their rewrites and matches (separate encoding only)",
+    )
     temperature: float | Literal["learned"] = Field("learned", description="fixed in (0, inf), or learned from 0.07 within [0.001, 0.5]")
     loss: Literal["softmax", "sigmoid"] = Field("softmax", description="softmax over all scores of a pair, or sigmoid of each (SigLIP)")
     positives: Literal["inside", "outside"] = Field(
@@ -45,7 +48,8 @@ class CmclSettings(ObjectiveSettings):
     @model_validator(mode="after")
     def _fits(self) -> CmclSettings:
         if self.in_batch and self.encoding == "joint":
-            raise ValueError("in_batch: true requires encoding: separate; joint encoding would pair every image with every text")
+            own = "true" if self.in_batch is True else self.in_batch
+            raise ValueError(f"in_batch: {own} requires encoding: separate; joint encoding would pair every image with every text")
         if self.temperature != "learned" and not self.temperature > 0:
             raise ValueError(f"temperature must be positive or 'learned', not {self.temperature}")
         return self
@@ -127,7 +131,7 @@ class Cmcl(Objective):
     def _separate_total(self, network: Network, batch: Batch, images: Tensor, texts: Tensor) -> Tensor:
         scores = [separate_scores(network.contrast, batch, images, texts)]
         if self.settings.in_batch:
-            scores.append(in_batch_scores(network.contrast, batch, images, texts))
+            scores.append(in_batch_scores(network.contrast, batch, images, texts, self.settings.in_batch == "companions"))
         return self._total(network, Scores.joined(scores), len(batch))
 
     def _total(self, network: Network, scores: Scores, pairs: int) -> Tensor:
@@ -174,16 +178,28 @@ def separate_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
     return Scores.joined(parts)
 
 
-def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor) -> Scores:
-    """Scores of own images with other captions and of own captions with other images, over all processes, without false negatives."""
-    count = len(batch)
-    own_images, own_texts = images[:count], texts[:count]
-    all_images, _ = gather(own_images)
-    all_texts, _ = gather(own_texts)
-    values = torch.stack([head.matrix(own_images, all_texts), head.matrix(all_images, own_texts).T])
-    kept = ~false_negatives(batch)
-    owners = torch.arange(count, device=images.device)[None, :, None].expand_as(kept)[kept]
-    return Scores(values[kept], owners, torch.zeros_like(owners, dtype=torch.bool), values.new_ones(len(owners)))
+def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Tensor, companions: bool = False) -> Scores:
+    """Scores of own images with other pairs' texts and of own captions with other pairs' images, over all processes, as negatives.
+
+    companions: not only with their captions and images, but also with their rewrites and matches. False negatives are left out.
+    """
+    assert batch.images is not None and batch.texts is not None
+    pairs, apart = torch.arange(len(batch), device=images.device), ~false_negatives(batch)
+    start = gather(pairs)[1]
+    positives, negatives, matched_images, matched_texts = _groups(batch) if companions else [_no_group(batch)] * 4
+    values, kept = [], []
+    for table, keys, known, groups in (
+        (texts, batch.texts.keys, batch.known_texts, (positives, negatives, matched_texts)),
+        (images, batch.images.keys, batch.known_images, (matched_images,)),
+    ):
+        rows = torch.cat([pairs, *(group.rows for group in groups)])
+        owners, all_keys = gather(torch.cat([pairs, *(group.owners for group in groups)]) + start)[0], gather(keys[rows])[0]
+        others, open_ = gather(table[rows])[0], apart[len(kept)][:, owners]
+        kept.append(open_ & ~holds(known, all_keys, len(batch)) if known is not None else open_)
+        values.append(head.matrix(images[: len(batch)], others) if table is texts else head.matrix(others, texts[: len(batch)]).T)
+    owners = torch.cat([pairs[:, None].expand_as(held)[held] for held in kept])
+    scores = torch.cat([one[held] for one, held in zip(values, kept, strict=True)])
+    return Scores(scores, owners, torch.zeros_like(owners, dtype=torch.bool), scores.new_ones(len(owners)))
 
 
 def pairs_of(batch: Batch, start: int, end: int) -> Batch:
@@ -233,8 +249,7 @@ def _within(group: Group, start: int, end: int) -> Group:
 def _groups(batch: Batch) -> list[Group]:
     """Positives, negatives, matched images, matched texts; empty where the batch has none. Negatives known to be true are left out."""
     assert batch.texts is not None
-    none = batch.texts.lengths[:0]
-    empty = Group(none, none, none.float(), none)
+    empty = _no_group(batch)
     groups = [empty if group is None else group for group in (batch.positives, batch.negatives, batch.matched_images, batch.matched_texts)]
     negatives, keys = groups[1], batch.texts.keys
     if len(negatives):
@@ -244,6 +259,12 @@ def _groups(batch: Batch) -> list[Group]:
             true |= holds(batch.known_texts, keys[negatives.rows], len(batch))[negatives.owners, columns]
         groups[1] = Group(negatives.rows[~true], negatives.owners[~true], negatives.weights[~true], negatives.kinds[~true])
     return groups
+
+
+def _no_group(batch: Batch) -> Group:
+    assert batch.texts is not None
+    none = batch.texts.lengths[:0]
+    return Group(none, none, none.float(), none)
 
 
 def _project(network: Network, batch: Batch, masked: bool, kind: str, rows: Tensor) -> Tensor:

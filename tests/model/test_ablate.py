@@ -52,6 +52,8 @@ def test_finished_runs_are_skipped_and_the_table_compares(corpus: str, few: str,
     assert other["difference_low"] <= other["difference"] <= other["difference_high"] and "negatives tfidf joint" in {
         row["metric"] for row in rows
     }
+    hidden = [row for row in rows if row["metric"].startswith("negatives")]  # over images too, not over seeds alone
+    assert any(row["low"] < row["mean"] < row["high"] for row in hidden)
     with open(tmp_path / "out" / "table.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert "<svg" in (tmp_path / "out" / "plot.svg").read_text()

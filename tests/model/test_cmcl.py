@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from model.batch import Batch, Known
 from model.objectives.base import Views
-from model.objectives.cmcl import Cmcl, CmclSettings, pairs_of
+from model.objectives.cmcl import Cmcl, CmclSettings, in_batch_scores, pairs_of
 from model.objectives.contrast import Scores, contrastive_loss, false_negatives
 from schemas.errors import ConfigError
 from tests.model.batches import facts, in_double, network, pairs
@@ -94,6 +94,11 @@ def _expected(batch: Batch, settings: CmclSettings, **of_network: Any) -> float:
         negative = [rewritten(pair, text) for text in rows(batch.negatives, pair)]
         if settings.in_batch:
             negative += [rewritten(*sides) for other in range(len(batch)) if other != pair for sides in ((pair, other), (other, pair))]
+        if settings.in_batch == "companions":
+            for other in set(range(len(batch))) - {pair}:
+                texts = [text for name in ("positives", "negatives", "matched_texts") for text in rows(getattr(batch, name), other)]
+                negative += [rewritten(pair, text) for text in texts]
+                negative += [rewritten(image, pair) for image in rows(batch.matched_images, other)]
         masses = [np.exp(np.array(part) / temperature).sum() for part in (positive, negative)]
         total -= np.log(masses[0] / sum(masses))
     return total
@@ -110,7 +115,7 @@ def _unweighted(batch: Batch) -> Batch:
 
 
 SETTINGS = [CmclSettings(), CmclSettings(encoding="separate"), CmclSettings(encoding="separate", in_batch=True, temperature=0.5),
-            CmclSettings(masked=True, temperature=1.0)]  # fmt: skip
+            CmclSettings(encoding="separate", in_batch="companions", temperature=0.5), CmclSettings(masked=True, temperature=1.0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("contrast", ["dot", "head"])
@@ -198,6 +203,25 @@ def test_what_may_be_true_is_no_negative() -> None:
     assert extra(false_negatives(_keys(batch, [1, 2, 3, 4], [11, 12, 13, 14], ((), ()), ((3,), (1,))))) == [{(2, 1)}, {(1, 2)}]
 
 
+def test_companions_of_other_pairs_that_may_be_true_are_no_negatives() -> None:
+    """Another pair's companion is left out if its words are known to be true of the image, or if both pairs have one image."""
+    batch = in_double(_unweighted(pairs(count=3, positives=0, matches=0, negatives=1)))
+    swap = batch.negatives.rows[1]  # of pair 1
+    known = Known(
+        torch.cat([batch.known_texts.keys, batch.texts.keys[swap][None]]), torch.cat([batch.known_texts.owners, torch.tensor([0])])
+    )
+    one_image = dataclasses.replace(
+        batch.images, keys=batch.images.keys.clone().index_fill_(0, torch.tensor([1]), int(batch.images.keys[0]))
+    )
+    model, lengths = network(dtype=torch.float64), []
+    for one in (batch, dataclasses.replace(batch, known_texts=known), dataclasses.replace(batch, images=one_image)):
+        images, texts = torch.randn(3, 8).double(), torch.randn(len(one.texts), 8).double()
+        lengths.append(len(in_batch_scores(model.contrast, one, images, texts, companions=True).owners))
+    assert lengths[0] == 3 * (2 + 2 + 2)  # each image with two captions and two swaps, each caption with two images
+    assert lengths[1] == lengths[0] - 1
+    assert lengths[2] == lengths[0] - 2 * 3
+
+
 def test_a_hard_negative_known_to_be_true_is_left_out() -> None:
     batch, settings = in_double(pairs(negatives=2)), CmclSettings()
     true = batch.negatives.rows[0]
@@ -254,6 +278,10 @@ def test_pairs_of_carries_all_companions_over() -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="in_batch: true requires encoding: separate"):
         CmclSettings(in_batch=True)
+    with pytest.raises(ValidationError, match="in_batch: companions requires encoding: separate"):
+        CmclSettings(in_batch="companions")
+    with pytest.raises(ValidationError, match="in_batch"):
+        CmclSettings(encoding="separate", in_batch="everything")
     with pytest.raises(ValidationError, match="temperature must be positive"):
         CmclSettings(temperature=-1.0)
     with pytest.raises(ConfigError, match="requires hard negatives, of which none are drawn"):

@@ -33,6 +33,11 @@ def test_the_report_counts_what_the_corpus_has(run: str, corpus: str) -> None:
     assert report["ceiling"]["text_to_image"] == {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0}
     assert report["chance"]["text_to_image"] == pytest.approx({"R@1": 1 / 23, "R@5": 5 / 23, "R@10": 10 / 23})
     assert report["chance"]["image_to_text"]["R@1"] == pytest.approx(1 / 23)  # the mean of an image's captions over all captions
+    for part in ("negatives", "negatives_image_hidden"):
+        for kind, held in report[part].items():
+            for how in ("separate", "joint"):
+                shares = arrays.pop(f"{part} {kind} {how}")
+                assert len(shares) == 23 and shares.mean() == pytest.approx(held[how]) and (shares >= 0).all()
     for name, found in arrays.items():
         if name != "owners":
             assert found.min() >= 1 and len(found) == (47 if name.endswith("text_to_image") else 23)
@@ -79,9 +84,9 @@ def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
             module.weight.zero_()
             module.bias.fill_(1.0)
     pairs = CorpusPairs(Scorer(network, held, few))
-    found = negative_accuracy(pairs, "match")
+    found, _ = negative_accuracy(pairs, "match")
     assert list(found) == ["negatives"] and all(kind["separate"] == kind["joint"] == 0 for kind in found["negatives"].values())
-    assert all("joint" not in kind for kind in negative_accuracy(pairs, None)["negatives"].values())
+    assert all("joint" not in kind for kind in negative_accuracy(pairs, None)[0]["negatives"].values())
     assert retrieve(both_ways(pairs.gallery, pairs.gallery.separate_scores()), pairs.gallery.own).recall()["text_to_image"]["R@5"] == 0
 
 

@@ -299,6 +299,7 @@ for number, changes in enumerate(PARALLEL):
 PARALLEL = [{"objectives": objectives, "steps": 1, "model": {"size": "tiny", "positions": 16, "max_regions": 8, "dropout": 0.0},
              "optimizer": {"clip": None, "warmup": 0.0}} for objectives in (
     {"cmcl": {}, "mlm": {}}, {"cmcl": {"encoding": "separate", "in_batch": True}},
+    {"cmcl": {"encoding": "separate", "in_batch": "companions"}},
     {"cmcl": {"encoding": "separate", "in_batch": True, "chunk": 2, "loss": "sigmoid"}, "mrfr": {"weight": 0.1}})]  # fmt: skip
 
 
