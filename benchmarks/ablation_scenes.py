@@ -144,7 +144,7 @@ def make_training(folder: Path, scenes: int, alone: int, texts: int, quick: bool
             "partitions": 4,
             "pairs": pairs_of(folder / "scenes", "scenes"),
             "images": [{"format": "folder", "name": "photos", "images": str(folder / "photos/images")}],
-            "texts": [{"format": "text", "name": "stories", "files": str(folder / "scenes/texts-*.txt")}],
+            "texts": [{"format": "text", "name": "stories", "files": str(folder / "scenes/texts-*.txt"), "unit": "line"}],
             "tfidf": {"k": 20},
             "regions": {},
             "swaps": {"balance": {}},
