@@ -187,7 +187,8 @@ def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
     pairs, apart = torch.arange(len(batch), device=images.device), ~false_negatives(batch)
     start = gather(pairs)[1]
     positives, negatives, matched_images, matched_texts = _groups(batch) if companions else [_no_group(batch)] * 4
-    values, kept = [], []
+    values: list[Tensor] = []
+    kept: list[Tensor] = []
     for table, keys, known, groups in (
         (texts, batch.texts.keys, batch.known_texts, (positives, negatives, matched_texts)),
         (images, batch.images.keys, batch.known_images, (matched_images,)),
