@@ -1,7 +1,7 @@
 """The tasks on images and texts, on synthetic scenes: a pretrained network against the same one from scratch.
 
     python -m benchmarks.ablation_scenes FOLDER ... && cmcl ablate FOLDER/headline.yaml
-    python -m benchmarks.task_scenes FOLDER RUN OUT [--seeds 3] [--steps 400] [--tasks NAME ...]
+    python -m benchmarks.task_scenes FOLDER RUN OUT [--seeds 3] [--steps 500] [--tasks NAME ...]
 
 RUN: a pretrained run, such as FOLDER/runs/in_batch/seed-0, whose model settings both arms have. Tasks are trained on the scenes of
 FOLDER/train and measured on those of FOLDER/unseen. A second call skips finished runs and resumes the others. Arms share batches and
@@ -58,17 +58,17 @@ def settings_of(args: argparse.Namespace, name: str, arm: str, seed: int) -> Tra
             task: {**own, "source": "scenes", "folder": str(args.folder / "train/tasks" / own["folder"])},
             "data": {
                 "corpus": str(args.folder / "train/corpus"),
-                "batch": {"pairs": 32},
+                "batch": {"pairs": 64},
                 "max_tokens": 32,
                 "token_buckets": [12, 16, 20, 24],
                 "region_buckets": [8, 12, 16, 24],
             },
-            "model": {**checkpoint.load(start, only="").state["settings"]["model"], "dropout": 0.1},
+            "model": {**checkpoint.load(start, only="").state["settings"]["model"], "dropout": args.dropout},
             "start": start if arm == "pretrained" else None,
             "output": str(args.out / name / arm / f"seed-{seed}"),
             "seed": seed,
             "steps": args.steps,
-            "optimizer": {"lr": args.lr, "warmup": 0.1},
+            "optimizer": {"lr": args.lr, "head": args.head, "warmup": 0.1},
             "precision": args.precision,
             "checkpoint_every": 200,
             "keep": 1,
@@ -175,9 +175,11 @@ def main() -> None:
         parser.add_argument(name, type=lambda path: Path(path).absolute())
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--head", type=float, default=10, help="what the learning rate of the task's head is multiplied by")
+    parser.add_argument("--dropout", type=float, default=0)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}

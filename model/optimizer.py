@@ -18,6 +18,7 @@ class OptimizerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
+    head: float = Field(1.0, gt=0, description="what the learning rate of a downstream task's head is multiplied by; UNITER's VQA has 10")
     betas: tuple[float, float] = Field((0.9, 0.98), description="decay rates of AdamW's two moments")
     epsilon: float = Field(1e-6, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of matrices; biases, normalisation and the temperature have none")
@@ -28,12 +29,14 @@ class OptimizerSettings(BaseModel):
 
 def optimizer_of(network: Network, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW over the network's parameters in a fixed order."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = [(name.startswith("task."), parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": held, "weight_decay": settings.weight_decay if matrices else 0.0, "factor": settings.head if head else 1.0}
+        for head in (False, True)
+        for matrices in (True, False)
+        if (held := [parameter for own, parameter in trained if own is head and (parameter.ndim > 1) is matrices])
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.epsilon, fused=parameters[0].is_cuda)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.epsilon, fused=trained[0][1].is_cuda)
 
 
 def rate(settings: OptimizerSettings, done: float) -> float:

@@ -149,7 +149,7 @@ def _update(
         if settings.optimizer.clip:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), settings.optimizer.clip, torch.tensor(norm, device=device))
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         optimizer.step()
         constrain(network)
     else:

@@ -7,6 +7,7 @@ summed over the answers.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
@@ -89,6 +90,15 @@ class Vqa(Task):
             for answer in set(people) & places.keys():
                 made[number, places[answer]] = agreement(answer, people)
         return made
+
+    def scores(self, views: Views) -> Tensor:
+        """Logits, [P, answers]. New weights give every answer the probability of one in as many as there are.
+
+        From one half, the first updates would only learn that almost every answer is wrong, by one direction of the pooled state that
+        every row shares, in which a pretrained network loses what it knows of the image.
+        """
+        logits = super().scores(views)
+        return logits - math.log(max(logits.shape[1] - 1, 1))
 
     def loss(self, views: Views) -> Tensor:
         """Sum over the rows and answers."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.attention import HALF, attend, dense_layout, packed_layout, prefix_layout
+from model.attention import HALF, Layout, attend, dense_layout, packed_layout, prefix_layout
 from model.batch import Batch
 from tests.model.batches import alone, in_double, network, pairs
 
@@ -27,6 +27,18 @@ def test_packed_equals_dense_and_softmax() -> None:
     weights = torch.einsum("bqhd,bkhd->bhqk", query, key) / 8**0.5
     weights = weights.masked_fill(~valid[:, None, None], -torch.inf).softmax(-1)
     assert torch.allclose(dense, torch.einsum("bhqk,bkhd->bqhd", weights, value), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_precision_on_a_cpu_comes_near_double(dtype: torch.dtype) -> None:
+    parts, valid = _qkv()
+    whole = [part.transpose(1, 2) for part in parts]
+    for mask in (None, valid[:, None, None], torch.ones(7, 7, dtype=torch.bool).tril()):
+        given = [part.to(dtype).requires_grad_() for part in parts]
+        made = attend(*given, Layout(mask))  # type: ignore[call-arg]
+        made.float().pow(2).sum().backward()
+        assert made.dtype == dtype and all(part.grad is not None and part.grad.isfinite().all() for part in given)
+        assert torch.allclose(made.double(), F.scaled_dot_product_attention(*whole, mask).transpose(1, 2), atol=3e-2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: flash attention over variable lengths needs CUDA")

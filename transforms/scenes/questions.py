@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 
 
 def balanced(found: Iterable[Asked], rng: Rng, room: int, most: int, answers: int | None = None) -> list[Asked]:
-    """A choice in which every text has each of its answers equally often.
+    """A choice in which every text has each of its answers equally often. The most frequent texts come first, as in any split.
 
     Args:
         room: the most that is kept of a text with one answer. most: the number of texts ends when it is reached.
@@ -47,10 +47,11 @@ def balanced(found: Iterable[Asked], rng: Rng, room: int, most: int, answers: in
         elif (place := rng.below(count)) < room:  # each of those found is kept with the same probability
             same[place] = one
     chosen: list[Asked] = []
-    for text in rng.shuffled(sorted(held)):
+    told_apart = [text for text in rng.shuffled(sorted(held)) if len(held[text]) >= (answers or 2)]
+    for text in sorted(told_apart, key=lambda text: -sorted(seen[text, answer] for answer in held[text])[-(answers or 2)]):
         ranked = sorted(held[text].items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        if len(ranked) < (answers or 2) or len(chosen) >= most:
-            continue
+        if len(chosen) >= most:
+            break
         number = answers or max(range(2, len(ranked) + 1), key=lambda number: (number - 1) * len(ranked[number - 1][1]))
         each = len(ranked[number - 1][1])
         chosen += [one for _, same in ranked[:number] for one in rng.shuffled(same)[:each]]

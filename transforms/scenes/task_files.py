@@ -56,8 +56,13 @@ class Split:
 
     @property
     def room(self) -> int:
-        """The most rows with one text and one answer."""
-        return max(4, (self.stop - self.start) // 100)
+        """The most rows with one text and one answer; more for training, from which a text has to be learned."""
+        return max(4, (self.stop - self.start) // (20 if self.seen else 100))
+
+    @property
+    def most(self) -> int:
+        """About how many rows of one kind there are at most: one a scene, and four for training."""
+        return (4 if self.seen else 1) * (self.stop - self.start)
 
 
 def task_files(seed: int, start: int, stop: int, unseen: int) -> dict[str, bytes]:
@@ -111,11 +116,11 @@ def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _vqa(split: Split, year: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The questions and the annotations of a split, as many of each kind as there are scenes at most."""
+    """The questions and the annotations of a split."""
     chosen: list[Asked] = []
     for kind in _KINDS:
         found = (one for scene in split.scenes() for one in questions(scene) if one.kind == kind)
-        chosen += balanced(found, split.rng(kind), split.room, split.stop - split.start)
+        chosen += balanced(found, split.rng(kind), split.room, split.most)
     chosen.sort(key=lambda one: (one.scenes, one.kind, one.text))
     asked: list[dict[str, Any]] = []
     answered: list[dict[str, Any]] = []
@@ -134,7 +139,7 @@ def _vqa(split: Split, year: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _snli_ve(split: Split) -> Iterator[dict[str, Any]]:
     found = (one for scene in split.scenes() for one in hypotheses(scene))
-    chosen = balanced(found, split.rng("entailment"), split.room, 2 * (split.stop - split.start), answers=3)
+    chosen = balanced(found, split.rng("entailment"), split.room, 2 * split.most, answers=3)
     for number, one in enumerate(sorted(chosen, key=lambda one: (one.scenes, one.text))):
         (scene,) = one.scenes
         premise = captions(_scene(split.seed, scene), split.seed)[0].text
@@ -150,7 +155,7 @@ def _nlvr2(split: Split, name: str) -> tuple[list[dict[str, Any]], dict[str, str
     rng, scenes = split.rng("statements"), list(split.scenes())
     pairs = [(one, rng.pick(scenes)) for one in scenes for _ in range(PAIRS)]
     found = (one for left, right in pairs if left is not right for one in statements(left, right))
-    chosen = balanced(found, split.rng("statement"), split.room, len(scenes), answers=2)
+    chosen = balanced(found, split.rng("statement"), split.room, split.most, answers=2)
     rows: list[dict[str, Any]] = []
     shown: dict[str, str] = {}
     for number, one in enumerate(sorted(chosen, key=lambda one: (one.scenes, one.text))):

@@ -335,3 +335,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(ConfigError, match=r"require the package rouge_score: pip install 'cmcl\[metrics\]'"):
         Gigaword(GenerationSettings(folder="f")).prepare()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java, which METEOR requires")
+def test_meteor_is_that_of_its_definition() -> None:
+    pytest.importorskip("pycocoevalcap")
+    found = caption_scores(["A man rides a horse."], [["a man rides a brown horse"]], ("meteor",))
+    # Two function words of weight 0.25, and three and four content words of weight 0.75; two chunks of five matches.
+    recall = (2 * 0.25 + 3 * 0.75) / (2 * 0.25 + 4 * 0.75)
+    assert found["meteor"] == pytest.approx(recall / (0.85 + 0.15 * recall) * (1 - 0.6 * (2 / 5) ** 0.2), abs=1e-6)

@@ -18,6 +18,7 @@ from model.downstream import TaskBatches, TaskRows
 from model.heads import Network
 from model.masking import overlaps
 from model.objectives.base import Views
+from model.optimizer import OptimizerSettings, optimizer_of
 from model.tasks.base import Row, Task, TaskSettings
 from model.tasks.nlvr2 import Nlvr2, Nlvr2Settings
 from model.tasks.refexp import Refexp, RefexpSettings, iou
@@ -275,6 +276,28 @@ def test_answers_are_classes_and_targets_are_how_right_they_are(tmp_path: Path, 
     assert task.measure(np.array([1, 0]), rows[:2], labels) == pytest.approx({"accuracy": 0.95, "majority": 1.0})
     with pytest.raises(SourceError, match=r"no answer is frequent enough to be a class: reduce vqa.occurrences"):
         Vqa(VqaSettings(folder=str(tmp_path))).labels(rows)
+
+
+def test_new_weights_give_every_answer_a_small_probability(tmp_path: Path, data: DataSettings) -> None:
+    answers = [f"a{number}" for number in range(40)]
+    write_vqa(tmp_path, "train2014", 400, np.random.default_rng(0), answers)
+    task = Vqa(VqaSettings(folder=str(tmp_path)))
+    batches = TaskBatches(task, data, seed=0)
+    with torch.inference_mode():
+        scores = task.scores(Views(_network(task, batches), batches[0]))
+    assert scores.shape[1] == len(answers) and float(scores.sigmoid().mean()) == pytest.approx(1 / len(answers), rel=0.3)
+
+
+def test_a_head_learns_at_a_rate_of_its_own(tmp_path: Path, data: DataSettings) -> None:
+    write_snli_ve(tmp_path, "train", 30, np.random.default_rng(0))
+    task = SnliVe(TaskSettings(folder=str(tmp_path)))
+    network = _network(task, TaskBatches(task, data, seed=0))
+    groups = optimizer_of(network, OptimizerSettings(head=10)).param_groups
+    held = {id(parameter): group["factor"] for group in groups for parameter in group["params"]}
+    assert network.task is not None and sum(len(group["params"]) for group in groups) == len(held) == len(list(network.parameters()))
+    head = {id(parameter) for parameter in network.task.parameters()}
+    assert all(factor == (10 if parameter in head else 1) for parameter, factor in held.items())
+    assert {group["weight_decay"] for group in groups if group["factor"] == 10} == {0.0, 0.01}
 
 
 def test_what_cannot_be_used_is_counted_by_reason(tmp_path: Path, data: DataSettings, few: str) -> None:

@@ -144,3 +144,10 @@ def test_balancing_keeps_as_many_of_each_answer() -> None:
     assert Counter((one.text, one.answer) for one in chosen) == {("a", "x"): 4, ("a", "y"): 4}
     assert Counter(one.answer for one in balanced(found, Rng(0, "", ""), 4, 100, answers=3)) == {"x": 1, "y": 1, "z": 1}
     assert not balanced(found, Rng(0, "", ""), 4, 100, answers=4) and not balanced(found, Rng(0, "", ""), 4, 0)
+
+
+def test_frequent_texts_come_first_and_training_has_more_of_them(files: dict[str, bytes]) -> None:
+    found = [Asked("", text, answer, (at,)) for text, count in (("a", 2), ("b", 5), ("c", 3)) for answer in "xy" for at in range(count)]
+    assert Counter(one.text for one in balanced(found, Rng(0, "", ""), 4, 9)) == {"b": 8, "c": 6}
+    texts = [Counter(text for text, _, _, kind in _vqa(files, split) if kind == "existence") for split in ("train2014", "val2014")]
+    assert texts[0].total() > 3 * (SCENES - UNSEEN) > texts[1].total() and sum(texts[1][text] for text in texts[0]) > texts[1].total() / 2
