@@ -20,8 +20,7 @@ from transforms.swaps.settings import BalanceSettings, SwapSettings
 
 # By how much the tolerance is stricter for kinds whose few words (numbers, prepositions) each weigh more in a text-only ranker, or whose
 # candidates are few.
-STRICTER = {"attribute": 1.6, "relation": 3, "count": 9, "order": 1.5, "negation": 1.6}
-_LEAST = 200  # encoded candidates among the chosen ones, for a direction
+STRICTER = {"attribute": 2.5, "relation": 4.5, "count": 6.5, "order": 2.3, "negation": 2}
 
 
 @dataclass
@@ -69,11 +68,11 @@ def select(candidates: pa.Table, captions: pa.Table, settings: SwapSettings, mea
         tolerance = balance.tolerance / STRICTER.get(kind, 1)
         chosen = balanced(features, groups, most, tolerance)
         if scenes and embeddings:
-            near = Encoded(pairs, rows[own], chosen, scenes, embeddings, balance.encoded)
+            near = Encoded(pairs, rows[own], scenes, embeddings, balance.encoded, int(chosen.sum()))
             for _ in range(near.rounds):
-                if chosen[near.sampled].sum() >= _LEAST:
-                    features = sp.hstack([features, sp.csr_matrix(near.feature(chosen)[:, None])], format="csr")
-                    chosen = balanced(features, groups, most, tolerance)
+                along = near.features(chosen)
+                if along is not None:
+                    chosen = balanced(sp.hstack([features, sp.csr_matrix(along)], format="csr"), groups, most, tolerance)
         images = captions["image_id"].take(rows[own]).to_pylist()
         unbalanced = _unbalanced(matrix, chosen, images, balance)
         kept[own] = chosen = chosen & (not unbalanced)

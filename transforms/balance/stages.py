@@ -70,6 +70,7 @@ class SwapCandidates(SwapNegatives):
             "candidates": own.candidates,
             "denials": own.denials,
             "counterparts": own.counterparts,
+            "count_truth": own.count_truth,
             "swaps": SwapNegatives.revision,
         }
 
@@ -114,7 +115,7 @@ class SelectSwaps(Stage[SwapSettings]):
 
     name = "swap_selection"
     internal = True
-    revision = 3
+    revision = 4
     reads = (
         Input("pairs", "pairs", "corpus"),
         Input("swap_candidates", "candidates", "corpus"),

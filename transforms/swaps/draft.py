@@ -69,6 +69,7 @@ class Draft:
         "articles",
         "judge",
         "limit",
+        "count_limit",
     )
 
     def __init__(
@@ -91,6 +92,7 @@ class Draft:
         self.refuse = refuse
         self.judge = judge
         self.limit = int(MILLION * (1.0 if settings.truth is None else settings.truth))
+        self.count_limit = max(self.limit, int(MILLION * settings.balance.count_truth) if settings.balance else 0)
         self.negatives: list[Negative] = []
         self.texts: set[str] = set()
         self.denied_from = first_denial(caption)
@@ -131,7 +133,7 @@ class Draft:
         truth = None
         if self.judge is not None:
             truth = self.judge.millionths("object" if kind == "relation" and level == "phrase" else kind, evidence())
-            if truth > self.limit:
+            if truth > (self.count_limit if kind == "count" else self.limit):
                 self.refuse(Reason.JUDGED_TRUE, origin)
                 return False
         self.negatives.append(Negative(text, level, kind, edits, origin, score, presence, why, truth))

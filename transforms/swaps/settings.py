@@ -20,7 +20,7 @@ class BalanceSettings(Params):
 
     candidates: int = Field(40, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
     tolerance: float = Field(
-        9.0,
+        14.0,
         gt=0,
         le=1000,
         description="imbalance an object swap may add, other kinds less; a lower value is stricter and keeps fewer swaps",
@@ -30,6 +30,12 @@ class BalanceSettings(Params):
     counterparts: bool = Field(
         True, description="also swap counts and positions that another caption or the labels give, beside the true ones"
     )
+    count_truth: float = Field(
+        0.008,
+        ge=0,
+        le=1,
+        description="`swaps.truth` of counts, if it is higher: without small changes such as four to two, counts cannot be balanced",
+    )
     sample: int = Field(2000, ge=100, description="pairs per kind on which the manifest's blind accuracy is measured")
     limit: float | None = Field(
         0.6, ge=0.5, le=1, description="leave out kinds that remain clearly above this blind accuracy by n-grams; null keeps them"
@@ -38,7 +44,7 @@ class BalanceSettings(Params):
     encoder: str | None = Field(
         None, description="sentence encoder, such as embedded, which measures blind accuracy as well; null: that of `truth`, if any"
     )
-    encoded: int = Field(8000, ge=400, le=1_000_000, description="candidates per kind and cell that are encoded to balance embeddings")
+    encoded: int = Field(12_000, ge=400, le=1_000_000, description="candidates per kind and cell that are encoded to balance embeddings")
 
 
 class SwapSettings(Params):

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines.run import corpus_of, run
 from pipelines.verify import corpus_hash
 from schemas.corpus import Corpus
 from tests.transforms.balance.conftest import SETTINGS
+from transforms.balance import scenes
 from transforms.balance.embeddings import Embeddings
 from transforms.balance.scenes import Encoded, Scenes, separating, spread
 from transforms.balance.select import select, text_pairs
@@ -39,24 +41,49 @@ def embeddings(tables: tuple[pa.Table, pa.Table]) -> Embeddings:
     return Embeddings("embedded", tables[1]["caption"].to_pylist(), None)
 
 
-def _encoded(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings, most: int) -> tuple[Encoded, np.ndarray]:
+def _encoded(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings, most: int, expected: int) -> tuple[Encoded, np.ndarray]:
     candidates, pairs = tables
     captions = pairs["caption"].to_pylist()
     row_of = {pair: row for row, pair in enumerate(pairs["pair_id"].to_pylist())}
     rows = np.array([row_of[pair] for pair in candidates["pair_id"].to_pylist()])
     own = text_pairs(candidates, [captions[row] for row in rows.tolist()])
-    found = Encoded(own, rows, np.ones(len(own), bool), Scenes(captions, embeddings.captions), embeddings, most)
+    found = Encoded(own, rows, Scenes(captions, embeddings.captions), embeddings, most, expected)
     return found, embeddings.differences(own)
 
 
+@pytest.fixture
+def few_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "_LEAST", 20)  # the tables are small
+
+
+@pytest.mark.usefixtures("few_suffice")
 def test_candidates_that_were_not_encoded_are_predicted(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings) -> None:
-    few, differences = _encoded(tables, embeddings, len(tables[0]) // 2)
+    few, differences = _encoded(tables, embeddings, len(tables[0]) * 3 // 5, 10 * len(tables[0]))
     chosen = np.ones(len(differences), bool)
-    feature = few.feature(chosen)
+    first = few.features(chosen)
+    assert first is not None and first.shape == (len(differences), 1) and np.array_equal(first, np.rint(first))
+    true = differences @ separating(differences[few.sampled])
     others = np.setdiff1d(np.arange(len(differences)), few.sampled)
-    assert few.rounds == 1 and len(others) >= len(differences) // 3
-    assert np.array_equal(feature, np.rint(feature))
-    assert np.corrcoef(feature[others], differences[others] @ separating(differences[few.sampled]))[0, 1] > 0.5
+    assert len(others) >= len(differences) // 3
+    assert np.corrcoef(first[others, 0], true[others])[0, 1] > 0.5
+    assert np.corrcoef(first[few.sampled, 0], true[few.sampled])[0, 1] > 0.98  # these are not predicted
+
+
+@pytest.mark.usefixtures("few_suffice")
+def test_each_round_encodes_more_and_adds_a_direction(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings) -> None:
+    count = len(tables[0])
+    few, _ = _encoded(tables, embeddings, count - 1, count)
+    chosen = np.arange(count) % 3 > 0
+    sizes, columns = [0], [0]
+    for _ in range(few.rounds):
+        found = few.features(chosen)
+        sizes.append(len(few.sampled))
+        columns.append(0 if found is None else found.shape[1])
+    assert few.rounds == 2 and all(one < other for one, other in pairwise(sizes)) and sizes[-1] <= count - 1
+    assert columns[-1] >= 1 and all(other in (one, one + 1) for one, other in pairwise(columns))
+    whole, _ = _encoded(tables, embeddings, count, count)
+    assert len(whole.sampled) == count and whole.rounds == 4
+    assert whole.features(np.zeros(count, bool)) is None
 
 
 def test_kinds_that_remain_unbalanced_are_left_out(tables: tuple[pa.Table, pa.Table]) -> None:
@@ -106,7 +133,8 @@ scenes = Scenes(captions, vectors)
 sys.stdout.buffer.write(scenes.captions.tobytes())
 known = types.SimpleNamespace(differences=lambda some: differences[: len(some)])
 for most in (9000, 1000):
-    sys.stdout.buffer.write(Encoded(pairs, rows, rows % 3 > 0, scenes, known, most).feature(rows % 2 > 0).tobytes())
+    near = Encoded(pairs, rows, scenes, known, most, 9000)
+    sys.stdout.buffer.write(b"".join(near.features(rows % 2 > 0).tobytes() for _ in range(2)))
 """
 
 
@@ -122,4 +150,4 @@ def test_features_do_not_depend_on_the_kernels_of_blas() -> None:
         ).stdout
         for kernels in ("Prescott", "Haswell")
     ]
-    assert len(found[0]) == (400 * 32 + 2 * 9000) * 8 and found[0] == found[1]
+    assert len(found[0]) == (400 * 32 + 2 * 3 * 9000) * 8 and found[0] == found[1]
