@@ -82,11 +82,13 @@ def negative_accuracy(
     `negatives`: with the image; `negatives_image_hidden`, if `hidden`: with every region masked. Each by `separate` and, with a `head`,
     by `joint` encoding. Negatives that are too long for the network are left out.
 
-    Returns the report, and each share by "part kind way" as one number per image, float64 [I], of which it is the mean.
+    Returns the report, and each share by "part kind way" as one number per image, float64 [I], of which it is the mean: the share plus the
+    image's part in it (linearised, as images have different numbers of negatives), for a bootstrap over images.
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
     ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
-    counts, right = np.zeros(len(KINDS), int), np.zeros((len(views), len(ways), len(KINDS), len(gallery)), int)
+    counts = np.zeros((len(KINDS), len(gallery)), int)
+    right = np.zeros((len(views), len(ways), *counts.shape), int)
     for caption, owner in enumerate(gallery.owners.tolist()):
         pair = pairs.pair(caption)
         kept = np.flatnonzero(scorer.fits(pair.negatives.lengths))
@@ -95,22 +97,22 @@ def negative_accuracy(
         regions, kinds = [gallery.regions(owner)], pair.negative_kinds[kept].astype(int)
         texts = [pair.caption, *(pair.negatives.at(int(one)) for one in kept)]
         projected, together = scorer.project_texts(texts), np.stack([np.zeros(len(texts), int), np.arange(len(texts))], 1)
-        np.add.at(counts, kinds, 1)
+        np.add.at(counts[:, owner], kinds, 1)
         for number, mask in enumerate(views):
             scores = [scorer.separate(scorer.project_images(regions, mask), projected)[0]]
             scores += [scorer.joint(regions, texts, together, head, mask)] if head else []
             for way, found in enumerate(scores):
                 np.add.at(right[number, way, :, owner], kinds, found[0] > found[1:])
-    parts, used = ("negatives", "negatives_image_hidden")[: len(views)], np.flatnonzero(counts).tolist()
-    shares = {
-        (part, KINDS[kind], way): right[number, at, kind] * len(gallery) / counts[kind]
-        for number, part in enumerate(parts)
-        for kind in used
-        for at, way in enumerate(ways)
-    }
+    parts, totals = ("negatives", "negatives_image_hidden")[: len(views)], counts.sum(1)
+    used, shares = np.flatnonzero(totals).tolist(), {}
+    for number, at, kind in np.ndindex(right.shape[:3]):
+        if kind in used:
+            hits = right[number, at, kind]
+            share = hits.sum() / totals[kind]
+            shares[parts[number], KINDS[kind], ways[at]] = share + (hits - share * counts[kind]) * len(gallery) / totals[kind]
     report = {
         part: {
-            KINDS[kind]: {"negatives": int(counts[kind]), **{way: float(shares[part, KINDS[kind], way].mean()) for way in ways}}
+            KINDS[kind]: {"negatives": int(totals[kind]), **{way: float(shares[part, KINDS[kind], way].mean()) for way in ways}}
             for kind in used
         }
         for part in parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -53,16 +54,19 @@ def interval(
 
     values, against: for each seed, one value per image, [I]. The same images are drawn for both, and the same seeds if their numbers agree.
     """
-    rng = np.random.default_rng(seed)
     sides = [np.stack(list(side)) for side in ([values] if against is None else [values, against])]
-    paired = len(sides) == 2 and len(sides[0]) == len(sides[1])
-    found = []
-    for _ in range(draws):
-        count = sides[0].shape[1]
-        weights = np.bincount(rng.integers(count, size=count), minlength=count) / count
-        rows = [rng.integers(side.shape[0], size=side.shape[0]) for side in sides]
-        means = [float((side[rows[0 if paired else number]] @ weights).mean()) for number, side in enumerate(sides)]
-        found.append(means[0] - (means[1] if len(means) > 1 else 0.0))
+    images = _resampled(sides[0].shape[1], draws, seed)
+    seeds = [_resampled(len(side), draws, seed + 1 + at) for at, side in enumerate(sides)]
+    if len(sides) == 2 and len(sides[0]) == len(sides[1]):
+        seeds[1] = seeds[0]
+    means = [((images @ side.T) * weights).sum(1) for side, weights in zip(sides, seeds, strict=True)]
+    found = means[0] - (means[1] if len(means) > 1 else 0.0)
     centre = float(sides[0].mean()) - (float(sides[1].mean()) if len(sides) > 1 else 0.0)
     low, high = np.quantile(found, [0.025, 0.975])
     return centre, float(low), float(high)
+
+
+@lru_cache(32)
+def _resampled(count: int, draws: int, seed: int) -> np.ndarray:
+    """The share of each of `count` items in bootstrap samples, float64 [draws, count]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws) / count
