@@ -81,8 +81,9 @@ def _known_count(draft: Draft, thing: ObjectNode) -> int:
     ):
         return 0
     before = draft.caption[: thing.phrase_start].rstrip(" ").rsplit(" ", 1)[-1].lower()
-    if draft.determiner(thing) != "bare" or before in _NO_NUMBER:
-        return 0
+    inside = draft.caption[thing.phrase_start : thing.start].lower().replace(",", " , ").split()
+    if draft.determiner(thing) != "bare" or before in _NO_NUMBER or {",", "and", "or"} & set(inside):
+        return 0  # in a list, the number would stand before another thing: "a TV, chandelier and glass sinks"
     stated = context.counts.get(thing.head, set())
     held = context.instances(draft.index, thing.lemma)
     if len(stated) > 1 or (stated and held > 0 and held not in stated):

@@ -53,7 +53,7 @@ class SwapCandidates(SwapNegatives):
 
     name = "swap_candidates"
     internal = True
-    revision = 1
+    revision = 2
     writes = {"candidates": CANDIDATES}
 
     @classmethod
