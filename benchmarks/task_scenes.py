@@ -28,7 +28,7 @@ from model.data.loader import ShardLoader
 from model.data.settings import DataSettings
 from model.data.shards import Shards
 from model.downstream import TaskRows, answered, batches_of
-from model.metrics import interval
+from model.metrics import by_group, interval
 from model.tasks import task_of
 from model.tasks.base import Row, Task
 from model.tasks.refexp import HIT, Refexp, iou
@@ -99,8 +99,7 @@ def by_scene(task: Task, rows: Sequence[Row], answers: np.ndarray, labels: Seque
     """One value a scene, whose mean over the scenes is the accuracy over the rows; a row of two scenes counts for the first."""
     hits = [task.measure(answers[at : at + 1], [row], labels)["accuracy"] for at, row in enumerate(rows)]
     scenes = np.unique([row.images[0] for row in rows], return_inverse=True)[1]
-    sums = np.bincount(scenes, hits)
-    return list((sums * len(sums) / len(rows)).tolist())
+    return list(by_group(np.bincount(scenes, hits), np.bincount(scenes)).tolist())
 
 
 def looking_at_nothing(settings: TrainSettings, unseen: Unseen) -> dict[str, dict[str, float]]:

@@ -82,8 +82,7 @@ def negative_accuracy(
     `negatives`: with the image; `negatives_image_hidden`, if `hidden`: with every region masked. Each by `separate` and, with a `head`,
     by `joint` encoding. Negatives that are too long for the network are left out.
 
-    Returns the report, and each share by "part kind way" as one number per image, float64 [I], of which it is the mean: the share plus the
-    image's part in it (linearised, as images have different numbers of negatives), for a bootstrap over images.
+    Returns the report, and each share by "part kind way" as one number per image, float64 [I] (`metrics.by_group`).
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
     ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
@@ -107,9 +106,7 @@ def negative_accuracy(
     used, shares = np.flatnonzero(totals).tolist(), {}
     for number, at, kind in np.ndindex(right.shape[:3]):
         if kind in used:
-            hits = right[number, at, kind]
-            share = hits.sum() / totals[kind]
-            shares[parts[number], KINDS[kind], ways[at]] = share + (hits - share * counts[kind]) * len(gallery) / totals[kind]
+            shares[parts[number], KINDS[kind], ways[at]] = metrics.by_group(right[number, at, kind], counts[kind])
     report = {
         part: {
             KINDS[kind]: {"negatives": int(totals[kind]), **{way: float(shares[part, KINDS[kind], way].mean()) for way in ways}}

@@ -66,6 +66,16 @@ def interval(
     return centre, float(low), float(high)
 
 
+def by_group(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The share of hits among all counted items, as one number per group whose mean it is, float64 [G], for `interval`.
+
+    It is linearised, since groups have different numbers of items. hits, counts: int [G].
+    """
+    share = hits.sum() / counts.sum()
+    found: np.ndarray = share + (hits - share * counts) * len(counts) / counts.sum()
+    return found
+
+
 @lru_cache(32)
 def _resampled(count: int, draws: int, seed: int) -> np.ndarray:
     """The share of each of `count` items in bootstrap samples, float64 [draws, count]."""

@@ -184,22 +184,26 @@ def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
     companions: not only with their captions and images, but also with their rewrites and matches. False negatives are left out.
     """
     assert batch.images is not None and batch.texts is not None
-    pairs, apart = torch.arange(len(batch), device=images.device), ~false_negatives(batch)
-    start = gather(pairs)[1]
-    positives, negatives, matched_images, matched_texts = _groups(batch) if companions else [_no_group(batch)] * 4
-    values: list[Tensor] = []
-    kept: list[Tensor] = []
-    for table, keys, known, groups in (
-        (texts, batch.texts.keys, batch.known_texts, (positives, negatives, matched_texts)),
-        (images, batch.images.keys, batch.known_images, (matched_images,)),
-    ):
-        rows = torch.cat([pairs, *(group.rows for group in groups)])
-        owners, all_keys = gather(torch.cat([pairs, *(group.owners for group in groups)]) + start)[0], gather(keys[rows])[0]
-        others, open_ = gather(table[rows])[0], apart[len(kept)][:, owners]
-        kept.append(open_ & ~holds(known, all_keys, len(batch)) if known is not None else open_)
-        values.append(head.matrix(images[: len(batch)], others) if table is texts else head.matrix(others, texts[: len(batch)]).T)
-    owners = torch.cat([pairs[:, None].expand_as(held)[held] for held in kept])
-    scores = torch.cat([one[held] for one, held in zip(values, kept, strict=True)])
+    pairs, apart = torch.arange(len(batch), device=images.device), list(~false_negatives(batch))
+    rows = [pairs, pairs]
+    if companions:
+        positives, negatives, matched_images, matched_texts = _groups(batch)
+        start = gather(pairs)[1]
+        for side, keys, known, groups in (
+            (0, batch.texts.keys, batch.known_texts, (positives, negatives, matched_texts)),
+            (1, batch.images.keys, batch.known_images, (matched_images,)),
+        ):
+            rows[side] = torch.cat([pairs, *(group.rows for group in groups)])
+            owners = gather(torch.cat([pairs, *(group.owners for group in groups)]) + start)[0]
+            apart[side] = apart[side][:, owners]
+            if known is not None:
+                apart[side] = apart[side] & ~holds(known, gather(keys[rows[side]])[0], len(batch))
+    values = [
+        head.matrix(images[: len(batch)], gather(texts[rows[0]])[0]),
+        head.matrix(gather(images[rows[1]])[0], texts[: len(batch)]).T,
+    ]
+    owners = torch.cat([pairs[:, None].expand_as(held)[held] for held in apart])
+    scores = torch.cat([one[held] for one, held in zip(values, apart, strict=True)])
     return Scores(scores, owners, torch.zeros_like(owners, dtype=torch.bool), scores.new_ones(len(owners)))
 
 
@@ -250,7 +254,8 @@ def _within(group: Group, start: int, end: int) -> Group:
 def _groups(batch: Batch) -> list[Group]:
     """Positives, negatives, matched images, matched texts; empty where the batch has none. Negatives known to be true are left out."""
     assert batch.texts is not None
-    empty = _no_group(batch)
+    none = batch.texts.lengths[:0]
+    empty = Group(none, none, none.float(), none)
     groups = [empty if group is None else group for group in (batch.positives, batch.negatives, batch.matched_images, batch.matched_texts)]
     negatives, keys = groups[1], batch.texts.keys
     if len(negatives):
@@ -260,12 +265,6 @@ def _groups(batch: Batch) -> list[Group]:
             true |= holds(batch.known_texts, keys[negatives.rows], len(batch))[negatives.owners, columns]
         groups[1] = Group(negatives.rows[~true], negatives.owners[~true], negatives.weights[~true], negatives.kinds[~true])
     return groups
-
-
-def _no_group(batch: Batch) -> Group:
-    assert batch.texts is not None
-    none = batch.texts.lengths[:0]
-    return Group(none, none, none.float(), none)
 
 
 def _project(network: Network, batch: Batch, masked: bool, kind: str, rows: Tensor) -> Tensor:
