@@ -6,8 +6,8 @@
 RUN: a pretrained run, such as FOLDER/runs/in_batch/seed-0, whose model settings both arms have. Tasks are trained on the scenes of
 FOLDER/train and measured on those of FOLDER/unseen. A second call skips finished runs and resumes the others. Arms share batches and
 seeds. OUT/table.md has each metric, its 95 % interval by a bootstrap over scenes and seeds (over seeds alone for captions, whose metrics
-are not means over rows), the paired difference, the same with every region masked, and two answers that look at nothing: a random one
-(chance) and the best constant one.
+are not means over rows; none if there is one), the paired difference, the same with every region masked (their boxes remain), and two
+answers that look at nothing: a random one (chance) and the best constant one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from model.downstream import TaskRows, answered, batches_of
 from model.metrics import by_group, interval
 from model.tasks import task_of
 from model.tasks.base import Row, Task
+from model.tasks.generation import Generation
 from model.tasks.refexp import HIT, Refexp, iou
 from model.tasks.text_metrics import caption_scores
+from model.tasks.vcr import Vcr
 from model.train import train
 from model.trials import CorpusImages
 
@@ -41,6 +44,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # by name in the table, the ta
     "vqa": ("vqa", {"folder": "vqa"}),
     "snli_ve": ("snli_ve", {"folder": "snli_ve", "evaluate": ["dev"]}),
     "nlvr2": ("nlvr2", {"folder": "nlvr2", "images": "images.json", "evaluate": ["dev"]}),
+    "vcr": ("vcr", {"folder": "vcr"}),
     "refexp": ("refexp", {"folder": "refexp"}),
     "refexp_true_boxes": ("refexp", {"folder": "refcoco", "refs": "refs(unc).p", "boxes": "truth"}),
     "coco_captions": ("coco_captions", {"folder": "coco_captions", "target_tokens": 26, "beams": 3}),
@@ -78,7 +82,7 @@ def settings_of(args: argparse.Namespace, name: str, arm: str, seed: int) -> Tra
 
 
 def finished(settings: TrainSettings, unseen: Unseen) -> dict[str, Any]:
-    """The result of a run, which is made if it is missing: metrics, and `scenes`, their values by scene where they are means over rows."""
+    """The result of a run, which is made if it is missing: metrics, and by scene (`scenes`) those that are means over rows."""
     path = Path(settings.output) / "result.json"
     if not path.exists():
         _, progress = train(settings, ShardLoader(batches_of(settings)))
@@ -88,18 +92,20 @@ def finished(settings: TrainSettings, unseen: Unseen) -> dict[str, Any]:
         for held, task, _, rows, found in answered(settings.output, *unseen, hidden=True):
             for name, answers in found.items():
                 result[name] = task.measure(answers, rows.rows, held.state["facts"]["labels"])
-                if "accuracy" in result[name]:
+                if not isinstance(task, Generation):
                     result[name]["scenes"] = by_scene(task, rows.rows, answers, held.state["facts"]["labels"])
         path.write_text(json.dumps(result))
     held_result: dict[str, Any] = json.loads(path.read_text())
     return held_result
 
 
-def by_scene(task: Task, rows: Sequence[Row], answers: np.ndarray, labels: Sequence[str]) -> list[float]:
-    """One value a scene, whose mean over the scenes is the accuracy over the rows; a row of two scenes counts for the first."""
-    hits = [task.measure(answers[at : at + 1], [row], labels)["accuracy"] for at, row in enumerate(rows)]
+def by_scene(task: Task, rows: Sequence[Row], answers: np.ndarray, labels: Sequence[str]) -> dict[str, list[float]]:
+    """By metric, one value a scene, whose mean is the metric over all rows; a row of two scenes counts for the first."""
     scenes = np.unique([row.images[0] for row in rows], return_inverse=True)[1]
-    return list(by_group(np.bincount(scenes, hits), np.bincount(scenes)).tolist())
+    own = [np.flatnonzero(scenes == scene) for scene in range(scenes.max() + 1)]
+    found = [task.measure(answers[places], [rows[at] for at in places], labels) for places in own]
+    counts = np.array([len(places) for places in own])
+    return {name: by_group(np.array([one[name] for one in found]) * counts, counts).tolist() for name in found[0] if name != "majority"}
 
 
 def looking_at_nothing(settings: TrainSettings, unseen: Unseen) -> dict[str, dict[str, float]]:
@@ -122,9 +128,23 @@ def looking_at_nothing(settings: TrainSettings, unseen: Unseen) -> dict[str, dic
             "chance": caption_scores(drawn, references, wanted),
             "constant": caption_scores([usual] * len(rows), references, wanted),
         }
+    if isinstance(task, Vcr):
+        return _placed(task, rows)
     labels = task.labels(seen)
     each = [task.measure(np.full(len(rows), place, float), rows, labels)["accuracy"] for place in range(len(labels))]
     return {"chance": {"accuracy": float(np.mean(each))}, "constant": {"accuracy": max(each)}}
+
+
+def _placed(task: Vcr, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Always choosing the answer and the rationale at some places: on average, and the best."""
+    numbers = np.array([int(row.name.rpartition(":")[2]) for row in rows])
+    answers = np.array([row.target.kind == "answer" for row in rows])
+    each = [
+        task.measure(np.where(answers, numbers == one, numbers == two).astype(float), rows, ()) for one, two in product(range(4), repeat=2)
+    ]
+    return {
+        how: {name: float(best([one[name] for one in each])) for name in each[0]} for how, best in (("chance", np.mean), ("constant", max))
+    }
 
 
 def _candidates(task: Refexp, rows: Sequence[Row], data: DataSettings) -> dict[str, dict[str, float]]:
@@ -151,7 +171,7 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]], blind: dict[str,
         arms = [results[name, arm] for arm in ARMS]
         for metric in [key for key in arms[0][0]["metrics"] if key not in ("majority", "scenes")]:
             shown, hidden = ([list(_values(arm, part, metric)) for arm in arms] for part in ("metrics", "metrics_image_hidden"))
-            cells = [_cell(*interval(own)) for own in shown] + [_cell(*interval(shown[0], shown[1]), sign="+")]
+            cells = [_cell(own) for own in shown] + [_cell(*shown, sign="+")]
             cells += [", ".join(f"{100 * interval(own, draws=1)[0]:.1f}" for own in hidden)]
             cells += [f"{100 * value:.1f}" if (value := blind[name][how].get(metric)) is not None else "" for how in ("chance", "constant")]
             lines.append(f"| {name} {metric} | {len(arms[0])} | {' | '.join(cells)} |")
@@ -160,11 +180,13 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]], blind: dict[str,
 
 def _values(arm: Sequence[dict[str, Any]], part: str, metric: str) -> Iterator[np.ndarray]:
     for result in arm:
-        yield np.array(result[part]["scenes"] if metric == "accuracy" else [result[part][metric]])
+        yield np.array(result[part].get("scenes", {}).get(metric, [result[part][metric]]))
 
 
-def _cell(mean: float, low: float, high: float, sign: str = "") -> str:
-    return f"{100 * mean:{sign}.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def _cell(values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None, sign: str = "") -> str:
+    """A mean, or a difference, and its interval, if there is more than one value."""
+    mean, low, high = (100 * value for value in interval(values, against))
+    return f"{mean:{sign}.1f}" + (f" ({low:.1f} to {high:.1f})" if len(values) * len(values[0]) > 1 else "")
 
 
 def main() -> None:

@@ -161,12 +161,14 @@ def test_tasks_come_with_the_scenes(tmp_path: Path, capsys: pytest.CaptureFixtur
     given = [str(tmp_path / "out"), "--count", "10", "--seed", "2", "--no-pixels", "--shard-size", "5", "--start-index", "20"]
     assert job.main(parser.parse_args([*given, "--tasks"])) == 0
     made = digests(tmp_path / "out")
-    assert sum(name.startswith("tasks/") for name in made) == 15 and "tasks/nlvr2/images.json" in made
+    assert sum(name.startswith("tasks/") and "vcr1images" not in name for name in made) == 17 and "tasks/nlvr2/images.json" in made
     for split, shown in (("train2014", range(20, 28)), ("val2014", range(28, 30))):
         held = json.loads((tmp_path / "out" / "tasks" / "coco_captions" / f"captions_{split}.json").read_text())
         assert [image["id"] for image in held["images"]] == list(shown)
-    stale = tmp_path / "out" / "tasks" / "vqa" / f"{collections.TEMPORARY}v2_mscoco_val2014_annotations.json-1-2"
-    stale.write_text("{")
+    for folder, name in (("vqa", "v2_mscoco_val2014_annotations.json"), ("vcr/vcr1images/scenes", "20.json")):
+        stale = tmp_path / "out" / "tasks" / folder / f"{collections.TEMPORARY}{name}-1-2"
+        stale.parent.mkdir(parents=True, exist_ok=True)
+        stale.write_text("{")
     assert job.main(parser.parse_args([*given, "--tasks", "--unseen", "2"])) == 0 and digests(tmp_path / "out") == made
     assert job.main(parser.parse_args([*given, "--tasks", "--unseen", "10"])) == 2 and "unseen" in capsys.readouterr().err
     assert job.main(parser.parse_args([*given, "--unseen", "1"])) == 2 and "--tasks" in capsys.readouterr().err

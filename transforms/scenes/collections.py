@@ -167,8 +167,10 @@ def clear_stale(out: str) -> int:
         if entry.kind == "file" and found and _OWN_NAME.fullmatch(found[1]):
             Path(out, entry.name).unlink(missing_ok=True)
             removed += 1
-    for folder in Path(out).glob("tasks/*/"):
-        for entry in files.entries(str(folder)) if not folder.is_symlink() else ():
+    tasks = Path(out, "tasks")
+    for folder in (*tasks.glob("*/"), *tasks.glob("vcr/vcr1images/*/")):
+        linked = any(one.is_symlink() for one in (folder, *folder.parents) if one.is_relative_to(tasks))
+        for entry in files.entries(str(folder)) if not linked else ():
             if entry.kind == "file" and _HALF.fullmatch(entry.name):
                 Path(folder, entry.name).unlink(missing_ok=True)
                 removed += 1

@@ -5,6 +5,7 @@
     nlvr2/SPLIT.json, nlvr2/images.json          statements about two images (NLVR2), and which scene each image is
     refcoco/refs(unc).p, refcoco/instances.json  referring expressions (RefCOCO; a pickle of builtin containers), and all objects' boxes
     refexp/finetune_refcoco_SPLIT.json           the same expressions as MDETR has them
+    vcr/SPLIT.jsonl, vcr/vcr1images/scenes/INDEX.json   questions with answers and rationales to choose from (VCR), and all objects' boxes
     coco_captions/captions_SPLIT.json            captions (COCO)
 
 The last scenes of a collection are the unseen ones: splits `val2014`, `dev` or `val`; the others are `train2014` or `train`.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
+from transforms.scenes.choices import Choices, choices
 from transforms.scenes.collections import CATEGORY, write_file
 from transforms.scenes.language import captions
 from transforms.scenes.layout import Scene, sample_scene
@@ -35,6 +37,7 @@ PAIRS = 4  # pairs of images that each scene is the first of
 _KINDS = ("existence", "colour", "number", "position")
 _scene = lru_cache(4096)(sample_scene)  # every task looks at every scene
 _PEOPLE = 10  # answers to a question in VQA
+_MOVIE = "scenes"  # folder of images in VCR
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def task_files(seed: int, start: int, stop: int, unseen: int) -> dict[str, bytes
         own = list(_refs(split, val))
         refs += own
         made[f"refexp/finetune_refcoco_{val}.json"] = _json(_mdetr(own, split))
+        asked_of = choices(split.scenes(), split.rng("choices"), split.most)
+        made[f"vcr/{val}.jsonl"] = _lines(_vcr(asked_of, split, val))
+        shown_of = (_scene(seed, index) for index in sorted({one.scene for one in asked_of}))
+        made |= {f"vcr/vcr1images/{_MOVIE}/{scene.index}.json": _json(_metadata(scene)) for scene in shown_of}
         made[f"coco_captions/captions_{year}.json"] = _json(_captions(split))
     made["nlvr2/images.json"] = _json(shown)
     # Read back, so that equal strings are one object and the bytes depend on the content alone.
@@ -94,7 +101,7 @@ def task_files(seed: int, start: int, stop: int, unseen: int) -> dict[str, bytes
 def check_tasks(out: str, names: Iterable[str]) -> None:
     """Raises ConfigError when a file of `task_files` would replace a link or a folder."""
     for name in names:
-        for path in (Path(out, name), *Path(out, name).parents[:2]):
+        for path in (Path(out, name), *(Path(out, above) for above in Path(name).parents[:-1])):
             if os.path.lexists(path) and (path.is_symlink() or path.is_dir() == (path.name == Path(name).name)):
                 raise ConfigError(f"{path} is not what `cmcl scenes --tasks` writes there: remove it")
 
@@ -214,6 +221,25 @@ def _mdetr(refs: Sequence[dict[str, Any]], split: Split) -> dict[str, Any]:
         box = _box(scene.objects[ref["ann_id"] - OBJECTS * scene.index - 1].box)
         annotations.append({"id": ref["ann_id"], "image_id": ref["ref_id"], "bbox": box, "category_id": ref["category_id"]})
     return {"images": images, "annotations": annotations, "categories": [{"id": at, "name": name} for name, at in CATEGORY.items()]}
+
+
+def _vcr(asked: Sequence[Choices], split: Split, name: str) -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(sorted(asked, key=lambda one: one.scene)):
+        yield {
+            "movie": _MOVIE, "objects": [item.kind for item in _scene(split.seed, one.scene).objects],
+            "img_fn": f"{_MOVIE}/{one.scene}.jpg", "metadata_fn": f"{_MOVIE}/{one.scene}.json", "img_id": f"{name}-{one.scene}",
+            "question": one.question, "answer_choices": one.answers, "answer_label": one.answer,
+            "rationale_choices": one.rationales, "rationale_label": one.rationale, "annot_id": f"{name}-{number}",
+        }  # fmt: skip
+
+
+def _metadata(scene: Scene) -> dict[str, Any]:
+    """The objects of an image in VCR; a segment is the polygon of its box."""
+    boxes = [item.box for item in scene.objects]
+    return {
+        "boxes": [[*box, 1.0] for box in boxes], "segms": [[[[x1, y1], [x2, y1], [x2, y2], [x1, y2]]] for x1, y1, x2, y2 in boxes],
+        "names": [item.kind for item in scene.objects], "width": scene.width, "height": scene.height,
+    }  # fmt: skip
 
 
 def _captions(split: Split) -> dict[str, Any]:

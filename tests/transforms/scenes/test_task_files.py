@@ -131,9 +131,36 @@ def test_referring_expressions_describe_one_object(files: dict[str, bytes]) -> N
         assert judge(graph, scene) == "true"
 
 
+def test_choices_are_true_of_the_scene_and_right_once_a_group(files: dict[str, bytes]) -> None:
+    found = {split: [json.loads(line) for line in files[f"tasks/vcr/{split}.jsonl"].splitlines()] for split in ("train", "val")}
+    assert len(found["train"]) > 100 and len(found["val"]) >= 20
+    for split, rows in found.items():
+        texts: Counter[tuple[str, frozenset[str], str]] = Counter()
+        sides: Counter[str] = Counter()
+        for row in rows:
+            scene = sample_scene(SEED, int(row["img_fn"].removeprefix("scenes/").removesuffix(".jpg")))
+            assert (scene.index < SCENES - UNSEEN) == (split == "train")
+            kinds, metadata = row["objects"], json.loads(files[f"tasks/vcr/vcr1images/{row['metadata_fn']}"])
+            assert kinds == [item.kind for item in scene.objects] == metadata["names"]
+            assert metadata["boxes"] == [[*item.box, 1.0] for item in scene.objects] and metadata["width"] == scene.width
+            nouns = [choice[1] for choice in row["answer_choices"]]
+            shown = [place for place, noun in enumerate(nouns) if judge(parse(f"a {noun}"), scene) == "true"]
+            assert shown == [row["answer_label"]] and len(set(nouns)) == 4
+            for place, (found_at, first, _, one, _, second, _, other) in enumerate(row["rationale_choices"]):
+                assert kinds[found_at[0]] == nouns[row["answer_label"]]
+                grades = [relation_grade(scene, found_at[0], f"{side} of", to[0]) for side, to in ((first, one), (second, other))]
+                assert (grades == [TRUE, TRUE]) == (place == row["rationale_label"]) and UNCLEAR not in grades
+                sides[f"{first} {second}"] += place == row["rationale_label"]
+            texts[kinds[row["question"][3][0]], frozenset(nouns), nouns[row["answer_label"]]] += 1
+        for kind, nouns, _ in texts:  # the text and its answers are the same with each answer right
+            assert len({texts[kind, nouns, noun] for noun in nouns}) == 1
+        assert len(sides) == 4 and len(set(sides.values())) == 1
+
+
 def test_files_depend_on_the_scenes_alone(files: dict[str, bytes]) -> None:
     again = task_files(SEED, 0, 30, 10)
-    assert again == task_files(SEED, 0, 30, 10) and again.keys() == files.keys()
+    assert again == task_files(SEED, 0, 30, 10)
+    assert {name for name in files if "vcr1images" not in name} == {name for name in again if "vcr1images" not in name}
     captions = json.loads(again["tasks/coco_captions/captions_val2014.json"])
     assert [one["id"] for one in captions["images"]] == list(range(20, 30)) and len(captions["annotations"]) == 50
 
