@@ -29,6 +29,8 @@ ONNX = ["onnxruntime>=1.20,<2", "onnx>=1.17,<2"]  # text encoders in ONNX format
 TRAIN = ["torch>=2.15,<2.16", "safetensors>=0.4", "tokenizers>=0.20,<1", "sentencepiece>=0.2,<0.3", "tensorboard>=2.18,<3",
          "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]  # fmt: skip
 
+METRICS = ["rouge-score>=0.1.2,<0.2", "pycocoevalcap>=1.2,<2"]  # of written texts
+
 REPORT = ["jinja2>=3.1,<4", "altair>=5.5,<7", "vl-convert-python>=1.7,<2"]
 
 # What the report's tests require besides a browser.
@@ -74,7 +76,7 @@ setup(
         "retrieval-gpu": [*RETRIEVAL, "faiss-gpu>=1.15,<1.16"],
         "retrieval-cuvs": [*RETRIEVAL, "faiss-gpu-cuvs>=1.15,<1.16"],
         "onnx": ONNX,
-        "metrics": ["rouge-score>=0.1.2,<0.2", "pycocoevalcap>=1.2,<2"],  # of written texts
+        "metrics": METRICS,
         # fairseq's own pins do not fit: `pip install --no-deps fairseq-fixed==0.12.3.1` beside the extra.
         "fairseq": [
             "hydra-core>=1.3.2,<1.4",
@@ -98,6 +100,7 @@ setup(
             *BROWSER,
             *RETRIEVAL,
             *ONNX,
+            *METRICS,
             "faiss-cpu>=1.15,<1.16",
             "lmdb>=1.4",
             "msgpack-numpy>=0.4.8",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,28 +43,42 @@ def rouge(found: Sequence[str], references: Sequence[Sequence[str]], kinds: Sequ
 def caption_scores(found: Sequence[str], references: Sequence[Sequence[str]], wanted: Sequence[str]) -> dict[str, float]:
     """Of bleu4, rouge_l, cider, meteor and spice, those wanted, by the code of COCO's caption evaluation.
 
-    With Java, words are those of the Penn Treebank tokenizer that it comes with; without, lower-case words and numbers, and no METEOR.
-    SPICE also requires the models that its own script fetches (pycocoevalcap/spice/get_stanford_models.py).
+    With a Java that runs, words are those of the Penn Treebank tokenizer that it comes with; without, lower-case words and numbers, and no
+    METEOR. SPICE also requires the models that its own script fetches. What cannot be computed is left out, with a warning that says why.
     """
-    home, java = Path(require("pycocoevalcap").__path__[0]), shutil.which("java") is not None
+    home, java = Path(require("pycocoevalcap").__path__[0]), _java()
     given, own = _tokenized(dict(enumerate([text] for text in found)), java), _tokenized(dict(enumerate(references)), java)
-    there = {"bleu4", "rouge_l", "cider"} | ({"meteor"} if java else set())
-    there |= {"spice"} if java and any((home / "spice" / "lib").glob("stanford-corenlp-*-models.jar")) else set()
+    models = any((home / "spice" / "lib").glob("stanford-corenlp-*-models.jar"))
     scores: dict[str, float] = {}
     for name in wanted:
-        if name not in there:
-            _log.warning("%s is left out: it requires Java%s", name, " and SPICE's models" if name == "spice" else "")
-        elif name == "bleu4":
-            scores[name] = float(require("pycocoevalcap.bleu.bleu").Bleu(4).compute_score(own, given, verbose=0)[0][3])
+        if name in ("meteor", "spice") and not java:
+            _log.warning("%s is left out: it requires Java", name)
+        elif name == "spice" and not models:
+            _log.warning("spice is left out: it requires models (python -m pycocoevalcap.spice.get_stanford_models)")
         else:
-            module, kind = {
-                "rouge_l": ("rouge.rouge", "Rouge"),
-                "cider": ("cider.cider", "Cider"),
-                "meteor": ("meteor.meteor", "Meteor"),
-                "spice": ("spice.spice", "Spice"),
-            }[name]
-            scores[name] = float(getattr(require(f"pycocoevalcap.{module}"), kind)().compute_score(own, given)[0])
+            try:
+                scores[name] = _score(name, given, own)
+            except (OSError, subprocess.SubprocessError) as error:
+                _log.warning("%s is left out: its program failed: %s", name, error)
     return scores
+
+
+def _score(name: str, given: dict[int, list[str]], own: dict[int, list[str]]) -> float:
+    if name == "bleu4":
+        return float(require("pycocoevalcap.bleu.bleu").Bleu(4).compute_score(own, given, verbose=0)[0][3])
+    module, kind = {
+        "rouge_l": ("rouge.rouge", "Rouge"),
+        "cider": ("cider.cider", "Cider"),
+        "meteor": ("meteor.meteor", "Meteor"),
+        "spice": ("spice.spice", "Spice"),
+    }[name]
+    return float(getattr(require(f"pycocoevalcap.{module}"), kind)().compute_score(own, given)[0])
+
+
+def _java() -> bool:
+    """Whether Java runs; a placeholder that only says where to get it does not."""
+    found = shutil.which("java")
+    return found is not None and subprocess.run([found, "-version"], capture_output=True).returncode == 0
 
 
 def _tokenized(texts: dict[int, Sequence[str]], java: bool) -> dict[int, list[str]]:

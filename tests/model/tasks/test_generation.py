@@ -298,6 +298,36 @@ def test_metrics_of_captions_are_those_of_their_definition(monkeypatch: pytest.M
     assert caption_scores([other, same], [[same], [other]], ("cider",))["cider"] < 0.5
 
 
+def test_a_java_that_does_not_run_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("pycocoevalcap")
+    (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "java").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert caption_scores(["a man"], [["A man!"]], ("rouge_l", "meteor", "spice")) == pytest.approx({"rouge_l": 1})
+    assert [record.getMessage() for record in caplog.records] == [f"{name} is left out: it requires Java" for name in ("meteor", "spice")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java, which SPICE requires")
+def test_spice_without_its_models_or_with_a_program_that_fails_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = pytest.importorskip("pycocoevalcap")
+    spice = pytest.importorskip("pycocoevalcap.spice.spice")
+    (tmp_path / "spice/lib").mkdir(parents=True)
+    monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
+    assert caption_scores(["a man"], [["a man"]], ("spice",)) == {}
+    (tmp_path / "spice/lib/stanford-corenlp-3.6.0-models.jar").touch()
+
+    def unreachable() -> None:
+        raise OSError("no network")  # what its constructor meets where it cannot fetch the rest
+
+    monkeypatch.setattr(spice, "get_stanford_models", unreachable)
+    assert caption_scores(["a man"], [["a man"]], ("spice",)) == {}
+    whys = ["it requires models (python -m pycocoevalcap.spice.get_stanford_models)", "its program failed: no network"]
+    assert [record.getMessage() for record in caplog.records] == [f"spice is left out: {why}" for why in whys]
+
+
 def test_files_of_summaries_belong_together(tmp_path: Path) -> None:
     (tmp_path / "train.article.txt").write_text("w1\n\nw2\n")
     (tmp_path / "train.title.txt").write_text("w3\nw4\n")
