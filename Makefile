@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 TOOLS ?= .venv-tools
+PADDLE ?= .venv-paddle
 LOWEST ?= .venv-lowest
 FUZZ_SECONDS ?= 600
 # Tests of one file stay in one process, which loads their models once.
@@ -31,14 +32,20 @@ $(TOOLS)/.installed:
 	$(TOOLS)/bin/python -m pip install --quiet 'img2dataset>=1.45,<2' || echo 'img2dataset cannot be installed; its tests will skip'
 	touch $@
 
+# Paddle, which writes variables for the converter's test, has its own environment too; without it, that test is skipped.
+$(PADDLE)/.installed: $(BIN)/.installed
+	test -x $(PADDLE)/bin/python || $(PYTHON) -m venv $(PADDLE)
+	$(BIN)/python -m uv pip install --quiet --python $(PADDLE)/bin/python 'paddlepaddle>=2.6,<3.4' || echo 'Paddle cannot be installed; its test will skip'
+	touch $@
+
 # fairseq's pins exclude our Python versions, and it is built from source; if that fails, its tests are skipped.
 $(BIN)/.fairseq: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,fairseq]' && \
 	  $(BIN)/python -m pip install --quiet --no-deps fairseq-fixed==0.12.3.1 || echo 'fairseq cannot be built; its tests will skip'
 	touch $@
 
-test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed
-	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" $(BIN)/python -m pytest $(PARALLEL) -m "slow and not runners"
+test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed $(PADDLE)/.installed
+	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" CMCL_PADDLE=$(CURDIR)/$(PADDLE)/bin/python $(BIN)/python -m pytest $(PARALLEL) -m "slow and not runners"
 
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
 test-runners: $(BIN)/.installed
@@ -67,4 +74,4 @@ benchmark: $(BIN)/.installed
 # Variables set on the command line may name any folder, so only default folders and virtual environments are removed.
 clean:
 	rm -rf $(if $(filter file,$(origin DEMO)),demo) build *.egg-info
-	for folder in "$(VENV)" "$(TOOLS)" "$(LOWEST)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done
+	for folder in "$(VENV)" "$(TOOLS)" "$(PADDLE)" "$(LOWEST)"; do if test -f "$$folder/pyvenv.cfg"; then rm -rf "$$folder"; fi; done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,47 @@ def test_states_and_matching_score_are_those_of_a_numpy_forward_pass(
 def test_variables_of_every_form_are_read(kind: int, packed: bool, levels: Sequence[bytes]) -> None:
     array = np.arange(600, dtype=np.float32).reshape(2, 300)
     assert np.array_equal(read_variable(variable(array, levels, packed, kind), "v"), array)
+
+
+# Run by Paddle's own interpreter: makes the arrays of a file persistable variables, and saves each to a file of a folder.
+PADDLE = """
+import sys
+import numpy as np
+import paddle
+paddle.enable_static()
+from paddle.distributed.io import save_persistables
+held = dict(np.load(sys.argv[1]))
+program, start = paddle.static.Program(), paddle.static.Program()
+with paddle.static.program_guard(program, start):
+    for name, array in held.items():
+        paddle.static.create_parameter(list(array.shape), str(array.dtype), name=name)
+executor = paddle.static.Executor(paddle.CPUPlace())
+executor.run(start)
+for name, array in held.items():
+    paddle.static.global_scope().find_var(name).get_tensor().set(array, paddle.CPUPlace())
+save_persistables(executor, sys.argv[2], program)
+"""
+
+
+@pytest.mark.slow
+def test_variables_that_paddle_itself_saves_are_read(tmp_path: Path, held: dict[str, np.ndarray]) -> None:
+    python = os.environ.get("CMCL_PADDLE", "python")
+    environment = {**os.environ, "FLAGS_enable_pir_api": "0"}  # as in Paddle 1.8, a program is not Paddle 3's intermediate representation
+    environment.pop("PYTHONPATH", None)
+    try:
+        subprocess.run([python, "-c", "import paddle"], check=True, capture_output=True, env=environment, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("Paddle is not installed: `pip install paddlepaddle` elsewhere and set CMCL_PADDLE to that Python")
+    np.savez(tmp_path / "held.npz", **held)
+    told = [python, "-c", PADDLE, str(tmp_path / "held.npz"), str(tmp_path / "paddle")]
+    ran = subprocess.run(told, capture_output=True, text=True, env=environment, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    for name, array in held.items():
+        data = (tmp_path / "paddle" / name).read_bytes()
+        assert data == variable(array) and np.array_equal(read_variable(data, name), array)
+    for folder in (str(tmp_path / "paddle"), write(tmp_path / "own", held)):
+        convert_unimo(folder, f"{folder}.safetensors")
+    assert (tmp_path / "paddle.safetensors").read_bytes() == (tmp_path / "own.safetensors").read_bytes()
 
 
 def test_damaged_variables_are_named() -> None:
