@@ -58,7 +58,8 @@ class TaskRows:
                     self.rows += task.examples(row) if training else [row]
             if len(self.rows) == before[0]:
                 reasons = ", ".join(f"{count}: {reason}" for reason, count in self.left_out.items())
-                raise SourceError(f"{task.urls(split)[0]}: none of its {self.left_out.total() - before[1]} rows can be used; {reasons}")
+                rows = f"none of its {self.left_out.total() - before[1]} rows can be used; {reasons}" if reasons else "it has no rows"
+                raise SourceError(f"{task.urls(split)[0]}: {rows}")
         if (room := data.max_tokens - 2 - task.room) < 1:
             raise ConfigError(f"data.max_tokens: {data.max_tokens} leaves no room beside {task.name}.target_tokens: {task.room}")
         self.tokens, self.marks, cut = _tokens(self.rows, shards.tokenizer, room)
@@ -105,7 +106,11 @@ class TaskRows:
         return found
 
     def _unusable(self, row: Row) -> str | None:
-        """Why a row's images cannot be shown."""
+        """Why a row's texts cannot be encoded, or its images not be shown."""
+        try:
+            "".join((*row.texts, *(row.target if isinstance(self._task, Generation) else ()))).encode()
+        except UnicodeEncodeError:
+            return "a text is not Unicode (half a surrogate pair)"
         for name in row.images if self._images else ():
             if name not in self._why:
                 found = self._images.find(name, None) if self._images else None

@@ -11,13 +11,18 @@ from model.masking import overlaps
 from schemas.regions import Regions
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 as shares of the photo's sides
+_MOST = 1e9  # px
 _OTHERS = ("features", "confidence", "soft_labels", "classes", "attributes")
+
+
+def is_size(value: Any) -> bool:
+    """Whether a value of a file can be a coordinate or a length, px."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def shares(x1: Any, y1: Any, x2: Any, y2: Any, width: Any, height: Any) -> Box | None:
     """A box in px as shares of a photo's sides; None if it is empty, or anything is not a number."""
-    sizes = (x1, y1, x2, y2, width, height)
-    if not all(isinstance(size, int | float) and not isinstance(size, bool) for size in sizes) or min(x2 - x1, y2 - y1, width, height) <= 0:
+    if not all(map(is_size, (x1, y1, x2, y2, width, height))) or min(x2 - x1, y2 - y1, width, height) <= 0:
         return None
     return x1 / width, y1 / height, x2 / width, y2 / height
 

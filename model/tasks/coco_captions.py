@@ -10,7 +10,7 @@ import numpy as np
 from model.batch import Stream
 from model.tasks.base import Row
 from model.tasks.generation import Generation
-from model.tasks.published import read_json
+from model.tasks.published import read_json, text_of
 from model.tasks.text_metrics import caption_scores, require
 
 _KARPATHY = "karpathy_"
@@ -30,23 +30,37 @@ class CocoCaptions(Generation):
 
     def read(self, split: str) -> Iterator[Row | str]:
         """The photos of a split, with all their captions."""
-        for image, captions in self._karpathy(split) if split.startswith(_KARPATHY) else self._coco(split):
+        for found in self._karpathy(split) if split.startswith(_KARPATHY) else self._coco(split):
+            if isinstance(found, str):
+                yield found
+                continue
+            image, captions = found
             said = tuple(text for text in captions if text)
             yield Row(f"{split}:{image}", ("",), said, (image,)) if said else "it has no caption"
 
-    def _coco(self, split: str) -> Iterator[tuple[str, list[str]]]:
+    def _coco(self, split: str) -> Iterator[tuple[str, list[str]] | str]:
         held = read_json(self.urls(split)[0], ["images", "annotations"])
-        captions: dict[str, list[str]] = {str(one["id"]): [] for one in held["images"] if isinstance(one, dict) and "id" in one}
+        numbers = [one.get("id") if isinstance(one, dict) else None for one in held["images"]]
+        captions: dict[str, list[str]] = {str(number): [] for number in numbers if number is not None}
+        yield from ["it lacks an id"] * numbers.count(None)
         for one in held["annotations"]:
-            if isinstance(one, dict) and str(one.get("image_id")) in captions:
-                captions[str(one["image_id"])].append(str(one.get("caption", "")).strip())
+            if isinstance(one, dict) and (own := captions.get(str(one.get("image_id")))) is not None:
+                own.append(text_of(one, "caption"))
+            else:
+                yield "its caption's image is not among the images"
         yield from captions.items()
 
-    def _karpathy(self, split: str) -> Iterator[tuple[str, list[str]]]:
+    def _karpathy(self, split: str) -> Iterator[tuple[str, list[str]] | str]:
         for one in read_json(self.urls(split)[0], ["images"])["images"]:
-            if isinstance(one, dict) and one.get("split") == split.removeprefix(_KARPATHY):
-                said = [sentence for sentence in one.get("sentences", []) if isinstance(sentence, dict)]
-                yield str(one.get("filename", "")), [str(sentence.get("raw", "")).strip() for sentence in said]
+            if (
+                not isinstance(one, dict)
+                or not isinstance(one.get("sentences"), list)
+                or not text_of(one, "filename")
+                or not text_of(one, "split")
+            ):
+                yield "it lacks filename, split or sentences"
+            elif one.get("split") == split.removeprefix(_KARPATHY):
+                yield one["filename"], [text_of(sentence, "raw") for sentence in one["sentences"]]
 
     def prepare(self) -> None:
         """Requires pycocoevalcap."""

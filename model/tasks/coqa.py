@@ -21,7 +21,7 @@ from model.heads import Network
 from model.objectives.base import ObjectiveSettings
 from model.tasks.base import Row
 from model.tasks.generation import Generation, GenerationSettings
-from model.tasks.published import read_json
+from model.tasks.published import read_json, text_of
 
 PASSAGE, QUESTION, ANSWER = range(3)
 _TURNS = 16  # turns that are told apart
@@ -46,9 +46,13 @@ class Coqa(Generation):
         """The questions of a split."""
         for talk in read_json(self.urls(split)[0], ["data"])["data"]:
             held = talk if isinstance(talk, dict) else {}
-            story, questions, answers = str(held.get("story", "")).strip(), _turns(held, "questions"), _turns(held, "answers")
+            story, questions, answers = text_of(held, "story"), _turns(held, "questions"), _turns(held, "answers")
             more = held.get("additional_answers")
             others = [_turns(more, key) for key in sorted(more)] if isinstance(more, dict) else []
+            given = held.get("questions")
+            yield from ["its turn has no number of its own"] * (len(given) - len(questions) if isinstance(given, list) else 0)
+            if not questions:
+                yield "it has no questions"
             for turn, question in questions.items():
                 answer = answers.get(turn)
                 if not story or not question or not answer:
@@ -96,7 +100,7 @@ def _turns(held: dict[str, Any], key: str) -> dict[int, str]:
     """Texts by number of turn, ascending."""
     found = held.get(key)
     turns = [one for one in found if isinstance(one, dict) and isinstance(one.get("turn_id"), int)] if isinstance(found, list) else []
-    return {one["turn_id"]: str(one.get("input_text", "")).strip() for one in sorted(turns, key=lambda one: one["turn_id"])}
+    return {one["turn_id"]: text_of(one, "input_text") for one in sorted(turns, key=lambda one: one["turn_id"])}
 
 
 def normalised(answer: str) -> str:

@@ -18,7 +18,7 @@ from model.batch import Stream
 from model.heads import Network, wide
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Classification, Row, TaskSettings, class_rows, pooled
-from model.tasks.published import read_json, read_json_lines
+from model.tasks.published import read_json, read_json_lines, text_of
 from model.transformer import SIZES, Embedded, States
 from schemas import files
 
@@ -51,9 +51,14 @@ class Nlvr2(Classification):
         )
 
     def _row(self, number: int, held: dict[str, object], names: dict[str, str]) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
-        identifier, sentence, label = (str(held[key]) for key in _KEYS)
+        identifier, label = str(held["identifier"]), str(held["label"])
         shown = identifier.rpartition("-")[0]
-        return identifier, (sentence,), label, tuple(names.get(name, name) for name in (f"{shown}-img0", f"{shown}-img1"))
+        return (
+            identifier,
+            (text_of(held, "sentence"),),
+            label,
+            tuple(str(names.get(name, name)) for name in (f"{shown}-img0", f"{shown}-img1")),
+        )
 
     def head(self, network: Network, labels: Sequence[str]) -> nn.Module:
         """The form's layers."""

@@ -16,15 +16,17 @@ from schemas.errors import SourceError
 
 
 def lines_of(url: str) -> Iterator[str]:
-    """The lines of a UTF-8 file, without their ends (LF or CR LF). Raises SourceError when it is missing or not UTF-8."""
+    """The lines of a UTF-8 file, without their ends (LF or CR LF) and byte-order mark. Raises SourceError when it cannot be read."""
     try:
-        with files.open_read(url) as file, io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
+        with files.open_read(url) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n") as text:
             for line in text:
                 yield line.removesuffix("\n").removesuffix("\r")
     except FileNotFoundError:
         raise SourceError(f"{url} does not exist: put the file there under the name that it is published by") from None
     except UnicodeDecodeError as error:
         raise SourceError(f"{url} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise SourceError(f"{url} cannot be read: {error.strerror or error}") from None
 
 
 def read_tsv(url: str, wanted: Sequence[str], header: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, str]] | str]:
@@ -33,7 +35,7 @@ def read_tsv(url: str, wanted: Sequence[str], header: Sequence[str] | None = Non
     header: the columns of a file that has no header line. Raises SourceError when the header lacks a column.
     """
     numbered = enumerate(lines_of(url), 1)
-    names = list(header) if header else next(numbered, (0, ""))[1].removeprefix("\ufeff").split("\t")
+    names = list(header) if header else next(numbered, (0, ""))[1].split("\t")
     if lacking := [name for name in wanted if name not in names]:
         raise SourceError(f"{url}: its first line must name the columns {', '.join(wanted)}, separated by tabs; {lacking[0]} is not there")
     places = {name: names.index(name) for name in wanted}
@@ -49,12 +51,12 @@ def read_json_lines(url: str, wanted: Sequence[str]) -> Iterator[tuple[int, dict
     """The objects of a file with one a line: the line's number from 1, and the object, which has all wanted keys."""
     for number, line in enumerate(lines_of(url), 1):
         try:
-            held = json.loads(line) if line.strip() else None
-        except ValueError:
+            held = json.loads(line)
+        except (ValueError, RecursionError):
             held = line
         if isinstance(held, dict) and all(key in held for key in wanted):
             yield number, held
-        elif held is not None:
+        elif line.strip():
             yield f"it is no JSON object with {', '.join(wanted)}"
 
 
@@ -62,11 +64,32 @@ def read_json(url: str, wanted: Sequence[str]) -> dict[str, Any]:
     """A JSON object with lists under all wanted keys. Raises SourceError when the file is something else."""
     try:
         held = json.loads("\n".join(lines_of(url)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{url} is not JSON: {error}") from None
     if not isinstance(held, dict) or not all(isinstance(held.get(key), list) for key in wanted):
         raise SourceError(f"{url} must be a JSON object with the lists {', '.join(wanted)}")
     return held
+
+
+def text_of(held: Any, key: str) -> str:
+    """The text under a key, without spaces around it; empty if there is none."""
+    found = held.get(key) if isinstance(held, dict) else None
+    return found.strip() if isinstance(found, str) else ""
+
+
+def by_id(url: str, rows: Sequence[Any], key: str) -> dict[int | str, dict[str, Any]]:
+    """Objects by their id; those without one are left out. Raises SourceError when two have the same."""
+    held: dict[int | str, dict[str, Any]] = {}
+    for one in rows:
+        number = one.get(key) if isinstance(one, dict) else None
+        if isinstance(number, int | str) and held.setdefault(number, one) is not one:
+            raise SourceError(f"{url}: two entries have the {key} {number}")
+    return held
+
+
+def found_by(held: dict[int | str, Any], number: Any) -> Any:
+    """What has an id; None if nothing has, or it is no id."""
+    return held.get(number) if isinstance(number, int | str) else None
 
 
 class _Plain(pickle.Unpickler):
@@ -86,6 +109,8 @@ def read_plain_pickle(url: str) -> Any:
             return _Plain(file, encoding="utf-8", errors="replace").load()
     except FileNotFoundError:
         raise SourceError(f"{url} does not exist: put the file there under the name that it is published by") from None
+    except OSError as error:
+        raise SourceError(f"{url} cannot be read: {error.strerror or error}") from None
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -96,5 +121,6 @@ def read_plain_pickle(url: str) -> Any:
         AttributeError,
         OverflowError,
         MemoryError,
+        RecursionError,
     ) as error:
         raise SourceError(f"{url} is not a pickle of plain lists and dictionaries: {error or type(error).__name__}") from None

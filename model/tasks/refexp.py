@@ -21,8 +21,8 @@ from model.batch import Batch, Stream
 from model.heads import Network, wide
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Row, Task, TaskSettings
-from model.tasks.boxes import Box, regions_at, shares
-from model.tasks.published import lines_of, read_json, read_plain_pickle
+from model.tasks.boxes import Box, is_size, regions_at, shares
+from model.tasks.published import by_id, found_by, lines_of, read_json, read_plain_pickle, text_of
 from schemas import files
 from schemas.errors import ConfigError, SourceError
 from schemas.regions import Regions
@@ -75,41 +75,45 @@ class Refexp(Task):
             return
         if self.settings.boxes == "truth":
             raise ConfigError("refexp.boxes: truth requires refexp.refs, whose instances.json has the boxes of all objects")
-        held = read_json(self.urls(split)[0], ["images", "annotations"])
-        boxes = {one.get("image_id"): one.get("bbox") for one in held["annotations"] if isinstance(one, dict)}
+        held = read_json(url := self.urls(split)[0], ["images", "annotations"])
+        objects = by_id(url, held["annotations"], "image_id")
         for one in held["images"]:
             if not isinstance(one, dict) or not all(key in one for key in _KEYS):
                 yield f"it lacks {', '.join(_KEYS)}"
-            elif (box := _shares(boxes.get(one["id"]), one["width"], one["height"])) is None:
+            elif (box := _shares(found_by(objects, one["id"]), one)) is None:
                 yield "its object has no box in px"
-            elif not str(one["caption"]).strip():
+            elif not (text := text_of(one, "caption")):
                 yield "a text is empty"
             else:
-                yield Row(f"{split}:{one['id']}", (str(one["caption"]),), box, (str(one["original_id"]),))
+                yield Row(f"{split}:{one['id']}", (text,), box, (str(one["original_id"]),))
 
     def _refs(self, split: str) -> Iterator[Row | str]:
         refs, instances = self.urls(split)
         held = read_json(instances, ["images", "annotations"])
-        sizes = {one.get("id"): (one.get("width"), one.get("height")) for one in held["images"] if isinstance(one, dict)}
-        boxes: dict[object, Box] = {}
+        photos, objects = (by_id(instances, held[part], "id") for part in ("images", "annotations"))
+        boxes: dict[int | str, tuple[Any, Box]] = {}
         self._objects = {}
-        for one in held["annotations"]:
-            if isinstance(one, dict) and (box := _shares(one.get("bbox"), *sizes.get(one.get("image_id"), (None, None)))):
-                boxes[one.get("id")] = box
+        for number, one in objects.items():
+            if box := _shares(one, found_by(photos, one.get("image_id"))):
+                boxes[number] = one["image_id"], box
                 if not one.get("iscrowd"):
                     self._objects.setdefault(str(one["image_id"]), []).append(box)
         for one in _list_of_refs(refs):
-            if not isinstance(one, dict) or not isinstance(one.get("sentences"), list):
+            if not isinstance(one, dict) or not isinstance(one.get("sentences"), list) or not text_of(one, "split"):
                 yield "it lacks image_id, ann_id, split or sentences"
             elif one.get("split") == split:
-                for said in one["sentences"]:
-                    text = str(said.get("sent", "")).strip() if isinstance(said, dict) else ""
-                    if (target := boxes.get(one.get("ann_id"))) is None:
+                for said in one["sentences"] or [None]:
+                    image, target = found_by(boxes, one.get("ann_id")) or (None, None)
+                    if target is None:
                         yield "its object has no box in px"
-                    elif not text:
+                    elif image != one.get("image_id"):
+                        yield "its object is another photo's"
+                    elif str(image) not in self._objects:
+                        yield "its photo has no object to choose"
+                    elif not (text := text_of(said, "sent")):
                         yield "a text is empty"
                     else:
-                        yield Row(f"{split}:{said.get('sent_id')}", (text,), target, (str(one.get("image_id")),))
+                        yield Row(f"{split}:{said.get('sent_id')}", (text,), target, (str(image),))
 
     def regions(self, row: Row, held: Regions) -> Regions:
         """With `boxes: truth`, every object's box, with the features of the region that overlaps it most."""
@@ -167,18 +171,19 @@ def _overlap(batch: Batch) -> Tensor:
     return iou(batch.images.boxes[..., :4], batch.targets[:, None])
 
 
-def _shares(box: object, width: object, height: object) -> Box | None:
-    """Of a box x, y, width, height."""
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+def _shares(annotation: Any, photo: Any) -> Box | None:
+    """Of an annotation's box x, y, width, height."""
+    box = annotation.get("bbox") if annotation and photo else None
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_size, box)):
         return None
     x, y, w, h = box
-    return shares(x, y, x + w, y + h, width, height)
+    return shares(x, y, x + w, y + h, photo.get("width"), photo.get("height"))
 
 
 def _list_of_refs(url: str) -> list[Any]:
     try:
         held = json.loads("\n".join(lines_of(url))) if url.endswith(".json") else read_plain_pickle(url)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{url} is not JSON: {error}") from None
     if not isinstance(held, list):
         raise SourceError(f"{url} must hold a list of expressions with image_id, ann_id, split and sentences")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from model.batch import Stream
 from model.tasks.base import Classification, Row, class_rows
-from model.tasks.published import read_json_lines
+from model.tasks.published import read_json_lines, text_of
 
 _KEYS = ("Flickr30K_ID", "sentence2", "gold_label")
 
@@ -27,7 +27,7 @@ class SnliVe(Classification):
             (
                 one
                 if isinstance(one, str)
-                else (f"{split}:{one[0]}", (str(one[1][_KEYS[1]]),), str(one[1][_KEYS[2]]), (str(one[1][_KEYS[0]]),))
+                else (f"{split}:{one[0]}", (text_of(one[1], "sentence2"),), str(one[1][_KEYS[2]]), (str(one[1][_KEYS[0]]),))
                 for one in read_json_lines(self.urls(split)[0], _KEYS)
             ),
             self.classes,

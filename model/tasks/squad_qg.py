@@ -14,7 +14,7 @@ import numpy as np
 from model.batch import Stream
 from model.tasks.base import Row
 from model.tasks.generation import Generation
-from model.tasks.published import read_json
+from model.tasks.published import read_json, text_of
 from model.tasks.text_metrics import caption_scores, require
 
 
@@ -28,13 +28,12 @@ class SquadQg(Generation):
     def read(self, split: str) -> Iterator[Row | str]:
         """The questions of a split, each with its first answer."""
         for article in read_json(self.urls(split)[0], ["data"])["data"]:
-            for passage in _list(article, "paragraphs"):
-                for asked in _list(passage, "qas"):
-                    answers = _list(asked, "answers")
-                    texts = (_text(passage, "context"), _text(answers[0], "text") if answers else "")
-                    question = _text(asked, "question")
+            for passage in _list(article, "paragraphs") or [None]:
+                for asked in _list(passage, "qas") or [None]:  # what has none counts as one row
+                    texts = (text_of(passage, "context"), text_of(next(iter(_list(asked, "answers")), None), "text"))
+                    question = text_of(asked, "question")
                     if all((*texts, question)):
-                        yield Row(f"{split}:{_text(asked, 'id')}", texts, (question,))
+                        yield Row(f"{split}:{asked.get('id')}", texts, (question,))
                     else:
                         yield "it lacks context, question or answers"
 
@@ -50,7 +49,3 @@ class SquadQg(Generation):
 def _list(held: Any, key: str) -> list[Any]:
     found = held.get(key) if isinstance(held, dict) else None
     return found if isinstance(found, list) else []
-
-
-def _text(held: Any, key: str) -> str:
-    return str(held.get(key, "")).strip() if isinstance(held, dict) else ""

@@ -60,7 +60,13 @@ class Vcr(Task):
 
     def read(self, split: str) -> Iterator[Row | str]:
         """The choices of a split, those of a question one after the other; or, for a question, why it cannot be used."""
+        seen: set[str] = set()
         for found in read_json_lines(self.urls(split)[0], vcr.KEYS):
+            number = "" if isinstance(found, str) else str(found[1]["annot_id"])
+            if number and number in seen:
+                yield "its annot_id is another's"
+                continue
+            seen.add(number)
             try:
                 yield from [found] if isinstance(found, str) else list(self._choices(split, found[1]))
             except ValueError as error:

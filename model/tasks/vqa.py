@@ -22,7 +22,7 @@ from model.batch import Stream
 from model.heads import Network
 from model.objectives.base import ObjectiveSettings, Views
 from model.tasks.base import Row, Task, TaskSettings
-from model.tasks.published import read_json
+from model.tasks.published import by_id, found_by, read_json, text_of
 from model.tasks.vqa_answers import accuracy, agreement, normalised
 from schemas.errors import SourceError
 
@@ -55,18 +55,18 @@ class Vqa(Task):
     def read(self, split: str) -> Iterator[Row | str]:
         """The questions of a split."""
         questions, annotations = self.urls(split)
-        held = {one.get("question_id"): one for one in read_json(annotations, ["annotations"])["annotations"] if isinstance(one, dict)}
+        held = by_id(annotations, read_json(annotations, ["annotations"])["annotations"], "question_id")
         for one in read_json(questions, ["questions"])["questions"]:
             if not isinstance(one, dict) or not {"question_id", "image_id", "question"} <= one.keys():
                 yield "it lacks question_id, image_id or question"
-            elif (annotation := held.get(one["question_id"])) is None:
+            elif (annotation := found_by(held, one["question_id"])) is None:
                 yield "its question has no annotation"
             elif (answers := _answers(annotation)) is None:
                 yield "its annotation lacks answers or multiple_choice_answer"
-            elif not str(one["question"]).strip():
+            elif not (question := text_of(one, "question")):
                 yield "a text is empty"
             else:
-                yield Row(f"{split}:{one['question_id']}", (str(one["question"]),), answers, (str(one["image_id"]),))
+                yield Row(f"{split}:{one['question_id']}", (question,), answers, (str(one["image_id"]),))
 
     def labels(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """The frequent answers, normalised, in alphabetical order. Raises SourceError when there are none."""
@@ -117,6 +117,10 @@ class Vqa(Task):
 
 def _answers(annotation: dict[str, object]) -> Answers | None:
     people, chosen = annotation.get("answers"), annotation.get("multiple_choice_answer")
-    if not isinstance(people, list) or not people or not all(isinstance(one, dict) and "answer" in one for one in people):
+    if (
+        not isinstance(people, list)
+        or not people
+        or not all(isinstance(one, dict) and isinstance(one.get("answer"), str) for one in people)
+    ):
         return None
-    return Answers(chosen, tuple(str(one["answer"]) for one in people)) if isinstance(chosen, str) else None
+    return Answers(chosen, tuple(one["answer"] for one in people)) if isinstance(chosen, str) else None

@@ -256,7 +256,7 @@ def test_a_conversation_is_told_by_roles_and_turns(tmp_path: Path, data: DataSet
     (tmp_path / "coqa-train-v1.0.json").write_text(json.dumps({"data": [talk, 7]}))
     task = Coqa(CoqaSettings(folder=str(tmp_path), target_tokens=4, history=1))
     rows = [row for row in task.read("train") if isinstance(row, Row)]
-    assert [row.texts for row in rows] == [("w1 w2", "w3"), ("w1 w2", "w3", "w6", "w4")] and len(list(task.read("train"))) == 3
+    assert [row.texts for row in rows] == [("w1 w2", "w3"), ("w1 w2", "w3", "w6", "w4")] and len(list(task.read("train"))) == 4
     assert rows[1].marks == ((PASSAGE, 0), (QUESTION, 1), (ANSWER, 1), (QUESTION, 0)) and rows[1].target == ("w7",)
     fragments = TaskBatches(task, data.model_copy(update={"batch": {"texts": 2}}), seed=0)[0].fragments
     assert fragments is not None and fragments.marks is not None
@@ -353,7 +353,7 @@ def test_questions_without_an_answer_are_counted(tmp_path: Path) -> None:
     (tmp_path / "dev-v1.1.json").write_text(json.dumps(held))
     found = list(SquadQg(GenerationSettings(folder=str(tmp_path))).read("dev"))
     why = "it lacks context, question or answers"
-    assert found == [why, Row("dev:2", ("w3", "w2"), ("w1",)), why]
+    assert found == [why, Row("dev:2", ("w3", "w2"), ("w1",)), why, why, why]
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
