@@ -17,6 +17,7 @@ from model.tasks.mnli import Mnli
 from model.tasks.nlvr2 import Nlvr2
 from model.tasks.refexp import Refexp
 from model.tasks.retrieval import Retrieval
+from model.tasks.rte import Rte
 from model.tasks.snli_ve import SnliVe
 from model.tasks.squad_qg import SquadQg
 from model.tasks.sst2 import Sst2
@@ -26,7 +27,7 @@ from model.tasks.vqa import Vqa
 
 TASKS: dict[str, type[Objective]] = {
     kind.name: kind
-    for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Vqa, SnliVe, Nlvr2, Refexp, Vcr, CocoCaptions, CnnDm, Gigaword, SquadQg, Coqa)
+    for kind in (Retrieval, Sst2, Cola, Mnli, Stsb, Rte, Vqa, SnliVe, Nlvr2, Refexp, Vcr, CocoCaptions, CnnDm, Gigaword, SquadQg, Coqa)
 }
 
 

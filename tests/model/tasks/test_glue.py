@@ -57,6 +57,11 @@ def _stsb(folder: Path, rng: np.random.Generator, split: str, rows: int) -> None
     write_tsv(folder / f"{split}.tsv", STSB, made)
 
 
+def _rte(folder: Path, rng: np.random.Generator, split: str, rows: int) -> None:
+    made = [(number, sentence(rng), sentence(rng), ("entailment", "not_entailment")[number % 2]) for number in range(rows)]
+    write_tsv(folder / f"{split}.tsv", ["index", "sentence1", "sentence2", "label"], made)
+
+
 @pytest.mark.parametrize(
     "task, write, splits, metrics",
     [
@@ -64,6 +69,7 @@ def _stsb(folder: Path, rng: np.random.Generator, split: str, rows: int) -> None
         ("cola", _cola, ["dev"], {"matthews", "accuracy", "majority"}),
         ("mnli", _mnli, ["dev_matched", "dev_mismatched"], {"accuracy", "majority"}),
         ("stsb", _stsb, ["dev"], {"pearson", "spearman"}),
+        ("rte", _rte, ["dev"], {"accuracy", "majority"}),
     ],
 )
 def test_a_whole_run_on_a_hundred_rows(tmp_path: Path, few: str, task: str, write: Any, splits: list[str], metrics: set[str]) -> None:
