@@ -1,12 +1,12 @@
 """Share of swap negatives that are still true of a synthetic scene with known ground truth: without guards, with captions only,
-with labels.
+with labels, with labels and attributes.
 
     python -m benchmarks.swap_truth_scenes [--scenes 1000] [--parser embedded] [--truth 1]
 
-The generator sees what a real corpus has: the captions of the image and, in the last variant, the names of its objects as a detector
-or an annotator would give them. Negatives are then judged against the ground truth (`transforms/scenes/truth.py`): true, false, or
-unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted separately. The
-swaps' counterparts ("true count", and so on) are not part of "all": they should be true.
+The generator sees what a real corpus has: the captions of the image and, in the last variants, the names of its objects as a detector or an
+annotator would give them, then their attributes as well. Negatives are then judged against the ground truth (`transforms/scenes/truth.py`):
+true, false, or unclear (geometry near a threshold). Those outside the scenes' small grammar (another preposition, say) are counted
+separately. The swaps' counterparts ("true count", and so on) are not part of "all": they should be true.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def unguarded(index: Index) -> Index:
 
 
 def main() -> None:
-    """Prints shares by kind for the three variants."""
+    """Prints shares by kind for each variant."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--scenes", type=int, default=1000)
     options.add_argument("--parser", default="embedded")
@@ -80,14 +80,16 @@ def main() -> None:
         ("no guards", unguarded(Unguarded(counts, lexicon())), False),
         ("captions", Index(counts, lexicon()), False),
         ("captions and labels", Index(counts, lexicon()), True),
+        ("captions, labels and attributes", Index(counts, lexicon()), True),
     ]
     for name, index, labelled in ways:
         total: Counter[Any] = Counter()
-        shown = arguments.show if name != "no guards" else 0
+        left = arguments.show if name != "no guards" else 0
         swaps = judge_of().swaps if name != "no guards" and arguments.truth < 1 else None
         for at, scene in enumerate(scenes):
             labels = Counter(item.kind for item in scene.objects) if labelled else None
-            context = ImageContext(index, settings, texts[at], parsed[at], labels, kinds if labelled else ())
+            shown = _attributes(scene) if name.endswith("attributes") else None
+            context = ImageContext(index, settings, texts[at], parsed[at], labels, kinds if labelled else (), shown)
             for number, (text, graph) in enumerate(zip(texts[at], parsed[at], strict=True)):
                 if name == "no guards":
                     context = _blind(ImageContext(index, settings, [text], [graph]))
@@ -101,8 +103,8 @@ def main() -> None:
                     verdict = verdict_of(negative.text, scene)
                     total[negative.kind, verdict] += 1
                     total["all", verdict] += 1
-                    if verdict == "true" and shown and negative.kind in arguments.only:
-                        shown -= 1
+                    if verdict == "true" and left and negative.kind in arguments.only:
+                        left -= 1
                         print(f"  {negative.kind}: {text}\n    -> {negative.text} [{negative.origin}]  {texts[at]} {labels}")
         report(name, total)
 
@@ -113,6 +115,14 @@ def verdict_of(text: str, scene: Scene) -> str:
         return judge(parse(text), scene)
     except LanguageError:
         return "unread"
+
+
+def _attributes(scene: Scene) -> dict[str, set[str]]:
+    """The attributes of the scene's objects by kind."""
+    found: dict[str, set[str]] = {}
+    for item in scene.objects:
+        found.setdefault(item.kind, set()).update(item.attributes)
+    return found
 
 
 def _blind(context: ImageContext) -> ImageContext:

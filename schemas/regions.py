@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from schemas.corpus import Corpus
 from schemas.store import RowFile
 
-NAMES_KEY = b"class_names"
+NAMES_KEY, ATTRIBUTES_KEY = b"class_names", b"attribute_names"
 BACKGROUND = 0  # the background class, where classes have names
 COLUMNS_HELD = 4096  # record batches of a memory map whose arrays are cached
 IMG_BOX_5 = np.array([0, 0, 1, 1, 1], np.float32)  # UNIMO's location of `[IMG]`
@@ -93,7 +93,16 @@ def geometry(boxes: np.ndarray, width: np.ndarray | int, height: np.ndarray | in
 
 def class_names(schema: pa.Schema) -> list[str] | None:
     """The class names of the soft labels' columns in a `regions` schema, None when it has none."""
-    held = (schema.metadata or {}).get(NAMES_KEY)
+    return _names(schema, NAMES_KEY)
+
+
+def attribute_names(schema: pa.Schema) -> list[str] | None:
+    """The names of the attributes in a `regions` schema, None when it has none."""
+    return _names(schema, ATTRIBUTES_KEY)
+
+
+def _names(schema: pa.Schema, key: bytes) -> list[str] | None:
+    held = (schema.metadata or {}).get(key)
     return json.loads(held) if held else None
 
 

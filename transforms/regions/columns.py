@@ -10,18 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute  # noqa: F401 - `schemas.rejects` reaches it as an attribute of pyarrow
 
-from schemas.regions import NAMES_KEY, Regions
+from schemas.regions import ATTRIBUTES_KEY, NAMES_KEY, Regions
 from schemas.tables import regions_schema
 
 _KINDS: dict[pa.DataType, Any] = {pa.float16(): np.float16, pa.float32(): np.float32, pa.int32(): np.int32}
 
 
-def named_schema(features: int, classes: int, names: Sequence[str] | None) -> pa.Schema:
-    """`regions_schema` of these widths, with the names of the soft labels' columns, if known, in its metadata."""
+def named_schema(features: int, classes: int, names: Sequence[str] | None, attributes: Sequence[str] | None = None) -> pa.Schema:
+    """`regions_schema` of these widths, with the names of the soft labels' columns and of the attributes, if known, in its metadata."""
     schema = regions_schema(features, classes)
-    if names is None:
-        return schema
-    return schema.with_metadata({**(schema.metadata or {}), NAMES_KEY: json.dumps(list(names), ensure_ascii=False)})
+    known = {NAMES_KEY: names, ATTRIBUTES_KEY: attributes}
+    held = {key: json.dumps(list(some), ensure_ascii=False) for key, some in known.items() if some is not None}
+    return schema.with_metadata({**(schema.metadata or {}), **held}) if held else schema
 
 
 def regions_batch(schema: pa.Schema, image_ids: Sequence[str], regions: Sequence[Regions]) -> pa.RecordBatch:

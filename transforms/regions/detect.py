@@ -92,7 +92,7 @@ class DetectRegions(Stage[RegionParams]):
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
         """`regions` with the widths of the detector's features and soft labels."""
-        return {"regions": named_schema(self.info.features, self.info.classes, self.info.names)}
+        return {"regions": named_schema(self.info.features, self.info.classes, self.info.names, self.info.attribute_names)}
 
     @property
     def settings(self) -> Mapping[str, Any]:

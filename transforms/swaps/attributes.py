@@ -10,9 +10,9 @@ import numpy as np
 from schemas.rejects import Reason
 from transforms.english.words import FRAMES
 from transforms.scene_graph.nodes import AttributeNode, ObjectNode
-from transforms.swaps.contrasts import attribute_class, contrasting_attributes, gradable
+from transforms.swaps.contrasts import alike, attribute_class, contrasting_attributes, gradable
 from transforms.swaps.draft import Draft
-from transforms.swaps.evidence import of_attribute, votes_against
+from transforms.swaps.evidence import of_attribute, shown_against, votes_against
 from transforms.swaps.index import Index
 
 _TAGS = frozenset({"JJ", "NN", "VBG", "VBN"})
@@ -36,7 +36,7 @@ def _scored(index: Index, attribute: str, lemma: str) -> tuple[list[str], np.nda
     for word in contrasting_attributes(attribute, tuple(word for word, _ in index.attributes_of.get(lemma, ()))):
         seen, common = index.has.get(word, {}).get(position, 0), index.attribute_count.get(word, 0)
         # An adjective that the corpus never uses for this object reads oddly, unless it is a plain colour.
-        if seen or (common and word in _PLAIN_COLOURS):
+        if (seen or (common and word in _PLAIN_COLOURS)) and not alike(word, attribute):
             words.append(word)
             scores.append(math.log1p(seen) + 0.3 * math.log1p(common))
     return words, np.array(scores, dtype=np.float32)
@@ -104,13 +104,18 @@ def _human(index: Index, lemma: str) -> bool:
 
 
 def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
-    """Whether any caption gives the object this attribute or a synonym, or uses the word at all; records the reason."""
+    """Whether the new attribute may be true of the object, by captions, regions or the vocabulary; records the reason."""
     thing = draft.graph.objects[attribute.object]
     given = draft.context.attributes.get(thing.head, ())
-    if word in draft.context.words or word in given or any(draft.index.lexicon.synonyms(word, other, "a") for other in given):
+    if word in draft.context.words or any(alike(word, other) for other in given):
         draft.refuse(Reason.IN_SIBLING, f"{attribute.lemma} {thing.lemma} > {word}")
         return True
-    if _doubtful(draft, attribute) and votes_against(draft, thing, word) < _VOTES:
+    if any(alike(word, other) for other in draft.context.shown(draft.index, thing.lemma)):
+        draft.refuse(Reason.IN_LABELS, f"{attribute.lemma} {thing.lemma} > {word}")
+        return True
+    if votes_against(draft, thing, word) < _VOTES and (
+        _mixed(draft, attribute) or (_doubtful(draft, attribute) and not shown_against(draft, thing, word))
+    ):
         draft.refuse(Reason.LIKELY_TRUE, f"{attribute.lemma} {thing.lemma} > {word}")
         return True
     both = draft.index.both_have.get((attribute.lemma, word), 0)
@@ -126,10 +131,14 @@ def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
 
 
 def _doubtful(draft: Draft, attribute: AttributeNode) -> bool:
-    """Whether another attribute may be true as well: people see this one differently, or the object has several of its class."""
-    kind, thing = attribute_class(attribute.lemma), draft.graph.objects[attribute.object]
-    if gradable(attribute.lemma) or draft.index.disputed(thing.lemma, kind) > _DISPUTED:
-        return True
+    """Whether people see this attribute, or such objects' attributes of its class, differently."""
+    thing = draft.graph.objects[attribute.object]
+    return gradable(attribute.lemma) or draft.index.disputed(thing.lemma, attribute_class(attribute.lemma)) > _DISPUTED
+
+
+def _mixed(draft: Draft, attribute: AttributeNode) -> bool:
+    """Whether the object has several attributes of this class (a black and white bird): one region's attribute rules out no more."""
+    kind = attribute_class(attribute.lemma)
     return any(
         other.object == attribute.object and other.start != attribute.start and attribute_class(other.lemma) == kind
         for other in draft.graph.attributes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ class ImageContext:
     blocked: positions of the objects that a caption names, and of their synonyms, hypernyms and hyponyms; labelled: likewise for
     labels. words: every word of every caption. presence: estimated probability that each object is present but unmentioned,
     float32 [V]; usual: likewise, given an average one of the objects. labels: label -> number of instances. detectable: positions of the
-    objects that the detector could find. given: the number of captions.
-    votes: how many captions give an object an attribute. plurals: heads of which a caption has several. together: each caption's heads.
+    objects that the detector could find. given: the number of captions. described: each caption's attributes by head.
+    plurals: heads of which a caption has several. together: each caption's heads.
     """
 
     __slots__ = (
@@ -34,7 +34,7 @@ class ImageContext:
         "usual",
         "detectable",
         "given",
-        "votes",
+        "described",
         "attributes",
         "relations",
         "counts",
@@ -42,6 +42,7 @@ class ImageContext:
         "together",
         "labels",
         "labelled",
+        "_shown",
         "_label_cache",
         "_several_cache",
     )
@@ -54,13 +55,15 @@ class ImageContext:
         graphs: Sequence[Graph],
         labels: Mapping[str, int] | None = None,
         known_labels: Sequence[str] = (),
+        shown: Mapping[str, Collection[str]] | None = None,
     ):
+        """`labels`: None if unknown. known_labels: those that the detector knows. shown: label -> attributes of its regions."""
         self.captions = {" ".join(caption.lower().rstrip(" .").split()) for caption in captions}
         self.words: set[str] = set()
         for caption in captions:
             self.words.update(_WORD.findall(caption.lower()))
         self.attributes: dict[str, set[str]] = {}
-        self.votes: Counter[tuple[str, str]] = Counter()
+        self.described: list[dict[str, set[str]]] = []
         self.relations: dict[tuple[str, str], set[str]] = {}
         self.counts: dict[str, set[int]] = {}
         self.plurals: set[str] = set()
@@ -69,7 +72,8 @@ class ImageContext:
         for graph in graphs:
             self._read(graph)
         self.labels = labels
-        self._label_cache: dict[str, int] = {}
+        self._shown = shown or {}
+        self._label_cache: dict[str, tuple[str, ...]] = {}
         self._several_cache: dict[str, bool] = {}
         self.blocked: set[int] = set()
         for name in self.named:
@@ -95,10 +99,12 @@ class ImageContext:
                 self.plurals.add(thing.head)
             if thing.count:
                 self.counts.setdefault(thing.head, set()).add(thing.count)
-        described = {(objects[attribute.object].head, attribute.lemma) for attribute in graph.attributes}
-        self.votes.update(described)
-        for head, lemma in described:
-            self.attributes.setdefault(head, set()).add(lemma)
+        described: dict[str, set[str]] = {}
+        for attribute in graph.attributes:
+            described.setdefault(objects[attribute.object].head, set()).add(attribute.lemma)
+        self.described.append(described)
+        for head, lemmas in described.items():
+            self.attributes.setdefault(head, set()).update(lemmas)
         for relation in graph.relations:
             ends = objects[relation.subject].head, objects[relation.object].head
             self.relations.setdefault(ends, set()).add(relation.lemma)
@@ -107,12 +113,20 @@ class ImageContext:
         """How many labelled instances the word may denote; -1 without labels."""
         if self.labels is None:
             return -1
+        return sum(self.labels[label] for label in self._denoting(index, lemma))
+
+    def shown(self, index: Index, lemma: str) -> set[str]:
+        """The attributes of the regions that the word may denote."""
+        return {one for label in self._denoting(index, lemma) for one in self._shown.get(label, ())} if self._shown else set()
+
+    def _denoting(self, index: Index, lemma: str) -> tuple[str, ...]:
+        """The image's labels that the word may denote."""
         found = self._label_cache.get(lemma)
         if found is None:
             lexicon = index.lexicon
-            found = self._label_cache[lemma] = sum(
-                count
-                for label, count in self.labels.items()
+            found = self._label_cache[lemma] = tuple(
+                label
+                for label in self.labels or ()
                 if lexicon.synonyms(label, lemma) or lexicon.hypernym(label, lemma) or lexicon.hypernym(lemma, label)
             )
         return found

@@ -196,6 +196,22 @@ def gradable(word: str) -> bool:
     return attribute_class(word) in _INVISIBLE and word not in _VISIBLE
 
 
+# WordNet's "old" is gray, as hair is; in a picture the two are independent.
+_UNLIKE = frozenset(frozenset((one, other)) for one in ("gray", "grey") for other in ("old", "hoary"))
+
+
+@cache
+def alike(word: str, other: str) -> bool:
+    """Whether of what has the second attribute people may say the first: it means the same, or the same as one that overlaps it."""
+    return any(same(word, near) for near in (other, *_ALIKE_OF.get(other, ())))
+
+
+@cache
+def same(word: str, other: str) -> bool:
+    """Whether two attributes are equal or synonymous."""
+    return word == other or (frozenset((word, other)) not in _UNLIKE and lexicon().synonyms(word, other, "a"))
+
+
 @cache
 def contrasting_attributes(word: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Attributes that exclude `word`, closest first; `known` are the attributes in the corpus, for WordNet antonyms."""

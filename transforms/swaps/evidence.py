@@ -40,14 +40,15 @@ def of_object(draft: Draft, thing: ObjectNode, position: int, fit: float, phrase
 
 def of_attribute(draft: Draft, attribute: AttributeNode, word: str) -> tuple[int, ...]:
     """A new attribute. given: how many attributes captions give the object; against: how many captions give it one that excludes the new
-    one. beside: how many more of its class the caption itself has. disputed: how often captions disagree about such an object's."""
+    one, and one more if regions do. beside: how many more of its class the caption itself has. disputed: how often captions disagree about
+    such an object's."""
     index, context, thing = draft.index, draft.context, draft.graph.objects[attribute.object]
     position = index.position.get(thing.lemma, -1)
     mentions = max(index.mentions(position), 1.0)
     usual, own = (index.has.get(one, {}).get(position, 0) / mentions for one in (word, attribute.lemma))
     both, least = _both(index.both_have, index.attribute_count, attribute.lemma, word)
     given = context.attributes.get(thing.head, set())
-    against = votes_against(draft, thing, word)
+    against = votes_against(draft, thing, word) + shown_against(draft, thing, word)
     kind = attribute_class(attribute.lemma)
     beside = sum(one.object == attribute.object and attribute_class(one.lemma) == kind for one in draft.graph.attributes) - 1
     several = int(context.several(index, thing.lemma, thing.head))
@@ -59,8 +60,13 @@ def of_attribute(draft: Draft, attribute: AttributeNode, word: str) -> tuple[int
 
 def votes_against(draft: Draft, thing: ObjectNode, word: str) -> int:
     """How many captions give the object an attribute that excludes this one."""
-    given = draft.context.attributes.get(thing.head, ())
-    return sum(draft.context.votes[thing.head, one] for one in given if word in contrasting_attributes(one))
+    given = (own.get(thing.head, ()) for own in draft.context.described)
+    return sum(any(word in contrasting_attributes(one) for one in own) for own in given)
+
+
+def shown_against(draft: Draft, thing: ObjectNode, word: str) -> bool:
+    """Whether regions show the object with an attribute that excludes this one."""
+    return any(word in contrasting_attributes(one) for one in draft.context.shown(draft.index, thing.lemma))
 
 
 def of_relation(draft: Draft, relation: RelationNode, other: str, verb: int) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,7 +14,7 @@ from schemas.corpus import WHOLE, Corpus
 from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.manifest import Counts
-from schemas.regions import BACKGROUND, class_names
+from schemas.regions import class_names
 from schemas.rejects import Reason, reason_position
 from schemas.tables import REWRITES, SCORE, VOCABULARY
 from transforms.core.gc_pause import gc_paused
@@ -24,6 +23,7 @@ from transforms.core.task import Task
 from transforms.english.wordnet import lexicon
 from transforms.graphs.stage import read_graphs
 from transforms.graphs.vocabulary import CountVocabulary, aligned, images_of, read_vocabulary
+from transforms.regions.labels import Labels, labels_in
 from transforms.scene_graph.nodes import Graph
 from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
@@ -92,13 +92,14 @@ def chances(millionths: Sequence[int | None]) -> pa.Array:
 class SwapNegatives(Stage[SwapSettings]):
     """Writes `rewrites`: phrase- and word-level negatives of every caption, in the order of the pairs.
 
-    Reads `pairs`, `graphs` and the `vocabulary`, and, where the `regions` have class names, guards by the images' classes.
+    Reads `pairs`, `graphs` and the `vocabulary`, and, where the `regions` have class names, guards by the images' classes, and by the
+    attributes of their regions if these have names, too.
     Siblings are an image's other captions; they are in the same partition. weights: of the judge of truth, "": this package's; None: the
     corpus has no judge.
     """
 
     name = "swaps"
-    revision = 7
+    revision = 8
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in {*CountVocabulary.depends_on, "balance"})
     rows_by: ClassVar[tuple[str, ...]] = ("image_id",)
     rows_counted: ClassVar[tuple[str, ...]] = ("graphs",)
@@ -106,7 +107,7 @@ class SwapNegatives(Stage[SwapSettings]):
         Input("pairs", "pairs", columns=("pair_id", "image_id", "caption")),
         Input("graphs", "graphs"),
         Input("vocabulary", "vocabulary", "corpus"),
-        Input("regions", "regions", optional=True, columns=("image_id", "class")),
+        Input("regions", "regions", optional=True, columns=("image_id", "class", "attributes")),
     )
     writes = {"rewrites": REWRITES}
 
@@ -168,30 +169,23 @@ class SwapNegatives(Stage[SwapSettings]):
         pairs, graph_table = task.read("pairs", "pairs"), task.read("graphs", "graphs")
         pairs = aligned(pairs, graph_table)
         task.counts.rows_in = pairs.num_rows
-        labels, known = self._labels_of(task) if self.has("regions") else (None, ())
+        labels = Labels((), {}, {})
+        if self.has("regions"):
+            with task.open("regions", "regions") as file:
+                labels = labels_in(file)
         refusals = _Refusals()
         rows = pairs.select(["pair_id", "image_id", "caption"]).to_pylist()
         row = 0
         with task.engine(), gc_paused():
             for group in images_of([pair["image_id"] for pair in rows], pairs["caption"].to_pylist(), list(read_graphs(graph_table))):
-                own = labels.get(rows[row]["image_id"], {}) if labels is not None else None
-                context = ImageContext(index, settings, [caption for caption, _ in group], [graph for _, graph in group], own, known)
+                captions, graphs = zip(*group, strict=True)
+                context = ImageContext(index, settings, captions, graphs, *labels.of(rows[row]["image_id"]))
                 for caption, graph in group:
                     refusals.row = rows[row]["pair_id"]
                     rng = counter_rng(task.seed, SwapNegatives.name, refusals.row)
                     yield rows[row], graph, negatives(caption, graph, index, context, settings, rng, refusals, judge), context
                     row += 1
         refusals.log(task, settings.record_refusals)
-
-    def _labels_of(self, task: Task) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
-        """Image id -> label -> number of instances, and all known labels. A label is the class name up to its first comma."""
-        found: dict[str, dict[str, int]] = {}
-        with task.open("regions", "regions") as file:
-            names = tuple(name.partition(",")[0].strip().lower() for name in class_names(file.schema) or ())
-            for batch in file.batches():
-                for image_id, classes in zip(batch["image_id"].to_pylist(), batch["class"].to_pylist(), strict=True):
-                    found[image_id] = dict(Counter(names[one] for one in classes if one != BACKGROUND))
-        return found, names
 
 
 _ROWS = 512  # captions per written batch

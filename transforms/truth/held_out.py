@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from transforms.english.wordnet import lexicon
 from transforms.scene_graph.nodes import Graph
+from transforms.swaps.contrasts import same
 from transforms.swaps.draft import Negative
 
 
@@ -57,8 +58,7 @@ class HeldOut:
         if kind == "object" or (kind == "relation" and level == "phrase"):
             return self.holds(new)
         if kind == "attribute":
-            given = self.attributes.get(head, ())
-            return new in given or any(self.lexicon.synonyms(new, other, "a") for other in given)
+            return any(same(new, other) for other in self.attributes.get(head, ()))
         if kind == "relation":
             # A bare preposition is a claim whatever verb precedes it; a verb with its preposition is a separate claim.
             return any(

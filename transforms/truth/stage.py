@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from schemas.corpus import Corpus
 from schemas.manifest import fingerprint
-from schemas.regions import BACKGROUND, class_names
 from schemas.vectors import CAPTION_VECTORS, JUDGE_KEY, WIDTH_KEY
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder, spec_fingerprint
+from transforms.regions.labels import Labels, labels_in
 from transforms.truth.claims import Claims, read_claims
 from transforms.truth.evidence import Captioned, Texts, evidence_of, whole
 from transforms.truth.judge import Judge, judge_of
@@ -115,9 +115,9 @@ class CorpusJudge:
         rows = pc.index_in(pairs["pair_id"], value_set=graphs["pair_id"].combine_chunks()).fill_null(-1).to_numpy()
         return read_claims(graphs, rows.astype(np.int64), pairs["caption"].to_pylist(), self.words)
 
-    def labels_of(self, partition: int) -> dict[str, Counter[str]] | None:
+    def labels_of(self, partition: int) -> Mapping[str, Counter[str]] | None:
         """The number of instances by label of each image of a partition."""
-        return None if self.labels is None else labels_in(self._corpus, partition)[0]
+        return None if self.labels is None else labels_of(self._corpus, partition).counts
 
     def texts(self, numbers: np.ndarray) -> Texts:
         """Vectors and claims of captions int64 [n], ascending."""
@@ -160,15 +160,10 @@ def _joined(claims: list[Claims], starts: np.ndarray) -> Claims:
     )
 
 
-def labels_in(corpus: Corpus, partition: int) -> tuple[dict[str, Counter[str]], tuple[str, ...]]:
-    """Image id -> label -> number of instances, and all known labels. A label is the class name up to its first comma."""
-    found: dict[str, Counter[str]] = {}
+def labels_of(corpus: Corpus, partition: int) -> Labels:
+    """The labels of a partition's images."""
     with corpus.open("regions", "regions", partition) as file:
-        names = tuple(name.partition(",")[0].strip().lower() for name in class_names(file.schema) or ())
-        for batch in file.batches():
-            for image_id, classes in zip(batch["image_id"].to_pylist(), batch["class"].to_pylist(), strict=True):
-                found[image_id] = Counter(names[one] for one in classes if one != BACKGROUND)
-    return found, names
+        return labels_in(file)
 
 
 def judge_for(corpus: Corpus, stage: Stage[Any]) -> CorpusJudge | None:
@@ -176,7 +171,7 @@ def judge_for(corpus: Corpus, stage: Stage[Any]) -> CorpusJudge | None:
     if not stage.has(JUDGE[0]):
         return None
     graphs = stage.has("graphs")
-    labels = labels_in(corpus, 0)[1] if stage.has("regions") else None
+    labels = labels_of(corpus, 0).known if stage.has("regions") else None
     content = fingerprint([corpus.manifest(name).contents for name in (JUDGE[0], *(["graphs"] if graphs else []))])  # type: ignore[union-attr]
     return _judge_at(corpus, content, graphs, labels)
 

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, SourceError
+from schemas.regions import attribute_names, class_names
 from schemas.rejects import Reason
 from tests.cases import case, made, rows
+from transforms.regions.columns import regions_batch
 from transforms.regions.files.base import Bounds, RegionFileError, check_template, to_regions
 from transforms.regions.files.layouts import MOST_FIELDS, PARSERS
 from transforms.regions.files.stage import ImportRegions, RegionFileSettings, open_store, widths
 from transforms.regions.files.tsv import TsvStore
+from transforms.regions.labels import labels_in
 
 WIDTH, HEIGHT, FEATURES = 64, 48, 16
 RNG = np.random.default_rng(5)
@@ -322,3 +326,39 @@ def test_wherever_a_line_breaks_off_the_next_is_not_taken_for_it(data, tmp_path)
     found = store(tmp_path, layout, start + write("88"))
     with pytest.raises(RegionFileError):
         found.get("77")
+
+
+def _named(folder: Path, classes: list[str], attributes: list[str], **chosen) -> RegionFileSettings:
+    (folder / "regions.tsv").write_bytes(lxmert())
+    for name, lines in (("objects.txt", classes), ("attributes.txt", attributes)):
+        (folder / name).write_text("\n".join(lines) + "\n")
+    files = {"class_names": str(folder / "objects.txt"), "attribute_names": str(folder / "attributes.txt")}
+    return RegionFileSettings(**{"format": "lxmert", "files": (str(folder / "regions.tsv"),), **files, **chosen})
+
+
+def test_classes_and_attributes_get_the_names_of_text_files(tmp_path):
+    """LXMERT's numbers begin with the first line of Visual Genome's vocabularies; the background comes before the classes."""
+    named = _named(tmp_path, [f"thing {at},things" for at in range(1600)], ["gray,grey", *(f"look {at}" for at in range(1, 400))])
+    stage = ImportRegions(named)
+    schema = stage.writes["regions"]
+    assert class_names(schema)[:2] == ["background", "thing 0,things"] and attribute_names(schema)[399] == "look 399"
+    plain = ImportRegions(named.model_copy(update={"class_names": None, "attribute_names": None}))
+    assert class_names(plain.writes["regions"]) is None and attribute_names(plain.writes["regions"]) is None
+    assert "names" not in plain.settings and plain.settings != stage.settings
+    batch = regions_batch(schema, ["1"], [to_regions(store(tmp_path, "lxmert", lxmert()).get("1"), WIDTH, HEIGHT, FEATURES, 1)])
+    found = labels_in(SimpleNamespace(schema=schema, batches=lambda: [batch]))
+    assert found.counts == {"1": {"thing 4": 1, "thing 0": 1, "thing 1599": 1}}
+    assert found.shown == {"1": {"thing 4": {"look 399"}, "thing 0": {"gray"}, "thing 1599": {"look 7"}}}
+
+
+def test_names_that_do_not_fit_are_refused(tmp_path):
+    few = ImportRegions(_named(tmp_path, ["dog"] * 1600, ["red"] * 8))
+    with pytest.raises(RegionFileError, match="attribute 399 has no name: 8 names"):
+        few._named(to_regions(store(tmp_path, "lxmert", lxmert()).get("1"), WIDTH, HEIGHT, FEATURES, 1))
+    with pytest.raises(ValueError, match=r"line 2 of .*attributes.txt is empty"):
+        ImportRegions(_named(tmp_path, ["dog"] * 1600, ["red", "", "blue"]))
+    (tmp_path / "labelled.tsv").write_bytes(bottom_up(extra=[b64(np.full((3, 5), 0.2))]))
+    with pytest.raises(ValueError, match="names 1600 classes, but soft labels of .* have 5 columns"):
+        ImportRegions(_named(tmp_path, ["dog"] * 1600, ["red"], format="bottom_up", files=(str(tmp_path / "labelled.tsv"),)))
+    with pytest.raises(SourceError, match="none.txt"):
+        ImportRegions(_named(tmp_path, ["dog"], ["red"], class_names=str(tmp_path / "none.txt")))

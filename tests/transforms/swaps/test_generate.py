@@ -34,12 +34,16 @@ def index() -> Index:
 
 
 def make(
-    captions: list[str], labels: dict[str, int] | None = None, chosen: SwapSettings | None = None, seed: int = 1
+    captions: list[str],
+    labels: dict[str, int] | None = None,
+    chosen: SwapSettings | None = None,
+    seed: int = 1,
+    shown: dict[str, set[str]] | None = None,
 ) -> tuple[list[list[Negative]], Counter]:
     """Negatives of each caption of one image, and the number of refusals by reason."""
     chosen = chosen or SwapSettings()
     graphs = caption_parser("embedded").parse(captions)
-    context = ImageContext(index(), chosen, captions, graphs, labels, tuple(labels or ()))
+    context = ImageContext(index(), chosen, captions, graphs, labels, tuple(labels or ()), shown)
     refused: Counter = Counter()
     found = [
         negatives(caption, graph, index(), context, chosen, counter_rng(seed, "swaps", str(at)), lambda r, d: refused.update([r]))
@@ -164,6 +168,29 @@ def test_guards_by_labels() -> None:
     ambiguous, refused = make(["A brown dog on a street."], labels={"dog": 2})
     assert not [negative for negative in ambiguous[0] if negative.kind == "attribute"]
     assert refused[Reason.AMBIGUOUS]
+
+
+def _attributes(caption: str, *others: str, shown: dict[str, set[str]] | None = None) -> set[str]:
+    """The attributes that swaps put into the first caption of an image with one dog."""
+    found, _ = make([caption, *others], labels={"dog": 1, "tree": 1}, shown=shown)
+    return {negative.origin.partition(" > ")[2] for negative in found[0] if negative.kind == "attribute"}
+
+
+def test_what_regions_show_is_refused_and_what_they_contradict_allowed() -> None:
+    free = _attributes("A brown dog near a tree.")
+    assert {"blue", "green"} <= free
+    assert _attributes("A brown dog near a tree.", shown={"dog": {"blue"}}) == free - {"blue", "green", "gray", "purple"} != set()
+    assert _attributes("A brown dog near a tree.", shown={"tree": {"blue"}}) == free
+    assert not _attributes("A small dog near a tree.")  # a matter of degree
+    assert _attributes("A small dog near a tree.", shown={"dog": {"small"}}) & {"large", "big"}
+    assert not _attributes("A small dog near a tree.", shown={"dog": {"large"}})
+    assert not _attributes("A small dog near a tree.", shown={"tree": {"small"}})
+
+
+def test_things_of_several_colours_keep_them() -> None:
+    assert not _attributes("A brown and white dog near a tree.")
+    assert not _attributes("A brown and white dog near a tree.", shown={"dog": {"brown"}})
+    assert "blue" in _attributes("A brown and white dog near a tree.", "A white dog sits near a tree.")
 
 
 def test_counts_follow_labels() -> None:

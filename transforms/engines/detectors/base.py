@@ -39,7 +39,7 @@ class DetectorInfo:
 
     fingerprint: equal fingerprints give equal regions for equal pixels on the same kind of machine. features: width of the pooled
     feature. classes: number of soft labels, including the background (column 0). names: of the columns, if known. attributes: number of
-    attributes, 0 if the model has no attribute head.
+    attributes, 0 if the model has no attribute head. attribute_names: of these, if known.
     """
 
     fingerprint: str
@@ -47,6 +47,7 @@ class DetectorInfo:
     classes: int
     names: tuple[str, ...] | None = None
     attributes: int = 0
+    attribute_names: tuple[str, ...] | None = None
 
 
 class Prepared(NamedTuple):

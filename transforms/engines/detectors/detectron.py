@@ -23,7 +23,7 @@ from transforms.engines.detectors.engine import Engine, as_array, check_widths, 
 from transforms.engines.detectors.identity import identify
 from transforms.engines.detectors.select import select
 from transforms.engines.detectors.settings import DetectorSettings
-from transforms.engines.detectors.weights import read_weights
+from transforms.engines.detectors.weights import names_in, read_weights
 from transforms.engines.registry import file_digest
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'  (it is not on the package index)"
@@ -53,9 +53,12 @@ def load_detectron2(spec: Spec, settings: DetectorSettings) -> Detectron2Detecto
     identity = ["detectron2", _version(), config.dump(), file_digest(spec.weights)]
     config.MODEL.DEVICE = device_of(settings.device)
     model = build_model(config)
-    _fill(model, read_weights(spec.weights)[0], spec)
-    last = model.roi_heads.box_predictor.cls_score
-    info = DetectorInfo(identify(identity, settings), last.in_features, last.out_features, None, attributes_of(config))
+    state, metadata = read_weights(spec.weights)
+    _fill(model, state, spec)
+    last, attributes = model.roi_heads.box_predictor.cls_score, attributes_of(config)
+    names = (names_in(metadata, what, count, spec.weights) for what, count in (("classes", last.out_features), ("attributes", attributes)))
+    classes, named = names
+    info = DetectorInfo(identify(identity, settings), last.in_features, last.out_features, classes, attributes, named)
     return Detectron2Detector(model, config, info, settings)
 
 

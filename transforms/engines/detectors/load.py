@@ -106,7 +106,7 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
     from torchvision.models import get_model_builder, list_models
 
     from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector, classifier_shape
-    from transforms.engines.detectors.weights import class_names, read_weights
+    from transforms.engines.detectors.weights import names_in, read_weights
 
     known = [name for name in list_models(room) if name.startswith("fasterrcnn")]
     if spec.model not in known:
@@ -131,7 +131,7 @@ def _load_torchvision(spec: Spec, settings: DetectorSettings) -> Detector:
             if hasattr(module, "eps") and hasattr(module, "running_mean"):
                 module.eps = 0.0
     mark = identify(["torchvision", spec.model, digest], settings)
-    names = names or class_names(metadata, len(last), path)
+    names = names or names_in(metadata, "classes", len(last), path)
     return FasterRcnnDetector(model, DetectorInfo(mark, *classifier_shape(model), names), settings)
 
 

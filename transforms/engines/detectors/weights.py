@@ -68,17 +68,17 @@ def _read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, An
         raise DetectorError(f"{path} is not a complete safetensors file: {error}") from error
 
 
-def class_names(metadata: dict[str, Any], classes: int, where: str | Path) -> tuple[str, ...] | None:
-    """The class names in a safetensors file's metadata (`classes`: a JSON list, background first), or None.
+def names_in(metadata: dict[str, Any], what: str, count: int, where: str | Path) -> tuple[str, ...] | None:
+    """The names in a safetensors file's metadata (`classes`: a JSON list, background first; `attributes`: likewise), or None.
 
-    Raises DetectorError if their number differs from the model's classes.
+    Raises DetectorError if their number is not the model's `count`.
     """
-    if "classes" not in metadata:
+    if what not in metadata:
         return None
     try:
-        names = json.loads(metadata["classes"])
+        names = json.loads(metadata[what])
     except (ValueError, TypeError, RecursionError):
         names = None
-    if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
-        raise DetectorError(f"{where}: its metadata 'classes' must be a JSON list of {classes} strings")
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise DetectorError(f"{where}: its metadata {what!r} must be a JSON list of {count} strings")
     return tuple(names)

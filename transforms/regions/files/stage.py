@@ -21,7 +21,9 @@ from schemas.tables import BATCH_ROWS
 from transforms.core.params import Params
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
+from transforms.ingest.limits import Limits
 from transforms.ingest.sources.listing import expand, list_folder, listing_stamp
+from transforms.ingest.sources.opening import read_whole
 from transforms.regions.columns import named_schema, regions_batch
 from transforms.regions.files.base import (
     MAX_BOXES,
@@ -57,6 +59,10 @@ class RegionFileSettings(Params):
     key: str = Field(
         default="{key}", description="pattern of an image's key in the files: {key}, {name}, {stem}, {number:012d} and literal text"
     )
+    class_names: str | None = Field(
+        default=None, description="text file with a class name per line, without the background (Visual Genome's objects_vocab.txt)"
+    )
+    attribute_names: str | None = Field(default=None, description="likewise of the attributes (attributes_vocab.txt)")
     threshold: float | None = Field(
         default=None, ge=0, le=1, description="keep regions with a confidence above this (if the files have one); null keeps all"
     )
@@ -137,6 +143,33 @@ def widths(settings: RegionFileSettings) -> tuple[int, int]:
     )
 
 
+def names_of(settings: RegionFileSettings) -> tuple[list[str] | None, list[str] | None]:
+    """The names of the classes, background first, and of the attributes, from their files; None: not given.
+
+    Raises ValueError if a file contains an empty line or is not UTF-8, or if the soft labels have another number of columns than there are
+    classes; SourceError if it cannot be read.
+    """
+    classes, attributes = (None if path is None else _lines(path) for path in (settings.class_names, settings.attribute_names))
+    columns = widths(settings)[1]
+    if classes is not None and columns not in (1, len(classes) + 1):
+        raise ValueError(
+            f"{settings.class_names} names {len(classes)} classes, but soft labels of {', '.join(settings.files)} have {columns} columns: "
+            "it must have one line per class, without the background"
+        )
+    return None if classes is None else ["background", *classes], attributes
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        text = read_whole(path, Limits()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8: it must be a text file with one name per line") from None
+    lines = [line.strip() for line in text.rstrip().split("\n")]
+    if "" in lines:
+        raise ValueError(f"line {lines.index('') + 1} of {path} is empty: it must have one name per line")
+    return lines
+
+
 class ImportRegions(Stage[RegionFileSettings]):
     """Writes `regions` for the `images` of the augmented stage, from files. Rows in are images: each is written or rejected.
 
@@ -149,7 +182,7 @@ class ImportRegions(Stage[RegionFileSettings]):
     rows_by = ("image_id",)
 
     def __post_init__(self) -> None:
-        self.stamp, self.widths  # noqa: B018 - raise
+        self.stamp, self.widths, self.names  # noqa: B018 - raise
 
     @cached_property
     def stamp(self) -> str:
@@ -161,6 +194,11 @@ class ImportRegions(Stage[RegionFileSettings]):
         """Widths of the features and of the soft labels; pickled with the stage."""
         return widths(self.params)
 
+    @cached_property
+    def names(self) -> tuple[list[str] | None, list[str] | None]:
+        """Names of the classes and of the attributes; pickled with the stage."""
+        return names_of(self.params)
+
     @property
     def reads(self) -> Sequence[Input]:
         """The images of the same partition."""
@@ -168,13 +206,15 @@ class ImportRegions(Stage[RegionFileSettings]):
 
     @property
     def writes(self) -> Mapping[str, pa.Schema]:
-        """`regions` with the files' widths."""
-        return {"regions": named_schema(*self.widths, None)}
+        """`regions` with the files' widths, and the names."""
+        return {"regions": named_schema(*self.widths, *self.names)}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All settings, and the files' stamps: other files give other regions."""
-        return {**super().settings, "stamp": self.stamp, "widths": list(self.widths)}
+        found = {name: value for name, value in super().settings.items() if name not in ("class_names", "attribute_names")}
+        named = {"names": self.names} if any(self.names) else {}
+        return {**found, **named, "stamp": self.stamp, "widths": list(self.widths)}
 
     def process(self, task: Task, payload: Any) -> None:
         """Makes one partition, a record batch of regions at a time."""
@@ -201,7 +241,7 @@ class ImportRegions(Stage[RegionFileSettings]):
             width, height = row["width"] or entry.width, row["height"] or entry.height
             if width is None or height is None:
                 raise RegionFileError(Reason.BAD_ROW, f"the size of the image is in neither the corpus nor the entry {key!r}")
-            return self._kept(to_regions(entry, width, height, *self.widths))
+            return self._kept(self._named(to_regions(entry, width, height, *self.widths)))
         except RegionFileError as error:
             task.rejects.add(image_id, error.reason, error.detail)
         except Exception as error:  # whatever else an entry raises
@@ -209,6 +249,14 @@ class ImportRegions(Stage[RegionFileSettings]):
                 raise
             task.rejects.add(image_id, Reason.BAD_ROW, f"{type(error).__name__}: {error}")
         return None
+
+    def _named(self, regions: Regions) -> Regions:
+        """The regions. Raises RegionFileError if a class or an attribute is beyond the names."""
+        held = zip(("class", "attribute"), (regions.classes, regions.attributes), self.names, strict=True)
+        for what, numbers, names in held:
+            if names is not None and numbers is not None and len(numbers) and numbers.max() >= len(names):
+                raise RegionFileError(Reason.BAD_ROW, f"{what} {numbers.max()} has no name: {len(names)} names are given, from number 0 on")
+        return regions
 
     def _kept(self, regions: Regions) -> Regions:
         """The regions kept by UNITER's rule, if a threshold is set and they have a confidence."""
