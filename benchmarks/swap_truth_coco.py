@@ -6,8 +6,9 @@ The generator sees one caption of an image; the other four captions and the boxe
 (`transforms/truth/held_out.py`). Vocabulary and co-occurrence come from images that are not judged. With `--judge`, the images of a CSV
 file with columns image and caption (Flickr8k) are judged by their captions only, and all of COCO provides the vocabulary. The guards were
 developed, and the judge of swaps was fitted, on the images that are judged by default; `--skip 2000` judges others. Negations cannot be
-judged this way and are left out. Both swaps use the generator's spans, captions and positions; the uniform swap draws its replacement
-uniformly from the corpus' objects, attributes, relations or numbers, other than the original, without guards.
+judged this way and are left out. Counts have the judge's limit for balanced swaps. Both swaps use the generator's spans, captions and
+positions; the uniform swap draws its replacement uniformly from the corpus' objects, attributes, relations or numbers, other than the
+original, without guards.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from transforms.swaps.context import ImageContext
 from transforms.swaps.draft import Negative
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
-from transforms.swaps.settings import SwapSettings
+from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.truth.held_out import HeldOut, subject_of
 from transforms.truth.judge import judge_of
 
@@ -95,7 +96,7 @@ def main() -> None:
         4000,
     )
     index = Index(counts, lexicon())
-    settings = SwapSettings(per_kind=arguments.per_kind, presence=arguments.presence, truth=arguments.truth)
+    settings = SwapSettings(per_kind=arguments.per_kind, presence=arguments.presence, truth=arguments.truth, balance=BalanceSettings())
     swaps = judge_of().swaps if arguments.truth < 1 else None
     pools: dict[str, list[str]] = {
         "object": index.names,

@@ -31,7 +31,7 @@ from transforms.scenes.world import KINDS
 from transforms.swaps.context import ImageContext
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import OK, Index
-from transforms.swaps.settings import SwapSettings
+from transforms.swaps.settings import BalanceSettings, SwapSettings
 from transforms.truth.judge import judge_of
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     parsed = [[next(graphs) for _ in own] for own in texts]
     flat_ids = [str(at) for at, own in enumerate(texts) for _ in own]
     counts = prune(summarise(flat_ids, [text for own in texts for text in own], [graph for own in parsed for graph in own]), 5, 4000)
-    settings = SwapSettings(per_kind=arguments.per_kind, truth=arguments.truth)
+    settings = SwapSettings(per_kind=arguments.per_kind, truth=arguments.truth, balance=BalanceSettings())  # with its limit for counts
     kinds = tuple(KINDS)
     ways: list[tuple[str, Index, bool]] = [
         ("no guards", unguarded(Unguarded(counts, lexicon())), False),

@@ -24,10 +24,11 @@ _DIMENSIONS = 32  # principal components of the captions' embeddings
 _PENALTY = 1000.0  # of the ridge regression, whose features have unit variance
 _STRENGTH = 30.0  # inverse strength of the L2 penalty of the direction, as where blind accuracy is measured
 _PRIOR = 3  # pseudo-count of a word's captions, whose embeddings are average
-_UNIT = {1: 60, 2: 40, 4: 25}  # root mean square of a feature, by the number of rounds: the more directions, the less each counts
+_UNIT = {1: 60, 3: 40, 4: 25}  # root mean square of a feature, by the number of rounds: the more directions, the less each counts
 _MOST = 4  # the maximum of a feature, in multiples of it
-_LEAST = 200  # encoded candidates among the chosen ones, for a direction
-_FEW = 4  # two rounds if at most this many times as many candidates are chosen as are encoded
+_LEAST = 200  # encoded candidates among the chosen ones, for more than one direction
+_FEWEST = 20  # likewise for one
+_FEW = 4  # three rounds if at most this many times as many candidates are chosen as are encoded
 _GRID = 1024  # steps per unit, of components
 _CHUNK = 5_000  # candidates at a time
 _WORD = re.compile(r"\w+")
@@ -70,15 +71,15 @@ class Scenes:
 class Encoded:
     """A kind's candidates, some or all of them with their differences.
 
-    rounds: of directions, each balanced as well as those before it: four where all candidates are encoded, two where they are a good part
-    of the chosen ones, else one, as further ones cost more candidates than they balance.
+    rounds: of directions, each balanced as well as those before it: four where all candidates are encoded, three where they are a good
+    part of the chosen ones, else one, as further ones cost more candidates than they balance.
     """
 
     def __init__(self, pairs: Sequence[TextPair], rows: np.ndarray, scenes: Scenes, embeddings: Embeddings, most: int, expected: int):
         """`rows`: of the captions. `most`: to encode. `expected`: how many are chosen, approximately."""
         self._pairs, self._rows, self._scenes, self._embeddings = pairs, rows, scenes, embeddings
         self._all = len(pairs) <= most
-        self.rounds = 4 if self._all else 2 if expected <= _FEW * most else 1
+        self.rounds = 4 if self._all else 3 if expected <= _FEW * most else 1
         self._batch = most // self.rounds
         self._directions: list[np.ndarray] = []
         self._encode(np.arange(len(pairs) if self._all else 0))
@@ -94,7 +95,8 @@ class Encoded:
     def features(self, chosen: np.ndarray) -> np.ndarray | None:
         """How far each candidate lies beyond its true text along the direction that separates the `chosen` ones, and along earlier ones.
 
-        Encodes more candidates first, three quarters of them chosen ones. Whole float64 [n, directions]; None if too few are chosen.
+        Encodes more candidates first, three quarters of them chosen ones. Whole float64 [n, directions]; None if too few are chosen for
+        another one.
         """
         if not self._all:
             known = np.zeros(len(chosen), bool)
@@ -102,10 +104,11 @@ class Encoded:
             own = spread(np.flatnonzero(chosen & ~known), self._batch * 3 // 4)
             others = spread(np.flatnonzero(~known), self._batch - len(own))
             self._encode(np.union1d(self.sampled, np.union1d(own, others)))
-        if chosen[self.sampled].sum() < _LEAST:
+        count = chosen[self.sampled].sum()
+        if count < (_LEAST if self._directions else _FEWEST):
             return None
         self._directions.append(separating(self._differences[chosen[self.sampled]]))
-        unit = _UNIT[self.rounds]
+        unit = _UNIT[self.rounds if count >= _LEAST else 1]
         return np.stack([np.clip(np.rint(_unit(self._along(one)) * unit), -_MOST * unit, _MOST * unit) for one in self._directions], axis=1)
 
     def _along(self, direction: np.ndarray) -> np.ndarray:

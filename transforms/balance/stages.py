@@ -115,7 +115,7 @@ class SelectSwaps(Stage[SwapSettings]):
 
     name = "swap_selection"
     internal = True
-    revision = 4
+    revision = 5
     reads = (
         Input("pairs", "pairs", "corpus"),
         Input("swap_candidates", "candidates", "corpus"),

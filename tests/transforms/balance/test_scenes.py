@@ -79,11 +79,24 @@ def test_each_round_encodes_more_and_adds_a_direction(tables: tuple[pa.Table, pa
         found = few.features(chosen)
         sizes.append(len(few.sampled))
         columns.append(0 if found is None else found.shape[1])
-    assert few.rounds == 2 and all(one < other for one, other in pairwise(sizes)) and sizes[-1] <= count - 1
+    assert few.rounds == 3 and all(one < other for one, other in pairwise(sizes)) and sizes[-1] <= count - 1
     assert columns[-1] >= 1 and all(other in (one, one + 1) for one, other in pairwise(columns))
     whole, _ = _encoded(tables, embeddings, count, count)
     assert len(whole.sampled) == count and whole.rounds == 4
     assert whole.features(np.zeros(count, bool)) is None
+
+
+def test_few_chosen_candidates_get_one_direction(tables: tuple[pa.Table, pa.Table], embeddings: Embeddings) -> None:
+    count = len(tables[0])
+    whole, differences = _encoded(tables, embeddings, count, count)
+    chosen = np.arange(count) % max(2, count // 100) == 0
+    assert 20 <= chosen.sum() < 200
+    only = whole.features(chosen)
+    assert only is not None and np.corrcoef(only[:, 0], differences @ separating(differences[chosen]))[0, 1] > 0.98
+    assert np.sqrt(np.square(only).mean()) == pytest.approx(60, rel=0.1)
+    assert whole.features(chosen) is None
+    fewest, _ = _encoded(tables, embeddings, count, count)
+    assert fewest.features(np.arange(count) < 19) is None
 
 
 def test_kinds_that_remain_unbalanced_are_left_out(tables: tuple[pa.Table, pa.Table]) -> None:

@@ -32,6 +32,9 @@ DENIED = [
     "A man hardly holds the blue ball",
     "A man doesn't wear a helmet on a red bike",
     "A boy isn't holding a ball near a tree",
+    "Zero dogs sit near a red chair",
+    "A table devoid of balls stands near a chair",
+    "A room with out any chairs",
 ]
 MORE = ["A man is n't holding a red ball near a tree", "A woman wasnt riding a brown horse on the beach", "A GIRL ISNT HOLDING A RED BALL"]
 
