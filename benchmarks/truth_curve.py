@@ -33,7 +33,7 @@ from transforms.truth.trees import MILLION
 
 _EVIDENCE = {"graphs": GRAPHS, "graphs, labels": (*GRAPHS, *LABELS), "encoder, graphs": (*ENCODER, *GRAPHS),
              "encoder, graphs, labels": (*ENCODER, *GRAPHS, *LABELS)}  # fmt: skip
-_LIMITS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.05, 0.1)
+_LIMITS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True)

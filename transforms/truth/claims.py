@@ -114,8 +114,8 @@ class Images:
     ):
         """Reads the claims of captions, of which `image` int64 [captions] says the image, ascending, below `count`; -1: of none.
 
-        labels: the number of instances by label of each image, None: it has no regions. known: all labels that the detector has,
-        numbered in `words`.
+        labels: the number of instances by label of each image, None: it has no regions; those of images whose captions name as many
+        known things that are not labelled as that are, are not used. known: all labels that the detector has, numbered in `words`.
         """
         self._words = words
         self.grades = np.zeros((count, len(words)), np.uint8)
@@ -126,6 +126,11 @@ class Images:
             self.grades[at, kin] = np.maximum(self.grades[at, kin], grades)
         self.found = None if labels is None else self._labelled(labels, known)
         self._unlabelled = np.array([own is None for own in labels or ()], bool)
+        if self.found is not None:
+            held = self.found[owner[inside], claims.things[inside, 0]]
+            lacking, having = (np.bincount(owner[inside][which], minlength=count) for which in (held == 0, held > 0))
+            # Labels without half of what the captions name do not tell what is absent either.
+            self._unlabelled |= (lacking > 0) & (lacking >= having)
         self._attributes = self._shades(claims, image)
         canonical = words.canonical
         at = image[claims.relation_of]

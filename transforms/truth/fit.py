@@ -6,9 +6,10 @@
 Scenes: synthetic, their truth is known. Photos (a CSV with the columns image and caption, several rows an image, or COCO's JSON): nobody
 has said which captions of other photos are true of one. So captions of the photo itself, held out in turn, show how true ones look, and
 captions of others are a mixture: the probability is the share of true ones among the candidates times the ratio of the two densities (Elkan
-and Noto 2008). Ratings (a CSV with the columns image, text, rating from 1 to 4): 3 or more counts as true. Candidates are neighbours by
-TF-IDF, and the probabilities are calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates
-them. The judge of swaps is fitted to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some
+and Noto 2008). Such estimates are too low, since a photo's captions are more detailed than many a text that is true of it. Ratings (a CSV
+with the columns image, text, rating from 1 to 4; 3 or more counts as true) correct that: each weighs as much as `RATED` other pairs, and
+the odds of photos' texts are adjusted to them (Platt 1999). Candidates are neighbours by TF-IDF, and the probabilities are calibrated for
+texts as similar as these. Half of the images fit the trees, the other half calibrates them. The judge of swaps is fitted to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some
 captions while others tell what is true (`transforms.truth.swap_corpora`).
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from transforms.truth.corpora import Sample, photos, rated, scenes
@@ -38,17 +40,20 @@ _HIDDEN = 0.2  # share of pairs whose cosine is hidden, since swaps and retrieve
 _SWAP_TREES, _FEW = 40, 25  # of a family of swaps with fewer true ones, all have the same probability
 _PRIOR = 100  # swaps with the share of all families, added to those of such a family
 _STEPS, _TRUE = 48, 4  # of the calibration, at most, and true ones in each, at least
+RATED = 20  # weight of a rated pair
 
 
-def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int = _TREES) -> tuple[dict[str, Any], np.ndarray]:
-    """The weights of one set of evidence, and the probabilities that they give the second half of all samples, one after another."""
+def fit(
+    samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int = _TREES, rated: Sequence[Sample] = ()
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The weights of one set of evidence, and the probabilities that they give the second half of all samples, the rated ones last."""
     rng = np.random.default_rng(seed)
-    columns = [_matrix(sample, names) for sample in samples]
-    matrix, truth, weight = (
-        np.concatenate(columns),
-        *(np.concatenate([getattr(one, part) for one in samples]) for part in ("truth", "weight")),
-    )
-    fitted = np.concatenate([one.image % 2 == 0 for one in samples])
+    every = [*samples, *rated]
+    columns = [_matrix(sample, names) for sample in every]
+    matrix, truth = np.concatenate(columns), np.concatenate([one.truth for one in every])
+    weight = np.concatenate([*(one.weight for one in samples), *(RATED * one.weight for one in rated)])
+    fitted = np.concatenate([one.image % 2 == 0 for one in every])
+    known = np.repeat([False, True], [sum(len(one.truth) for one in part) for part in (samples, rated)])[~fitted]
     hidden = matrix.copy()
     if names[-len(COSINE) :] == COSINE:
         hidden[rng.random(len(matrix)) < _HIDDEN, -len(COSINE) :] = MISSING
@@ -67,9 +72,12 @@ def fit(samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int
     few = matrix[held, names.index("words")] <= FEW_WORDS if "words" in names else np.zeros(len(held), bool)
     if 0 < few.sum() < len(few):
         weights["few"] = _calibration(sums[few], truth[held][few], weight[held][few])
-        weights |= _calibration(sums[~few], truth[held][~few], weight[held][~few])
     else:
-        weights |= _calibration(sums, truth[held], weight[held])
+        few[:] = False
+    rest = ~few if known.all() else ~few & ~known
+    weights |= _calibration(sums[rest], truth[held][rest], weight[held][rest])
+    if known.any() and not known.all():
+        weights["chances"] = _adjusted(weights, sums[known], truth[held][known])
     return weights, as_trees(names, weights).score(dict(zip(names, matrix[held].T, strict=True))) / MILLION
 
 
@@ -145,6 +153,17 @@ def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dic
     return {"knots": knots.tolist(), "chances": np.rint(chance * MILLION).astype(np.int64).tolist()}
 
 
+def _adjusted(calibration: Mapping[str, Any], sums: np.ndarray, truth: np.ndarray) -> list[int]:
+    """The chances of a calibration with the log odds that fit rated pairs best, linear in the former ones and rising."""
+    chances = np.clip(np.array(calibration["chances"]) / MILLION, 1e-6, 1 - 1e-6)
+    odds = np.log(chances / (1 - chances))
+    given = odds[np.searchsorted(calibration["knots"], sums, side="right")]
+    model = LogisticRegression(C=1e6).fit(given[:, None], truth > 0.5)
+    if model.coef_[0, 0] <= 0:
+        raise SystemExit("--ratings: texts that are likelier by the other data are not rated higher, so one of the two is wrong")
+    return list(np.rint(model.predict_proba(odds[:, None])[:, 1] * MILLION).astype(np.int64).tolist())
+
+
 def deciles(chance: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> list[tuple[float, float, float]]:
     """Share of all pairs, expected and observed share of true texts in the tenths of the pairs, by rising probability.
 
@@ -186,11 +205,12 @@ def main() -> None:
     arguments = options.parse_args()
     samples = [scenes(arguments.scenes, arguments.scene_seed)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
-    samples += [rated(*paths) for paths in arguments.ratings]
+    given = [rated(*paths) for paths in arguments.ratings]
     found = {}
     for name, names in SETS.items():
-        found[name], chance = fit(samples, names, arguments.seed)
-        truth, weight = (np.concatenate([getattr(one, part)[one.image % 2 == 1] for one in samples]) for part in ("truth", "weight"))
+        found[name], chance = fit(samples, names, arguments.seed, rated=given)
+        every = [*samples, *given]
+        truth, weight = (np.concatenate([getattr(one, part)[one.image % 2 == 1] for one in every]) for part in ("truth", "weight"))
         _print(name, chance, truth, weight)
     swaps = [scene_swaps(arguments.scenes, arguments.scene_seed)] if arguments.scenes else []
     swaps += [photo_swaps(path, arguments.seed, arguments.boxes) for path in arguments.photos[:1]]

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from transforms.truth.corpora import captions_in, rated_pairs, ratings_in
-from transforms.truth.fit import deciles
+from transforms.truth.corpora import Sample, captions_in, rated_pairs, ratings_in
+from transforms.truth.fit import deciles, fit
+from transforms.truth.judge import COSINE
+from transforms.truth.trees import MILLION, as_trees
 
 RATINGS = 'image,text,rating\n1.jpg,A dog runs.,1\n1.jpg,A  dog runs.,2.5\n2.jpg,"Two, or three, cats",4\n'
 
@@ -76,3 +78,28 @@ def test_tenths_never_divide_equal_probabilities_and_hold_every_pair():
     assert [round(share, 6) for share, _, _ in found] == [0.55, 0.1, 0.2, 0.15]
     assert found[1][1] == pytest.approx((3 * 0.2 + 7 * 0.3) / 10)
     assert sum(share * observed for share, _, observed in found) == pytest.approx(truth.mean())
+
+
+def test_ratings_correct_estimates_that_are_too_low_and_contradictory_ones_are_refused():
+    rng = np.random.default_rng(3)
+
+    def sample(count: int, of) -> Sample:
+        cosine = rng.integers(0, 1000, count)
+        return Sample({"cosine": cosine.astype(np.int32)}, of(cosine / 1000), np.ones(count), np.arange(count))
+
+    estimated = sample(20_000, lambda cosine: 0.1 * cosine**2)
+    rated = sample(2_000, lambda cosine: (rng.random(len(cosine)) < 0.5 * cosine**2).astype(float))
+    chances = {}
+    for name, given in (("estimated", []), ("rated", [rated])):
+        weights, _ = fit([estimated], COSINE, 0, rated=given)
+        trees = as_trees(COSINE, weights)
+        chances[name] = trees.score({"cosine": np.arange(1000, dtype=np.int32)}) / MILLION
+        assert (np.diff(trees.chances) >= 0).all()
+    true = 0.5 * (np.arange(1000) / 1000) ** 2
+    assert chances["estimated"].mean() == pytest.approx(true.mean() / 5, rel=0.15)
+    assert chances["rated"].mean() == pytest.approx(true.mean(), rel=0.15)
+    assert np.corrcoef(chances["rated"], true)[0, 1] > 0.85
+    odd = np.arange(len(rated.truth)) * 2 + 1  # these images do not fit the trees
+    against = Sample(rated.evidence, 1 - np.round(rated.evidence["cosine"] / 1000), rated.weight, odd)
+    with pytest.raises(SystemExit, match="not rated higher"):
+        fit([estimated], COSINE, 0, rated=[against])

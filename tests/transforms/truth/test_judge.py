@@ -123,6 +123,27 @@ def test_captions_and_labels_support_or_contradict_what_a_text_claims():
     assert {name: int(values[0]) for name, values in alone.items()} == {name: int(values[3]) for name, values in found.items()}
 
 
+@pytest.mark.parametrize(
+    ("labels", "used"),
+    [
+        ({"horse": 1, "person": 1}, True),
+        ({"horse": 1, "kite": 1}, False),  # the man and both dogs were missed, the horse was not
+        ({"dog": 2, "horse": 1}, True),
+        ({}, False),
+    ],
+)
+def test_labels_that_lack_what_the_captions_name_are_not_evidence(labels, used):
+    words = Words()
+    known = ("horse", "person", "dog", "kite")
+    for label in known:
+        words.number(label)
+    claims = claims_of([*CAPTIONS, "A red kite is on a table"], words)
+    captioned = Images(words, claims.take(np.arange(2)), np.array([0, 0]), 1, [labels], known)
+    found = captioned.evidence(np.zeros(1, np.int64), np.array([3]), claims)
+    assert (found["labels_missing"][0] != MISSING) == used
+    assert used == (found["labels_missing"][0] == 1)
+
+
 def test_no_weights_no_verdict_and_bad_weights_are_named():
     judge = judge_of()
     assert {tuple(names) for names in SETS.values()} >= {(*GRAPHS, *COSINE), (*ENCODER, *GRAPHS, *LABELS, *COSINE)}
