@@ -27,7 +27,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from transforms.truth.corpora import Sample, photos, rated, scenes
+from transforms.truth.corpora import K, Sample, photos, rated, scenes
 from transforms.truth.evidence import MISSING
 from transforms.truth.judge import COSINE, LABELS, SETS
 from transforms.truth.swap_corpora import photo_swaps, scene_swaps
@@ -139,6 +139,7 @@ def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dic
     """Shares of true ones between `knots`, made to rise by isotonic regression. Each step has enough true ones for its share to be known,
     the higher the more, so the lowest step is the longest."""
     order = np.argsort(sums, kind="stable")
+    weight = weight / weight.mean()  # however little its sample weighs, a true text counts as one
     total = np.cumsum((truth * weight)[order])
     wanted = [0.0]
     for one in total[-1] * np.linspace(0, 1, _STEPS, endpoint=False) ** 3:
@@ -203,7 +204,7 @@ def main() -> None:
     options.add_argument("--scene-seed", type=int, default=101)
     options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
-    samples = [scenes(arguments.scenes, arguments.scene_seed)] if arguments.scenes else []
+    samples = [scenes(arguments.scenes, arguments.scene_seed, K)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
     given = [rated(*paths) for paths in arguments.ratings]
     found = {}
