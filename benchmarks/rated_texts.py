@@ -3,8 +3,8 @@
     python -m benchmarks.rated_texts benchmarks/ratings/flickr8k_test.csv CAPTIONS.csv RATINGS.csv
 
 CAPTIONS.csv has the columns image, caption. RATINGS.csv is what `benchmarks.truth_ratings` and `transforms.truth.fit` read: one person's
-ratings, photo in view, of captions of other photos that are among the 20 nearest by TF-IDF of one of the photo's own, five a photo. 4: true of
-the photo, 3: true but for a detail, 2: related, 1: unrelated.
+ratings, photo in view, of captions of other photos that are among the 20 nearest by TF-IDF of one of the photo's own, five a photo. 4:
+true of the photo, 3: true but for a detail, 2: related, 1: unrelated.
 """
 
 from __future__ import annotations

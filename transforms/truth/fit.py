@@ -5,12 +5,13 @@
 
 Scenes: synthetic, their truth is known. Photos (a CSV with the columns image and caption, several rows an image, or COCO's JSON): nobody
 has said which captions of other photos are true of one. So captions of the photo itself, held out in turn, show how true ones look, and
-captions of others are a mixture: the probability is the share of true ones among the candidates times the ratio of the two densities (Elkan
-and Noto 2008). Such estimates are too low, since a photo's captions are more detailed than many a text that is true of it. Ratings (a CSV
-with the columns image, text, rating from 1 to 4; 3 or more counts as true) correct that: each weighs as much as `RATED` other pairs, and
-the odds of photos' texts are adjusted to them (Platt 1999). Candidates are neighbours by TF-IDF, and the probabilities are calibrated for
-texts as similar as these. Half of the images fit the trees, the other half calibrates them. The judge of swaps is fitted to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some
-captions while others tell what is true (`transforms.truth.swap_corpora`).
+captions of others are a mixture: the probability is the share of true ones among the candidates times the ratio of the two densities
+(Elkan and Noto 2008). Such estimates are too low, since a photo's captions are more detailed than many a text that is true of it. Ratings
+(a CSV with the columns image, text, rating from 1 to 4; 3 or more counts as true) correct that: each weighs as much as `RATED` other
+pairs, and the odds of photos' texts are adjusted to them (Platt 1999). Candidates are neighbours by TF-IDF, and the probabilities are
+calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates them. The judge of swaps is fitted
+to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some captions while others tell what
+is true (`transforms.truth.swap_corpora`).
 """
 
 from __future__ import annotations
