@@ -24,14 +24,22 @@ def coco(shared_data, count):
 
 
 def judged_swaps(parser: Any, captions: list[str], count: int) -> tuple[list[Negative], list[tuple[str, str]]]:
-    """Swaps of the first `count` captions, with a vocabulary of all, and those that the filters of positives let pass: caption, text."""
+    """Swaps of the first `count` captions, with a vocabulary of all, and those that the filters of positives let pass: caption, text.
+
+    Each caption stands for two of its image, since attributes are only swapped for what two captions contradict.
+    """
     graphs, how = parser.parse(captions), SwapSettings(per_kind=1)
     index = Index(prune(summarise([str(at) for at in range(len(captions))], captions, graphs), 3, 4000), lexicon())
     swapped = [
         (captions[at], negative)
         for at in range(count)
         for negative in negatives(
-            captions[at], graphs[at], index, ImageContext(index, how, [captions[at]], [graphs[at]]), how, counter_rng(1, "swaps", str(at))
+            captions[at],
+            graphs[at],
+            index,
+            ImageContext(index, how, [captions[at]] * 2, [graphs[at]] * 2),
+            how,
+            counter_rng(1, "swaps", str(at)),
         )
     ]
     texts = sorted({text for caption, negative in swapped for text in (caption, negative.text)})
