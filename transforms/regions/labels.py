@@ -26,19 +26,25 @@ class Labels(NamedTuple):
         return self.counts.get(image_id), self.known, self.shown.get(image_id)
 
 
+def known_in(file: TableFile) -> tuple[str, ...]:
+    """The labels of all classes in a partition of `regions`, none if they have no names."""
+    return _short(class_names(file.schema) or ())
+
+
 def labels_in(file: TableFile) -> Labels:
     """The labels in a partition of `regions`. A label is a name up to its first comma, in small letters."""
-    known, attributes = (_short(names or ()) for names in (class_names(file.schema), attribute_names(file.schema)))
+    known, attributes = known_in(file), _short(attribute_names(file.schema) or ())
     counts: dict[str, Counter[str]] = {}
     shown: dict[str, dict[str, frozenset[str]]] = {}
     for batch in file.batches():
-        held = (batch[name].to_pylist() for name in ("image_id", "class", "attributes"))
+        held = [batch[name].to_pylist() for name in ("image_id", "class")]
+        held.append(batch["attributes"].to_pylist() if attributes else [None] * batch.num_rows)
         for image_id, classes, numbers in zip(*held, strict=True):
             if classes is None or None in classes:
                 continue
             labels = [known[one] for one in classes]
             counts[image_id] = Counter(label for one, label in zip(classes, labels, strict=True) if one != BACKGROUND)
-            if attributes and numbers is not None:
+            if numbers is not None:
                 own: dict[str, set[str]] = {}
                 for label, number in zip(labels, numbers, strict=True):
                     own.setdefault(label, set()).update(attributes[number : number + 1] if number is not None else ())

@@ -21,7 +21,7 @@ from transforms.retrieval.base import OfTexts, collection_of
 from transforms.retrieval.collection import Collection
 from transforms.truth.claims import MISSING, Claims, read_claims
 from transforms.truth.evidence import Captioned, Texts, evidence_of, whole
-from transforms.truth.stage import EVIDENCE, JUDGE, CorpusJudge, labels_of
+from transforms.truth.stage import EVIDENCE, JUDGE, CorpusJudge, known_labels
 
 TEXT_GRAPHS = ("text_graphs", "text_graphs")
 TEXT_EVIDENCE = (*EVIDENCE, Input(*TEXT_GRAPHS, "corpus", optional=True))
@@ -100,7 +100,7 @@ def text_judge(corpus: Corpus, inputs: Sequence[Input]) -> TextJudge:
     """The judge of a corpus for a stage with these inputs, made once per process."""
     names = [source.stage for source in inputs if source.scope == "corpus"]
     content = fingerprint([corpus.manifest(name).contents for name in names])  # type: ignore[union-attr]
-    labels = labels_of(corpus, 0).known if any(source.table == "regions" for source in inputs) else None
+    labels = known_labels(corpus) if any(source.table == "regions" for source in inputs) else None
     return _judge_at(corpus, content, TEXT_GRAPHS[0] in names, labels)
 
 

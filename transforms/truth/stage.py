@@ -17,7 +17,7 @@ from schemas.vectors import CAPTION_VECTORS, JUDGE_KEY, WIDTH_KEY
 from transforms.core.stage import Input, Stage
 from transforms.core.task import Task
 from transforms.engines.encoders.sentence import sentence_encoder, spec_fingerprint
-from transforms.regions.labels import Labels, labels_in
+from transforms.regions.labels import Labels, known_in, labels_in
 from transforms.truth.claims import Claims, read_claims
 from transforms.truth.evidence import Captioned, Texts, evidence_of, whole
 from transforms.truth.judge import Judge, judge_of
@@ -166,12 +166,18 @@ def labels_of(corpus: Corpus, partition: int) -> Labels:
         return labels_in(file)
 
 
+def known_labels(corpus: Corpus) -> tuple[str, ...]:
+    """The labels of all classes that a corpus's regions have, without reading the regions."""
+    with corpus.open("regions", "regions", 0) as file:
+        return known_in(file)
+
+
 def judge_for(corpus: Corpus, stage: Stage[Any]) -> CorpusJudge | None:
     """The judge of a corpus for a stage with the inputs `EVIDENCE`, made once per process; None: the corpus has none."""
     if not stage.has(JUDGE[0]):
         return None
     graphs = stage.has("graphs")
-    labels = labels_of(corpus, 0).known if stage.has("regions") else None
+    labels = known_labels(corpus) if stage.has("regions") else None
     content = fingerprint([corpus.manifest(name).contents for name in (JUDGE[0], *(["graphs"] if graphs else []))])  # type: ignore[union-attr]
     return _judge_at(corpus, content, graphs, labels)
 
