@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from schemas.corpus import Corpus, Index, StageEntry
 from schemas.errors import CorpusError
 from schemas.ids import partition_of, placements
-from schemas.regions import open_regions
+from schemas.regions import attribute_names, open_regions
 
 _SHOWN = frozenset({"pairs", "rewrites"})  # in ways of their own
 
@@ -82,11 +82,13 @@ def _regions(corpus: Corpus, partition: int, image_id: str, limit: int) -> list[
         rows = file.image_ids()
         if image_id not in rows:
             return ["no regions"]
-        found, names = file[rows.index(image_id)], file.names
+        found, names, attributes = file[rows.index(image_id)], file.names, attribute_names(file.schema)
     lines = [f"regions: {len(found.boxes)}"]
     for row, box in enumerate(found.boxes[:limit]):
         corners = ", ".join(f"{side:.0f}" for side in box)
         kind = "" if found.classes is None else names[found.classes[row]] if names else f"class {found.classes[row]}"
+        if found.attributes is not None and attributes:
+            kind = f"{attributes[found.attributes[row]]} {kind}"
         score = "" if found.confidence is None else f" {found.confidence[row]:.2f}"
         lines.append(f"  {kind}{score}  ({corners})")
     return lines + ([f"  ... and {len(found.boxes) - limit} more"] if len(found.boxes) > limit else [])

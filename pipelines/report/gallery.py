@@ -35,6 +35,7 @@ def write_gallery(
         "facets": [[group, label, int(found.facets.bits[group, label].sum())] for group, label in facets],
         "scores": [[name, *_range(values)] for name, values in sorted(found.facets.scores.items())],
         "classes": found.class_names,
+        "attributes": found.attribute_names,
         "photos": _bits(np.array([not note for note in notes], bool)),
         "matched": _bits(np.array([not note for note in matched], bool)),
         "images": _numbers(chosen),

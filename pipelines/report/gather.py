@@ -15,7 +15,7 @@ from pipelines.privacy import Scrubber
 from pipelines.report.numbers import Labels, Numbers, combinations, distinct, named_scores, word_counts
 from pipelines.report.reading import Reader
 from pipelines.report.sample import Chosen
-from schemas.regions import class_names
+from schemas.regions import attribute_names, class_names
 
 _DETAILS = 12  # refused candidates shown of one reason
 _SAMPLES = 5  # rejects shown on the overview, of each reason
@@ -52,6 +52,7 @@ class Gathered:
         self.images: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         self.photos: dict[int, dict[str, Any]] = {}  # by image number: location and size, as in `images`
         self.class_names: list[str] = []
+        self.attribute_names: list[str] = []
         self.matched: dict[str, int] = {}  # ids of matched images, by number
 
 
@@ -253,9 +254,11 @@ class Gatherer:
         schema = self._reader.schema(stage, "regions")
         names = (class_names(schema) if schema is not None else None) or []
         found = self.found.numbers
+        attributes = (attribute_names(schema) if schema is not None else None) or []
         if own and names:
-            self.found.class_names = names
-        for batch in self._reader.batches(stage, "regions", partition, ["image_id", "width", "height", "boxes", "confidence", "class"]):
+            self.found.class_names, self.found.attribute_names = names, attributes
+        columns = ["image_id", "width", "height", "boxes", "confidence", "class", *(["attributes"] if attributes else [])]
+        for batch in self._reader.batches(stage, "regions", partition, columns):
             found.rows[stage, "regions"] += len(batch)
             if not own:
                 continue
@@ -268,9 +271,10 @@ class Gatherer:
             numbers = np.array([self._images.get(one, -1) for one in batch["image_id"].to_pylist()], np.int64)
             shown = np.flatnonzero(numbers >= 0)
             for number, row in zip(numbers[shown].tolist(), batch.take(pa.array(shown)).to_pylist(), strict=True):
+                own_attributes = row.get("attributes") or [None] * len(row["boxes"])
                 boxes = [
-                    [*(round(side, 1) for side in box), _number(confidence), kind]
-                    for box, confidence, kind in zip(row["boxes"], row["confidence"], row["class"], strict=True)
+                    [*(round(side, 1) for side in box), _number(confidence), kind, *([] if attribute is None else [attribute])]
+                    for box, confidence, kind, attribute in zip(row["boxes"], row["confidence"], row["class"], own_attributes, strict=True)
                     if np.isfinite(box).all()
                 ]
                 self.found.images[number]["regions"].append(_text({"w": row["width"], "h": row["height"], "boxes": boxes}))

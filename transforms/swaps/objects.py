@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from transforms.swaps.index import HYPERNYM, OK, SYNONYM, Index
 
 _VERDICTS = {SYNONYM: Reason.SYNONYM, HYPERNYM: Reason.HYPERNYM}
 _LEAST_SHARE = {"a": 0.25, "bare": 0.3, "other": 0.02}
+_SEVERAL = re.compile(r"\b(?:few|couple|dozen|pair|number|lot)\b", re.IGNORECASE)  # "a few dogs"
 _COLUMN = {"a": 0, "bare": 1, "other": 2}
 
 
@@ -135,6 +137,8 @@ def _replaceable(draft: Draft, node: int) -> bool:
     thing = draft.graph.objects[node]
     if thing.phrase_start > thing.start or thing.head in FRAMES or thing.head in PLACES or thing.text.lower() in ("one", "other", "others"):
         return False
+    if thing.number == "plural" and likely_a_verb(draft, node):
+        return False
     if thing.number == "singular" and thing.count > 1:
         return False  # "three zebra": another noun would require the plural
     if any(a.object == node and a.place == "before" and a.tag == "NN" and not attribute_class(a.lemma) for a in draft.graph.attributes):
@@ -145,6 +149,16 @@ def _replaceable(draft: Draft, node: int) -> bool:
     return not any(
         attribute.object == node and attribute.place == "measure" and attribute.lemma != "group of" for attribute in draft.graph.attributes
     )
+
+
+def likely_a_verb(draft: Draft, node: int) -> bool:
+    """Whether a plural is likely a verb that the parser took for a noun: "a bus pulls", "a man in shorts skateboards", "a hat talks"."""
+    thing = draft.graph.objects[node]
+    if draft.determiner(thing) == "a" and not _SEVERAL.search(draft.caption[thing.phrase_start : thing.start]):
+        return True
+    if any(one.object == node and one.place == "before" and one.number == "plural" for one in draft.graph.attributes):
+        return True
+    return any(one.end == thing.phrase_start - 1 and draft.caption[one.end] == " " for one in draft.graph.objects)
 
 
 def _phrase(draft: Draft, node: int, position: int, score: float) -> bool:

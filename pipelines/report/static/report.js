@@ -412,6 +412,7 @@
   };
 
   const classOf = (kind) => meta.classes[kind] || (kind === null ? "region" : `class ${kind}`);
+  const nameOf = (kind, attribute) => (meta.attributes[attribute] ? meta.attributes[attribute] + " " : "") + classOf(kind);
 
   function frame(number, caption, note, width, height) {
     const held = make("div", { className: "photo" });
@@ -431,8 +432,8 @@
     if (!regions) return make("div", {}, held, make("p", { className: "dim" }, "No regions are known of this image."));
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${regions.boxes.length} regions` });
     const big = Math.max(width, height) / 26;
-    for (const [x, y, right, bottom, confidence, kind] of regions.boxes) {
-      const label = classOf(kind) + (confidence === null ? "" : ` ${confidence.toFixed(2)}`);
+    for (const [x, y, right, bottom, confidence, kind, attribute] of regions.boxes) {
+      const label = nameOf(kind, attribute) + (confidence === null ? "" : ` ${confidence.toFixed(2)}`);
       const group = svg("g", { tabindex: 0, role: "img", "aria-label": label });
       const corners = { x: x, y: y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
       const text = svg("text", { x: x + 2, y: Math.max(big, y - big / 4), "font-size": big });
@@ -445,7 +446,7 @@
     held.append(drawing);
     const why = make("div");
     kept(why, "regions");
-    const rows = regions.boxes.map(([x, y, right, bottom, confidence, kind]) => make("li", {}, `${classOf(kind)}${confidence === null ? "" : ", confidence " + confidence.toFixed(2)}: from (${x}, ${y}) to (${right}, ${bottom})`));
+    const rows = regions.boxes.map(([x, y, right, bottom, confidence, kind, attribute]) => make("li", {}, `${nameOf(kind, attribute)}${confidence === null ? "" : ", confidence " + confidence.toFixed(2)}: from (${x}, ${y}) to (${right}, ${bottom})`));
     return make("div", {}, held, make("details", {}, make("summary", {}, `${rows.length} regions as a list`), why, make("ol", {}, ...rows)));
   }
 

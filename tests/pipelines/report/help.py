@@ -14,14 +14,20 @@ from pipelines.report.build import ReportSettings, write_report
 from schemas.attention_maps import AttentionSource
 from schemas.corpus import Corpus, open_corpus
 from schemas.ids import pair_id
-from schemas.regions import NAMES_KEY
+from schemas.regions import ATTRIBUTES_KEY, NAMES_KEY
 from schemas.rejects import Reason
 from schemas.tables import GRAPHS, IMAGES, MATCHES, PAIRS, REWRITES, regions_schema
 from tests.written import write_corpus
 
 CAPTIONS = ("A black dog runs after a ball.", "Two dogs on a beach.", "A cat.", "A red kite over the sea.")
 _REGIONS = regions_schema(2, 3)
-REGIONS = _REGIONS.with_metadata({**_REGIONS.metadata, NAMES_KEY: json.dumps(["background", "dog", "ball, toy"]).encode()})
+REGIONS = _REGIONS.with_metadata(
+    {
+        **_REGIONS.metadata,
+        NAMES_KEY: json.dumps(["background", "dog", "ball, toy"]).encode(),
+        ATTRIBUTES_KEY: json.dumps(["red", "black"]).encode(),
+    }
+)
 
 
 def image_row(folder: Path, name: str, photo: bool = True) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def small(folder: Path, captions: tuple[str, ...] = CAPTIONS, partitions: int = 
              "partition": 0, "row": 0}  # fmt: skip
     text = {**match, "query_id": ids[0], "modality": "text", "matched_id": "t1", "text": "The dog ran.", "visual": None, "objects": None}
     regions = {"image_id": "src/0", "width": 64, "height": 48, "boxes": [[8.0, 6.0, 40.0, 30.0], [50.0, 30.0, 60.0, 44.0]],
-               "confidence": [0.9, 0.4], "features": [[0.0, 1.0]] * 2, "soft_labels": None, "class": [1, 2], "attributes": None}  # fmt: skip
+               "confidence": [0.9, 0.4], "features": [[0.0, 1.0]] * 2, "soft_labels": None, "class": [1, 2], "attributes": [1, 0]}  # fmt: skip
     stages = {
         "pairs": {"images": (IMAGES, images), "pairs": (PAIRS, pairs)},
         "images": {"images": (IMAGES, [alone])},

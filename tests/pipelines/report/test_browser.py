@@ -214,7 +214,7 @@ def test_words_show_their_boxes_and_boxes_their_words(tmp_path, tab):
     shown(page, pair)
     assert page.locator(".word").all_inner_texts() == ["dog"]
     page.focus(".word")
-    assert page.locator(".photo g.on").count() == 1 and page.locator(".photo g.on").get_attribute("aria-label") == "dog 0.90"
+    assert page.locator(".photo g.on").count() == 1 and page.locator(".photo g.on").get_attribute("aria-label") == "black dog 0.90"
     page.locator(".word").blur()
     assert page.locator(".photo g.on").count() == 0
     page.hover(".word")

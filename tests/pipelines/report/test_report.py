@@ -12,6 +12,7 @@ from pipelines.privacy import Scrubber, last_name
 from pipelines.report.build import environment
 from pipelines.report.escape import as_script, visible
 from pipelines.run import run
+from pipelines.show import show
 from schemas.corpus import open_corpus
 from schemas.tables import GRAPHS, IMAGES, REWRITES, column, table_schema
 from schemas.tables import PAIRS as PAIRS_SCHEMA
@@ -351,3 +352,13 @@ def test_a_graph_or_region_that_is_out_of_range_does_no_harm(tmp_path):
                "features": [[0.0, 1.0]], "soft_labels": None, "class": [77], "attributes": None}  # fmt: skip
     held = changed(tmp_path, graphs={"graphs": (GRAPHS, [graph])}, regions={"regions": (REGIONS, [regions])})
     assert held.data("meta.js")["pairs"] == 4
+
+
+def test_boxes_are_shown_with_their_attributes(tmp_path):
+    corpus = small(tmp_path)
+    held = report(corpus, tmp_path / "r")
+    meta, pieces = held.data("meta.js"), held.data("000/piece-000000.js")
+    boxes = next(held["boxes"] for _, image in pieces["images"] for held in image["regions"])
+    assert [f"{meta['attributes'][box[6]]} {meta['classes'][box[5]]}" for box in boxes] == ["black dog", "red ball, toy"]
+    said = show(*open_corpus(corpus.url), all_rows(corpus, "pairs", "pairs")[0]["pair_id"])
+    assert "black dog 0.90" in said and "red ball, toy 0.40" in said

@@ -18,10 +18,11 @@ from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
 from transforms.swaps.context import ImageContext
 from transforms.swaps.contrasts import alike, contrasting_attributes, exclusive_for, exclusive_verbs
-from transforms.swaps.draft import Negative
+from transforms.swaps.draft import Draft, Negative
 from transforms.swaps.edits import apply_edits, undo_edits
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
+from transforms.swaps.objects import likely_a_verb, swap_objects
 from transforms.swaps.settings import KINDS, SwapSettings
 
 ROWS = scene_pairs(150, seed=21)
@@ -192,6 +193,28 @@ def test_things_of_several_colours_keep_them() -> None:
     assert not _attributes("A brown and white dog near a tree.")
     assert not _attributes("A brown and white dog near a tree.", shown={"dog": {"brown"}})
     assert "blue" in _attributes("A brown and white dog near a tree.", "A white dog sits near a tree.")
+
+
+@pytest.mark.parametrize(
+    "caption, taken",
+    [
+        ("A double decker bus sits near a tree.", {"sits"}),
+        ("A man in shorts skateboards down the street.", {"skateboards"}),
+        ("A woman with an umbrella hat talks on her cell phone.", {"talks"}),
+        ("A few dogs near a tree.", set()),
+        ("A couple of dogs near two red cars.", set()),
+        ("Dogs and cats sit near the chairs.", set()),
+    ],
+)
+def test_verbs_taken_for_plurals_stay(caption: str, taken: set[str]) -> None:
+    """If the parser takes none of them for a noun one day, the test says so by failing."""
+    graph = caption_parser("embedded").parse([caption])[0]
+    draft = Draft(caption, graph, index(), ImageContext(index(), SwapSettings(), [caption], [graph], None, ()), SwapSettings(),
+                  counter_rng(1, "swaps", "0"), lambda reason, detail: None)  # fmt: skip
+    plurals = {thing.text: node for node, thing in enumerate(graph.objects) if thing.number == "plural"}
+    assert {text.split()[-1] for text, node in plurals.items() if likely_a_verb(draft, node)} == taken
+    swap_objects(draft)
+    assert all(text in negative.text for negative in draft.negatives for text in taken)
 
 
 def test_counts_follow_labels() -> None:

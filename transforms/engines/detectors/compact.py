@@ -23,11 +23,13 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 class CompactSize:
     """The network's dimensions. Lengths are pixels of the resized image.
 
-    widths: channels at strides 4, 8, 16, 32. blocks: residual blocks at each. pyramid: channels of the feature pyramid, whose levels
-    have strides 8, 16, 32. features: width of the pooled box-head feature. anchors: sides of the square anchors of each level.
+    classes: kinds of objects, without the background. attributes: outputs of the attribute head, 0 for none. widths: channels at strides
+    4, 8, 16, 32. blocks: residual blocks at each. pyramid: channels of the feature pyramid, whose levels have strides 8, 16, 32.
+    features: width of the pooled box-head feature. anchors: sides of the square anchors of each level.
     """
 
     classes: int
+    attributes: int = 0
     widths: tuple[int, ...] = (32, 64, 128, 192)
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     pyramid: int = 64
@@ -99,11 +101,12 @@ class CompactBackbone(nn.Module):
 def compact_detector(size: CompactSize, **settings: Any) -> FasterRCNN:
     """A `FasterRCNN` of this size with new weights; `settings` are passed to torchvision's constructor.
 
-    Classes are numbered from 1, as in torchvision; 0 is the background.
+    Classes are numbered from 1, as in torchvision; 0 is the background. The attribute head, as in bottom-up attention (Anderson et al.,
+    arXiv 1707.07998), is a linear layer on the box head's features, without the class: so these must hold what an object looks like.
     """
     backbone = CompactBackbone(size)
     levels = [str(number) for number in range(len(size.anchors))]
-    return FasterRCNN(
+    model = FasterRCNN(
         backbone,
         num_classes=None,
         min_size=size.min_size,
@@ -117,6 +120,9 @@ def compact_detector(size: CompactSize, **settings: Any) -> FasterRCNN:
         box_predictor=FastRCNNPredictor(size.features, size.classes + 1),
         **settings,
     )
+    if size.attributes:
+        model.roi_heads.attribute_predictor = nn.Linear(size.features, size.attributes)
+    return model
 
 
 def folded(model: FasterRCNN) -> FasterRCNN:

@@ -79,7 +79,13 @@ class FasterRcnnDetector(Engine):
         images = ImageList(pixels.to(self.device, memory_format=self._layout), sizes)
         with self._autocast():
             proposals, pooled, logits, deltas = self._forward(images)
-        return self._regions(batch, sizes, proposals, pooled, logits.float(), deltas.float())
+            attributes = self._attributes(pooled)
+        return self._regions(batch, sizes, proposals, pooled, logits.float(), deltas.float(), attributes)
+
+    def _attributes(self, pooled: Tensor) -> Tensor | None:
+        """The number of each proposal's likeliest attribute, int64 [N]; None if the model has no attribute head."""
+        head = getattr(self.model.roi_heads, "attribute_predictor", None)
+        return None if head is None else head(pooled).argmax(-1)
 
     def _forward(self, images: ImageList) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         """Each image's proposals, float32 [N_i, 4]; pooled features [N, D], logits [N, C] and deltas [N, 4 C] of all of them."""
@@ -100,15 +106,17 @@ class FasterRcnnDetector(Engine):
         pooled: Tensor,
         logits: Tensor,
         deltas: Tensor,
+        attributes: Tensor | None,
     ) -> list[Regions]:
         heads = self.model.roi_heads
         counts = [len(boxes) for boxes in proposals]
         classes = logits.shape[1]
         boxes = heads.box_coder.decode(deltas, proposals).reshape(-1, classes, 4)
         labels = torch.softmax(logits, -1)
-        parts = zip(batch, sizes, boxes.split(counts), labels.split(counts), pooled.split(counts), strict=True)
+        its_own = [None] * len(counts) if attributes is None else attributes.split(counts)
+        parts = zip(batch, sizes, boxes.split(counts), labels.split(counts), pooled.split(counts), its_own, strict=True)
         found = []
-        for one, size, its_boxes, its_labels, its_features in parts:
+        for one, size, its_boxes, its_labels, its_features, its_attributes in parts:
             rows, label, box = select(its_boxes, its_labels, size, heads.nms_thresh, self._rule)
             found.append(
                 Regions(
@@ -119,6 +127,7 @@ class FasterRcnnDetector(Engine):
                     confidence=as_array(its_labels[rows, label], np.float32),
                     soft_labels=as_array(its_labels[rows], np.float16),
                     classes=as_array(label, np.int32),
+                    attributes=None if its_attributes is None else as_array(its_attributes[rows], np.int32),
                 )
             )
         return found

@@ -61,7 +61,8 @@ def embedded_info(settings: DetectorSettings, folder: Path = EMBEDDED) -> Detect
     description = _described(described)
     versions(settings.detector, ["safetensors"])
     mark = identify(["embedded", file_digest(described), file_digest(weights)], settings)
-    return DetectorInfo(mark, description["size"]["features"], len(description["classes"]), tuple(description["classes"]))
+    classes, attributes = tuple(description["classes"]), tuple(description.get("attributes", ()))
+    return DetectorInfo(mark, description["size"]["features"], len(classes), classes, len(attributes), attributes or None)
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -71,8 +72,8 @@ def _described(path: Path) -> dict[str, Any]:
         valid = (
             type(held["size"]["features"]) is int
             and isinstance(held["settings"], dict)
-            and isinstance(held["classes"], list)
-            and all(isinstance(name, str) for name in held["classes"])
+            and all(isinstance(held.get(part, []), list) for part in ("classes", "attributes"))
+            and all(isinstance(name, str) for name in (*held["classes"], *held.get("attributes", [])))
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         valid = False

@@ -17,10 +17,13 @@ import torch
 from safetensors.torch import save_file
 
 from schemas.files import write_json
+from transforms.engines.detectors.base import DetectorInfo
 from transforms.engines.detectors.compact import CompactSize, compact_detector, folded
+from transforms.engines.detectors.faster_rcnn import FasterRcnnDetector
 from transforms.engines.detectors.load import EMBEDDED
-from transforms.engines.training.detector.pictures import CLASSES
-from transforms.engines.training.detector.quality import evaluate
+from transforms.engines.detectors.settings import DetectorSettings
+from transforms.engines.training.detector.pictures import ATTRIBUTES, CLASSES
+from transforms.engines.training.detector.quality import attribute_shares, evaluate
 
 # Different from `train.EVALUATION_SEED`, whose scenes are used during training, so nothing was selected on these.
 TEST_SEED = 977_002
@@ -39,20 +42,25 @@ def export(work: Path, folder: Path, count: int) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "detector.safetensors")
     (folder / "detector.safetensors").chmod(0o644)
-    size = CompactSize(classes=len(CLASSES))
+    size = CompactSize(classes=len(CLASSES), attributes=len(ATTRIBUTES))
     model = compact_detector(size, **SETTINGS)
     model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    quality = evaluate(folded(model), TEST_SEED, count)
+    model = folded(model)
+    quality = evaluate(model, TEST_SEED, count)
+    info = DetectorInfo("", size.features, len(CLASSES) + 1, ("background", *CLASSES), len(ATTRIBUTES), ATTRIBUTES)
+    shares = attribute_shares(FasterRcnnDetector(model, info, DetectorSettings()), TEST_SEED, count)
     record = {
         "size": size.to_json(),
         "settings": SETTINGS,
         "classes": ["background", *CLASSES],
+        "attributes": list(ATTRIBUTES),
         "trained": {"steps": held["step"], "arguments": held.get("arguments")},
         "measured": {
             "map_50": round(quality["map"], 4),
             "scenes": count,
             "seed": TEST_SEED,
             "ap_50": {name: round(value, 4) for name, value in quality["ap"].items()},
+            "attributes": {name: round(value, 4) for name, value in shares.items()},
         },
     }
     write_json(str(folder / "detector.json"), record)

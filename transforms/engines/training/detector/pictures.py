@@ -12,10 +12,12 @@ import torch
 from PIL import Image, ImageFilter
 
 from transforms.scenes.draw import render
-from transforms.scenes.layout import Scene, sample_scene
-from transforms.scenes.world import KINDS
+from transforms.scenes.layout import Scene, SceneObject, sample_scene
+from transforms.scenes.world import COLOURS, KINDS, MATERIALS, PATTERNS
 
 CLASSES = tuple(KINDS)
+# Sizes are left out: they are relative to the kind and the distance, which a box does not show.
+ATTRIBUTES = (*COLOURS, *PATTERNS, *MATERIALS)
 LABEL_OF = {name: number for number, name in enumerate(CLASSES, start=1)}  # 0 is the background
 _TRIES = 6
 # Desired share of scenes with a kind; rarer kinds are sampled more often (counted on 4,000 scenes by `frequencies`).
@@ -45,26 +47,39 @@ def balanced_scene(seed: int, number: int, shares: dict[str, float]) -> Scene:
 
 
 def sample(seed: int, number: int, shares: dict[str, float], hard: bool = True) -> Sample:
-    """Training picture `number`: float32 [3, H, W] in 0..1, and boxes float32 [n, 4] (xyxy, px) with labels int64 [n]."""
+    """Training picture `number`: float32 [3, H, W] in 0..1, and its objects.
+
+    These have boxes float32 [n, 4] (xyxy, px), labels int64 [n] and attributes float32 [n, ATTRIBUTES], 1 where one applies.
+    """
     scene = balanced_scene(seed, number, shares)
     chance = np.random.Generator(np.random.Philox(key=[seed + 1, number]))
     picture = render(scene)
     boxes = np.array([item.box for item in scene.objects], np.float32)
-    labels = np.array([LABEL_OF[item.kind] for item in scene.objects], np.int64)
+    rows = np.arange(len(scene.objects))
     if hard:
-        picture, boxes, labels = _reframe(picture, boxes, labels, chance)
+        picture, boxes, rows = _reframe(picture, boxes, rows, chance)
         picture = _relight(picture, chance)
         pixels = _spoil(np.asarray(picture, np.float32) / 255, boxes, chance)
     else:
         pixels = np.asarray(picture, np.float32) / 255
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return image, {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
+    shown = [scene.objects[row] for row in rows]
+    return image, {
+        "boxes": torch.from_numpy(boxes),
+        "labels": torch.tensor([LABEL_OF[item.kind] for item in shown], dtype=torch.int64),
+        "attributes": torch.tensor([applies(item) for item in shown], dtype=torch.float32).reshape(len(shown), len(ATTRIBUTES)),
+    }
+
+
+def applies(item: SceneObject) -> list[bool]:
+    """Which of ATTRIBUTES an object has."""
+    return [attribute in item.attributes for attribute in ATTRIBUTES]
 
 
 def _reframe(
-    picture: Image.Image, boxes: np.ndarray, labels: np.ndarray, chance: np.random.Generator
+    picture: Image.Image, boxes: np.ndarray, rows: np.ndarray, chance: np.random.Generator
 ) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """Flips, zooms, stretches and shifts; keeps objects at least half of which remain in view."""
+    """Flips, zooms, stretches and shifts; keeps objects at least half of which remain in view, `rows` their numbers."""
     width, height = picture.size
     if chance.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -88,10 +103,10 @@ def _reframe(
         share = np.prod(seen[:, 2:] - seen[:, :2], 1) / np.prod(moved[:, 2:] - moved[:, :2], 1)
         keep = (share >= 0.5) & (np.min(seen[:, 2:] - seen[:, :2], 1) >= 6)
         if keep.any():
-            boxes, labels = seen[keep].astype(np.float32), labels[keep]
+            boxes, rows = seen[keep].astype(np.float32), rows[keep]
         else:
-            boxes, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return picture, boxes.astype(np.float32), labels
+            boxes, rows = np.zeros((0, 4), np.float32), rows[:0]
+    return picture, boxes.astype(np.float32), rows
 
 
 def _relight(picture: Image.Image, chance: np.random.Generator) -> Image.Image:

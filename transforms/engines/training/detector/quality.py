@@ -12,8 +12,10 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.models.detection import FasterRCNN
+from torchvision.ops import box_iou
 
-from transforms.engines.training.detector.pictures import CLASSES, LABEL_OF
+from transforms.engines.detectors.base import Detector
+from transforms.engines.training.detector.pictures import ATTRIBUTES, CLASSES, LABEL_OF, applies
 from transforms.scenes.draw import render
 from transforms.scenes.layout import sample_scene
 
@@ -34,6 +36,27 @@ def evaluate(network: FasterRCNN, seed: int, count: int, threshold: float = 0.5)
             found.append((result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist()))
     by_label = average_precisions(found, truth, threshold)
     return {"map": float(np.mean(list(by_label.values()))), "ap": {CLASSES[label - 1]: value for label, value in by_label.items()}}
+
+
+def attribute_shares(engine: Detector, seed: int, count: int) -> dict[str, float]:
+    """By attribute, the share of objects with it that are found as what they are and whose region names one of their attributes.
+
+    On scenes 0 to `count` of `seed`. An object is found if the most confident region of its kind that overlaps it by an IoU of at least
+    0.5 has that attribute; objects that are not found count as wrong.
+    """
+    held: dict[str, list[bool]] = {}
+    for start in range(0, count, _BATCH):
+        scenes = [sample_scene(seed, index) for index in range(start, min(count, start + _BATCH))]
+        for scene, regions in zip(scenes, engine.detect([engine.prepare(render(scene)) for scene in scenes]), strict=True):
+            assert regions.classes is not None and regions.attributes is not None  # regions are by descending confidence
+            truth = torch.tensor([item.box for item in scene.objects], dtype=torch.float32)
+            overlaps = box_iou(truth, torch.from_numpy(regions.boxes)).numpy() >= 0.5
+            for item, near in zip(scene.objects, overlaps, strict=True):
+                own = np.flatnonzero(near & (regions.classes == LABEL_OF[item.kind]))
+                right = len(own) > 0 and applies(item)[regions.attributes[own[0]]]
+                for attribute in item.attributes & set(ATTRIBUTES):
+                    held.setdefault(attribute, []).append(right)
+    return {attribute: float(np.mean(held[attribute])) for attribute in ATTRIBUTES if attribute in held}
 
 
 def average_precisions(

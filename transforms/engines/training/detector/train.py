@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models.detection import FasterRCNN
 
 from schemas.own_folder import claim_folder
 from transforms.engines.detectors.compact import CompactSize, compact_detector
-from transforms.engines.training.detector.pictures import CLASSES, Sample, frequencies, sample
+from transforms.engines.training.detector.pictures import ATTRIBUTES, CLASSES, Sample, frequencies, sample
 from transforms.engines.training.detector.quality import evaluate
 
 log = logging.getLogger(__name__)
 EVALUATION_SEED = 977_001  # scenes that no training run sees
 _AHEAD = 3  # batches prefetched during training
+_WEIGHT = 0.3  # of the attributes' loss, a sum over all of them, so that it does not outweigh torchvision's losses
 
 
 def rate(step: int, steps: int, peak: float, warmup: int, cooldown: float) -> float:
@@ -80,7 +82,7 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
     """The network with weights initialised from `args.seed`."""
     torch.manual_seed(args.seed)
     return compact_detector(
-        CompactSize(classes=len(CLASSES)),
+        CompactSize(classes=len(CLASSES), attributes=len(ATTRIBUTES)),
         rpn_pre_nms_top_n_train=400,
         rpn_post_nms_top_n_train=200,
         rpn_pre_nms_top_n_test=300,
@@ -90,6 +92,35 @@ def make_network(args: argparse.Namespace) -> FasterRCNN:
         box_positive_fraction=0.4,
         box_detections_per_img=100,
     )
+
+
+def losses_of(network: FasterRCNN, samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """torchvision's four losses, and that of the attributes: binary cross-entropy on the objects' own boxes, a little displaced.
+
+    Raises ValueError if the network resizes the pictures: the boxes would no longer fit them.
+    """
+    seen: list[tuple[Any, Any]] = []
+    pooling = network.roi_heads.box_roi_pool
+    handle = pooling.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[2])))
+    try:
+        losses: dict[str, torch.Tensor] = network([image for image, _ in samples], [target for _, target in samples])
+    finally:
+        handle.remove()
+    features, sizes = seen[0]
+    if any(tuple(size) != tuple(image.shape[-2:]) for size, (image, _) in zip(sizes, samples, strict=True)):
+        raise ValueError(f"the network resizes pictures to {sizes[0]}: draw them in that size")
+    boxes = [displaced(target["boxes"]) for _, target in samples]
+    logits = network.roi_heads.attribute_predictor(network.roi_heads.box_head(pooling(features, boxes, sizes)))
+    wanted = torch.cat([target["attributes"] for _, target in samples])
+    loss = binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum") / max(1, len(wanted))
+    losses["loss_attributes"] = _WEIGHT * loss
+    return losses
+
+
+def displaced(boxes: torch.Tensor) -> torch.Tensor:
+    """Boxes float32 [n, 4] whose edges are moved by up to a tenth of a side, as proposals are not exact."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return boxes + (torch.rand_like(boxes) - 0.5) * 0.2 * sides
 
 
 def train(args: argparse.Namespace) -> None:
@@ -118,7 +149,7 @@ def train(args: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate(step, args.steps, args.rate, args.warmup, args.cooldown)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            losses = network([image for image, _ in samples], [target for _, target in samples])
+            losses = losses_of(network, samples)
         loss = sum(losses.values(), torch.zeros(()))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
