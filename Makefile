@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 600
 PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 CAPTIONS ?= $(or $(CMCL_DATA),../shared/data)/coco_val2017/captions_val2017.json
 
-.PHONY: demo test test-slow test-runners test-lowest fuzz lint benchmark clean
+.PHONY: demo environments test test-slow test-runners test-lowest fuzz lint benchmark clean
 
 $(BIN)/.installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,7 +44,9 @@ $(BIN)/.fairseq: $(BIN)/.installed
 	  $(BIN)/python -m pip install --quiet --no-deps fairseq-fixed==0.12.3.1 || echo 'fairseq cannot be built; its tests will skip'
 	touch $@
 
-test-slow: $(BIN)/.installed $(BIN)/.fairseq $(TOOLS)/.installed $(PADDLE)/.installed
+environments: $(BIN)/.fairseq $(TOOLS)/.installed $(PADDLE)/.installed
+
+test-slow: $(BIN)/.installed environments
 	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" CMCL_PADDLE=$(CURDIR)/$(PADDLE)/bin/python $(BIN)/python -m pytest $(PARALLEL) -m "slow and not runners"
 
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
