@@ -1,7 +1,8 @@
 """The vectors of images: their appearance and their objects.
 
     a  the mean of the region features, weighted by confidence
-    b  the square roots of the expected object counts: soft labels summed over regions, without the background
+    b  the square roots of the expected object counts: soft labels, without the background, summed over regions, each weighted by the
+       square of its confidence, so that the unsure ones that fill a list up to its least number do not outweigh the objects
 
 each of length 1, and stored as sqrt(1 - w) a beside sqrt(w) b, so that the inner product of two images is (1 - w) visual + w objects,
 both cosines. The square root keeps one crowd from outweighing every other object (the inner product of b is the Bhattacharyya
@@ -49,7 +50,7 @@ class ImageSpace:
         if self.weight > 0:
             if image.soft_labels is None:
                 raise NoVector(Reason.NO_SOFT_LABELS, "it has no soft labels, which other images have; object_weight: 0 does without")
-            parts.append(np.sqrt(self.weight) * object_part(image.soft_labels))
+            parts.append(np.sqrt(self.weight) * object_part(image.soft_labels, image.confidence))
         return np.concatenate(parts).astype(np.float16)
 
 
@@ -60,9 +61,13 @@ def visual_part(features: np.ndarray, confidence: np.ndarray | None) -> np.ndarr
         return unit(weights @ features.astype(np.float32).astype(np.float64), "mean feature")
 
 
-def object_part(soft_labels: np.ndarray) -> np.ndarray:
-    """b: float64 [C - 1], of soft labels [n, C], background first. Raises NoVector if counts are zero, negative or not finite."""
-    counts = soft_labels[:, 1:].astype(np.float64).sum(0)
+def object_part(soft_labels: np.ndarray, confidence: np.ndarray | None) -> np.ndarray:
+    """b: float64 [C - 1], of soft labels [n, C], background first, and confidence [n].
+
+    Raises NoVector if counts are zero, negative or not finite.
+    """
+    weights = np.ones(len(soft_labels)) if confidence is None else confidence.astype(np.float64) ** 2
+    counts = (soft_labels[:, 1:].astype(np.float64) * weights[:, None]).sum(0)
     if (counts < 0).any():
         raise NoVector(Reason.BAD_VECTOR, "its soft labels are negative")
     return unit(np.sqrt(counts), "count of objects")

@@ -117,6 +117,7 @@ class ImageVectors(_Images):
     """Writes the vectors of the pairs' images and of the images without captions, from their regions; images without one are rejected."""
 
     name = "image_vectors"
+    revision = 2
     packages = packages("ImageHash", "pillow", "threadpoolctl")
     writes = {"query_vectors": QUERY_VECTORS, "vectors": VECTORS}
     rows_by, rows_counted = ("image_id",), ("regions",)

@@ -32,7 +32,7 @@ def test_the_inner_product_is_the_weighted_mean_of_two_cosines(weight):
         return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
     visual = cosine(*(np.average(each.features.astype(float), axis=0, weights=each.confidence) for each in (one, other)))
-    objects = cosine(*(np.sqrt(each.soft_labels[:, 1:].astype(float).sum(0)) for each in (one, other)))
+    objects = cosine(*(np.sqrt(each.confidence.astype(float) ** 2 @ each.soft_labels[:, 1:].astype(float)) for each in (one, other)))
     space = ImageSpace(weight)
     first, second = space.vector(one), space.vector(other)
     assert first.dtype == np.float16 and len(first) == 8 * (weight < 1) + 5 * (weight > 0)
@@ -44,7 +44,7 @@ def test_the_background_counts_for_nothing():
     one = image()
     soft = one.soft_labels.copy()
     soft[:, 0] = 100
-    assert np.array_equal(ImageSpace(1.0).vector(one), ImageSpace(1.0).vector(image(soft_labels=soft)))
+    assert np.array_equal(ImageSpace(1.0).vector(one), ImageSpace(1.0).vector(image(soft_labels=soft, confidence=one.confidence)))
 
 
 def test_a_region_of_no_confidence_counts_for_nothing_and_without_confidence_all_count_alike():
@@ -52,6 +52,9 @@ def test_a_region_of_no_confidence_counts_for_nothing_and_without_confidence_all
     sure = np.array([1, 0], np.float32)
     assert ImageSpace(0.0).vector(image(2, features=features, confidence=sure)).tolist() == [1, 0]
     assert ImageSpace(0.0).vector(image(2, features=features, confidence=None)) == pytest.approx([0.5**0.5] * 2, abs=1e-3)
+    soft = np.array([[0, 1, 0], [0, 0, 1]], np.float16)
+    assert ImageSpace(1.0).vector(image(2, soft_labels=soft, confidence=sure)).tolist() == [1, 0]
+    assert ImageSpace(1.0).vector(image(2, soft_labels=soft, confidence=None)) == pytest.approx([0.5**0.5] * 2, abs=1e-3)
 
 
 def test_components_reduce_the_features_alone():
