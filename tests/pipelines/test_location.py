@@ -200,7 +200,7 @@ def test_foreign_files_in_a_corpus_are_kept(
 
 @pytest.mark.slow
 @given(strays=STRAYS, **SIZES)
-@law(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@law(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_foreign_files_in_a_corpus_are_kept_with_many_examples(
     made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool
 ) -> None:
