@@ -47,12 +47,13 @@ $(BIN)/.fairseq: $(BIN)/.installed
 environments: $(BIN)/.fairseq $(TOOLS)/.installed $(PADDLE)/.installed
 
 test-slow: $(BIN)/.installed environments
-	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" CMCL_PADDLE=$(CURDIR)/$(PADDLE)/bin/python $(BIN)/python -m pytest $(PARALLEL) -m "slow and not runners"
+	CMCL_IMG2DATASET="$$(ls $(CURDIR)/$(TOOLS)/bin/img2dataset 2>/dev/null)" CMCL_PADDLE=$(CURDIR)/$(PADDLE)/bin/python $(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder --durations 15 -m "slow and not runners"
 
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
+# Files are tested in their order; by number of tests, as is xdist's default, the longest would come last and alone.
 test-runners: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,gcp,s3,http]'
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 -m runners
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m runners
 
 # Runs for FUZZ_SECONDS, shared among the targets; on findings, exits with 1 and keeps the inputs in fuzz-findings.
 fuzz: $(BIN)/.installed

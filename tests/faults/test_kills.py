@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -19,7 +20,7 @@ from tests.faults.conftest import Undisturbed, rows_of
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
-MOMENTS = 30
+MOMENTS = int(os.environ.get("CMCL_KILLS", "8"))
 
 
 def workers_of(driver: psutil.Process) -> list[psutil.Process]:
@@ -87,7 +88,7 @@ def test_workers_killed_before_they_are_up(undisturbed: Undisturbed, tmp_path: P
 
 
 def test_a_driver_killed_at_random_moments(undisturbed: Undisturbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGKILL at 30 moments distributed over start-up, every stage and the end; each run resumes where the killed ones stopped."""
+    """SIGKILL at random moments (`CMCL_KILLS`: how many) distributed over start-up, every stage and the end; each run resumes where the killed ones stopped."""
     moments = random.Random(4)
     corpus = tmp_path / "corpus"
     arguments = ["run", undisturbed.config, "--workers", "2", "--quiet", "--set", f"corpus={corpus}"]

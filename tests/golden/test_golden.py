@@ -46,7 +46,7 @@ def test_the_corpus_is_the_golden_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("partitions", "workers", "set_to"), [(4, 4, {}), (16, 1, {}), (3, 1, OTHERS)])
+@pytest.mark.parametrize(("partitions", "workers", "set_to"), [(16, 2, {}), (3, 1, OTHERS)])
 def test_it_hangs_on_no_number_of_workers_or_partitions_and_no_cpu(tmp_path, partitions, workers, set_to):
     same_versions()
     assert not set_to or set_to.keys() == SWITCHES.keys()

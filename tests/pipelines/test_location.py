@@ -200,8 +200,8 @@ def test_foreign_files_in_a_corpus_are_kept(
 
 @pytest.mark.slow
 @given(strays=STRAYS, **SIZES)
-@law(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_foreign_files_in_a_corpus_are_kept_with_many_examples(
+@law(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_foreign_files_in_a_corpus_are_kept_with_more_examples(
     made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool
 ) -> None:
     strewn(made, strays, partitions, k, repair)

@@ -97,9 +97,9 @@ def test_whatever_bit_is_flipped_verify_names_the_file(victim, place):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(max_examples=3000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=800, suppress_health_check=list(HealthCheck))
 @given(_PLACES)
-def test_whatever_bit_is_flipped_verify_names_the_file_thousands_of_times(victim, place):
+def test_whatever_bit_is_flipped_verify_names_the_file_hundreds_of_times(victim, place):
     named_when_flipped(victim, place)
 
 
@@ -133,8 +133,9 @@ def test_many_flips_at_once_are_mended(small, victim, fresh):
 @pytest.mark.timeout(1800)
 def test_a_flip_in_each_file_is_mended(small, victim, fresh):
     chance = random.Random(9)
-    for name in members(victim):
-        mended(small, victim, fresh, [name], chance)
+    names = chance.sample(members(victim), len(members(victim)))
+    for start in range(0, len(names), 3):  # three at a time, as each run takes seconds
+        mended(small, victim, fresh, names[start : start + 3], chance)
 
 
 _DAMAGES = [cut, lengthen, Path.unlink, swap_with_the_next]

@@ -245,12 +245,12 @@ def test_the_embedded_detector_finds_the_objects_of_unseen_scenes():
 
 
 @pytest.mark.slow
-def test_the_embedded_detector_on_a_thousand_scenes():
+def test_the_embedded_detector_on_more_scenes():
     pytest.importorskip("torch", reason="engines need torch")
     pytest.importorskip("pycocotools", reason="measures average precision")
     from transforms.engines.training.detector.quality import evaluate
 
-    assert evaluate(detector(DetectorSettings()).model, 977_004, 1000)["map"] >= 0.90
+    assert evaluate(detector(DetectorSettings()).model, 977_004, 400)["map"] >= 0.90
 
 
 def test_planning_works_without_torch_and_matches_the_engine():
