@@ -175,8 +175,6 @@ class _List(NamedTuple):
 
     def row(self, row: int) -> np.ndarray | None:
         """The row\'s values; None when the row or any of its items is null."""
-        if self.valid is None and self.holes is None:
-            return self.values[self.starts[row] : self.starts[row + 1]]
         if self.valid is not None and not self.valid[row]:
             return None
         start, end = self.starts[row], self.starts[row + 1]
@@ -189,6 +187,7 @@ class _Columns(NamedTuple):
     image_ids: pa.StringArray
     width: list[int]
     height: list[int]
+    alike: bool  # boxes, features and confidence have the same rows, and no nulls
     boxes: _List
     features: _List
     confidence: _List
@@ -198,14 +197,14 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> _Columns:
-        return cls(
-            batch["image_id"],
-            batch["width"].to_pylist(),
-            batch["height"].to_pylist(),
-            *(_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")),
-        )
+        lists = [_List.of(batch[name]) for name in ("boxes", "features", "confidence", "soft_labels", "class", "attributes")]
+        alike = all(one.valid is None and one.holes is None and one.starts == lists[0].starts for one in lists[:3])
+        return cls(batch["image_id"], batch["width"].to_pylist(), batch["height"].to_pylist(), alike, *lists)
 
     def shown(self, row: int) -> Shown:
+        if self.alike:  # training reads every image, so this is worth a case of its own
+            own = slice(self.boxes.starts[row], self.boxes.starts[row + 1])
+            return Shown(self.width[row], self.height[row], self.boxes.values[own], self.features.values[own], self.confidence.values[own])
         boxes, features = self.boxes.row(row), self.features.row(row)
         assert boxes is not None and features is not None
         return Shown(self.width[row], self.height[row], boxes, features, self.confidence.row(row))

@@ -58,7 +58,7 @@ class PairTokens:
     @property
     def pair_id(self) -> str:
         """The pair's id."""
-        return str(self._columns.ids[self._at].as_py())
+        return self._columns.ids.at(self._at).tobytes().decode()
 
     caption: np.ndarray = _flat("caption")
     positives: Ragged = _nested("positives")
@@ -75,7 +75,8 @@ class _Columns:
     """A record batch of `tokens`, whose columns are converted to arrays on first access."""
 
     def __init__(self, batch: pa.RecordBatch):
-        self.batch, self.ids = batch, batch["pair_id"]
+        _, starts, data = batch["pair_id"].buffers()  # an id read as a scalar of Arrow takes several times as long
+        self.batch, self.ids = batch, Ragged(np.frombuffer(starts, np.int32), np.frombuffer(data or b"", np.uint8))
         self._held: dict[str, Any] = {}
 
     def flat(self, name: str) -> Ragged:

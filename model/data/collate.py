@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -66,9 +67,14 @@ class _Companion(NamedTuple):
 
 def _group(texts: _TextRows, found: Sequence[_Companion]) -> Group:
     """A group of companions, owners ascending; adds their texts to those of the batch."""
+    if not found:
+        return _NOBODY
     rows = [texts.add(one.tokens, one.key) for one in found]
     weights = torch.from_numpy(np.array([one.weight for one in found], np.float32))
     return Group(_ints(rows), _ints([one.owner for one in found]), weights, _ints([one.kind for one in found]))
+
+
+_NOBODY = Group(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
 
 class Buffers:
@@ -79,7 +85,7 @@ class Buffers:
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """An uninitialised array of this shape, float16."""
-        size = int(np.prod(shape))
+        size = prod(shape)
         # Two references: the list and the argument. No loop variable: `enumerate` keeps its last pair, which would count as another.
         free = next((at for at in range(len(self._held)) if sys.getrefcount(self._held[at]) == 2), None)
         if free is None or len(self._held[free]) < size:
@@ -111,7 +117,7 @@ class Collator:
         matched_texts, true_texts = self._matched_texts(rows, pairs, epoch, texts)
         matched_images, true_images, more, more_keys = self._matched_images(rows, pairs, epoch)
         keys = index["image_key"][rows].tolist() + more_keys
-        draws = [(epoch, int(row)) for row in rows]
+        draws = [(epoch, row) for row in rows.tolist()]
         names = tuple(pair.pair_id for pair in pairs)
         shown, written = self._images([*images, *more], keys, "pairs", draws), self._texts(texts, "pairs", draws)
         positive_keys = [] if "positives" in self._none else [pair.positive_keys for pair in pairs]
@@ -339,10 +345,12 @@ def _holders(known: Known, keys: np.ndarray) -> list[tuple[int, int]]:
 
 def _known(*lists: Sequence[np.ndarray]) -> Known:
     """The keys known to be true of each pair, from several lists with one array per pair."""
-    flat = np.concatenate([np.zeros(0, np.int64), *chain(*lists)])
-    counts = np.fromiter(map(len, chain(*lists)), np.int64)
-    owners = np.repeat(np.concatenate([np.arange(len(held)) for held in lists]), counts)
-    order = np.argsort(owners, kind="stable")
+    lists = tuple(held for held in lists if len(held))
+    if not lists:
+        return Known(_NOBODY.rows, _NOBODY.owners)
+    flat = np.concatenate(list(chain(*lists)))
+    owners = np.repeat(np.concatenate([np.arange(len(held)) for held in lists]), list(map(len, chain(*lists))))
+    order = np.argsort(owners, kind="stable") if len(lists) > 1 else slice(None)
     return Known(torch.from_numpy(flat[order]), torch.from_numpy(owners[order]))
 
 
