@@ -1,10 +1,11 @@
 """Compares the loader with webdataset, MosaicML Streaming, LitData and `datasets`: shuffled pairs with regions, one process.
 
-    python -m benchmarks.loader_peers WORK [--images 3000] [--batch 64]
+    python -m benchmarks.loader_peers WORK [--images 3000] [--batch 64] [--rounds 5]
 
 Every image has 20 to 52 regions of 2,048 numbers (about 150 kB). The peers are installed in a separate environment, WORK/peers (Streaming
-requires numpy < 2.2); one that cannot be installed or fails is skipped, with the reason. Prints rows per wall-clock second and per CPU
-second, which is more reliable on a busy machine, and the ratio to the best peer.
+requires numpy < 2.2); one that cannot be installed or fails is skipped, with the reason. In each round all are measured in turns. Prints
+medians of rows per wall-clock second and per CPU second, which is more reliable on a busy machine, and the ratio to the best peer, by the
+medians and by round.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     corpus, raw = str(given.work / f"corpus-{given.images}"), given.work / f"raw-{given.images}"
@@ -123,29 +125,38 @@ def main() -> None:
             Sizes(given.images, 1, alone=0, texts=0, partitions=4, features=2048, classes=32, regions=(20, MOST), positives=0, negatives=0),
         )
     export(corpus, raw)
-    failed, found = install(given.work), {"this loader": ours(corpus, given.batch)}
-    for name in PEERS:
-        if name not in failed:
-            command = [
-                str(given.work / "peers" / "bin" / "python"),
-                str(Path(__file__).with_name("loader_peer.py")),
-                name,
-                str(raw),
-                str(given.work / f"{name}-{given.images}"),
-                str(given.batch),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(_own(given.work, name))})
-            if done.returncode:
-                failed[name] = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            else:
-                found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-    for name, measured in found.items():
-        print(f"{name:12} {measured['rows_per_second']:8.0f} rows/s {measured['rows_per_processor_second']:8.0f} rows/CPU s")
+    failed = install(given.work)
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(given.rounds):
+        found.setdefault("this loader", []).append(ours(corpus, given.batch))
+        for name in PEERS:
+            if name not in failed:
+                done = _peer(given, name, raw)
+                if done.returncode:
+                    failed[name] = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                else:
+                    found.setdefault(name, []).append(json.loads(done.stdout.strip().splitlines()[-1]))
+    found = {name: rounds for name, rounds in found.items() if name not in failed}
+    measures = ("rows_per_second", "rows_per_processor_second")
+    rates_of = {name: np.array([[one[measure] for measure in measures] for one in rounds]) for name, rounds in found.items()}
+    medians = {name: np.median(own, axis=0) for name, own in rates_of.items()}
+    for name, (clock, processor) in medians.items():
+        print(f"{name:12} {clock:8.0f} rows/s {processor:8.0f} rows/CPU s")
     for name, reason in failed.items():
         print(f"{name:12} skipped: {reason}")
-    for measure in ("rows_per_second", "rows_per_processor_second"):
-        best = max((measured[measure] for name, measured in found.items() if name != "this loader"), default=float("nan"))
-        print(f"{measure}: {found['this loader'][measure] / best:.2f} times the best peer")
+    if peers := [name for name in found if name != "this loader"]:
+        for at, measure in enumerate(measures):
+            best = max(peers, key=lambda name: medians[name][at])
+            each = " ".join(f"{ratio:.2f}" for ratio in rates_of["this loader"][:, at] / rates_of[best][:, at])
+            print(f"{measure}: {medians['this loader'][at] / medians[best][at]:.2f} times the best peer, {best}; by round {each}")
+
+
+def _peer(given: argparse.Namespace, name: str, raw: Path) -> subprocess.CompletedProcess[str]:
+    """One round of a peer, in its environment."""
+    work = given.work / f"{name}-{given.images}"
+    command = [str(given.work / "peers/bin/python"), str(Path(__file__).with_name("loader_peer.py")), name, str(raw), str(work)]
+    environment = {**os.environ, "PYTHONPATH": str(_own(given.work, name))}
+    return subprocess.run([*command, str(given.batch)], capture_output=True, text=True, env=environment)
 
 
 if __name__ == "__main__":
