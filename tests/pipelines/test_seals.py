@@ -133,7 +133,9 @@ def test_many_flips_at_once_are_mended(small, victim, fresh):
 @pytest.mark.timeout(1800)
 def test_a_flip_in_each_file_is_mended(small, victim, fresh):
     chance = random.Random(9)
-    names = chance.sample(members(victim), len(members(victim)))
+    mended(small, victim, fresh, ["corpus.json"], chance)  # alone: a run writes it, and only then can the others be repaired
+    names = [name for name in members(victim) if name != "corpus.json"]
+    chance.shuffle(names)
     for start in range(0, len(names), 3):  # three at a time, as each run takes seconds
         mended(small, victim, fresh, names[start : start + 3], chance)
 
