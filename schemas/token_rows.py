@@ -75,7 +75,7 @@ class _Columns:
     """A record batch of `tokens`, whose columns are converted to arrays on first access."""
 
     def __init__(self, batch: pa.RecordBatch):
-        _, starts, data = batch["pair_id"].buffers()  # an id read as a scalar of Arrow takes several times as long
+        _, starts, data = batch["pair_id"].buffers()  # without offset, as read from a file; scalars of Arrow are several times slower
         self.batch, self.ids = batch, Ragged(np.frombuffer(starts, np.int32), np.frombuffer(data or b"", np.uint8))
         self._held: dict[str, Any] = {}
 

@@ -74,6 +74,7 @@ def _group(texts: _TextRows, found: Sequence[_Companion]) -> Group:
     return Group(_ints(rows), _ints([one.owner for one in found]), weights, _ints([one.kind for one in found]))
 
 
+# Shared by all batches, which are never changed: making empty tensors anew takes a share of a batch's time.
 _NOBODY = Group(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
 
