@@ -139,7 +139,7 @@ class ImageContext:
         """Whether a caption has several of these, under this name, a broader one ("people") or narrower ones ("a boy and a girl")."""
         found = self._several_cache.get(head)
         if found is None:
-            found = self._several_cache[head] = any(index.may_be(head, other) for other in self.plurals) or any(
+            found = self._several_cache[head] = any(index.may_be(head, one) or index.may_be(one, head) for one in self.plurals) or any(
                 sum(count for other, count in heads.items() if index.may_be(other, head)) > 1 for heads in self.together
             )
         return found

@@ -207,6 +207,17 @@ def alike(word: str, other: str) -> bool:
 
 
 @cache
+def compatible(relation: str, other: str) -> bool:
+    """Whether two relations end in the same preposition, or in two that exclude the same third one ("under" and "beneath")."""
+    one, two = (next((end for end in _endings(words) if end in PREPOSITIONS), words.rsplit(" ", 1)[-1]) for words in (relation, other))
+    return one.rsplit(" ", 1)[-1] == two.rsplit(" ", 1)[-1] or not set(PREPOSITIONS.get(one, ())).isdisjoint(PREPOSITIONS.get(two, ()))
+
+
+def _endings(words: str) -> list[str]:
+    parts = words.split(" ")
+    return [" ".join(parts[at:]) for at in range(len(parts))]
+
+
 def same(word: str, other: str) -> bool:
     """Whether two attributes are equal or synonymous."""
     return word == other or (frozenset((word, other)) not in _UNLIKE and lexicon().synonyms(word, other, "a"))

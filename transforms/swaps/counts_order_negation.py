@@ -7,7 +7,7 @@ from functools import partial
 from schemas.rejects import Reason
 from transforms.english.words import NUMBERS
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
-from transforms.swaps.contrasts import contrasting_attributes
+from transforms.swaps.contrasts import compatible, contrasting_attributes
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
 from transforms.swaps.evidence import of_count, of_negation, of_order
@@ -197,9 +197,10 @@ def _exchangeable(draft: Draft, relation: RelationNode) -> bool:
         return False
     if draft.caption[relation.end : other.phrase_start].strip() or sum(r.start == relation.start for r in graph.relations) > 1:
         return False
-    last = relation.lemma.rsplit(" ", 1)[-1]
-    if any(r.object == relation.subject and r.lemma.rsplit(" ", 1)[-1] == last for r in graph.relations):
-        return False  # "on a bike on a street": one is on both
+    before = draft.caption[: one.phrase_start].lower().split(" ")[-2:-1]  # the graph may lack it
+    outer = [r.lemma for r in graph.relations if r.object == relation.subject] + before
+    if any(compatible(lemma, relation.lemma) for lemma in outer):
+        return False  # "on a bike on a street", "underneath a fruit is beneath a book": one may be on, or beneath, both
     if any(a.place == "measure" and a.object in (relation.subject, relation.object) for a in graph.attributes):
         return False
     if "noun.body" in (index.lexicon.lexname(one.lemma), index.lexicon.lexname(other.lemma)):

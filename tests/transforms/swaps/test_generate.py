@@ -119,7 +119,12 @@ def test_every_negative_is_an_exact_edit_of_its_caption(image: int, seed: int) -
         ("A girl is on the left of a dog.", ["A girl and a girl."], "relation", ["A girl and a man."]),
         ("A girl is on the left of a dog.", ["A girl is standing to the right of a dog."], "relation", ["A girl near a dog."]),
         ("A vehicle is on the left of a car.", [], "relation", None),
+        ("A fruit is on the left of a dog.", ["An apple and a banana."], "relation", ["A banana near a dog."]),
+        ("A vehicle is on the left of a dog.", ["Two cars."], "relation", ["A car."]),
+        ("A toy is on the left of a dog.", ["A balloon and a toy."], "relation", ["A toy."]),
+        ("A boat is on the left of a dog.", ["Two sailboats."], "relation", ["A sailboat."]),
         ("a red ball on a blue box", ["Two boxes."], "order", ["One box."]),
+        ("A green sofa underneath a fruit is beneath a book.", [], "order", None),
     ],
 )
 def test_nothing_is_changed_that_may_be_true_of_another_one(caption: str, others: list[str], kind: str, without: list[str] | None) -> None:
