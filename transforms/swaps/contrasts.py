@@ -209,13 +209,14 @@ def alike(word: str, other: str) -> bool:
 @cache
 def compatible(relation: str, other: str) -> bool:
     """Whether two relations end in the same preposition, or in two that exclude the same third one ("under" and "beneath")."""
-    one, two = (next((end for end in _endings(words) if end in PREPOSITIONS), words.rsplit(" ", 1)[-1]) for words in (relation, other))
+    one, two = _preposition(relation), _preposition(other)
     return one.rsplit(" ", 1)[-1] == two.rsplit(" ", 1)[-1] or not set(PREPOSITIONS.get(one, ())).isdisjoint(PREPOSITIONS.get(two, ()))
 
 
-def _endings(words: str) -> list[str]:
-    parts = words.split(" ")
-    return [" ".join(parts[at:]) for at in range(len(parts))]
+def _preposition(relation: str) -> str:
+    """The longest known preposition that the relation ends with, or else its last word."""
+    words = relation.split(" ")
+    return next((end for at in range(len(words)) if (end := " ".join(words[at:])) in PREPOSITIONS), words[-1])
 
 
 def same(word: str, other: str) -> bool:
