@@ -42,10 +42,10 @@ def _combined(graph: Graph, denial: Edit, swap: Negative) -> tuple[Edit, ...]:
     if swap.kind == "attribute" and len(swap.edits) == 1 and (start, start) == (end, first[0]):  # "not running" for "sleeping"
         denied = any(a.start == start and a.place in ("clause", "predicate") for a in graph.attributes)
         return ((start, first[1], words + first[2]),) if denied else ()
-    things = {relation.object for relation in graph.relations if relation.start == start and relation.voice != "inverse"}
+    things = {relation.object for relation in graph.relations if relation.start in (start, end) and relation.voice != "inverse"}
     if swap.kind != "object" or len(things) != 1:
         return ()
-    relation = next(relation for relation in graph.relations if relation.start == start)
+    relation = next(relation for relation in graph.relations if relation.start in (start, end))
     thing = graph.objects[things.pop()]
     within = all(max(end, relation.end) <= edit[0] and thing.phrase_start <= edit[0] and edit[1] <= thing.end for edit in swap.edits)
     edits = (denial, *swap.edits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from schemas.rejects import Reason
@@ -146,6 +147,9 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
         draft.add("count", "phrase", edits, f"a {thing.lemma} > {value}", 1.0 / value, 0.0, "absent_from_labels", evidence)
 
 
+_PASSIVE = re.compile(r"\b(?:being|been) $", re.IGNORECASE)
+
+
 def swap_order(draft: Draft) -> None:
     """Exchanges the two ends of a relation, or the adjectives of two objects."""
     graph = draft.graph
@@ -273,7 +277,8 @@ def swap_negation(draft: Draft) -> None:
             draft.refuse(Reason.AMBIGUOUS, f"not {relation.lemma}")
             continue
         level = "phrase" if len(edits) > 1 or relation.lemma == "with" else "word"
-        form = {"without": "without", "not ": "not"}.get(edits[0][2].lower(), "do")
+        words = edits[0][2].lower()
+        form = "not" if words.startswith("not ") else words if words == "without" else "do"
         evidence = partial(of_negation, draft, form, subject, thing)
         draft.add("negation", level, edits, f"not {relation.lemma}", 1.0, 0.0, "denies_original", evidence)
     for attribute in graph.attributes:
@@ -287,7 +292,7 @@ def swap_negation(draft: Draft) -> None:
         draft.add(
             "negation",
             "word",
-            ((attribute.start, attribute.start, "not "),),
+            (_not_before(caption, attribute.start),),
             f"not {attribute.lemma}",
             1.0,
             0.0,
@@ -296,13 +301,20 @@ def swap_negation(draft: Draft) -> None:
         )
 
 
+def _not_before(caption: str, start: int) -> Edit:
+    """Inserts "not" before a participle or a predicate: "is not being flown", "has not been parked"."""
+    auxiliary = _PASSIVE.search(caption, 0, start)
+    at = auxiliary.start() if auxiliary else start
+    return at, start, f"not {caption[at:start]}"
+
+
 def _negated(draft: Draft, relation: RelationNode, thing: ObjectNode) -> tuple[Edit, ...]:
     caption = draft.caption
     start = relation.start
     if start == 0:
         return ()
     if relation.tag in ("VBG", "VBN"):
-        return ((start, start, "not "),)
+        return (_not_before(caption, start),)
     if relation.tag in ("VBZ", "VBP"):
         verb = relation.text.split(" ", 1)[0]
         base = relation.head

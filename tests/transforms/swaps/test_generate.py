@@ -148,6 +148,20 @@ def test_a_sailboat_is_a_boat() -> None:
     assert own.position["dog"] not in own.related("boat")
 
 
+@pytest.mark.parametrize(
+    ("caption", "denied"),
+    [
+        ("A kite is being flown above a tree.", "A kite is not being flown above a tree."),
+        ("A red car has been parked near a tree.", "A red car has not been parked near a tree."),
+        ("A girl is holding a kite.", "A girl is not holding a kite."),
+    ],
+)
+def test_not_stands_before_the_whole_passive(caption: str, denied: str) -> None:
+    found = make([caption], chosen=SwapSettings(kinds=("negation",)))[0][0]
+    assert denied in [negative.text for negative in found]
+    assert not any("being not" in negative.text or "been not" in negative.text for negative in found)
+
+
 def test_every_kind_is_made() -> None:
     kinds: Counter = Counter()
     for image in range(60):
