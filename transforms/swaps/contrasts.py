@@ -219,6 +219,7 @@ def _preposition(relation: str) -> str:
     return next((end for at in range(len(words)) if (end := " ".join(words[at:])) in PREPOSITIONS), words[-1])
 
 
+@cache
 def same(word: str, other: str) -> bool:
     """Whether two attributes are equal or synonymous."""
     return word == other or (frozenset((word, other)) not in _UNLIKE and lexicon().synonyms(word, other, "a"))

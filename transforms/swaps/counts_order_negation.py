@@ -15,6 +15,7 @@ from transforms.swaps.evidence import of_count, of_negation, of_order
 from transforms.swaps.relations import alike
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
+_PASSIVE = re.compile(r"\b(?:being|been) $", re.IGNORECASE)
 # Symmetric or nearly symmetric relations.
 _MUTUAL = frozenset(
     {
@@ -145,9 +146,6 @@ def _multiplied(draft: Draft, thing: ObjectNode) -> None:
         )
         evidence = partial(of_count, draft, thing, 1, value)
         draft.add("count", "phrase", edits, f"a {thing.lemma} > {value}", 1.0 / value, 0.0, "absent_from_labels", evidence)
-
-
-_PASSIVE = re.compile(r"\b(?:being|been) $", re.IGNORECASE)
 
 
 def swap_order(draft: Draft) -> None:

@@ -208,13 +208,10 @@ class Index:
 
     def may_be(self, one: str, other: str) -> bool:
         """Whether something that a caption calls `one` may also be called `other`: a car is a vehicle, a girl one of the people."""
-        return (
-            self.lexicon.is_a(one, other)
-            or self.lexicon.hypernym(other, one)
-            or self.lexicon.close(one, other)
-            or other in self._endings(one)
-            or (self.lexicon.lexname(one) == "noun.person" and may_be(one, other))
-        )
+        lexicon = self.lexicon
+        if lexicon.synonyms(one, other) or lexicon.hypernym(other, one) or other in self._endings(one):
+            return True
+        return lexicon.lexname(one) == "noun.person" and may_be(one, other)
 
     def candidates(self, lemma: str) -> Candidates:
         """The nearest objects of the same class by taxonomy and frequency."""
