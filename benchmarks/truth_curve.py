@@ -33,7 +33,7 @@ from transforms.truth.trees import MILLION
 
 _EVIDENCE = {"graphs": GRAPHS, "graphs, labels": (*GRAPHS, *LABELS), "encoder, graphs": (*ENCODER, *GRAPHS),
              "encoder, graphs, labels": (*ENCODER, *GRAPHS, *LABELS)}  # fmt: skip
-_LIMITS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2)
+_LIMITS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Guards and the judge of truth against people's ratings of texts for images.
 
-    python -m benchmarks.truth_ratings RATINGS.csv CAPTIONS.csv [--limit 0.04] [--keep 0.9] [--weights FITTED.json]
+    python -m benchmarks.truth_ratings RATINGS.csv CAPTIONS.csv [--limit 0.08] [--keep 0.9] [--weights FITTED.json]
 
 RATINGS.csv has the columns image, text, rating (1: unrelated, to 4: describes the image), one row per rating or mean; CAPTIONS.csv has the
 columns image, caption. For each way of refusing candidates: the share of texts rated 3 or more among those kept, and the share of texts

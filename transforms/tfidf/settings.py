@@ -47,7 +47,7 @@ class TfidfSettings(Params):
         0.95, ge=0.5, le=1.0, description="drop candidates at least this similar to any caption of the image, as (nearly) the same text"
     )
     truth: Share | None = Field(
-        0.04, description="drop candidates with a higher probability according to the judge of truth; 1: only score; null: no judge"
+        0.08, description="drop candidates with a higher probability according to the judge of truth; 1: only score; null: no judge"
     )
     truth_scores: bool = Field(True, description="write the probability that the judge of truth gives each negative")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.english.denials import first_denial
+from transforms.truth.trees import FEW_WORDS
 from transforms.truth.words import ABSENT, SAME, Words
 
 MISSING = -1000  # evidence that a single pair lacks
@@ -186,7 +187,8 @@ class Images:
             "counts_supported": np.bincount(pair[counted & right], minlength=count),
             "counts_contradicted": np.bincount(pair[wrong], minlength=count),
             "denies": claims.denies[text],
-            "words": np.full(count, len(self._words).bit_length()),
+            # More tells corpora apart, and ratings are of small ones: trees would take a large corpus for one that nobody has rated.
+            "words": np.full(count, min(len(self._words).bit_length(), FEW_WORDS + 1)),
         }
         if self.found is not None:
             held = self.found[at, thing]

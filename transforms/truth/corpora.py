@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,12 @@ def photos(path: Path, seed: int, boxes: Path | None = None, limit: int = 1590) 
     """
     own, labels = captions_in(path), boxes_in(boxes) if boxes else {}
     names = sorted(own, key=lambda name: (name not in labels, name.zfill(12)))[:limit]
-    known = sorted({label for found in labels.values() for label in found})
-    return estimated(Captions([own[name] for name in names], (), [labels.get(name) for name in names] if labels else None, known), seed)
+    found = [labels.get(name) for name in names]
+    return estimated(Captions([own[name] for name in names], (), found if labels else None, _known(labels)), seed)
+
+
+def _known(labels: Mapping[str, Counter[str]]) -> list[str]:
+    return sorted({label for found in labels.values() for label in found})
 
 
 def captions_in(path: Path) -> dict[str, list[str]]:
@@ -212,9 +216,9 @@ def _matrix(evidence: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack([evidence[name] for name in sorted(evidence) if name not in LABELS], axis=1).astype(np.float64)
 
 
-def rated(ratings: Path, captions: Path) -> Sample:
-    """Texts that people have rated against an image: true if the mean rating is 3 or more."""
-    held, image, text, rating = rated_pairs(ratings, captions)
+def rated(ratings: Path, captions: Path, boxes: Path | None = None) -> Sample:
+    """Texts that people have rated against an image: true if the mean rating is 3 or more. boxes: as for `photos`."""
+    held, image, text, rating = rated_pairs(ratings, captions, boxes)
     return Sample(held.evidence(image, text), (rating >= 3).astype(np.float64), np.ones(len(text)), image)
 
 
@@ -233,18 +237,21 @@ def ratings_in(path: Path) -> dict[tuple[str, str], float]:
     return {pair: float(np.mean(given)) for pair, given in sorted(found.items())}
 
 
-def rated_pairs(ratings: Path, captions: Path) -> tuple[Captions, np.ndarray, np.ndarray, np.ndarray]:
+def rated_pairs(ratings: Path, captions: Path, boxes: Path | None = None) -> tuple[Captions, np.ndarray, np.ndarray, np.ndarray]:
     """Captions and texts, and n pairs of an image, int64 [n] ascending, and a text, int64 [n], with mean ratings float64 [n].
 
-    ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`. Images without captions
-    are left out. Raises ValueError when no rated image has a caption, when a rating is not a number from 1 to 4, and as `read_csv` does.
+    ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`; boxes: COCO's instances,
+    whose labels are evidence if some of the images have them. Images without captions are left out. Raises ValueError when no rated image
+    has a caption, when a rating is not a number from 1 to 4, and as `read_csv` does.
     """
     own = captions_in(captions)
     pairs = {pair: rating for pair, rating in ratings_in(ratings).items() if pair[0] in own}
     if not pairs:
         raise ValueError(f"no image of {ratings} has a caption in {captions}")
     names, texts = sorted({image for image, _ in pairs}), sorted({text for _, text in pairs})
-    held = Captions([own[name] for name in names], texts)
+    labels = boxes_in(boxes) if boxes else {}
+    found = [labels.get(name) for name in names]
+    held = Captions([own[name] for name in names], texts, found if any(found) else None, _known(labels))
     at, number = {name: at for at, name in enumerate(names)}, {text: len(held.image) + at for at, text in enumerate(texts)}
     image, text = np.array([[at[name], number[words]] for name, words in pairs], np.int64).T
     return held, image, text, np.array(list(pairs.values()))

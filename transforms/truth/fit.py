@@ -41,7 +41,7 @@ _HIDDEN = 0.2  # share of pairs whose cosine is hidden, since swaps and retrieve
 _SWAP_TREES, _FEW = 40, 25  # of a family of swaps with fewer true ones, all have the same probability
 _PRIOR = 100  # swaps with the share of all families, added to those of such a family
 _STEPS, _TRUE = 48, 4  # of the calibration, at most, and true ones in each, at least
-RATED = 20  # weight of a rated pair
+RATED = 5  # weight of a rated pair
 
 
 def fit(
@@ -200,14 +200,14 @@ def main() -> None:
     options.add_argument("out", type=Path)
     options.add_argument("--scenes", type=int, default=500)
     options.add_argument("--photos", type=Path, action="append", default=[], metavar="CAPTIONS")
-    options.add_argument("--boxes", type=Path, help="COCO's boxes, of some of the images of the first --photos")
+    options.add_argument("--boxes", type=Path, help="COCO's boxes, of some of the images of the first --photos and of --ratings")
     options.add_argument("--ratings", type=Path, nargs=2, action="append", default=[], metavar=("RATINGS", "CAPTIONS"))
     options.add_argument("--scene-seed", type=int, default=101)
     options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
     samples = [scenes(arguments.scenes, arguments.scene_seed, K)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
-    given = [rated(*paths) for paths in arguments.ratings]
+    given = [rated(*paths, arguments.boxes) for paths in arguments.ratings]
     found = {}
     for name, names in SETS.items():
         found[name], chance = fit(samples, names, arguments.seed, rated=given)

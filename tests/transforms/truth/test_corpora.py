@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from transforms.truth.corpora import Sample, captions_in, rated_pairs, ratings_in
+from transforms.truth.corpora import Sample, captions_in, rated, rated_pairs, ratings_in
+from transforms.truth.evidence import MISSING
 from transforms.truth.fit import deciles, fit
 from transforms.truth.judge import COSINE
 from transforms.truth.trees import MILLION, as_trees
@@ -69,6 +70,20 @@ def test_ratings_without_captions_are_named(tmp_path):
     (tmp_path / "c.csv").write_text("image,caption\n9.jpg,A dog.\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no image of .*r.csv has a caption in .*c.csv"):
         rated_pairs(tmp_path / "r.csv", tmp_path / "c.csv")
+
+
+def test_boxes_of_rated_images_are_evidence(tmp_path):
+    (tmp_path / "r.csv").write_text("image,text,rating\n7,A dog by a cat.,1\n8,A dog.,4\n", encoding="utf-8")
+    (tmp_path / "c.csv").write_text("image,caption\n7,A dog.\n8,A small dog.\n", encoding="utf-8")
+    boxes = {"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}], "images": [{"id": 7}, {"id": 9}]}
+    boxes["annotations"] = [{"image_id": 7, "category_id": 1}, {"image_id": 9, "category_id": 2}]
+    (tmp_path / "b.json").write_text(json.dumps(boxes), encoding="utf-8")
+    found = rated(tmp_path / "r.csv", tmp_path / "c.csv", tmp_path / "b.json")
+    assert found.evidence["labels_missing"].tolist() == [1, MISSING]  # the second image has no boxes
+    assert found.truth.tolist() == [0, 1]
+    boxes["images"], boxes["annotations"] = [{"id": 9}], [{"image_id": 9, "category_id": 2}]
+    (tmp_path / "b.json").write_text(json.dumps(boxes), encoding="utf-8")
+    assert "labels_missing" not in rated(tmp_path / "r.csv", tmp_path / "c.csv", tmp_path / "b.json").evidence
 
 
 def test_tenths_never_divide_equal_probabilities_and_hold_every_pair():

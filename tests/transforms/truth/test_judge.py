@@ -144,6 +144,21 @@ def test_labels_that_lack_what_the_captions_name_are_not_evidence(labels, used):
     assert used == (found["labels_missing"][0] == 1)
 
 
+def test_evidence_is_the_same_in_a_large_corpus_as_in_a_small_one():
+    def found(others: int) -> dict[str, int]:
+        words = Words()
+        for number in range(others):
+            words.number(f"thing {number}")
+        claims = claims_of([*CAPTIONS, *SAID], words)
+        about = Captioned(np.array([0, len(CAPTIONS)]), Texts(None, claims.take(np.arange(len(CAPTIONS)))), None, ())
+        return {
+            name: int(values[0])
+            for name, values in evidence_of(about, Texts(None, claims), words, np.zeros(1, np.int64), np.array([3])).items()
+        }
+
+    assert found(600) == found(20_000) == found(0) | {"words": FEW_WORDS + 1}
+
+
 def test_no_weights_no_verdict_and_bad_weights_are_named():
     judge = judge_of()
     assert {tuple(names) for names in SETS.values()} >= {(*GRAPHS, *COSINE), (*ENCODER, *GRAPHS, *LABELS, *COSINE)}
