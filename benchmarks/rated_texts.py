@@ -1,10 +1,11 @@
-"""Texts of the ratings in `benchmarks/ratings`, which name captions of Flickr8k instead of repeating them.
+"""Texts of the ratings in `benchmarks/ratings`, which name captions of Flickr8k and COCO instead of repeating them.
 
     python -m benchmarks.rated_texts benchmarks/ratings/flickr8k_test.csv CAPTIONS.csv RATINGS.csv
+    python -m benchmarks.rated_texts benchmarks/ratings/coco_test.csv captions_val2017.json RATINGS.csv
 
-CAPTIONS.csv has the columns image, caption. RATINGS.csv is what `benchmarks.truth_ratings` and `transforms.truth.fit` read: one person's
-ratings, photo in view, of captions of other photos that are among the 20 nearest by TF-IDF of one of the photo's own, five a photo. 4:
-true of the photo, 3: true but for a detail, 2: related, 1: unrelated.
+CAPTIONS.csv has the columns image, caption; COCO's are JSON. RATINGS.csv is what `benchmarks.truth_ratings` and `transforms.truth.fit`
+read: one person's ratings, photo in view, of captions of other photos, drawn from those nearest by TF-IDF to one of the photo's own: five
+of 20 each on Flickr8k, eight of 100 each on COCO. 4: true of the photo, 3: true but for a detail, 2: related, 1: unrelated.
 """
 
 from __future__ import annotations
