@@ -207,7 +207,7 @@ def main() -> None:
     arguments = options.parse_args()
     samples = [scenes(arguments.scenes, arguments.scene_seed, K)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
-    given = [rated(*paths, arguments.boxes) for paths in arguments.ratings]
+    given = [rated(ratings, captions, arguments.boxes) for ratings, captions in arguments.ratings]
     found = {}
     for name, names in SETS.items():
         found[name], chance = fit(samples, names, arguments.seed, rated=given)
