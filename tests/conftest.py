@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# With pytest-xdist there is a process for each core already, and further OpenMP threads would spin while they wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import transforms  # noqa: F401  before any engine is loaded, so that instructions are restricted here as in the command
 
 # Properties must hold on a busy machine too, so examples have no deadline.

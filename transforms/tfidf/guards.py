@@ -24,7 +24,9 @@ _BUCKETS = np.uint64(20)  # bits of the hash table that rules most candidates ou
 
 
 class Truth(Protocol):
-    """Judges candidates: `transforms.tfidf.truth.CandidateTruth`."""
+    """Judges candidates: `transforms.tfidf.truth.CandidateTruth`. labels: whether the labels of regions are evidence."""
+
+    labels: bool
 
     def chances(self, numbers: np.ndarray, group: np.ndarray, row: np.ndarray, candidate: np.ndarray) -> np.ndarray:
         """The probability that each of m candidates is true of the image of caption `row`, int64 [m], in millionths."""
@@ -124,7 +126,7 @@ def judge(corpus: Captions, queries: Queries, hits: Hits, settings: TfidfSetting
 
 def _ask(truth: Truth, queries: Queries, candidate: np.ndarray, verdict: np.ndarray, chance: np.ndarray, settings: TfidfSettings) -> None:
     """Asks the judge about the first candidates of each caption, then about more where it has refused too many."""
-    limit = np.floor((settings.truth or 0.0) * UNIT)
+    limit = np.floor(settings.likeliest(truth.labels) * UNIT)
     wanted = (verdict == KEPT) & (np.cumsum(verdict == KEPT, axis=1) <= settings.k + settings.k // 4)
     while wanted.any():
         row, column = np.nonzero(wanted)

@@ -49,6 +49,9 @@ class TfidfSettings(Params):
     truth: Share | None = Field(
         0.08, description="drop candidates with a higher probability according to the judge of truth; 1: only score; null: no judge"
     )
+    truth_labels: Share | None = Field(
+        0.06, description="`truth` where the corpus has regions with class names, unless `truth` is lower, or 1; null: no other limit"
+    )
     truth_scores: bool = Field(True, description="write the probability that the judge of truth gives each negative")
     drop_rows: bool = Field(True, description="write a reject row for each dropped candidate (captions of the same image are only counted)")
 
@@ -60,3 +63,8 @@ class TfidfSettings(Params):
         if self.bound and self.rescore < self.k:
             raise ValueError(f"rescore ({self.rescore}) must be at least k ({self.k})")
         return self
+
+    def likeliest(self, labels: bool) -> float:
+        """The highest probability of being true that the judge allows a negative, without or with the labels of regions."""
+        truth = 1.0 if self.truth is None else self.truth
+        return truth if truth == 1 or not labels or self.truth_labels is None else min(truth, self.truth_labels)

@@ -20,6 +20,7 @@ class CandidateTruth:
         self._judge, self._corpus = judge, corpus
         self._first = corpus.span(part)[0]
         self._image_ids, self._labels = image_ids, judge.labels_of(part)
+        self.labels = self._labels is not None
 
     def chances(self, numbers: np.ndarray, group: np.ndarray, row: np.ndarray, candidate: np.ndarray) -> np.ndarray:
         """The probability that each of m candidates is true of the image, int64 [m], in millionths.

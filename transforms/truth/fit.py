@@ -1,7 +1,7 @@
 """Fits the judge's weights.
 
     python -m transforms.truth.fit OUT.json [--scenes 500] [--photos CAPTIONS ...] [--boxes INSTANCES.json]
-                                            [--ratings RATINGS.csv CAPTIONS.csv] [--seed 1]
+                                            [--ratings RATINGS.csv CAPTIONS.csv] [--seed 1] [--calibrate 8]
 
 Scenes: synthetic, their truth is known. Photos (a CSV with the columns image and caption, several rows an image, or COCO's JSON): nobody
 has said which captions of other photos are true of one. So captions of the photo itself, held out in turn, show how true ones look, and
@@ -9,9 +9,10 @@ captions of others are a mixture: the probability is the share of true ones amon
 (Elkan and Noto 2008). Such estimates are too low, since a photo's captions are more detailed than many a text that is true of it. Ratings
 (a CSV with the columns image, text, rating from 1 to 4; 3 or more counts as true) correct that: each weighs as much as `RATED` other
 pairs, and the odds of photos' texts are adjusted to them (Platt 1999). Candidates are neighbours by TF-IDF, and the probabilities are
-calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates them. The judge of swaps is fitted
-to the swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some captions while others tell what
-is true (`transforms.truth.swap_corpora`).
+calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates them; so do --calibrate further sets
+of as many scenes, since true texts are rare among the least likely ones. The judge of swaps is fitted to the swaps of the same scenes, and
+of the first --photos' first 2,000 photos, whose generator sees some captions while others tell what is true
+(`transforms.truth.swap_corpora`).
 """
 
 from __future__ import annotations
@@ -40,14 +41,22 @@ _TREES, _RATE = 80, 0.15
 _HIDDEN = 0.2  # share of pairs whose cosine is hidden, since swaps and retrieved texts have none
 _SWAP_TREES, _FEW = 40, 25  # of a family of swaps with fewer true ones, all have the same probability
 _PRIOR = 100  # swaps with the share of all families, added to those of such a family
-_STEPS, _TRUE = 48, 4  # of the calibration, at most, and true ones in each, at least
+_STEPS, _TRUE, _TRUE_FEW = 48, 4, 120  # of a calibration, at most, and true ones in each, at least; the last where scenes calibrate
 RATED = 5  # weight of a rated pair
 
 
 def fit(
-    samples: Sequence[Sample], names: tuple[str, ...], seed: int, trees: int = _TREES, rated: Sequence[Sample] = ()
+    samples: Sequence[Sample],
+    names: tuple[str, ...],
+    seed: int,
+    trees: int = _TREES,
+    rated: Sequence[Sample] = (),
+    further: Sequence[Sample] = (),
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The weights of one set of evidence, and the probabilities that they give the second half of all samples, the rated ones last."""
+    """The weights of one set of evidence, and the probabilities that they give the second half of all samples, the rated ones last.
+
+    further: samples that only calibrate, and only the corpora of few words, to which they must belong.
+    """
     rng = np.random.default_rng(seed)
     every = [*samples, *rated]
     columns = [_matrix(sample, names) for sample in every]
@@ -69,10 +78,12 @@ def fit(
     model.fit(hidden[doubled][share > 0], label[share > 0], sample_weight=share[share > 0])
     weights: dict[str, Any] = _exported(model)
     held = np.flatnonzero(~fitted)
-    sums = as_trees(names, {**weights, "knots": [], "chances": [0]}).sums(dict(zip(names, matrix[held].T, strict=True)))
+    plain = as_trees(names, {**weights, "knots": [], "chances": [0]})
+    sums = plain.sums(dict(zip(names, matrix[held].T, strict=True)))
     few = matrix[held, names.index("words")] <= FEW_WORDS if "words" in names else np.zeros(len(held), bool)
     if 0 < few.sum() < len(few):
-        weights["few"] = _calibration(sums[few], truth[held][few], weight[held][few])
+        many = [(sums[few], truth[held][few], weight[held][few]), *((plain.sums(one.evidence), one.truth, one.weight) for one in further)]
+        weights["few"] = _calibration(*map(np.concatenate, zip(*many, strict=True)), _TRUE_FEW if further else _TRUE)
     else:
         few[:] = False
     rest = ~few if known.all() else ~few & ~known
@@ -136,15 +147,15 @@ def _exported(model: HistGradientBoostingClassifier) -> dict[str, list[Any]]:
     return {"feature": features, "threshold": thresholds, "leaf": leaves}
 
 
-def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dict[str, list[int]]:
-    """Shares of true ones between `knots`, made to rise by isotonic regression. Each step has enough true ones for its share to be known,
-    the higher the more, so the lowest step is the longest."""
+def _calibration(sums: np.ndarray, truth: np.ndarray, weight: np.ndarray, least: int = _TRUE) -> dict[str, list[int]]:
+    """Shares of true ones between `knots`, made to rise by isotonic regression. Each step has enough true ones, at least `least`, for its
+    share to be known, the higher the more, so the lowest step is the longest."""
     order = np.argsort(sums, kind="stable")
     weight = weight / weight.mean()  # however little its sample weighs, a true text counts as one
     total = np.cumsum((truth * weight)[order])
     wanted = [0.0]
     for one in total[-1] * np.linspace(0, 1, _STEPS, endpoint=False) ** 3:
-        if min(one - wanted[-1], total[-1] - one) >= _TRUE:
+        if min(one - wanted[-1], total[-1] - one) >= least:
             wanted.append(float(one))
     cuts = np.searchsorted(total, wanted[1:])
     knots = np.unique(sums[order][np.minimum(cuts, len(sums) - 1)])
@@ -202,15 +213,18 @@ def main() -> None:
     options.add_argument("--photos", type=Path, action="append", default=[], metavar="CAPTIONS")
     options.add_argument("--boxes", type=Path, help="COCO's boxes, of some of the images of the first --photos and of --ratings")
     options.add_argument("--ratings", type=Path, nargs=2, action="append", default=[], metavar=("RATINGS", "CAPTIONS"))
-    options.add_argument("--scene-seed", type=int, default=101)
+    options.add_argument("--scene-seed", type=int, default=101, help="the further sets have the seeds that follow")
+    options.add_argument("--calibrate", type=int, default=8, metavar="SETS", help="further sets of scenes that only calibrate")
     options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
     samples = [scenes(arguments.scenes, arguments.scene_seed, K)] if arguments.scenes else []
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
     given = [rated(ratings, captions, arguments.boxes) for ratings, captions in arguments.ratings]
+    seeds = range(arguments.scene_seed + 1, arguments.scene_seed + 1 + arguments.calibrate)
+    further = [scenes(arguments.scenes, seed, K) for seed in seeds] if arguments.scenes else []
     found = {}
     for name, names in SETS.items():
-        found[name], chance = fit(samples, names, arguments.seed, rated=given)
+        found[name], chance = fit(samples, names, arguments.seed, rated=given, further=further)
         every = [*samples, *given]
         truth, weight = (np.concatenate([getattr(one, part)[one.image % 2 == 1] for one in every]) for part in ("truth", "weight"))
         _print(name, chance, truth, weight)

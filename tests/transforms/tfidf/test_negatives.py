@@ -182,3 +182,36 @@ def test_copies_of_a_text_are_one_candidate(copies: int):
         len({row["text"] for row in kept if row["pair_id"] == pid}) == sum(row["pair_id"] == pid for row in kept)
         for pid in {row["pair_id"] for row in kept}
     )
+
+
+class SpreadTruth:
+    """A judge whose probabilities are 0, 0.01, 0.02, ... by the candidate's number."""
+
+    def __init__(self, labels: bool):
+        self.labels = labels
+
+    def chances(self, numbers: np.ndarray, group: np.ndarray, row: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+        return candidate * 10_000
+
+
+@pytest.mark.parametrize(
+    ("keys", "labels", "limit"),
+    [
+        ({}, False, 0.08),
+        ({}, True, 0.06),
+        ({"truth": 0.03}, True, 0.03),
+        ({"truth": 0.2, "truth_labels": 0.11}, True, 0.11),
+        ({"truth_labels": None}, True, 0.08),
+        ({"truth_labels": 0.0}, True, 0.0),
+        ({"truth": 1.0}, True, 1.0),
+    ],
+)
+def test_negatives_with_labels_have_a_limit_of_their_own(keys, labels, limit):
+    options = TfidfSettings(max_df=1.0, **keys)
+    corpus = corpus_of(make_rows([(at + 3, f"cat w{at}") for at in range(40)]), 1, options)
+    stats = Stats()
+    found = list(hard_negatives(corpus, 0, options, stats, None, SpreadTruth(labels)))
+    kept = np.concatenate([out.rewrites["truth"].to_numpy() for out in found])
+    assert kept.max() == pytest.approx(min(limit, (len(corpus) - 1) / 100))
+    refused = sum(reason == "judged_true" for out in found for reason in (REASONS[one].value for one in out.drop_reasons))
+    assert (refused > 0) == (limit < 1)

@@ -10,8 +10,8 @@ import pytest
 from transforms.truth.corpora import Sample, captions_in, rated, rated_pairs, ratings_in
 from transforms.truth.evidence import MISSING
 from transforms.truth.fit import deciles, fit
-from transforms.truth.judge import COSINE
-from transforms.truth.trees import MILLION, as_trees
+from transforms.truth.judge import COSINE, SETS
+from transforms.truth.trees import FEW_WORDS, MILLION, as_trees
 
 RATINGS = 'image,text,rating\n1.jpg,A dog runs.,1\n1.jpg,A  dog runs.,2.5\n2.jpg,"Two, or three, cats",4\n'
 
@@ -118,3 +118,23 @@ def test_ratings_correct_estimates_that_are_too_low_and_contradictory_ones_are_r
     against = Sample(rated.evidence, 1 - np.round(rated.evidence["cosine"] / 1000), rated.weight, odd)
     with pytest.raises(SystemExit, match="not rated higher"):
         fit([estimated], COSINE, 0, rated=[against])
+
+
+def test_further_scenes_calibrate_corpora_of_few_words_alone():
+    rng = np.random.default_rng(4)
+
+    def sample(count: int, share: float, words: int) -> Sample:
+        evidence = {name: np.full(count, MISSING, np.int32) for name in SETS["graphs"]}
+        evidence["cosine"] = rng.integers(0, 1000, count).astype(np.int32)
+        evidence["words"] = np.full(count, words, np.int32)
+        truth = (rng.random(count) < share * evidence["cosine"] / 1000).astype(float)
+        return Sample(evidence, truth, np.ones(count), np.arange(count))
+
+    given = [sample(4_000, 0.4, FEW_WORDS), sample(4_000, 0.4, FEW_WORDS + 1)]
+    further = [sample(20_000, 0.1, FEW_WORDS)]
+    plain, _ = fit(given, SETS["graphs"], 0)
+    more, _ = fit(given, SETS["graphs"], 0, further=further)
+    assert {name: plain[name] for name in plain if name != "few"} == {name: more[name] for name in more if name != "few"}
+    trees = as_trees(SETS["graphs"], more)
+    assert trees.score(further[0].evidence).mean() / MILLION == pytest.approx(0.05 * 10 / 11 + 0.2 / 11, rel=0.1)
+    assert trees.score(given[1].evidence).mean() / MILLION == pytest.approx(0.2, rel=0.1)
