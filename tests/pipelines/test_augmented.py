@@ -59,9 +59,9 @@ def test_a_change_of_the_swaps_reruns_them_alone(corpus, scene_files):
 
 
 def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
-    for name, changes in (("a", {}), ("b", {"partitions": 7}), ("c", {"workers": 3})):
+    for name, changes in (("a", {}), ("b", {"partitions": 7, "workers": 2})):
         run(make_config(scene_files, tmp_path / name, swaps=FULL["swaps"], **changes))
-    assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b") == hash_of(tmp_path / "c")
+    assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
