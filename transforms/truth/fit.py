@@ -83,7 +83,8 @@ def fit(
     few = matrix[held, names.index("words")] <= FEW_WORDS if "words" in names else np.zeros(len(held), bool)
     if 0 < few.sum() < len(few):
         many = [(sums[few], truth[held][few], weight[held][few]), *((plain.sums(one.evidence), one.truth, one.weight) for one in further)]
-        weights["few"] = _calibration(*map(np.concatenate, zip(*many, strict=True)), _TRUE_FEW if further else _TRUE)
+        total, true, mass = (np.concatenate(part) for part in zip(*many, strict=True))
+        weights["few"] = _calibration(total, true, mass, _TRUE_FEW if further else _TRUE)
     else:
         few[:] = False
     rest = ~few if known.all() else ~few & ~known
