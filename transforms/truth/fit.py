@@ -9,9 +9,9 @@ captions of others are a mixture: the probability is the share of true ones amon
 (Elkan and Noto 2008). Such estimates are too low, since a photo's captions are more detailed than many a text that is true of it. Ratings
 (a CSV with the columns image, text, rating from 1 to 4; 3 or more counts as true) correct that: each weighs as much as `RATED` other
 pairs, and the odds of photos' texts are adjusted to them (Platt 1999). Candidates are neighbours by TF-IDF, and the probabilities are
-calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates them; so do --calibrate further sets
-of as many scenes, since true texts are rare among the least likely ones. The judge of swaps is fitted to the swaps of the same scenes, and
-of the first --photos' first 2,000 photos, whose generator sees some captions while others tell what is true
+calibrated for texts as similar as these. Half of the images fit the trees, the other half calibrates them; beside photos or ratings, so do
+--calibrate further sets of as many scenes, since true texts are rare among the least likely ones. The judge of swaps is fitted to the
+swaps of the same scenes, and of the first --photos' first 2,000 photos, whose generator sees some captions while others tell what is true
 (`transforms.truth.swap_corpora`).
 """
 
@@ -222,7 +222,8 @@ def main() -> None:
     samples += [photos(path, arguments.seed, None if at else arguments.boxes) for at, path in enumerate(arguments.photos)]
     given = [rated(ratings, captions, arguments.boxes) for ratings, captions in arguments.ratings]
     seeds = range(arguments.scene_seed + 1, arguments.scene_seed + 1 + arguments.calibrate)
-    further = [scenes(arguments.scenes, seed, K) for seed in seeds] if arguments.scenes else []
+    beside = arguments.scenes and (samples[1:] or given)  # scenes alone have no calibration of their own
+    further = [scenes(arguments.scenes, seed, K) for seed in seeds] if beside else []
     found = {}
     for name, names in SETS.items():
         found[name], chance = fit(samples, names, arguments.seed, rated=given, further=further)
