@@ -20,7 +20,7 @@ from tests.faults.conftest import Undisturbed, rows_of
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(1800)]
 
-MOMENTS = int(os.environ.get("CMCL_KILLS", "8"))
+MOMENTS = int(os.environ.get("CMCL_KILLS", "5"))
 
 
 def workers_of(driver: psutil.Process) -> list[psutil.Process]:

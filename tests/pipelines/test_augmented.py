@@ -11,7 +11,7 @@ from pipelines.verify import verify
 from schemas.corpus import Corpus, open_corpus
 from schemas.errors import ConfigError
 from schemas.regions import RegionFile
-from tests.pipelines.conftest import hash_of, make_config
+from tests.pipelines.conftest import make_config
 
 FULL = {"regions": {}, "swaps": {"per_kind": 4, "min_count": 2}}
 
@@ -56,12 +56,6 @@ def test_regions_guard_the_swaps(corpus):
 def test_a_change_of_the_swaps_reruns_them_alone(corpus, scene_files):
     changed = make_config(scene_files, corpus, regions={}, swaps={"per_kind": 3, "min_count": 2})
     assert [state.stage.name for state in plan_of(changed)[1] if state.must_run] == ["swaps", "examples"]
-
-
-def test_swaps_do_not_depend_on_partitions_or_workers(scene_files, tmp_path):
-    for name, changes in (("a", {}), ("b", {"partitions": 7, "workers": 2})):
-        run(make_config(scene_files, tmp_path / name, swaps=FULL["swaps"], **changes))
-    assert hash_of(tmp_path / "a") == hash_of(tmp_path / "b")
 
 
 @pytest.mark.parametrize(

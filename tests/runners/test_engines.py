@@ -29,7 +29,7 @@ def test_local_workers(demo: tuple[str, str], tmp_path: Path, workers: int) -> N
     assert made(config, tmp_path / "corpus", "--workers", str(workers)) == wanted
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [3])
 def test_threads_of_kernels(demo: tuple[str, str], tmp_path: Path, threads: int) -> None:
     """The hash, which covers floating-point scores, does not depend on the number of threads."""
     config, wanted = demo
@@ -94,14 +94,3 @@ def test_coco_captions(coco: tuple[str, str], tmp_path: Path, runner: str, reque
     config, wanted = coco
     endpoint = request.getfixturevalue(runner)
     assert made(config, tmp_path / "corpus", "--runner", runner, "--workers", "2", "--", f"--job_endpoint={endpoint}") == wanted
-
-
-def test_coco_captions_local_workers(coco: tuple[str, str], tmp_path: Path) -> None:
-    config, wanted = coco
-    assert made(config, tmp_path / "corpus", "--workers", "4") == wanted
-
-
-def test_coco_captions_prism(coco: tuple[str, str], tmp_path: Path) -> None:
-    need("go")
-    config, wanted = coco
-    assert made(config, tmp_path / "corpus", "--runner", "prism", "--workers", "2") == wanted

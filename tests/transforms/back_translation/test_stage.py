@@ -53,22 +53,10 @@ def captions_of(corpus: Corpus) -> dict[str, str]:
     }
 
 
-def test_one_and_two_workers_write_the_same_bytes(tmp_path, shared_data):
-    stages = [pairs_of(coco(shared_data, 16)), BackTranslate(HOW)]
-    run_stages(tmp_path / "one", stages, workers=1)
-    run_stages(tmp_path / "two", stages, workers=2)
-    one, two = bytes_of(tmp_path / "one"), bytes_of(tmp_path / "two")
-    assert len(one) == 4 * 2 + 4 * 2 + 4
-    assert one == two
-
-
-def test_the_number_of_partitions_changes_almost_nothing(tmp_path, shared_data):
-    """Almost: batches depend on partitions, and int8 results differ by batch in a few texts per thousand."""
-    found = []
-    for partitions in (1, 3):
-        corpus = run_stages(tmp_path / str(partitions), [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], partitions=partitions)
-        found.append({(row["pair_id"], row["text"]) for row in rows_of(corpus)})
-    assert len(found[0] ^ found[1]) <= 0.05 * len(found[0] | found[1])
+def test_the_number_of_partitions_and_workers_changes_nothing(tmp_path, shared_data):
+    one = run_stages(tmp_path / "one", [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], workers=1, partitions=1)
+    three = run_stages(tmp_path / "three", [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], workers=2, partitions=3)
+    assert rows_of(one) == rows_of(three) != []
 
 
 def test_rewrites_are_sound(tmp_path):
