@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from pipelines.verify import corpus_hash, verify
 from schemas import files
 
 LONG_S = 900  # for one run on a loaded machine
-SCENES = 60
+SCENES = 24
+PHOTOS = 1500
 NEEDED = {"java": "a Java 17 runtime", "mvn": "Maven", "go": "Go"}
 
 
@@ -65,7 +67,7 @@ def write_config(path: Path, values: dict[str, Any]) -> str:
 def demo_settings(folder: Path) -> dict[str, Any]:
     """The settings of `make demo`, with fewer photos, rendered into a folder once: every engine builds this corpus."""
     if not (folder / "scenes").exists():
-        make_scenes(str(folder / "scenes"), SCENES, SEED, texts=200)
+        make_scenes(str(folder / "scenes"), SCENES, SEED, texts=80)
         make_scenes(str(folder / "photos"), SCENES, SEED + 1, captions=False)
     values: dict[str, Any] = dict(settings())
     for kind in ("pairs", "images", "texts"):
@@ -76,16 +78,21 @@ def demo_settings(folder: Path) -> dict[str, Any]:
     return values
 
 
-def coco_settings(shared_data: Path) -> dict[str, Any]:
-    """The 25,014 captions of COCO's validation photos, without pixels, through every stage."""
+def coco_settings(shared_data: Path, folder: Path) -> dict[str, Any]:
+    """Captions of COCO's first validation photos, copied into a folder, without pixels, through every stage of texts."""
     captions = shared_data / "coco_val2017" / "captions_val2017.json"
     if not captions.is_file():
         pytest.skip(f"no COCO captions at {captions}")
+    content = json.loads(captions.read_text(encoding="utf-8"))
+    images = content["images"][:PHOTOS]
+    kept = {image["id"] for image in images}
+    annotations = [one for one in content["annotations"] if one["image_id"] in kept]
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
     return {
         "partitions": 16,
         "pixels": False,
         "swaps": {"per_kind": 2, "record_refusals": False},
-        "pairs": [{"format": "coco", "name": "coco", "captions": str(captions)}],
+        "pairs": [{"format": "coco", "name": "coco", "captions": str(folder / "captions.json")}],
     }
 
 

@@ -31,7 +31,8 @@ def demo_without_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[str, str]:
     """A configuration of COCO's captions, and the corpus's hash when built by one local worker."""
-    return _reference(tmp_path_factory.mktemp("coco"), coco_settings(shared_data))
+    folder = tmp_path_factory.mktemp("coco")
+    return _reference(folder, coco_settings(shared_data, folder))
 
 
 def _reference(folder: Path, values: dict[str, Any]) -> tuple[str, str]:
