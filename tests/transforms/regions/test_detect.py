@@ -217,36 +217,6 @@ def test_pixels_that_were_not_opened_are_rejected_not_guessed(fake, tmp_path):
     assert rejects(corpus, "regions") == {"c/1": Reason.IMAGE_MISSING}
 
 
-def test_one_and_two_workers_write_the_same_bytes(tmp_path):
-    """In separate processes, as in practice: the history of a process may affect the last bits."""
-    pytest.importorskip("torch", reason="the embedded detector needs torch")
-    scene_files(tmp_path / "i", 8)
-    found = []
-    for workers in (1, 2):
-        config = tmp_path / f"{workers}.json"  # JSON is YAML
-        config.write_text(
-            json.dumps(
-                {
-                    "corpus": str(tmp_path / f"c{workers}"),
-                    "partitions": 3,
-                    "workers": workers,
-                    "tfidf": None,
-                    "pairs": [{"format": "csv", "name": "p", "captions": str(tmp_path / "captions.csv"), "images": str(tmp_path / "i")}],
-                    "regions": {"batch": 2, "threads": 1},
-                }
-            )
-        )
-        names = sorted(path.name for path in (tmp_path / "i").iterdir())
-        (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{name},A scene.\n" for name in names))
-        subprocess.run([sys.executable, "-m", "pipelines.cli", "run", str(config), "--quiet"], check=True, cwd=Path(__file__).parents[3])
-        folder = tmp_path / f"c{workers}" / "regions"
-        found.append({path.name: path.read_bytes() for path in sorted(folder.glob("*.arrow"))})
-    one, two = found
-    assert one.keys() == two.keys() and len([name for name in one if name.startswith("regions-")]) == 3
-    assert [name for name in one if one[name] != two[name]] == []
-    assert sum(len(content) for content in one.values()) > 8 * row_bytes(10, 256, 33)
-
-
 def test_file_size_matches_the_arithmetic(tmp_path):
     pytest.importorskip("torch", reason="the embedded detector needs torch")
     paths = tuple(scene_files(tmp_path / "i", 40))
