@@ -1,6 +1,5 @@
-"""The detection stages: order, batches, rejects, memory, concurrent decoding, and output independent of the number of workers."""
+"""The detection stages: order, batches, rejects, memory, and concurrent decoding."""
 
-import json
 import os
 import subprocess
 import sys
