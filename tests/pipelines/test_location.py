@@ -191,7 +191,7 @@ SIZES = {"partitions": st.sampled_from([1, 2, 3]), "k": st.sampled_from([None, 1
 
 
 @given(strays=STRAYS, **SIZES)
-@law(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@law(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_foreign_files_in_a_corpus_are_kept(
     made: Path, strays: list[tuple[str, str, bytes, bool]], partitions: int, k: int | None, repair: bool
 ) -> None:

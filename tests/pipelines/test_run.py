@@ -117,9 +117,9 @@ def test_settings_that_only_limit_memory_rerun_nothing(finished, scene_files, tm
 
 
 @pytest.mark.parametrize(
-    "changes", [{"workers": 3}, {"partitions": 1}, {"partitions": 16}, {"tfidf": {"k": 10, "block_rows": 16}}, {"compression": "zstd"}]
+    "changes", [{"partitions": 1}, {"partitions": 16}, {"tfidf": {"k": 10, "block_rows": 16}}, {"compression": "zstd"}]
 )
-def test_the_same_corpus_for_any_partitions_and_workers(first, scene_files, tmp_path, changes):
+def test_the_same_corpus_for_any_partitions(first, scene_files, tmp_path, changes):
     run(make_config(scene_files, tmp_path / "other", **changes))
     assert hash_of(tmp_path / "other") == hash_of(first[0])
 

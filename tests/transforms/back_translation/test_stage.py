@@ -53,6 +53,7 @@ def captions_of(corpus: Corpus) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_number_of_partitions_and_workers_changes_nothing(tmp_path, shared_data):
     one = run_stages(tmp_path / "one", [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], workers=1, partitions=1)
     three = run_stages(tmp_path / "three", [pairs_of(coco(shared_data, 24)), BackTranslate(HOW)], workers=2, partitions=3)

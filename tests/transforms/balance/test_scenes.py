@@ -152,6 +152,7 @@ for most in (9000, 1000):
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are those of x86-64")
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_kernels_of_blas() -> None:
     root = str(Path(__file__).parents[3])
     found = [

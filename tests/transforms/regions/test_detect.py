@@ -160,6 +160,7 @@ with RegionFile(corpus.table_url("regions", "regions", 0)) as file:
 """
 
 
+@pytest.mark.slow
 def test_images_one_by_one_fit_where_a_batch_really_runs_out_of_memory(tmp_path):
     """The process may not grow by more than 120 MiB, but the model needs more for 64 images: torch and oneDNN really fail."""
     pytest.importorskip("torch", reason="the embedded detector needs torch")

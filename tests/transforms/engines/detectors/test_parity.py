@@ -185,7 +185,7 @@ def test_every_photo(made, shared_data, batch):
     assert total >= 10 * len(paths) and different == 0
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == SMALL else pytest.mark.slow) for name in MODELS])
 def test_features_are_those_that_a_hook_on_the_box_head_sees(made, name, tmp_path):
     engine = load(made, name)
     engine.model.transform.min_size, engine.model.transform.max_size = (320,), 640  # 800 pixels take minutes on a CPU
