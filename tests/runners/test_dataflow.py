@@ -99,14 +99,14 @@ def test_the_template_and_the_staged_pipeline(demo_without_torch: tuple[str, str
         assert cmcl("hash", "gs://corpora/made", environment=environment).stdout.splitlines()[-1].split()[0] == wanted
 
 
-def test_a_custom_worker_image(demo: tuple[str, str], tmp_path: Path) -> None:
+def test_a_custom_worker_image(demo_without_torch: tuple[str, str], tmp_path: Path) -> None:
     """The image contains the project, so only the pipeline is staged."""
     need("go")
     store = tmp_path / "store"
     store.mkdir()
     with fake_gcs(store) as endpoint:
         make_bucket(endpoint, "corpora")
-        template, folder = staged(demo[0], store, gcs_environment(endpoint), f"--sdk_container_image={IMAGE}")
+        template, folder = staged(demo_without_torch[0], store, gcs_environment(endpoint), f"--sdk_container_image={IMAGE}")
     pool = template["environment"]["workerPools"][0]
     assert {image["containerImage"] for image in pool["sdkHarnessContainerImages"]} == {IMAGE}
     assert not (folder / "workflow.tar.gz").exists()
