@@ -4,8 +4,9 @@
 
 Same inputs, dropout and loss (the mean square of the last states), no padding, float32, one thread on a CPU. VisualBERT, which has eager
 attention only, is given regions and tokens, as our network is; RoBERTa embeddings, as our layers are. With --compile, each is
-also measured compiled. Steps alternate; prints the least CPU seconds (on a GPU: seconds) of each, and the ratios. With --memory, prints
-instead the size of the activations that our step keeps for the backward pass, measured and calculated.
+also measured compiled. Steps alternate, in both orders; prints CPU seconds (on a GPU: seconds) of each, median and least, and the
+median ratio of a round. With --memory, prints instead the size of the activations that our step keeps for the backward pass, measured
+and calculated.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -146,16 +148,16 @@ def main() -> None:
     makers = {"network": network, "VisualBERT": visual_bert, "layers": layers, "RoBERTa": roberta}
     ways = (False, True) if args.compile else (False,)
     steps = {name + (", compiled" if compiled else ""): maker(batch, compiled) for compiled in ways for name, maker in makers.items()}
-    best = dict.fromkeys(steps, float("inf"))
+    found: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(args.rounds + 1):  # the first one warms up
-        for name, step in steps.items():
-            found = seconds(step, device)
-            best[name] = min(best[name], found) if number else best[name]
-    for name, found in best.items():
-        print(f"{name:25} {found:.3f} s")
+        for name in list(steps)[:: 1 if number % 2 else -1]:
+            found[name].append(seconds(steps[name], device))
+    rounds = {name: np.array(taken[1:]) for name, taken in found.items()}
+    for name, taken in rounds.items():
+        print(f"{name:25} {np.median(taken):.3f} s (least {taken.min():.3f})")
     for peer, own in (("VisualBERT", "network"), ("RoBERTa", "layers")):
-        theirs, mine = (min(found for name, found in best.items() if name.startswith(side)) for side in (peer, own))
-        print(f"{peer} over our {own}: {theirs / mine:.2f}")
+        theirs, mine = (min((rounds[name] for name in rounds if name.startswith(side)), key=np.median) for side in (peer, own))
+        print(f"{peer} over our {own}: {np.median(theirs / mine):.2f} by rounds, {theirs.min() / mine.min():.2f} by the least")
 
 
 def memory(batch: Batch, tokens: int, device: str) -> None:
