@@ -32,8 +32,16 @@ def _rows(corpus: Corpus, stage: str, table: str) -> list[dict[str, Any]]:
     return [row for partition in range(corpus.partitions) for row in corpus.open(stage, table, partition).read().to_pylist()]
 
 
-def test_the_number_of_partitions_and_workers_changes_no_row(tmp_path: Path) -> None:
-    one, seven = (run_stages(tmp_path / str(n), _stages(), partitions=n, workers=1 + (n > 1)) for n in (1, 7))
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.arrow"))}
+
+
+def test_partitions_change_no_row_and_workers_no_byte(tmp_path: Path) -> None:
+    one, seven, _ = (
+        run_stages(tmp_path / name, _stages(), partitions=partitions, workers=workers)
+        for name, partitions, workers in (("one", 1, 1), ("seven", 7, 1), ("two workers", 7, 2))
+    )
+    assert _bytes(tmp_path / "seven") == _bytes(tmp_path / "two workers") != {}
     for stage, table in (("graphs", "graphs"), ("swaps", "rewrites")):
         assert _rows(one, stage, table) == _rows(seven, stage, table) != []
     # Rejects are sorted by id in each partition.
