@@ -12,12 +12,16 @@ FUZZ_SECONDS ?= 600
 PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 CAPTIONS ?= $(or $(CMCL_DATA),../shared/data)/coco_val2017/captions_val2017.json
 
+# uv takes half of pip's time; where it fails, say because only pip's own configuration names the package index, pip does it.
+INSTALL = { $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable ".[$$extras]" || \
+  $(BIN)/python -m pip install --quiet --editable ".[$$extras]"; }
+
 .PHONY: demo environments test test-slow test-runners test-lowest fuzz lint benchmark clean
 
 $(BIN)/.installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --upgrade pip 'uv>=0.5,<1'
+	extras=dev; $(INSTALL)
 	touch $@
 
 demo: $(BIN)/.installed
@@ -40,7 +44,7 @@ $(PADDLE)/.installed: $(BIN)/.installed
 
 # fairseq's pins exclude our Python versions, and it is built from source; if that fails, its tests are skipped.
 $(BIN)/.fairseq: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,fairseq]' && \
+	extras=dev,fairseq; $(INSTALL) && \
 	  $(BIN)/python -m pip install --quiet --no-deps fairseq-fixed==0.12.3.1 || echo 'fairseq cannot be built; its tests will skip'
 	touch $@
 
@@ -52,7 +56,7 @@ test-slow: $(BIN)/.installed environments
 # Spark, Flink, Prism, Dataflow templates, object stores, killed runs. Tests that require Java, Maven or Go are skipped without them.
 # Files are tested in their order; by number of tests, as is xdist's default, the longest would come last and alone.
 test-runners: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,gcp,s3,http]'
+	extras=dev,gcp,s3,http; $(INSTALL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m runners
 
 # Runs for FUZZ_SECONDS, shared among the targets; on findings, exits with 1 and keeps the inputs in fuzz-findings.

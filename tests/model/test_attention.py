@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.attention import HALF, Layout, attend, dense_layout, packed_layout, prefix_layout
 from model.batch import Batch
@@ -48,6 +50,16 @@ def test_flash_equals_dense(dtype: torch.dtype) -> None:
     layout, kept = packed_layout(valid)
     packed = attend(*(part.flatten(0, 1)[kept] for part in (query, key, value)), layout)  # type: ignore[call-arg]
     assert torch.allclose(packed, attend(query, key, value, dense_layout(valid)).flatten(0, 1)[kept], atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_flash_takes_what_it_is_given(dtype: torch.dtype) -> None:
+    """Without a GPU: PyTorch's own description of the kernel accepts the call and says what it returns."""
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        query, key, value = (torch.empty(16, 2, 8, dtype=dtype, device="cuda") for _ in range(3))
+        offsets = torch.empty(5, dtype=torch.int32, device="cuda")
+        made = attend(query, key, value, Layout(offsets=offsets, longest=7))
+    assert made.shape == query.shape and made.dtype == dtype and made.is_cuda
 
 
 def test_prefix_sees_the_source_in_full_and_the_target_causally() -> None:

@@ -18,7 +18,7 @@ import pytest
 from pipelines.interrupts import interruptible
 from pipelines.process_state import environment, log_level, sigterm_interrupts, thread_failures
 from pipelines.runners import open_runner
-from transforms.core.instructions import SWITCHES
+from transforms.core.instructions import FOUND, SWITCHES
 from transforms.core.task import tasks_cancelled
 
 
@@ -121,7 +121,7 @@ CAPABILITY = "import torch; print(torch.backends.cpu.get_cpu_capability())"
 
 def words_of(code: str) -> list[str]:
     """What code prints in a process whose environment restricts no instructions."""
-    free = {name: value for name, value in os.environ.items() if name not in SWITCHES}
+    free = {name: value for name, value in os.environ.items() if name not in (*SWITCHES, FOUND)}
     return subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -138,3 +138,13 @@ def test_the_trainer_alone_uses_all_instructions_of_the_cpu(command, widest, tmp
     started = f"import os, subprocess; subprocess.run([sys.executable, '-c', 'import transforms; ' + {CAPABILITY!r}])"
     restricted = command == "status" and platform.machine() in ("x86_64", "AMD64")
     assert words_of(f"{entered}; {CAPABILITY}; {started}") == [min(widest, "AVX2") if restricted else widest] * 2
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="nothing is restricted except on x86-64")
+def test_the_trainer_uses_them_in_a_process_of_a_restricted_one_as_well(widest, tmp_path):
+    """As the demo does, and any notebook that builds a corpus before it trains."""
+    told = "import os; print(os.environ['MKL_CBWR'], os.environ['FAISS_OPT_LEVEL'], os.environ.get('CT2_USE_MKL'))"
+    command = f"import sys; sys.argv = ['cmcl', 'train', {str(tmp_path / 'absent.yaml')!r}]; from pipelines.cli import main; main()"
+    found = "os.environ['MKL_CBWR'] = 'AVX512'; os.environ['FAISS_OPT_LEVEL'] = 'AVX2'"  # the user's own; the second as we set it
+    started = f"subprocess.run([sys.executable, '-c', {f'{command}; {CAPABILITY}; {told}'!r}])"
+    assert words_of(f"import os, subprocess, sys; {found}; import transforms; {started}") == [widest, "AVX512", "AVX2", "None"]

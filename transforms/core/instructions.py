@@ -9,6 +9,7 @@ only stored values that it helps to compute, the choice of balanced swaps, are r
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 
@@ -16,18 +17,27 @@ SWITCHES = {"CT2_FORCE_CPU_ISA": "AVX2", "CT2_USE_MKL": "0", "ONEDNN_MAX_CPU_ISA
             "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Haswell", "FAISS_OPT_LEVEL": "AVX2"}  # fmt: skip
 PORTABLE = "x86-64-v3"
 RELEASED = "CMCL_WIDEST_INSTRUCTIONS"  # tells processes that this one starts that it has called `release`
-_found = {name: os.environ.get(name) for name in SWITCHES}  # before this module sets them
+FOUND = "CMCL_FOUND_INSTRUCTIONS"  # tells them the values before `hold`, whose own they inherit
+
+
+def _before() -> dict[str, str]:
+    """The variables as they were before this process, or one that started it, set them."""
+    now = {name: os.environ[name] for name in SWITCHES if name in os.environ}
+    if FOUND not in os.environ:
+        return now
+    return {**json.loads(os.environ[FOUND]), **{name: value for name, value in now.items() if value != SWITCHES[name]}}
+
+
+_found = _before()
 
 
 def hold(portable: bool) -> None:
-    """Sets the variables, or restores the values that this process started with. Does nothing on machines other than x86-64."""
+    """Sets the variables, or restores the values of before. Does nothing on machines other than x86-64."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return
-    for name, value in (SWITCHES if portable else _found).items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    for name in (*SWITCHES, FOUND):
+        os.environ.pop(name, None)
+    os.environ.update({**SWITCHES, FOUND: json.dumps(_found)} if portable else _found)
 
 
 def release() -> None:
