@@ -3,10 +3,10 @@
     python -m benchmarks.truth_ratings RATINGS.csv CAPTIONS.csv [--limit 0.08] [--keep 0.9] [--weights FITTED.json]
 
 RATINGS.csv has the columns image, text, rating (1: unrelated, to 4: describes the image), one row per rating or mean; CAPTIONS.csv has the
-columns image, caption. For each way of refusing candidates: the share of texts rated 3 or more among those kept, and the share of texts
-rated below 2 that are kept. The guards are the TF-IDF stage's without a judge; encoder and tfidf refuse the texts most similar to any
-caption of the image, at the threshold that keeps `--keep` of those below 2 (so they see the ratings, the judge does not); graphs is the
-judge without an encoder. AUC: of telling the two groups apart.
+columns image, caption, or is COCO's JSON. For each way of refusing candidates: the share of texts rated 3 or more among those kept, and
+the share of texts rated below 2 that are kept. The guards are the TF-IDF stage's without a judge; encoder and tfidf refuse the texts most
+similar to any caption of the image, at the threshold that keeps `--keep` of those below 2 (so they see the ratings, the judge does not);
+graphs is the judge without an encoder. AUC: of telling the two groups apart.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def line(name: str, kept: np.ndarray, rating: np.ndarray, score: np.ndarray | No
     clear = (rating >= 3) | (rating < 2)
     both = (rating >= 3).any() and (rating < 2).any()
     auc = f"  AUC {roc_auc_score(rating[clear] >= 3, score[clear]):.4f}" if score is not None and both else ""
-    true, false = (rating[kept] >= 3).mean() if kept.any() else 0.0, kept[rating < 2].mean() if (rating < 2).any() else 0.0
-    return f"{name:10} kept {kept.mean():7.2%}  rated 3 or more among them {true:7.3%}  of those below 2 kept {false:7.2%}{auc}"
+    true, false = (f"{share.mean():7.3%}" if len(share) else "    n/a" for share in (rating[kept] >= 3, kept[rating < 2]))
+    return f"{name:10} kept {kept.mean():7.2%}  rated 3 or more among them {true}  of those below 2 kept {false}{auc}"
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ class BackTranslate(Stage[BackTranslationSettings]):
     """
 
     name = "back_translation"
-    revision = 9
+    revision = 10
     packages = ("ctranslate2", "sentencepiece", "torch", "transformers", "sentence-transformers", "spacy")
     extra = "translate"
     rows_by = ("image_id",)

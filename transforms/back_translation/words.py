@@ -3,6 +3,7 @@ pronouns."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence, Set
 from functools import lru_cache
@@ -37,6 +38,11 @@ _FURTHER = frozenset({"other", "another"})
 _EACH_OTHER = (("each", "other"), ("one", "another"))
 # Words that hedge or limit a claim.
 _HEDGES = frozenset("hardly barely scarcely seldom rarely almost nearly only fake pretend pretending".split())
+# What follows has not happened, or may not.
+_UNREALISED = re.compile(
+    r"\b(?:about|ready|prepar(?:es?|ed|ing)|tr(?:y|ies|ied|ying)|attempt(?:s|ed|ing)?|want(?:s|ed|ing)?|pretend(?:s|ed|ing)?) to\b|"
+    r"\bmiss(?:es|ed)?\b"
+)
 
 
 def _numbers(words: Sequence[str]) -> Counter[str]:
@@ -99,6 +105,9 @@ def words_differ(caption: Sequence[str], paraphrase: Sequence[str]) -> tuple[Rea
     one, other = (Counter(word for word in words if word in _HEDGES) for words in (caption, paraphrase))
     if one != other:
         return Reason.NEGATION_DIFFERS, f"{_list(one)} > {_list(other)}"
+    unrealised = [_UNREALISED.search(" ".join(words)) for words in (caption, paraphrase)]
+    if bool(unrealised[0]) != bool(unrealised[1]):
+        return Reason.NEGATION_DIFFERS, next(found[0] for found in unrealised if found)
     moved = next((f"{one} {two}" for one, two in pairwise(paraphrase) if one in _FURTHER and _is_moved(two, caption)), None)
     if moved:
         return Reason.OBJECTS_DIFFER, f"{moved} is new"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.rejects import Reason
-from transforms.english.words import NUMBERS, PLACES
+from transforms.english.words import FRAMES, NUMBERS, PLACES
 from transforms.scene_graph.nodes import Graph, ObjectNode, RelationNode
 from transforms.swaps.context import ImageContext
 from transforms.swaps.contrasts import PREPOSITIONS
@@ -26,7 +26,8 @@ from transforms.truth.swaps import SwapJudge
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
 _MOST = 6  # a count that captions do not merely estimate
-_NO_NUMBER = frozenset({"of", "no", "or", "like", "than"})  # words before an object whose number is another's, or none
+# Words before an object whose number is another's, or none.
+_NO_NUMBER = frozenset({"of", "no", "or", "like", "than", "couple", "pair", "few"})
 _NEAR = frozenset({"near", "next to", "beside", "by", "close to", "alongside"})
 _PLACED = frozenset({"on", "on top of", "under", "below", "beneath", "above", "behind", "in front of", "inside", "left of", "right of"})
 
@@ -84,7 +85,11 @@ def _known_count(draft: Draft, thing: ObjectNode) -> int:
     inside = draft.caption[thing.phrase_start : thing.start].lower().replace(",", " , ").split()
     if draft.determiner(thing) != "bare" or before in _NO_NUMBER or {",", "and", "or"} & set(inside):
         return 0  # in a list, the number would stand before another thing: "a TV, chandelier and glass sinks"
-    stated = context.counts.get(thing.head, set())
+    if any(other.end == len(draft.caption[: thing.phrase_start].rstrip()) for other in graph.objects):
+        return 0  # "a couple of people guys walking"
+    stated, mentioned = context.counted.get(thing.head, set()), context.counts.get(thing.head, set())
+    if not mentioned <= stated:
+        return 0  # another caption denies the number, or does not give it exactly
     held = context.instances(draft.index, thing.lemma)
     if len(stated) > 1 or (stated and held > 0 and held not in stated):
         return 0
@@ -100,9 +105,9 @@ def _counted(draft: Draft, thing: ObjectNode, value: int) -> list[Counterpart]:
     start = thing.phrase_start
     end = start + len(draft.caption[start:].split(" ", 1)[0])
     first = draft.caption[start:end]
-    first = first.lower() if start <= draft.first and first[1:].islower() else first
+    first = first.lower() if draft.starts_sentence(start) and first[1:].islower() else first
     true, found = (draft.words(start, end, f"{_WORDS[value]} {first}"),), []
-    chance = _chance(draft, int(value in draft.context.counts.get(thing.head, ())))
+    chance = _chance(draft, int(value in draft.context.counted.get(thing.head, ())))
     for other in range(2, _MOST + 1):
         if other != value and draft.wants("count"):
             edits, origin = (draft.words(start, end, f"{_WORDS[other]} {first}"),), f"{value} {thing.lemma} > {other}"
@@ -117,9 +122,16 @@ def _known_place(draft: Draft, relation: RelationNode) -> str:
     if relation.lemma not in _NEAR or relation.voice == "inverse" or draft.caption[relation.start : relation.end].lower() != relation.lemma:
         return ""
     one, other = graph.objects[relation.subject], graph.objects[relation.object]
-    if one.head == other.head or any(context.several(draft.index, thing.lemma, thing.head) for thing in (one, other)):
+    if one.head == other.head or any(
+        thing.head in FRAMES or context.several(draft.index, thing.lemma, thing.head) for thing in (one, other)
+    ):
         return ""
-    stated = context.relations.get((one.head, other.head), set())
+    if any(r.lemma != relation.lemma and {r.subject, r.object} == {relation.subject, relation.object} for r in graph.relations):
+        return ""  # the caption itself says more, of what one cannot tell
+    ends = one.head, other.head
+    stated = context.related.get(ends, set())
+    if not context.relations.get(ends, set()) <= stated:
+        return ""  # another caption denies it
     places = {place for lemma in stated for place in (lemma, lemma.partition(" ")[2]) if place in _PLACED}
     return places.pop() if len(places) == 1 else ""
 

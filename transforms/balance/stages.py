@@ -53,7 +53,7 @@ class SwapCandidates(SwapNegatives):
 
     name = "swap_candidates"
     internal = True
-    revision = 2
+    revision = 3
     writes = {"candidates": CANDIDATES}
 
     @classmethod

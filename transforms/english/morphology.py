@@ -149,10 +149,11 @@ def lemmas(word: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def like(model: str, words: str, starts_caption: bool) -> str:
-    """`words` capitalised like `model`: all capitals, or an initial capital if the model has one at the start of the caption."""
-    if len(model) > 1 and model.isupper():
+def like(model: str, words: str, starts_sentence: bool) -> str:
+    """`words` capitalised like `model`: all capitals, unless it is an abbreviation, or an initial capital if it has one and starts a
+    sentence."""
+    if len(model) > 1 and model.isupper() and not _is_spelt_out(model):
         return words.upper()
-    if starts_caption and model[:1].isupper():
+    if starts_sentence and model[:1].isupper():
         return words[:1].upper() + words[1:]
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transforms.english.morphology import plural
 from transforms.english.words import (
     COLOURS,
     COPULAS,
@@ -119,7 +120,8 @@ class Nominals:
         text = tokens.text[start:end]
         head = tokens.lemma(index)
         prefix = tokens.text[start : tokens.starts[index]].lower()
-        number = "plural" if tags[index] in PLURAL_TAGS else "singular"
+        mistagged = tokens.lower(index) == head and plural(head) != head  # "racquet", which taggers know from "racquets" alone
+        number = "plural" if tags[index] in PLURAL_TAGS and not mistagged else "singular"
         count = 0
         for kid in kids:
             if deps[kid] == "nummod" and kid < index:

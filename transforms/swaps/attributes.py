@@ -61,8 +61,8 @@ def swap_attributes(draft: Draft) -> None:
         if not found:
             continue
         thing = draft.graph.objects[attribute.object]
-        if attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma)):
-            continue  # "a black and white photo" is about the photo; and people's skin colour is never swapped
+        if never_swapped(draft, attribute):
+            continue
         if draft.context.unclear(draft.index, thing) or any(
             draft.context.unclear(draft.index, one) for one in owners(draft, attribute.object)
         ):
@@ -98,16 +98,29 @@ def owners(draft: Draft, node: int) -> list[ObjectNode]:
     return [graph.objects[one] for one in (*had, *(r.object for r in graph.relations if r.subject == node and r.lemma == "of"))]
 
 
+def never_swapped(draft: Draft, attribute: AttributeNode) -> bool:
+    """Whether it is a colour of a picture ("a black and white photo") or of people, whose skin's is never swapped."""
+    thing = draft.graph.objects[attribute.object]
+    return attribute_class(attribute.lemma) == "colour" and (thing.head in FRAMES or _human(draft.index, thing.lemma))
+
+
 def _human(index: Index, lemma: str) -> bool:
     """Whether the word denotes people."""
     return index.broad(lemma) == "noun.person" or lemma.rsplit(" ", 1)[-1] in ("people", "crowd", "group", "family", "couple")
 
 
 def refused(draft: Draft, attribute: AttributeNode, word: str) -> bool:
+    """Whether the new attribute may be true of the object, or is in a caption at all; records the reason."""
+    if word in draft.context.words:
+        draft.refuse(Reason.IN_SIBLING, f"{attribute.lemma} {draft.graph.objects[attribute.object].lemma} > {word}")
+        return True
+    return may_be_true(draft, attribute, word)
+
+
+def may_be_true(draft: Draft, attribute: AttributeNode, word: str) -> bool:
     """Whether the new attribute may be true of the object, by captions, regions or the vocabulary; records the reason."""
     thing = draft.graph.objects[attribute.object]
-    given = draft.context.attributes.get(thing.head, ())
-    if word in draft.context.words or any(alike(word, other) for other in given):
+    if any(alike(word, other) for other in draft.context.attributes.get(thing.head, ())):
         draft.refuse(Reason.IN_SIBLING, f"{attribute.lemma} {thing.lemma} > {word}")
         return True
     if any(alike(word, other) for other in draft.context.shown(draft.index, thing.lemma)):

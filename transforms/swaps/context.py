@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from transforms.scene_graph.nodes import Graph, ObjectNode
+from transforms.english.denials import asserted_until
+from transforms.scene_graph.nodes import Graph, ObjectNode, RelationNode
+from transforms.swaps.affirmed import affirmed, exact_counts
 from transforms.swaps.index import Index
 from transforms.swaps.settings import SwapSettings
 
@@ -21,8 +23,9 @@ class ImageContext:
     blocked: positions of the objects that a caption names, and of their synonyms, hypernyms and hyponyms; labelled: likewise for
     labels. words: every word of every caption. presence: estimated probability that each object is present but unmentioned,
     float32 [V]; usual: likewise, given an average one of the objects. labels: label -> number of instances. detectable: positions of the
-    objects that the detector could find. given: the number of captions. described: each caption's attributes by head.
-    plurals: heads of which a caption has several. together: each caption's heads.
+    objects that the detector could find. given: the number of captions. plurals: heads of which a caption has several. together: each
+    caption's heads. attributes, relations, counts: all that captions mention, by head or heads, denied or not. What they assert:
+    described: each caption's attributes by head; related: relations by heads; counted: exact numbers by head.
     """
 
     __slots__ = (
@@ -38,6 +41,8 @@ class ImageContext:
         "attributes",
         "relations",
         "counts",
+        "related",
+        "counted",
         "plurals",
         "together",
         "labels",
@@ -66,11 +71,14 @@ class ImageContext:
         self.described: list[dict[str, set[str]]] = []
         self.relations: dict[tuple[str, str], set[str]] = {}
         self.counts: dict[str, set[int]] = {}
+        self.related: dict[tuple[str, str], set[str]] = {}
+        self.counted: dict[str, set[int]] = {}
         self.plurals: set[str] = set()
         self.together: list[Counter[str]] = []
         self.named: set[str] = set()
-        for graph in graphs:
+        for caption, graph in zip(captions, graphs, strict=True):
             self._read(graph)
+            self._believe(caption, graph)
         self.labels = labels
         self._shown = shown or {}
         self._label_cache: dict[str, tuple[str, ...]] = {}
@@ -99,15 +107,21 @@ class ImageContext:
                 self.plurals.add(thing.head)
             if thing.count:
                 self.counts.setdefault(thing.head, set()).add(thing.count)
+        for attribute in graph.attributes:
+            self.attributes.setdefault(objects[attribute.object].head, set()).add(attribute.lemma)
+        for relation in graph.relations:
+            self.relations.setdefault(_ends(graph, relation), set()).add(relation.lemma)
+
+    def _believe(self, caption: str, graph: Graph) -> None:
+        graph = affirmed(graph, asserted_until(caption))
         described: dict[str, set[str]] = {}
         for attribute in graph.attributes:
-            described.setdefault(objects[attribute.object].head, set()).add(attribute.lemma)
+            described.setdefault(graph.objects[attribute.object].head, set()).add(attribute.lemma)
         self.described.append(described)
-        for head, lemmas in described.items():
-            self.attributes.setdefault(head, set()).update(lemmas)
         for relation in graph.relations:
-            ends = objects[relation.subject].head, objects[relation.object].head
-            self.relations.setdefault(ends, set()).add(relation.lemma)
+            self.related.setdefault(_ends(graph, relation), set()).add(relation.lemma)
+        for head, value in exact_counts(caption, graph).items():
+            self.counted.setdefault(head, set()).add(value)
 
     def instances(self, index: Index, lemma: str) -> int:
         """How many labelled instances the word may denote; -1 without labels."""
@@ -147,6 +161,10 @@ class ImageContext:
     def unclear(self, index: Index, thing: ObjectNode) -> bool:
         """Whether the caption says something of one such object while the picture may show others, of which it need not be true."""
         return self.several(index, thing.lemma, thing.head) and (self.labels is not None or thing.number == "singular")
+
+
+def _ends(graph: Graph, relation: RelationNode) -> tuple[str, str]:
+    return graph.objects[relation.subject].head, graph.objects[relation.object].head
 
 
 def _detectable(index: Index, labels: tuple[str, ...]) -> tuple[np.ndarray, frozenset[int]]:

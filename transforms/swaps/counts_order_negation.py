@@ -8,6 +8,7 @@ from functools import partial
 from schemas.rejects import Reason
 from transforms.english.words import NUMBERS
 from transforms.scene_graph.nodes import ObjectNode, RelationNode
+from transforms.swaps.attributes import may_be_true, never_swapped
 from transforms.swaps.contrasts import compatible, contrasting_attributes
 from transforms.swaps.draft import Draft
 from transforms.swaps.edits import Edit
@@ -247,6 +248,9 @@ def _exchange_attributes(draft: Draft) -> None:
             if context.several(draft.index, first.lemma, first.head) or context.several(draft.index, second.lemma, second.head):
                 draft.refuse(Reason.AMBIGUOUS, origin)
                 continue
+            pairs = (one, other.lemma), (other, one.lemma)
+            if never_swapped(draft, one) or never_swapped(draft, other) or all(may_be_true(draft, *pair) for pair in pairs):
+                continue  # one of the two that is false makes the text false
             edits = _exchange(draft, (one.start, one.end), (other.start, other.end))
             evidence = partial(of_order, draft, 0, first, one.lemma, second)
             draft.add("order", "word", edits, origin, 1.0, 0.0, "order_matters", evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.rejects import Reason
-from transforms.english.denials import first_denial
+from transforms.english.denials import asserted_until
 from transforms.english.morphology import article, like
 from transforms.graphs.vocabulary import determiner_of
 from transforms.scene_graph.nodes import Graph, ObjectNode
@@ -20,16 +21,25 @@ from transforms.swaps.settings import SwapSettings
 from transforms.truth.swaps import SwapJudge
 from transforms.truth.trees import MILLION
 
+_OPENING = " \t\"'“‘([*-•"
+_SENTENCE = re.compile(r"(?:^|[.!?:]|(?:^|\s)\d+\))\Z")
+_SMALL = frozenset(
+    "a an and as at but by down for from in into is it its near next of off on onto or out over the to top under up with".split()
+)
+
 
 def is_title(caption: str) -> bool:
-    """Whether a caption of three or more words is in title case: every word capitalised, but not all in capitals."""
+    """Whether a caption of three or more words is in title case: all are capitalised, or all but articles, prepositions and the like. Not
+    one all in capitals."""
     words = [word for word in caption.split() if word[:1].isalpha()]
-    return len(words) > 2 and all(word[0].isupper() for word in words) and not caption.isupper()
+    large = [word for word in words if word.lower().strip(".,") not in _SMALL]
+    return any(len(given) > 2 and all(word[0].isupper() for word in given) for given in (words, large)) and not caption.isupper()
 
 
-def as_title(text: str) -> str:
-    """The text in title case."""
-    return "".join(letter.upper() if not at or text[at - 1].isspace() else letter for at, letter in enumerate(text))
+def as_title(text: str, small: bool) -> str:
+    """The text in title case; small: articles, prepositions and the like keep their small letters."""
+    words = text.split(" ")
+    return " ".join(word if small and word.lower() in _SMALL else word[:1].upper() + word[1:] for word in words)
 
 
 class Negative(NamedTuple):
@@ -65,7 +75,7 @@ class Draft:
         "denied_from",
         "shouting",
         "titled",
-        "first",
+        "small",
         "articles",
         "judge",
         "limit",
@@ -95,10 +105,10 @@ class Draft:
         self.count_limit = max(self.limit, int(MILLION * settings.balance.count_truth) if settings.balance else 0)
         self.negatives: list[Negative] = []
         self.texts: set[str] = set()
-        self.denied_from = first_denial(caption)
+        self.denied_from = asserted_until(caption)
         self.shouting = caption.isupper()
         self.titled = is_title(caption)
-        self.first = len(caption) - len(caption.lstrip(" \"'"))  # where its first word starts
+        self.small = any(word in _SMALL for word in caption.split())
         self.articles: dict[int, Any] = {}
         self.remaining = dict.fromkeys(settings.kinds, settings.per_kind)
 
@@ -121,7 +131,7 @@ class Draft:
         if len(edits) > 1 and any(after[0] < before[1] for before, after in pairwise(sorted(edits))):
             return False
         if self.shouting or self.titled:  # otherwise case alone would give the negative away
-            edits = tuple((start, end, text.upper() if self.shouting else as_title(text)) for start, end, text in edits)
+            edits = tuple((start, end, text.upper() if self.shouting else as_title(text, self.small)) for start, end, text in edits)
         text = apply_edits(self.caption, edits)
         if text in self.texts:
             self.refuse(Reason.REPEATED_TEXT, origin)
@@ -150,7 +160,11 @@ class Draft:
 
     def words(self, start: int, end: int, words: str) -> Edit:
         """An edit that puts `words` in a span, capitalised like the text it replaces."""
-        return start, end, like(self.caption[start:end], words, start <= self.first)
+        return start, end, like(self.caption[start:end], words, self.starts_sentence(start))
+
+    def starts_sentence(self, start: int) -> bool:
+        """Whether a sentence starts there, after signs or a number of a list."""
+        return _SENTENCE.search(self.caption[:start].rstrip(_OPENING)) is not None
 
     def article_edit(self, start: int, following: str) -> tuple[Edit, ...]:
         """The edit that makes the article before `start` fit `following`; empty if there is no article or it already fits."""
@@ -172,7 +186,7 @@ class Draft:
         while cut and before[cut - 1].isalpha():
             cut -= 1
         word = before[cut:].lower()
-        if word not in ("a", "an") or (cut and not before[cut - 1].isspace() and before[cut - 1] not in "\"'(-"):
+        if word not in ("a", "an") or (cut and not before[cut - 1].isspace() and before[cut - 1] not in "\"'“‘(-"):
             return None
         return cut, len(before), word
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.rejects import Reason
 from transforms.scene_graph.nodes import Graph
+from transforms.swaps.affirmed import affirmed
 from transforms.swaps.attributes import swap_attributes
 from transforms.swaps.context import ImageContext
 from transforms.swaps.counts_order_negation import swap_counts, swap_negation, swap_order
@@ -22,20 +23,6 @@ _MAKERS: dict[str, Callable[[Draft], None]] = {
     "object": swap_objects, "attribute": swap_attributes, "relation": swap_relations, "count": swap_counts, "order": swap_order,
     "negation": swap_negation,
 }  # fmt: skip
-
-
-def affirmed(graph: Graph, end: int) -> Graph:
-    """The relations, attributes and counts before `end`; objects after it are made irreplaceable.
-
-    Objects keep their indices: one after `end` gets a head noun that is never replaced.
-    """
-    objects = [thing if thing.end <= end else thing._replace(head="view") for thing in graph.objects]
-    return Graph(
-        objects,
-        [a for a in graph.attributes if a.end <= end and graph.objects[a.object].end <= end],
-        [r for r in graph.relations if r.end <= end and all(graph.objects[n].end <= end for n in (r.subject, r.object))],
-        [c for c in graph.counts if graph.objects[c.object].end <= end],
-    )
 
 
 def negatives(

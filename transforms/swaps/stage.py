@@ -99,7 +99,7 @@ class SwapNegatives(Stage[SwapSettings]):
     """
 
     name = "swaps"
-    revision = 10
+    revision = 11
     depends_on = tuple(name for name in SwapSettings.model_fields if name not in {*CountVocabulary.depends_on, "balance"})
     rows_by: ClassVar[tuple[str, ...]] = ("image_id",)
     rows_counted: ClassVar[tuple[str, ...]] = ("graphs",)

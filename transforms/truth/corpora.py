@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,12 @@ from transforms.truth.words import Words
 K, DRAWN = 100, 12  # neighbours of a caption, and the number of them that are drawn
 _TOP = 0.25  # share of the likeliest own captions: candidates as likely as these are nearly all true
 
+_CAPTION_NUMBER = re.compile(r"#\d+$")  # Flickr8k's tokens: "1000.jpg#2"
+_EXTENSION = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 _OVERLOOKED = 0.1  # factor of a text's probability if it names a thing around which annotators could have drawn a box, but did not
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,14 +148,32 @@ def captions_in(path: Path) -> dict[str, list[str]]:
     """Captions by image, from a CSV file with the columns image and caption, or from COCO's JSON. Raises ValueError, as `read_csv` does."""
     found: dict[str, list[str]] = defaultdict(list)
     if path.suffix == ".json":
-        notes = json.loads(path.read_text(encoding="utf-8-sig"))["annotations"]
-        rows = [(str(note["image_id"]), note["caption"]) for note in notes]
+        try:
+            notes = json.loads(path.read_text(encoding="utf-8-sig"))["annotations"]
+            rows = [(str(note["image_id"]), str(note["caption"])) for note in notes]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not COCO's JSON of captions ({type(error).__name__}: {error})") from None
     else:
         rows = [(image, caption) for _, image, caption in read_csv(path, "image", "caption")]
     for image, caption in rows:
         if caption.strip():
-            found[image].append(" ".join(caption.split()))
+            found[_CAPTION_NUMBER.sub("", image)].append(" ".join(caption.split()))
     return found
+
+
+def same_images(names: Iterable[str], captioned: Collection[str]) -> dict[str, str]:
+    """The captioned image that each of these names means: the same name, or else the only one with the same last part, extension, case
+    and leading zeros aside. The others are left out."""
+    by_stem = defaultdict(list)
+    for name in captioned:
+        by_stem[_stem(name)].append(name)
+    found = {name: [name] if name in captioned else by_stem.get(_stem(name), []) for name in names}
+    return {name: given[0] for name, given in found.items() if len(given) == 1}
+
+
+def _stem(name: str) -> str:
+    stem = _EXTENSION.sub("", re.split(r"[/\\]", name)[-1]).casefold()
+    return stem.lstrip("0") if stem.isdecimal() else stem
 
 
 def read_csv(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -170,7 +195,7 @@ def read_csv(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
                         raise ValueError(f"{path}, line {rows.line_num}: {len(row)} values instead of {len(header)}")
                     yield rows.line_num, *(row[one].strip() for one in at)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8 ({error})") from None
+        raise ValueError(f"{path} cannot be read as CSV in UTF-8 ({error})") from None
 
 
 def boxes_in(path: Path) -> dict[str, Counter[str]]:
@@ -233,7 +258,7 @@ def ratings_in(path: Path) -> dict[tuple[str, str], float]:
         if not 1 <= value <= 4:
             raise ValueError(f"{path}, line {line}: rating {rating!r} is not a number from 1 to 4")
         if text:
-            found[image, " ".join(text.split())].append(value)
+            found[_CAPTION_NUMBER.sub("", image), " ".join(text.split())].append(value)
     return {pair: float(np.mean(given)) for pair, given in sorted(found.items())}
 
 
@@ -241,13 +266,21 @@ def rated_pairs(ratings: Path, captions: Path, boxes: Path | None = None) -> tup
     """Captions and texts, and n pairs of an image, int64 [n] ascending, and a text, int64 [n], with mean ratings float64 [n].
 
     ratings: CSV with the columns image, text, rating (1 to 4), one row per rating; captions: as for `captions_in`; boxes: COCO's instances,
-    whose labels are evidence if some of the images have them. Images without captions are left out. Raises ValueError when no rated image
-    has a caption, when a rating is not a number from 1 to 4, and as `read_csv` does.
+    whose labels are evidence if some of the images have them. Images without captions are left out, and logged. Raises ValueError when no
+    rated image has a caption, when a rating is not a number from 1 to 4, and as `read_csv` does.
     """
     own = captions_in(captions)
-    pairs = {pair: rating for pair, rating in ratings_in(ratings).items() if pair[0] in own}
-    if not pairs:
-        raise ValueError(f"no image of {ratings} has a caption in {captions}")
+    given = ratings_in(ratings)
+    rated_names = sorted({image for image, _ in given})
+    same = same_images(rated_names, own)
+    missing = [name for name in rated_names if name not in same]
+    if not same:
+        examples = "".join(f", one of whose images is {next(iter(names))!r}" if names else "" for names in (rated_names, own))
+        raise ValueError(f"no image of {ratings} has a caption in {captions}{examples}")
+    if missing:
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        _LOG.warning("%s: %d of %d rated images have no caption, left out: %s", captions, len(missing), len(rated_names), few)
+    pairs = {(same[image], text): rating for (image, text), rating in given.items() if image in same}
     names, texts = sorted({image for image, _ in pairs}), sorted({text for _, text in pairs})
     labels = boxes_in(boxes) if boxes else {}
     found = [labels.get(name) for name in names]

@@ -152,6 +152,10 @@ OTHER = [
     ("A train travels over a bridge.", "A train travels above a bridge.", Reason.RELATIONS_DIFFER),
     ("A bird on a wall.", "A bird on top of a wall.", Reason.RELATIONS_DIFFER),
     ("A train parked at a train station.", "A train parked on a train station.", Reason.RELATIONS_DIFFER),
+    ("A man tries to ride a wave.", "A man rides a wave.", Reason.NEGATION_DIFFERS),
+    ("A boy is about to hit a ball.", "A boy hits a ball.", Reason.NEGATION_DIFFERS),
+    ("A boy misses a ball.", "A boy hits a ball.", Reason.NEGATION_DIFFERS),
+    ("A man doesnot wear a hat.", "A man wears a hat.", Reason.NEGATION_DIFFERS),
     ("Bus stop signs show the way.", "School bus stop signs show the way.", None),
 ]
 

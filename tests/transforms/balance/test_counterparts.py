@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from schemas.ids import counter_rng
 from tests.transforms.swaps.test_generate import index
 from transforms.balance.counterparts import Counterpart, counterparts
@@ -25,6 +27,38 @@ def test_a_count_that_another_caption_states_is_a_true_text() -> None:
     assert {one.negative.text for one in found} >= {"three red balls on a table", "four red balls on a table"}
     assert not _found("red balls on a table", "two red balls are on a table", "three red balls")  # the captions disagree
     assert not _found("some red balls on a table", "two red balls are on a table")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "a table without two red balls",
+        "there are not three red balls on the table",
+        "more than two red balls are on a table",
+        "at least two red balls are on a table",
+        "two red balls near other balls",
+        "a girl and a boy each hold two red balls",
+    ],
+)
+def test_a_number_that_is_denied_or_not_exact_is_no_true_text(other: str) -> None:
+    assert not _found("red balls on a table", other)
+
+
+def test_a_place_that_another_caption_states_is_a_true_text() -> None:
+    assert {one.text for one in _found("A dog near a table", "A dog on the table")} == {"A dog on a table"}
+    for denied in ("A dog isnt on the table", "There is no dog on the table"):
+        assert not _found("A dog near a table", denied)
+    assert not _found("A photo near a table", "A photo on the table")  # a caption about a photo
+
+
+def test_what_a_caption_says_itself_is_no_other_caption_s() -> None:
+    caption = "A dog near a table"
+    graph = caption_parser("embedded").parse([caption])[0]
+    place = graph.relations[0]._replace(lemma="on", head="on")
+    graph.relations.append(place)  # as a parser reads "some cake has a fork by it"
+    settings = SwapSettings()
+    context = ImageContext(index(), settings, [caption], [graph], None, ())
+    assert counterparts(caption, graph, index(), context, settings, counter_rng(1, "swaps", "0"), None) == []
 
 
 def test_a_number_never_stands_before_another_thing_of_a_list() -> None:

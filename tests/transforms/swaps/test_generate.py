@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import cache
 
@@ -18,7 +19,7 @@ from transforms.english.wordnet import lexicon
 from transforms.graphs.vocabulary import prune, summarise
 from transforms.swaps.context import ImageContext
 from transforms.swaps.contrasts import alike, contrasting_attributes, exclusive_for, exclusive_verbs
-from transforms.swaps.draft import Draft, Negative
+from transforms.swaps.draft import Draft, Negative, is_title
 from transforms.swaps.edits import apply_edits, undo_edits
 from transforms.swaps.generate import negatives
 from transforms.swaps.index import Index
@@ -248,6 +249,48 @@ def test_denied_things_are_left_alone() -> None:
     found, _ = make(["A man on a street without a dog."])
     assert not [negative for negative in found[0] if negative.edits[-1][0] > len("A man on a street") and negative.kind == "object"]
     assert not [negative for negative in found[0] if negative.kind == "negation"]
+
+
+@pytest.mark.parametrize(
+    "caption", ["A dog and a cat are not in the room", "A ball is absent from the table", "The cats are nowhere to be seen on the street"]
+)
+def test_what_is_said_not_to_be_there_is_left_alone(caption: str) -> None:
+    assert make([caption])[0] == [[]]
+
+
+def test_adjectives_are_exchanged_only_where_one_of_them_becomes_false() -> None:
+    def exchanged(caption: str) -> set[str]:
+        return {one.text for one in make([caption], chosen=SwapSettings(kinds=("order",)))[0][0] if one.level == "word"}
+
+    assert exchanged("A brown seat near a green apple") == {"A green seat near a brown apple"}
+    assert not exchanged("A small dog near a large cat")  # a matter of degree
+    assert not exchanged("A black man near a red umbrella")  # skin
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "The TV has a dog on it.",
+        "1. Dogs sit on a red box.",
+        "1) Dogs sit on a red box.",
+        "“A dog sits on a box.”",
+        "A man. Dogs sit on a red box.",
+        "A Man in a Red Hat Rides a Horse on the Beach",
+    ],
+)
+def test_letters_are_as_large_as_those_they_replace(caption: str) -> None:
+    found = [negative.text for negative in make([caption])[0][0]]
+    assert found and not any(re.search(r"(?:^|[.)] |“)[a-z]", text) for text in found)
+    assert all(is_title(text) == is_title(caption) for text in found)
+    assert {word for text in found for word in re.findall(r"[A-Z]{2,}", text)} <= {"TV"}
+
+
+def test_racquet_is_one_racquet() -> None:
+    """Taggers, which know it from the plural, call it one; its swaps lacked the article."""
+    graph = caption_parser("embedded").parse(["A woman holding tennis racquet on a court."])[0]
+    assert {thing.number for thing in graph.objects} == {"singular"}
+    sheep = caption_parser("embedded").parse(["Several sheep on a hill."])[0]
+    assert sheep.objects[0].number == "plural"
 
 
 def test_capitals_articles_and_number() -> None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from transforms.truth.corpora import Sample, captions_in, rated, rated_pairs, ratings_in
+from transforms.truth.corpora import Sample, captions_in, rated, rated_pairs, ratings_in, same_images
 from transforms.truth.evidence import MISSING
 from transforms.truth.fit import deciles, fit
 from transforms.truth.judge import COSINE, SETS
@@ -47,7 +47,7 @@ def test_ratings_are_read_however_the_file_is_written(tmp_path, change):
         (b"image,text,rating\n1,a,2\n1,b,nan\n", "line 3: rating 'nan'"),
         (b"image,text,rating\n1,a,5\n", "line 2: rating '5'"),
         (b"image,text,rating\n1,a\n", "line 2: 2 values instead of 3"),
-        ("image,text,rating\n1,caf\u00e9,2\n".encode("latin-1"), "not a CSV file in UTF-8"),
+        ("image,text,rating\n1,caf\u00e9,2\n".encode("latin-1"), "cannot be read as CSV in UTF-8"),
     ],
 )
 def test_ratings_that_cannot_be_read_are_named(tmp_path, content, named):
@@ -68,8 +68,45 @@ def test_captions_are_read_from_csv_and_json_alike(tmp_path):
 def test_ratings_without_captions_are_named(tmp_path):
     (tmp_path / "r.csv").write_text(RATINGS, encoding="utf-8")
     (tmp_path / "c.csv").write_text("image,caption\n9.jpg,A dog.\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="no image of .*r.csv has a caption in .*c.csv"):
+    with pytest.raises(ValueError, match="no image of .*r.csv has a caption in .*c.csv.*'1.jpg'.*'9.jpg'"):
         rated_pairs(tmp_path / "r.csv", tmp_path / "c.csv")
+
+
+def test_rated_images_that_have_no_caption_are_logged(tmp_path, caplog):
+    (tmp_path / "r.csv").write_text(RATINGS, encoding="utf-8")
+    (tmp_path / "c.csv").write_text("image,caption\n1.jpg,A dog.\n", encoding="utf-8")
+    assert len(rated_pairs(tmp_path / "r.csv", tmp_path / "c.csv")[3]) == 1
+    assert "1 of 2 rated images have no caption, left out: 2.jpg" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "captioned", "meant"),
+    [
+        ("a.jpg", ["a.jpg", "A.png"], "a.jpg"),
+        ("a", ["a.jpg", "b.jpg"], "a.jpg"),
+        ("images/a.JPG", ["a.jpg"], "a.jpg"),
+        ("c:\\photos\\a.jpeg", ["a.jpg"], "a.jpg"),
+        ("000000000139.jpg", ["139", "1390"], "139"),
+        ("a.v2", ["a.v1"], None),
+        ("a", ["x/a.jpg", "y/a.jpg"], None),
+    ],
+)
+def test_an_image_is_found_under_the_names_that_people_give_it(name, captioned, meant):
+    assert same_images([name], captioned) == ({name: meant} if meant else {})
+
+
+def test_numbers_of_captions_are_no_part_of_an_image(tmp_path):
+    (tmp_path / "r.csv").write_text("image,text,rating\n1.jpg#0,A cat.,1\n", encoding="utf-8")
+    (tmp_path / "c.csv").write_text("image,caption\n1.jpg#0,A dog.\n1.jpg#1,A small dog.\n", encoding="utf-8")
+    held, *_ = rated_pairs(tmp_path / "r.csv", tmp_path / "c.csv")
+    assert held.texts == ["A dog.", "A small dog.", "A cat."]
+
+
+@pytest.mark.parametrize("content", ["[1, 2", "[]", '{"annotations": [{"image_id": 1}]}', '{"annotations": 3}'])
+def test_json_that_is_not_of_captions_is_named(tmp_path, content):
+    (tmp_path / "c.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="c.json is not COCO's JSON of captions"):
+        captions_in(tmp_path / "c.json")
 
 
 def test_boxes_of_rated_images_are_evidence(tmp_path):
