@@ -16,7 +16,8 @@ from transforms.swaps.evidence import of_count, of_negation, of_order
 from transforms.swaps.relations import alike
 
 _WORDS = {value: word for word, value in NUMBERS.items()}
-_PASSIVE = re.compile(r"\b(?:being|been) $", re.IGNORECASE)
+_PASSIVE = re.compile(r"\b(?:being|been|getting|becoming|looking|seeming|remaining|staying) $", re.IGNORECASE)
+_LINKING = re.compile(r"\b(?:gets?|got|becomes?|became|looks?|looked|seems?|seemed|appears?|appeared|remains?|stays?|to) $", re.IGNORECASE)
 # Symmetric or nearly symmetric relations.
 _MUTUAL = frozenset(
     {
@@ -288,6 +289,8 @@ def swap_negation(draft: Draft) -> None:
         participle = attribute.place == "clause" and attribute.tag == "VBG" and attribute.start > thing.end
         if not draft.wants("negation") or not (participle or (attribute.place == "predicate" and attribute.start > thing.end)):
             continue
+        if _LINKING.search(caption, 0, attribute.start):
+            continue  # "gets not ready"
         if context.labels is not None and context.several(index, thing.lemma, thing.head):
             draft.refuse(Reason.AMBIGUOUS, f"not {attribute.lemma}")
             continue

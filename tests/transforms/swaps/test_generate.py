@@ -153,6 +153,7 @@ def test_a_sailboat_is_a_boat() -> None:
     ("caption", "denied"),
     [
         ("A kite is being flown above a tree.", "A kite is not being flown above a tree."),
+        ("A boy is getting ready to kick a ball.", "A boy is not getting ready to kick a ball."),
         ("A red car has been parked near a tree.", "A red car has not been parked near a tree."),
         ("A girl is holding a kite.", "A girl is not holding a kite."),
     ],
