@@ -13,7 +13,8 @@ DATA = {
 
 TESTS = ["huggingface_hub>=0.25",
          "pytest>=8,<10", "pytest-timeout>=2.3,<3", "pytest-xdist>=3.6,<4", "hypothesis>=6.100,<7", "datasets>=4,<6", "webdataset>=1,<2",
-         "SceneGraphParser==0.1.0", "pycocotools>=2.0.8,<3", "POT>=0.9.5,<1", "sacremoses>=0.1,<1", "uv>=0.5,<1"]  # fmt: skip
+         "SceneGraphParser==0.1.0", "pycocotools>=2.0.8,<3", "POT>=0.9.5,<1", "sacremoses>=0.1,<1", "uv>=0.5,<1",
+         "aiohttp>=3.9,<4"]  # fmt: skip
 
 REGIONS = ["torch>=2.15,<2.16", "torchvision>=0.29,<0.30", "safetensors>=0.4", "msgpack>=1", "lz4>=4"]
 
