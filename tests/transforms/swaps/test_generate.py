@@ -286,6 +286,13 @@ def test_letters_are_as_large_as_those_they_replace(caption: str) -> None:
     assert {word for text in found for word in re.findall(r"[A-Z]{2,}", text)} <= {"TV"}
 
 
+def test_what_goes_without_saying_is_never_put_in() -> None:
+    """Nobody says that two men wear trousers: "two men wearing ties" must not become that, nor, as a true denial, its opposite."""
+    own = index()
+    usable = {name for position, name in enumerate(own.names) if own.usable[position]}
+    assert {"shirt", "hat"} <= set(own.names) and "hat" in usable and not usable & {"shirt", "wheel"}
+
+
 def test_racquet_is_one_racquet() -> None:
     """Taggers, which know it from the plural, call it one; its swaps lacked the article."""
     graph = caption_parser("embedded").parse(["A woman holding tennis racquet on a court."])[0]
