@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failure = 2 if args.command == "diff" else 1
     if arguments is None and args.command in TRAINER:  # called from Python, it leaves the process's engines alone
         release()
+        # OpenMP's threads otherwise spin while they wait, and where other processes need the cores, an update takes ten times as long.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if beam_options and args.command not in ("run", "scenes"):
         print(f"cmcl: error: {args.command} does not take Beam options after --", file=sys.stderr)
         return 2
