@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.config import TrainSettings, wanted
 from model.data.loader import Batches, ShardLoader
+from model.data.shards import contents_of
 from model.downstream import batches_of, measure_task
 from model.evaluate import evaluate
-from model.metrics import CUTS, interval
+from model.metrics import CUTS, by_group, interval
 from model.tasks import TASKS
 from model.tasks.base import Task
 from model.train import train
@@ -30,7 +31,7 @@ from schemas.manifest import fingerprint
 from schemas.settings import validated
 
 _log = logging.getLogger(__name__)
-_VERSION = 2  # of what is measured and stored; results of another version are measured again
+_VERSION = 3  # of what is measured and stored; results of another version are measured again
 
 
 class AblationSettings(BaseModel):
@@ -199,6 +200,10 @@ def read_truth(url: str | None) -> dict[str, set[str]] | None:
 def _identity(settings: AblationSettings, run: TrainSettings) -> str:
     """A hash of a run's settings and of how it is evaluated; a result with another hash does not count as finished."""
     measured: dict[str, Any] = {"version": _VERSION, "corpus": settings.corpus, "rerank": settings.rerank, "truth": settings.truth}
+    measured |= {
+        "contents": [contents_of(url) for url in (settings.corpus, run.data.corpus)],
+        "true": files.read_json(settings.truth) if settings.truth else None,
+    }
     measured |= {name: held for name in ("tasks", "task_folders") if (held := getattr(settings, name))}
     return fingerprint([run.model_dump(mode="json", exclude={"output"}), measured])
 
@@ -254,7 +259,7 @@ def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarr
         for cut in CUTS:
             hits = (ranks <= cut).astype(np.float64)
             if name.endswith("text_to_image"):
-                hits = np.bincount(owners, hits) / np.bincount(owners)
+                hits = by_group(np.bincount(owners, hits), np.bincount(owners))
             yield f"{name} R@{cut}", hits
     yield from ((f"task {name}", np.array([value])) for name, value in report.get("tasks", {}).items())
     for part in ("ceiling", "chance", "chance_of_all_true"):

@@ -202,7 +202,7 @@ class DataFacts:
     corpus: the corpus hash. rows: by stream, how many rows it has. features, geometry, classes: widths D, G, C (classes 0: no soft
     labels). max_regions, max_tokens: of the longest image, without `[IMG]`, and the longest text, with `[CLS]` and `[SEP]`. drawn: maximum
     number of positives, negatives, matched_images and matched_texts per pair; 0 where the corpus has none or the settings ask for none.
-    labels: the classes of a downstream task.
+    lacking: kinds of negatives that the settings ask for and the corpus has none of. labels: the classes of a downstream task.
     """
 
     corpus: str
@@ -214,6 +214,7 @@ class DataFacts:
     max_tokens: int
     vocabulary: Vocabulary
     drawn: dict[str, int]
+    lacking: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
 

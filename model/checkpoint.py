@@ -36,7 +36,8 @@ class Checkpoint:
 
 
 def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int) -> str:
-    """Writes `step-...` below `folder`, then removes all but the newest `keep` checkpoints; returns the checkpoint's URL.
+    """Writes `step-...` below `folder`, then removes all but the newest `keep` checkpoints, and those of later steps, which the run did not
+    resume from since they are damaged; returns the checkpoint's URL.
 
     Raises OSError when it cannot be written; older checkpoints are then kept.
     """
@@ -48,7 +49,9 @@ def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: d
             sink.write(safetensors.torch.save({key: tensor.detach().contiguous().cpu() for key, tensor in held.items()}))
         hashes[name] = sink.sha256
     files.write_json(files.join(url, STATE), {**state, "step": step, "sha256": hashes})
-    for old in _steps(folder)[:-keep]:
+    own = f"step-{step:08d}"
+    kept = [name for name in _steps(folder) if name <= own][-keep:]
+    for old in [name for name in _steps(folder) if name not in kept]:
         stale = files.join(folder, old)
         # The state first: what a kill leaves of the folder then does not count as a checkpoint.
         files.remove(stale, sorted(files.listing(stale), key=lambda name: name != STATE))

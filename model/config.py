@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from model.batch import DataFacts
+from model.batch import STREAMS, DataFacts
 from model.data.collate import Wanted
 from model.data.settings import DataSettings
 from model.masking import Masking
@@ -124,6 +124,15 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
         number = sum(asked.values()) if isinstance(asked, dict) else asked
         if key in settings.data.model_fields_set and number and not facts.drawn.get(key):
             raise ConfigError(f"data.{key}: {asked} per pair, but the corpus has none: set it to 0, or add them to the corpus")
+    if "negatives" in settings.data.model_fields_set and facts.lacking:
+        raise ConfigError(f"data.negatives: the corpus has none of the kind {facts.lacking[0]}: set it to 0, or add them to the corpus")
+    used = {stream for name, kind in OBJECTIVES.items() if getattr(settings.objectives, name) is not None for stream in kind.streams}
+    if settings.task == "pretrain" and (idle := sorted(set(settings.data.mix or ()) - used)):
+        raise ConfigError(f"data.mix: no objective uses {idle[0]}: leave it out, or add an objective that does")
+    needed = wanted(settings)
+    for key, name in (("tokens", needed.tokens), ("regions", needed.regions)):
+        if name and not getattr(settings.masking, key):
+            raise ConfigError(f"masking.{key}: 0 hides nothing, which an objective is to predict: raise it, or leave that objective out")
 
 
 def wanted(settings: TrainSettings) -> Wanted:
@@ -131,7 +140,9 @@ def wanted(settings: TrainSettings) -> Wanted:
     chosen = settings.objectives
     masked = bool(chosen.cmcl and chosen.cmcl.masked)
     regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]
+    used = {stream for name, kind in OBJECTIVES.items() if getattr(chosen, name) is not None for stream in kind.streams}
     return Wanted(
+        streams=frozenset(used or STREAMS),
         tokens=masked or bool(chosen.mlm) or any(one.joint for one in regions),
         regions=masked or bool(regions) or bool(chosen.mlm and chosen.mlm.joint),
         soft_labels=bool(chosen.mrc or chosen.mrc_kl),

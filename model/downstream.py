@@ -173,7 +173,7 @@ class TaskBatches(Steps):
             rows={task.stream: len(held.rows)},
             features=features,
             geometry=settings.geometry,
-            classes=classes if shards.has_soft_labels else 0,
+            classes=classes if shards.has_soft_labels(every=False) else 0,
             max_regions=min(int(regions.max()), settings.max_regions),
             max_tokens=max(map(len, held.tokens)) + 2 + task.room,
             vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 
 from model import metrics
 from model.batch import KINDS
-from model.scoring import Gallery, Head, Scorer, load_network, trained_head
+from model.scoring import Gallery, Head, Scorer, load_network, trained_head, trains_joint
 from schemas.errors import ConfigError
 from schemas.regions import Regions
 from schemas.token_rows import PairTokens
+
+_log = logging.getLogger(__name__)
 
 
 class CorpusPairs:
@@ -141,6 +144,8 @@ def evaluate(
     """
     network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
     pairs, chosen = CorpusPairs(Scorer(network, held, corpus)), head or trained_head(held)
+    if rerank != 0 and head is None and not trains_joint(held):
+        _log.warning("%s: nothing trained the head on joint sequences, so what is reranked says little: --rerank 0 leaves it out", held.url)
     gallery = pairs.gallery
     scores, own = gallery.separate_scores(), gallery.own
     count = scores.size if rerank is None else rerank

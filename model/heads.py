@@ -92,8 +92,10 @@ class ContrastHead(nn.Module):
         return (images * texts).sum(-1) + (0 if self.out is None else self.out.bias)
 
     def matrix(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Scores of every projected image with every projected text, [n, m]."""
-        return images @ texts.T + (0 if self.out is None else self.out.bias)
+        """Scores of every projected image with every projected text, [n, m], in their precision even under autocast."""
+        with torch.autocast(images.device.type, enabled=False):
+            scores = images @ texts.T
+        return scores + (0 if self.out is None else self.out.bias)
 
 
 class Network(nn.Module):

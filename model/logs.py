@@ -97,6 +97,7 @@ class Window:
 
     def __init__(self, settings: TrainSettings, device: torch.device):
         self._peak = peak(device, settings.precision)
+        self._packed = settings.model.attention != "dense"  # no operations go into padding: in bfloat16, auto packs too
         self._start = time.perf_counter()
         self._wait = self._last = 0.0
         self._samples = self._steps = 0
@@ -123,6 +124,6 @@ class Window:
             "padding": 1 - sum(self._real) / len(self._real),
         }
         if self._peak:
-            values["mfu"] = flops * self._real[-1] / (now - self._last) / (self._peak * parallel.world())
+            values["mfu"] = flops * (1.0 if self._packed else self._real[-1]) / (now - self._last) / (self._peak * parallel.world())
         self._start, self._wait, self._samples, self._real = now, 0.0, 0, []
         return values

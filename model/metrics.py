@@ -14,8 +14,10 @@ CUTS = (1, 5, 10)
 def ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Rank, int64 [Q] from 1, of each query's best true candidate: 1 + the false candidates whose score is not below it.
 
-    scores: float [Q, C], not NaN. true: bool [Q, C], at least one per query.
+    scores: float [Q, C]. true: bool [Q, C], at least one per query. Raises ValueError on a score that is NaN.
     """
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).any(1).sum())} of {len(scores)} queries have scores that are not numbers")
     best = np.where(true, scores, -np.inf).max(1)
     return 1 + ((scores >= best[:, None]) & ~true).sum(1)
 

@@ -49,8 +49,9 @@ def rate(settings: OptimizerSettings, done: float) -> float:
 
 @torch.no_grad()
 def constrain(network: Network) -> None:
-    """Clamps the temperature to its range."""
-    network.contrast.temperature.clamp_(*TEMPERATURE)
+    """Clamps the temperature, if it is learned, to its range."""
+    if network.contrast.temperature.requires_grad:
+        network.contrast.temperature.clamp_(*TEMPERATURE)
 
 
 def gradient_norm(network: nn.Module) -> torch.Tensor:

@@ -32,6 +32,7 @@ class Progress:
     flops: float = 0.0
     samples: int = 0
     skipped: int = 0
+    idle: int = 0  # those of them since the last that was not
     losses: dict[str, float] = field(default_factory=dict)
 
     def share(self, settings: TrainSettings) -> float:

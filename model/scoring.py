@@ -57,6 +57,13 @@ def trained_head(held: Checkpoint) -> Head:
     return "match" if settings["objectives"]["itm"] is not None else "contrast"
 
 
+def trains_joint(held: Checkpoint) -> bool:
+    """Whether the run trained any head on joint sequences."""
+    settings = held.state["settings"]
+    cmcl = settings["objectives"]["cmcl"]
+    return settings["task"] == "retrieval" or settings["objectives"]["itm"] is not None or bool(cmcl and cmcl["encoding"] == "joint")
+
+
 def check_corpus(shards: Shards, held: Checkpoint) -> None:
     """Raises ConfigError when a corpus's tokenizer or features are not those of a checkpoint."""
     facts, corpus = held.state["facts"], shards.corpus.url
@@ -78,8 +85,11 @@ class Scorer:
     def __init__(self, network: Network, held: Checkpoint, corpus: str):
         self.network, self.device = network, network.contrast.bias.device
         given, facts = held.state["settings"]["data"], held.state["facts"]
+        buckets = sorted(
+            {*given["token_buckets"], given["max_tokens"]}
+        )  # else one text beyond the run's limit has all padded to `positions`
         self._settings = DataSettings.model_validate(
-            {**given, "corpus": corpus, "max_regions": network.settings.max_regions, "max_tokens": network.settings.positions}
+            {**given, "corpus": corpus, "token_buckets": buckets, "max_tokens": network.settings.positions}
         )
         self._vocabulary = Vocabulary(**facts["vocabulary"])
         self.shards = Shards(corpus)

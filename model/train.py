@@ -29,6 +29,9 @@ from schemas.ids import counter_rng
 _COLUMNS = "step lr loss loss/* gradient_norm samples_per_second padding wait flops mfu temperature skipped".split()
 
 
+_IDLE = 100  # updates in a row without anything to learn from, after which a training would hardly end
+
+
 class TrainingError(CmclError):
     """Training cannot continue; the message names the step and the rows."""
 
@@ -152,12 +155,19 @@ def _update(
             group["lr"] = lr * group["factor"]
         optimizer.step()
         constrain(network)
+        progress.idle = 0
     else:
-        progress.skipped += 1
+        progress.skipped, progress.idle = progress.skipped + 1, progress.idle + 1
+        if progress.idle >= _IDLE:
+            names = ", ".join(one.name for one in objectives)
+            raise TrainingError(
+                f"step {progress.step + 1}: {_IDLE} updates in a row had nothing to learn from, for {names}: look at data.batch, "
+                "data.negatives and data.mix"
+            )
     progress.step, progress.samples = progress.step + 1, progress.samples + int(samples)
     progress.flops += operations if settings.flops else 0
     progress.losses.update({one.name: sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number]})
-    total = sum(one.settings.weight * sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number])
+    total = sum(_weight(one, settings) * sums[number] / tally[number] for number, one in enumerate(objectives) if tally[number])
     return Update(total, norm, operations, lr, stop > 0)
 
 
@@ -172,6 +182,11 @@ def _drawn(objectives: list[Objective], batch: Batch, settings: TrainSettings, p
     return [one for one in fitting if one is drawn or (one.name == "wra" and drawn.name == "itm")]
 
 
+def _weight(objective: Objective, settings: TrainSettings) -> float:
+    """The factor of an objective's loss; the weights of objectives that are drawn are their probabilities instead."""
+    return 1.0 if settings.mixing == "one" and objective.name != "wra" else objective.settings.weight
+
+
 def _backward(
     network: Network, batch: Batch, chosen: list[tuple[int, Objective]], counts: Tensor, settings: TrainSettings
 ) -> list[tuple[Batch, int, Tensor]]:
@@ -180,8 +195,7 @@ def _backward(
     for number, objective in chosen:
         if counts[number] == 0 or objective.count(batch) == 0 and parallel.world() == 1:
             continue
-        drawn = settings.mixing == "one" and objective.name != "wra"
-        scale = ((1.0 if drawn else objective.settings.weight) / counts[number]).to(network.contrast.bias.dtype)
+        scale = (_weight(objective, settings) / counts[number]).to(network.contrast.bias.dtype)
         loss = objective.backward(views, scale)
         if loss is None:
             loss = objective.loss(views)
@@ -196,6 +210,8 @@ def _blame(step: int, losses: list[tuple[Batch, int, Tensor]], objectives: list[
     """The error text for an infinite or NaN loss or gradient; names the rows whose features are not finite, else all of the batch."""
     bad = [(batch, objectives[number].name) for batch, number, loss in losses if not torch.isfinite(loss)]
     what = f"the loss of {bad[0][1]} is" if bad else "the gradient is"
+    if not bad and parallel.world() > 1:
+        what = f"a loss of another process or the gradient is, in process {parallel.rank()}"
     names: list[str] = []
     for batch in [batch for batch, _ in bad] or batches:
         finite = batch.images.features.isfinite().flatten(1).all(1).tolist() if batch.images else []

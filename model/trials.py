@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -99,9 +100,13 @@ READERS: dict[str, Callable[[Any, str, str], Rows]] = {
 }
 
 
+_COCO = re.compile(r"^COCO_(?:train|val|test)20\d\d_")
+
+
 def stem(name: str) -> str:
-    """The part of a file name or image id that is compared: 139 for both COCO's `000000000139.jpg` and `coco/139`."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    """The part of a file name or image id that is compared: 139 for COCO's `000000000139.jpg`, Karpathy's `COCO_val2014_000000000139.jpg`
+    and the id `coco/139`."""
+    last = _COCO.sub("", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     bare = os.path.splitext(last)[0]
     return bare.lstrip("0") or bare
 

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.batch import IGNORED, Batch, Fragments, Group, Images, Known, Mismatch, Texts, Vocabulary
+from model.batch import IGNORED, STREAMS, Batch, Fragments, Group, Images, Known, Mismatch, Stream, Texts, Vocabulary
 from model.data.draw import draw, draw_by_kind
 from model.data.permutation import key_of
 from model.data.settings import DataSettings
 from model.data.shards import ImageAt, Shards
 from model.masking import Masking, cut_fragments, draw_mismatches, mask_regions, mask_tokens
+from schemas.errors import CorpusError
 from schemas.ids import counter_rng
 from schemas.regions import Regions, Shown, geometry
 from schemas.token_rows import PairTokens
@@ -35,6 +36,7 @@ _BUFFERS = 3  # buffers kept for reuse, besides the newest
 class Wanted:
     """What the objectives require in addition to images and texts."""
 
+    streams: frozenset[Stream] = frozenset(STREAMS)  # that any of them uses
     tokens: bool = False  # masked tokens
     regions: bool = False  # hidden regions
     soft_labels: bool = False  # of the hidden regions
@@ -200,6 +202,8 @@ class Collator:
         counts = _counts(lists)
         ends = np.cumsum(counts)
         at, keys = self._shards.find_texts(np.concatenate(lists))
+        if not self._shards.texts.rows:  # all of them damaged, and skipped
+            return _group(texts, []), []
         lengths = np.where(at >= 0, self._shards.texts.columns["length"][at], self._settings.max_tokens)
         short, key = lengths + 2 <= self._settings.max_tokens, key_of(self._seed, epoch, "matched texts")
         owners, indices = draw(rows, counts, self._settings.matched_texts, key, short)
@@ -251,6 +255,9 @@ class Collator:
         for row, rng in enumerate(self._generators("regions", stream, draws, keys)):
             hidden[row : row + 1] = mask_regions(boxes[row : row + 1], counts[row : row + 1], self._masking, rng)
         wanted = [self._shards.regions(one) for one in at[: len(draws)]] if self._wanted.soft_labels else []
+        unlabelled = [one.image_id for one in wanted if one.soft_labels is None]
+        if 0 < len(unlabelled) < len(wanted):
+            raise CorpusError(f"image {unlabelled[0]} has no soft labels of its regions, which mrc and mrc_kl require")
         return replace(made, hidden=torch.from_numpy(hidden), soft_labels=read_soft_labels(wanted, hidden))
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
@@ -331,7 +338,10 @@ def _with_mismatch(batch: Batch, masking: Masking, rng: np.random.Generator) -> 
     image_keys, text_keys = batch.images.keys.numpy()[:count], batch.texts.keys.numpy()[:count]
     known = {(owner, other) for owner, other in _holders(batch.known_texts, text_keys)}
     known |= {(other, owner) for owner, other in _holders(batch.known_images, image_keys)}
-    negatives = batch.negatives.rows.numpy(), batch.negatives.owners.numpy()
+    true = set(zip(batch.known_texts.owners.tolist(), batch.known_texts.keys.tolist(), strict=True))
+    rows, owners = batch.negatives.rows, batch.negatives.owners
+    false = np.array([one not in true for one in zip(owners.tolist(), batch.texts.keys[rows].tolist(), strict=True)], bool)
+    negatives = rows.numpy()[false], owners.numpy()[false]
     drawn = draw_mismatches(image_keys, text_keys, known, negatives, masking, rng)
     return replace(batch, mismatch=Mismatch(*(torch.from_numpy(np.asarray(values)) for values in drawn)))
 

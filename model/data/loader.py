@@ -22,7 +22,7 @@ from schemas.manifest import fingerprint
 
 log = logging.getLogger(__name__)
 _BUCKETS_APART = 1 << 16  # longer than any text, so rows are sorted by regions first, then by tokens
-_NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets", "region_buckets"})  # may differ on resuming
+_NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets"})  # may differ on resuming
 
 
 class Steps(Dataset):
@@ -66,12 +66,13 @@ class Batches(Steps):
         self.left_out: dict[str, int] = {f"{name}: damaged": rows for name, rows in shards.skipped.items()}
         self._rows: dict[Stream, np.ndarray] = {"pairs": self._fit_pairs(), "images": self._fit_images(), "texts": self._fit_texts()}
         self._orders = {stream: self._order(stream, seed) for stream in STREAMS if len(self._rows[stream])}
-        self.mix = Mix(self._weights())
+        self.mix = Mix(self._weights(wanted or Wanted()))
         self.dropped = {stream: order.dropped for stream, order in self._orders.items()}
-        self.facts = self._facts()
+        self.facts = self._facts(wanted or Wanted())
         self._collator = Collator(shards, settings, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
         own = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _NOT_ORDER}
-        self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, own])
+        batches = {stream: self._orders[stream].batches for stream in self.mix.pattern}
+        self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, own, self.mix.pattern, batches])
         for reason, rows in self.left_out.items():
             log.warning("%s: %d rows are left out", reason, rows)
 
@@ -146,9 +147,10 @@ class Batches(Steps):
             least=self._world if self.settings.keep_last else None,
         )
 
-    def _weights(self) -> dict[Stream, int]:
+    def _weights(self, wanted: Wanted) -> dict[Stream, int]:
         """The mix. Raises ConfigError unless every stream fills a batch that can be divided among the processes."""
-        mix: dict[Stream, int] = self.settings.mix or {stream: UNIMO_MIX[stream] for stream in STREAMS if len(self._rows[stream])}
+        used = [stream for stream in STREAMS if stream in wanted.streams and len(self._rows[stream])]
+        mix: dict[Stream, int] = self.settings.mix or {stream: UNIMO_MIX[stream] for stream in used}
         if not mix:
             raise ConfigError(f"corpus: {self.settings.corpus} has no rows to train on; left out: {self.left_out or 'none'}")
         for stream in mix:
@@ -161,10 +163,11 @@ class Batches(Steps):
                 raise ConfigError(f"mix.{stream}: the corpus has {widest} of them, and a batch takes {batch}; {cure}")
         return mix
 
-    def _facts(self) -> DataFacts:
+    def _facts(self, wanted: Wanted) -> DataFacts:
         shards, settings = self._shards, self.settings
         features, classes = shards.widths
         made, tokenizer = shards.manifest.counts.numbers, shards.tokenizer
+        asks = "negatives" in settings.model_fields_set  # else by default, of what there is
         asked = {
             "positives": settings.positives,
             "negatives": sum(settings.negatives.values()),
@@ -180,10 +183,11 @@ class Batches(Steps):
             rows={stream: len(self._rows[stream]) for stream in STREAMS},
             features=features,
             geometry=settings.geometry,
-            classes=classes if shards.has_soft_labels else 0,
+            classes=classes if shards.has_soft_labels(wanted.soft_labels) else 0,
             max_regions=min(int(counts.max()), settings.max_regions),
             max_tokens=settings.max_tokens if packed else int(lengths.max()) + 2,
             drawn=drawn,
+            lacking=tuple(kind for kind, number in settings.negatives.items() if asks and number and not shards.has_negatives(kind)),
             vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256),
         )
 
@@ -226,7 +230,7 @@ class ShardLoader:
     """
 
     def __init__(self, batches: Steps):
-        self.batches, self.step = batches, 0
+        self.batches, self.step, self._turn = batches, 0, 0
         settings = batches.settings
         self._loader: DataLoader[Batch] = DataLoader(
             batches,
@@ -244,12 +248,13 @@ class ShardLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Endless batches from the current position."""
-        source, expected = iter(self._loader), self.step
+        turn = -1
         while True:
-            if self.step != expected:  # another iterator advanced, or a state was loaded
-                source, expected = iter(self._loader), self.step
+            if turn != self._turn:  # at first; and when another iterator has begun, or a state was loaded: persistent workers serve one
+                self._turn = turn = self._turn + 1
+                source = iter(self._loader)
             batch = next(source)
-            self.step = expected = expected + 1
+            self.step += 1
             yield batch
 
     def state(self) -> dict[str, Any]:
@@ -264,4 +269,4 @@ class ShardLoader:
             raise ConfigError(
                 "corpus: the checkpoint was made with another corpus, seed or data settings; restore them, or choose another output"
             )
-        self.step = state["step"]
+        self.step, self._turn = state["step"], self._turn + 1

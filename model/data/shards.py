@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import checked, files
 from schemas.corpus import WHOLE, open_corpus
@@ -18,7 +19,7 @@ from schemas.store import TableFile
 from schemas.tables import name_of
 from schemas.token_rows import PairTokens, TextFile, TokenFile
 from schemas.tokenizer import Tokenizer
-from schemas.tokens import IMAGE_INDEX, PAIR_INDEX, TEXT_INDEX, TOKENIZER
+from schemas.tokens import IMAGE_INDEX, NEGATIVE_KINDS, PAIR_INDEX, TEXT_INDEX, TOKENIZER
 
 log = logging.getLogger(__name__)
 F = TypeVar("F")
@@ -31,6 +32,13 @@ class ImageAt(NamedTuple):
     alone: bool
     partition: int
     row: int
+
+
+def contents_of(url: str) -> str:
+    """A hash over what training and evaluation read of a corpus, from its manifests. Raises CorpusError when there is no corpus."""
+    corpus, _ = open_corpus(url)
+    held = {stage: corpus.manifest(stage) for stage in ("tokenizer", "tokens", "regions", "image_regions")}
+    return fingerprint({stage: manifest.contents for stage, manifest in held.items() if manifest is not None})
 
 
 class Shards:
@@ -73,15 +81,31 @@ class Shards:
             raise CorpusError(f"{self.corpus.url}: regions of different widths {sorted(found)}; recreate them with one detector")
         return found.pop() if found else (0, 0)
 
-    @property
-    def has_soft_labels(self) -> bool:
-        """Whether the first image that has regions has soft labels."""
+    def has_soft_labels(self, every: bool) -> bool:
+        """Whether the first image that has regions has soft labels; every: whether all of them do, in local files."""
+        found = False
         for file in (*self._regions, *self._image_regions):
-            for row in range(len(file) if file is not None else 0):
+            for index in range(file.num_batches if file is not None and (file.mapped or not found) else 0):
                 assert file is not None
-                if len((found := file[row]).boxes):
-                    return found.soft_labels is not None
-        return False
+                columns = file.batch(index)
+                shown = pc.greater(pc.list_value_length(columns["boxes"]), 0)
+                labelled = columns["soft_labels"].is_valid().filter(shown)
+                if not every and len(labelled):
+                    return bool(labelled[0].as_py())
+                if pc.any(pc.invert(labelled)).as_py():
+                    return False
+                found = found or len(labelled) > 0
+        return found
+
+    def has_negatives(self, kind: str) -> bool:
+        """Whether any pair has a negative of this kind."""
+        number = NEGATIVE_KINDS.index(kind)
+        return any(
+            pc.any(pc.equal(file.batch(index)["negative_kinds"].flatten(), number)).as_py()
+            for file in self._tokens
+            if file is not None
+            for index in range(file.num_batches)
+        )
 
     def pairs_at(self, rows: np.ndarray) -> list[PairTokens]:
         """The pairs in these rows."""

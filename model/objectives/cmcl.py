@@ -196,8 +196,10 @@ def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
             rows[side] = torch.cat([pairs, *(group.rows for group in groups)])
             owners = gather(torch.cat([pairs, *(group.owners for group in groups)]) + start)[0]
             apart[side] = apart[side][:, owners]
+            every = gather(keys[rows[side]])[0]
+            apart[side] = apart[side] & (every != keys[: len(batch), None])  # a copy of the own image or caption
             if known is not None:
-                apart[side] = apart[side] & ~holds(known, gather(keys[rows[side]])[0], len(batch))
+                apart[side] = apart[side] & ~holds(known, every, len(batch))
     values = [
         head.matrix(images[: len(batch)], gather(texts[rows[0]])[0]),
         head.matrix(gather(images[rows[1]])[0], texts[: len(batch)]).T,

@@ -44,10 +44,10 @@ def contrastive_loss(
     """
     logits, owners, positive = scores.values / temperature, scores.owners, scores.positive
     weights = scores.weights.to(logits.dtype)
+    contrasted = torch.zeros(pairs, dtype=torch.bool, device=owners.device).index_fill(0, owners[~positive], True)
     if form == "sigmoid":
         terms = weights * F.softplus(torch.where(positive, -1, 1) * (logits + bias))
-        return _segment_sum(terms, owners, pairs)
-    contrasted = torch.zeros(pairs, dtype=torch.bool, device=owners.device).index_fill(0, owners[~positive], True)
+        return torch.where(contrasted, _segment_sum(terms, owners, pairs), 0)
     weighted = logits + weights.log()
     whole = _segment_logsumexp(weighted, owners, pairs)
     if positives == "inside":

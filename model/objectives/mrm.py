@@ -62,7 +62,7 @@ class _Labelled(Mrm):
     def check(self, facts: DataFacts) -> None:
         super().check(facts)
         if not facts.classes:
-            raise ConfigError(f"objectives.{self.name}: requires soft labels of regions, which the corpus does not have (classes: 0)")
+            raise ConfigError(f"objectives.{self.name}: requires soft labels of all regions, which the corpus does not have (classes: 0)")
 
     def _labels(self, views: Views) -> Tensor:
         """Soft labels of the hidden regions, float32 [M, C]."""

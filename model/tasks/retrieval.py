@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -57,7 +58,7 @@ class Retrieval(Objective):
         """The sum over the items that `count` counts."""
         network, batch = views.network, views.batch
         images, texts, wrong = self._others(batch)
-        own = torch.arange(len(images), device=images.device) % self._anchors(batch)
+        own = shuffled(batch)[: self._anchors(batch)].repeat(len(images) // self._anchors(batch))
         if self.settings.loss == "triplet":
             images, texts, wrong = self._hardest(network, batch, images, texts, wrong)
         rows = [torch.cat([own[:, None], part], 1).flatten() for part in (images, texts)]
@@ -78,9 +79,9 @@ class Retrieval(Objective):
         """
         assert batch.texts is not None
         circle, count, anchors = self.settings.loss == "circle", len(batch), self._anchors(batch)
-        own = torch.arange(anchors, device=batch.texts.ids.device)[:, None]
-        step = torch.arange(1, min(count, (self.settings.random if circle else self.settings.pool) + 1), device=own.device)
-        others = (own + step) % count
+        rows = shuffled(batch)
+        step = torch.arange(1, min(count, (self.settings.random if circle else self.settings.pool) + 1), device=rows.device)
+        own, others = rows[:anchors, None], rows[(torch.arange(anchors, device=rows.device)[:, None] + step) % count]
         true = false_negatives(batch, everywhere=False)
         wrong = [~true[side][own, others] for side in (0, 1)]
         own = own.expand_as(others)
@@ -108,6 +109,14 @@ class Retrieval(Objective):
         if self.settings.score == "match":
             return network.match(states.cls)
         return network.contrast.pairs(network.contrast.of_images(states.img), network.contrast.of_texts(states.cls))
+
+
+def shuffled(batch: Batch) -> Tensor:
+    """The batch's pairs, which are sorted by length, in a random order that depends on nothing but which they are, int64 [P]."""
+    assert batch.texts is not None
+    keys = batch.texts.keys[: len(batch)].cpu().numpy()
+    drawn = np.random.default_rng(np.sort(keys).view(np.uint64).tolist()).permutation(len(keys))
+    return torch.from_numpy(np.argsort(keys, kind="stable")[drawn]).to(batch.texts.ids.device)
 
 
 def circle_loss(right: Tensor, others: Tensor, wrong: Tensor, margin: float, scale: float) -> Tensor:

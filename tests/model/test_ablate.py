@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from model import checkpoint
-from model.ablate import AblationSettings, ablate, merged, runs_of
+from model.ablate import AblationSettings, _identity, ablate, merged, runs_of
 from pipelines.cli import main
 from schemas.errors import ConfigError
 from tests.model.conftest import training
@@ -129,6 +130,20 @@ def test_tasks_that_do_not_fit_are_refused_before_any_run(
 def test_a_folder_for_no_task_is_refused(corpus: str, few: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="task_folders: 'vqa' is not among the tasks"):
         AblationSettings.model_validate(_settings(corpus, few, tmp_path, task_folders={"vqa": "f"}))
+
+
+def test_a_result_is_of_the_corpora_and_the_truth_that_were_there(corpus: str, few: str, tmp_path: Path) -> None:
+    place, truth = shutil.copytree(few, tmp_path / "few"), tmp_path / "truth.json"
+    truth.write_text("{}")
+    settings = AblationSettings.model_validate(_settings(corpus, str(place), tmp_path, truth=str(truth)))
+    run = runs_of(settings)[0][2]
+    found = [_identity(settings, run), _identity(settings, run)]
+    truth.write_text('{"a": ["b"]}')
+    found.append(_identity(settings, run))
+    shutil.rmtree(place)
+    shutil.copytree(corpus, place)  # another corpus in the same place
+    found.append(_identity(settings, run))
+    assert found[0] == found[1] and len(set(found)) == 3
 
 
 def test_settings_are_merged_mapping_by_mapping() -> None:

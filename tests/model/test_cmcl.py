@@ -61,7 +61,8 @@ def test_the_loss_is_the_equation(form: str, temperature: float) -> None:
 @pytest.mark.parametrize("form", ["inside", "outside"])
 def test_a_pair_without_negatives_has_no_loss(form: Any) -> None:
     scores = Scores(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0, 0, 1]), torch.tensor([True, True, True]), torch.ones(3))
-    assert contrastive_loss(scores, 2, torch.tensor(0.1), torch.tensor(0.0), "softmax", form).tolist() == [0, 0]
+    for loss in ("softmax", "sigmoid"):
+        assert contrastive_loss(scores, 2, torch.tensor(0.1), torch.tensor(0.0), loss, form).tolist() == [0, 0]  # type: ignore[arg-type]
 
 
 def _expected(batch: Batch, settings: CmclSettings, **of_network: Any) -> float:
@@ -220,6 +221,26 @@ def test_companions_of_other_pairs_that_may_be_true_are_no_negatives() -> None:
     assert lengths[0] == 3 * (2 + 2 + 2)  # each image with two captions and two swaps, each caption with two images
     assert lengths[1] == lengths[0] - 1
     assert lengths[2] == lengths[0] - 2 * 3
+
+
+def test_a_retrieved_copy_of_the_own_image_is_no_negative() -> None:
+    batch = in_double(_unweighted(pairs(count=3, positives=0, matches=1, negatives=0)))
+    copied = batch.matched_images.rows[1]  # of pair 1, with the key of pair 0's image
+    copy = dataclasses.replace(batch.images, keys=batch.images.keys.clone().index_fill_(0, copied, int(batch.images.keys[0])))
+    model, lengths = network(dtype=torch.float64), []
+    for one in (batch, dataclasses.replace(batch, images=copy)):
+        images, texts = torch.randn(len(one.images), 8).double(), torch.randn(len(one.texts), 8).double()
+        lengths.append(len(in_batch_scores(model.contrast, one, images, texts, companions=True).owners))
+    assert lengths[1] == lengths[0] - 1
+
+
+def test_scores_of_a_batch_are_as_exact_as_those_of_pairs_under_autocast() -> None:
+    head = network().contrast
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        images, texts = head.of_images(torch.randn(5, 192)), head.of_texts(torch.randn(5, 192))
+        whole = head.matrix(images, texts)
+    assert whole.dtype == torch.float32 and torch.allclose(whole.diagonal(), head.pairs(images, texts), atol=1e-6)
 
 
 def test_a_hard_negative_known_to_be_true_is_left_out() -> None:

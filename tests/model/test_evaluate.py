@@ -174,7 +174,7 @@ def test_files_of_another_form_are_named(name: str, content: str, words: str, tm
 
 
 def test_images_are_found_by_what_is_left_of_their_names(corpus: str) -> None:
-    assert stem("COCO/000000000139.jpg") == stem("coco/139") == "139" and stem("0.jpg") == "0"
+    assert stem("COCO/000000000139.jpg") == stem("coco/139") == stem("COCO_val2014_000000000139.jpg") == "139" and stem("0.jpg") == "0"
     images = CorpusImages(corpus)
     found = images.find("00007.jpg", None)
     assert not isinstance(found, str) and found.image_id == "pair/7"

@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from model.metrics import ceilings, interval, ranks, recall, reranked, top
 
 
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 of 2 queries have scores that are not numbers"):
+        ranks(np.array([[1.0, np.nan], [1.0, 0.0]]), np.eye(2, dtype=bool))
+
+
 def test_ties_count_as_wrong() -> None:
     true = np.eye(4, dtype=bool)
     assert ranks(np.zeros((4, 4)), true).tolist() == [4] * 4

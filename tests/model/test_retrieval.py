@@ -11,7 +11,7 @@ import torch
 
 from model.batch import Known
 from model.objectives.base import Views
-from model.tasks.retrieval import Retrieval, RetrievalSettings, circle_loss
+from model.tasks.retrieval import Retrieval, RetrievalSettings, circle_loss, shuffled
 from tests.model.batches import in_double, network, pairs
 from tests.model.test_objectives import assert_gradient
 
@@ -41,7 +41,7 @@ def test_triplets_are_the_hardest_of_the_batch(head: Any, hardest: int) -> None:
     )
     model = network(dtype=torch.float64)
     scores, expected = _scores(model, batch, head), 0.0
-    for anchor in range(2):
+    for anchor in shuffled(batch)[:2].tolist():
         for row in (scores[anchor], scores[:, anchor]):
             others = np.sort(np.delete(row, anchor))[::-1][:hardest]
             expected += np.maximum(0, 0.2 + others - row[anchor]).mean()
@@ -88,6 +88,18 @@ def test_gradient_of_the_circle_holds_its_weights_fixed() -> None:
     push = (others + 0.2) * (others - 0.2)
     inner = push.logsumexp(1) - 0.8 * (right.detach() - 0.8)
     assert float(right.grad) == pytest.approx(float(torch.sigmoid(inner) * -0.8))  # type: ignore[arg-type]
+
+
+def test_anchors_are_any_pairs_of_a_batch_in_whichever_order_it_comes() -> None:
+    drawn = []
+    for seed in range(40):
+        batch = pairs(seed=seed, count=5, positives=0, negatives=0, matches=0)
+        assert batch.texts is not None
+        turned = dataclasses.replace(batch, texts=batch.texts.take(torch.arange(4, -1, -1)))
+        order = shuffled(batch)
+        assert sorted(order.tolist()) == [0, 1, 2, 3, 4] and torch.equal(4 - shuffled(turned), order)
+        drawn.append(int(order[0]))
+    assert set(drawn) == {0, 1, 2, 3, 4}
 
 
 def test_gradient_of_triplets() -> None:

@@ -149,6 +149,33 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog:
     assert checkpoint.load(str(tmp_path)).state["step"] == 2
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_run_that_starts_over_keeps_its_own_checkpoints(tmp_path: Path, keep: int) -> None:
+    train(settings(tmp_path, steps=6, checkpoint_every=3, keep=keep), MemoryLoader())
+    for damaged in tmp_path.glob("step-*/model.safetensors"):
+        damaged.write_bytes(damaged.read_bytes()[:-100])
+    _, progress = train(settings(tmp_path, steps=3, checkpoint_every=3, keep=keep), MemoryLoader())
+    assert progress.step == 3 and [path.name for path in tmp_path.glob("step-*")] == ["step-00000003"]
+    assert checkpoint.latest(str(tmp_path)).state["step"] == 3  # type: ignore[union-attr]
+
+
+def test_a_budget_that_nothing_uses_up_is_an_error(tmp_path: Path) -> None:
+    given = {"objectives": {"cmcl": {"encoding": "separate", "in_batch": True}}, "flops": 1e9, "steps": None}
+    with pytest.raises(TrainingError, match="100 updates in a row had nothing to learn from, for cmcl"):
+        train(settings(tmp_path, **given), MemoryLoader(count=1, negatives=0))
+
+
+def test_drawn_objectives_are_logged_with_the_weight_they_have(tmp_path: Path) -> None:
+    train(settings(tmp_path, mixing="one", objectives={"mlm": {"weight": 36.0}, "mrfr": {}}), MemoryLoader())
+    for row in log(tmp_path):
+        assert sum(float(row[f"loss/{name}"] or 0) == float(row["loss"]) for name in ("mlm", "mrfr")) == 1
+
+
+def test_a_fixed_temperature_is_what_was_asked_for(tmp_path: Path) -> None:
+    network, _ = train(settings(tmp_path, objectives={"cmcl": {"temperature": 1.0}}), MemoryLoader())
+    assert log(tmp_path)[-1]["temperature"] == "1" and float(network.contrast.temperature.detach()) == 1
+
+
 def test_an_unwritten_checkpoint_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk while saving: the error is raised, and the previous checkpoint is still the one to resume from."""
     train(settings(tmp_path, steps=2), MemoryLoader())
@@ -203,6 +230,14 @@ def test_empty_streams_are_an_error(tmp_path: Path) -> None:
     "changes, data, words",
     [
         ({"objectives": {"mrc_kl": {}}}, {"classes": 0}, "objectives.mrc_kl: requires soft labels"),
+        (
+            {"data": {"corpus": "x", "negatives": {"count": 2, "object": 1}}},
+            {"lacking": ("count",)},
+            "data.negatives: the corpus has none of the kind count",
+        ),
+        ({"data": {"corpus": "x", "mix": {"pairs": 1, "texts": 1}}}, {}, "data.mix: no objective uses texts"),
+        ({"objectives": {"mlm": {}}, "masking": {"tokens": 0}}, {}, "masking.tokens: 0 hides nothing"),
+        ({"objectives": {"mrfr": {}}, "masking": {"regions": 0}}, {}, "masking.regions: 0 hides nothing"),
         ({"objectives": {"seq2seq": {}}}, {"rows": {"pairs": 9}}, "objectives.seq2seq: requires texts"),
         ({}, {"drawn": {}}, "objectives.cmcl: requires hard negatives"),
         ({}, {"max_regions": 9}, "model.max_regions: 8 is too few: an image of the corpus has 9"),

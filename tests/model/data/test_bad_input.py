@@ -6,13 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from benchmarks.training_corpus import Sizes, write_corpus
 from model.data.loader import ShardLoader
+from model.data.shards import Shards
 from schemas import files
 from schemas.corpus import Corpus
 from schemas.errors import CmclError, ConfigError, CorpusError, SchemaError
+from schemas.regions import RegionFile
 from schemas.seals import write_sealed
 from tests.model.data.conftest import batches, settings
 
@@ -229,6 +232,28 @@ def test_regions_of_different_widths(copy, tmp_path):
         (copy / "image_regions" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(CorpusError, match=r"different widths \[\(8, 5\), \(16, 5\)\]"):
         batches(str(copy))
+
+
+def test_pairs_go_on_without_matched_texts_whose_every_file_is_damaged(copy):
+    for path in (copy / "tokens").glob("text_tokens-*"):
+        path.write_bytes(path.read_bytes()[:-100])
+    made = batches(str(copy), damaged="skip", mix={"pairs": 1})
+    assert made[0].names and len(made[0].matched_texts) == 0
+
+
+def test_regions_of_which_some_have_soft_labels(copy):
+    """As where published files of two kinds are read together."""
+    path = part(copy, "regions", "regions")
+    table = pa.ipc.open_file(path).read_all()
+    at, labels = table.schema.get_field_index("soft_labels"), table["soft_labels"].to_pylist()
+    labels[[bool(one) for one in table["boxes"].to_pylist()].index(True)] = None
+    table = table.set_column(at, table.schema.field(at), pa.array(labels, table.schema.field(at).type))
+    shards = Shards(str(copy))
+    assert shards.has_soft_labels(every=True) and shards.has_negatives("tfidf") and not shards.has_negatives("negation")
+    with pa.OSFile(str(copy / "mixed.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    shards._regions[1] = RegionFile(str(copy / "mixed.arrow"))
+    assert shards.has_soft_labels(every=False) and not shards.has_soft_labels(every=True)
 
 
 def test_regions_without_soft_labels(tmp_path):

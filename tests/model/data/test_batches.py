@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.batch import IGNORED, Batch
-from model.data.collate import Buffers, Wanted
+from model.batch import IGNORED, Batch, Group, Known
+from model.data.collate import Buffers, Wanted, _with_mismatch
+from model.masking import Masking
 from schemas.corpus import Corpus, open_corpus
 from schemas.ids import placements
 from schemas.regions import RegionFile
@@ -318,3 +319,19 @@ def test_memory_of_features_is_reused_only_when_nobody_has_them():
     assert third.ctypes.data == was
     del second
     assert not np.shares_memory(row, buffers.array((4, 8)))
+
+
+def test_a_hard_negative_that_is_known_to_be_true_is_no_mismatch(corpus):
+    batch = next(one for one in map(batches(corpus, mix={"pairs": 1}).__getitem__, range(20)) if len(one.negatives))
+    owner, row = int(batch.negatives.owners[0]), int(batch.negatives.rows[0])
+    only = Group(*(getattr(batch.negatives, name)[:1] for name in ("rows", "owners", "weights", "kinds")))
+    true = Known(batch.texts.keys[[row]], torch.tensor([owner]))
+    always = Masking(hard=True, mismatched=1.0)
+    drawn = {
+        known: {int(_with_mismatch(one, always, np.random.default_rng(seed)).mismatch.texts[owner]) for seed in range(30)}
+        for known, one in (
+            (False, dataclasses.replace(batch, negatives=only)),
+            (True, dataclasses.replace(batch, negatives=only, known_texts=true)),
+        )
+    }
+    assert drawn[False] == {row} and row not in drawn[True]

@@ -101,6 +101,14 @@ def test_persistent_workers_resume_exactly_and_their_number_does_not_matter(corp
     assert take(resumed(corpus, state), 3) == take(resumed(corpus, state, workers=1), 3) == truth[5:8]
 
 
+def test_two_iterators_of_persistent_workers_follow_a_loaded_state(corpus, truth):
+    loader = ShardLoader(batches(corpus, workers=1))
+    one, other = iter(loader), iter(loader)
+    assert [told(next(one)) for _ in range(3)] + [told(next(other)) for _ in range(2)] == truth[:5]
+    loader.load_state({**loader.state(), "step": 3})
+    assert [told(next(one)), told(next(other)), told(next(one))] == truth[3:6]
+
+
 def test_packed_texts_resume_exactly(corpus):
     changes = {"pack_texts": True, "mix": {"texts": 2, "pairs": 1}}
     loader = ShardLoader(batches(corpus, **changes))
@@ -138,6 +146,7 @@ def test_the_iterable_dataset_is_the_same_stream(made, truth):
         {"mix": {"pairs": 1}},
         {"negatives": {"tfidf": 1}},
         {"max_tokens": 20},
+        {"region_buckets": (2, 4)},
     ],
 )
 def test_a_state_of_another_order_is_refused(corpus, made, changes):
