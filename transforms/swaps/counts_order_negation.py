@@ -319,7 +319,8 @@ def _negated(draft: Draft, relation: RelationNode, thing: ObjectNode) -> tuple[E
     if start == 0:
         return ()
     if relation.tag in ("VBG", "VBN"):
-        return (_not_before(caption, start),)
+        mistagged = relation.text.split(" ", 1)[0].lower().endswith("s")  # "a man lays on a bed"
+        return () if mistagged else (_not_before(caption, start),)
     if relation.tag in ("VBZ", "VBP"):
         verb = relation.text.split(" ", 1)[0]
         base = relation.head

@@ -164,6 +164,12 @@ def test_not_stands_before_the_whole_passive(caption: str, denied: str) -> None:
     assert not any("being not" in negative.text or "been not" in negative.text for negative in found)
 
 
+@pytest.mark.parametrize("caption", ["A man lays on a bed near a dog.", "A ball lies on a table."])
+def test_a_finite_verb_that_is_taken_for_a_participle_is_not_denied_as_one(caption: str) -> None:
+    found = make([caption], chosen=SwapSettings(kinds=("negation",)))[0][0]
+    assert not any("not lays" in negative.text or "not lies" in negative.text for negative in found)
+
+
 def test_every_kind_is_made() -> None:
     kinds: Counter = Counter()
     for image in range(60):
