@@ -20,7 +20,7 @@ class BalanceSettings(Params):
 
     candidates: int = Field(40, ge=1, le=1000, description="candidates per caption and kind, from which at most `swaps.per_kind` are kept")
     tolerance: float = Field(
-        14.0,
+        14.5,
         gt=0,
         le=1000,
         description="imbalance an object swap may add, other kinds less; a lower value is stricter and keeps fewer swaps",
