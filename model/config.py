@@ -126,10 +126,9 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
             raise ConfigError(f"data.{key}: {asked} per pair, but the corpus has none: set it to 0, or add them to the corpus")
     if "negatives" in settings.data.model_fields_set and facts.lacking:
         raise ConfigError(f"data.negatives: the corpus has none of the kind {facts.lacking[0]}: set it to 0, or add them to the corpus")
-    used = {stream for name, kind in OBJECTIVES.items() if getattr(settings.objectives, name) is not None for stream in kind.streams}
-    if settings.task == "pretrain" and (idle := sorted(set(settings.data.mix or ()) - used)):
-        raise ConfigError(f"data.mix: no objective uses {idle[0]}: leave it out, or add an objective that does")
     needed = wanted(settings)
+    if idle := sorted(set(settings.data.mix or ()) - needed.streams):
+        raise ConfigError(f"data.mix: no objective uses {idle[0]}: leave it out, or add an objective that does")
     for key, name in (("tokens", needed.tokens), ("regions", needed.regions)):
         if name and not getattr(settings.masking, key):
             raise ConfigError(f"masking.{key}: 0 hides nothing, which an objective is to predict: raise it, or leave that objective out")

@@ -85,9 +85,8 @@ class Scorer:
     def __init__(self, network: Network, held: Checkpoint, corpus: str):
         self.network, self.device = network, network.contrast.bias.device
         given, facts = held.state["settings"]["data"], held.state["facts"]
-        buckets = sorted(
-            {*given["token_buckets"], given["max_tokens"]}
-        )  # else one text beyond the run's limit has all padded to `positions`
+        # Without the run's limit as a bucket, one text beyond it would have all of its chunk padded to `positions`.
+        buckets = sorted({*given["token_buckets"], given["max_tokens"]})
         self._settings = DataSettings.model_validate(
             {**given, "corpus": corpus, "token_buckets": buckets, "max_tokens": network.settings.positions}
         )

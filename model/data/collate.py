@@ -338,10 +338,14 @@ def _with_mismatch(batch: Batch, masking: Masking, rng: np.random.Generator) -> 
     image_keys, text_keys = batch.images.keys.numpy()[:count], batch.texts.keys.numpy()[:count]
     known = {(owner, other) for owner, other in _holders(batch.known_texts, text_keys)}
     known |= {(other, owner) for owner, other in _holders(batch.known_images, image_keys)}
-    true = set(zip(batch.known_texts.owners.tolist(), batch.known_texts.keys.tolist(), strict=True))
     rows, owners = batch.negatives.rows, batch.negatives.owners
-    false = np.array([one not in true for one in zip(owners.tolist(), batch.texts.keys[rows].tolist(), strict=True)], bool)
-    negatives = rows.numpy()[false], owners.numpy()[false]
+    if masking.hard:
+        true = set(zip(batch.known_texts.owners.tolist(), batch.known_texts.keys.tolist(), strict=True))
+        false = torch.tensor(
+            [one not in true for one in zip(owners.tolist(), batch.texts.keys[rows].tolist(), strict=True)], dtype=torch.bool
+        )
+        rows, owners = rows[false], owners[false]
+    negatives = rows.numpy(), owners.numpy()
     drawn = draw_mismatches(image_keys, text_keys, known, negatives, masking, rng)
     return replace(batch, mismatch=Mismatch(*(torch.from_numpy(np.asarray(values)) for values in drawn)))
 

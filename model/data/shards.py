@@ -61,14 +61,7 @@ class Shards:
         self._tokens = self._open("tokens", "tokens", TokenFile, self._regions)
         self._texts: list[TextFile | None] = self._open("tokens", "text_tokens", TextFile) if "text_tokens" in tables else []
         self.tokenizer = self._read_tokenizer()
-        self.contents = fingerprint(
-            {
-                stage: self._manifest(stage).contents
-                for stage in sorted(
-                    {"tokenizer", "tokens", *({"regions"} if self._regions else ()), *({"image_regions"} if self._image_regions else ())}
-                )
-            }
-        )
+        self.contents = contents_of(url)
         self.pairs = Index(self._open("tokens", "pair_index", _reader(PAIR_INDEX), self._tokens), PAIR_INDEX)
         self.images = Index(self._open("tokens", "image_index", _reader(IMAGE_INDEX), self._image_regions), IMAGE_INDEX)
         self.texts = Index(self._open("tokens", "text_index", _reader(TEXT_INDEX), self._texts), TEXT_INDEX)

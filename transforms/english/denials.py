@@ -20,8 +20,8 @@ _PHRASES = (
     r"with\s+out|(?:devoid|void|free|empty|clear|bare|emptied|stripped|rid)\s+of|free\s+from|(?:absence|lack)\s+of|instead\s+of|"
     r"rather\s+than|other\s+than|but\s+for|(?:fail(?:s|ed|ing)?|refus(?:e|es|ed|ing))\s+to"
 )
-_CONTRACTED = rf"(?:{_HELPERS})(?:not|n(?:\s?[^\w\s]\s?|\s+)?t)"  # "isnt", "isnot", "isn,t", "isn´ t", "isn t"
-_DENIAL = re.compile(rf"(?<![^\W_])(?:{_WORDS}|{_PHRASES}|{_CONTRACTED}|[^\W_]*n{_APOSTROPHE}t)(?![^\W_])", re.IGNORECASE)
+_NOT = r"(?:not|n(?:\s?[^\w\s]\s?|\s+)?t)"  # of "isnt", "isnot", "isn,t", "isn´ t", "isn t"
+_DENIAL = re.compile(rf"(?<![^\W_])(?:{_WORDS}|{_PHRASES}|(?:{_HELPERS}){_NOT}|[^\W_]*n{_APOSTROPHE}t)(?![^\W_])", re.IGNORECASE)
 
 # What denies that its subject is to be seen at all: "is not in the room", "are missing from the lot".
 _THERE = (
@@ -30,7 +30,7 @@ _THERE = (
 )
 _BE = rf"is|are|was|were|be|been|being|(?:that|it|who|which){_APOSTROPHE}?s"
 _UNSEEN = re.compile(
-    rf"(?<![^\W_])(?:(?:(?:{_BE})\s+(?:not|n{_APOSTROPHE}?t)|(?:{_BE})(?:not|n(?:\s?[^\w\s]\s?|\s+)?t))"
+    rf"(?<![^\W_])(?:(?:{_BE})\s*{_NOT}"
     rf"\s+(?:(?:also|currently|even|ever|really|yet)\s+)?(?:{_THERE})|"
     rf"(?:absent|missing|gone)\s+from|(?:{_BE})\s+(?:absent|missing|gone|nowhere)|nowhere)(?![^\W_])",
     re.IGNORECASE,

@@ -20,7 +20,7 @@ _NAME_FIELDS = ("image", "file_name", "filename", "image_path", "url", "coco_url
 _ID_FIELDS = ("image_id", "cocoid", "coco_id")
 _FALLBACK_FIELDS = ("id", "key")  # may number captions or lines: used only if no other field names the image, or in COCO's `images`
 _LISTS = ("images", "annotations", "data")
-_CAPTION_NUMBER = re.compile(r"(\.[A-Za-z]{3,4})#\d+$")
+CAPTION_NUMBER = re.compile(r"(\.[A-Za-z]{3,4})#\d+$")
 
 Entry = tuple[str, ...]  # the names, ids and URLs with which one line or object of a list identifies its image
 
@@ -85,7 +85,7 @@ def read_list(given: str | ExclusionList, limits: Limits | None = None, flickr: 
 
 def _plain(value: str) -> str:
     """A value without surrounding whitespace and quotes, and without a caption number after the file name (`1.jpg#0`)."""
-    return _CAPTION_NUMBER.sub(r"\1", value.strip().strip("\"'").rstrip(",").strip("\"'").strip())
+    return CAPTION_NUMBER.sub(r"\1", value.strip().strip("\"'").rstrip(",").strip("\"'").strip())
 
 
 def _table_entries(settings: ExclusionList, text: str, delimiter: str) -> Iterator[Entry]:

@@ -120,8 +120,10 @@ class Nominals:
         text = tokens.text[start:end]
         head = tokens.lemma(index)
         prefix = tokens.text[start : tokens.starts[index]].lower()
-        mistagged = tokens.lower(index) == head and plural(head) != head  # "racquet", which taggers know from "racquets" alone
-        number = "plural" if tags[index] in PLURAL_TAGS and not mistagged else "singular"
+        several = tags[index] in PLURAL_TAGS
+        if several and tokens.lower(index) == head:  # "racquet", which taggers know from "racquets" alone; but "sheep"
+            several = plural(head) == head
+        number = "plural" if several else "singular"
         count = 0
         for kid in kids:
             if deps[kid] == "nummod" and kid < index:

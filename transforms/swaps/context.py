@@ -113,7 +113,8 @@ class ImageContext:
             self.relations.setdefault(_ends(graph, relation), set()).add(relation.lemma)
 
     def _believe(self, caption: str, graph: Graph) -> None:
-        graph = affirmed(graph, asserted_until(caption))
+        end = asserted_until(caption)
+        graph = affirmed(graph, end) if end < len(caption) else graph
         described: dict[str, set[str]] = {}
         for attribute in graph.attributes:
             described.setdefault(graph.objects[attribute.object].head, set()).add(attribute.lemma)

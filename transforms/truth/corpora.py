@@ -24,6 +24,7 @@ from sparse_dot_topn import sp_matmul_topn
 from transforms.engines.encoders.sentence import sentence_encoder
 from transforms.engines.parsers.load import caption_parser
 from transforms.graphs.stage import graph_batch
+from transforms.ingest.exclusion_lists import CAPTION_NUMBER
 from transforms.scenes.language import captions
 from transforms.scenes.layout import sample_scene
 from transforms.scenes.parser import parse
@@ -37,7 +38,6 @@ from transforms.truth.words import Words
 K, DRAWN = 100, 12  # neighbours of a caption, and the number of them that are drawn
 _TOP = 0.25  # share of the likeliest own captions: candidates as likely as these are nearly all true
 
-_CAPTION_NUMBER = re.compile(r"#\d+$")  # Flickr8k's tokens: "1000.jpg#2"
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 _OVERLOOKED = 0.1  # factor of a text's probability if it names a thing around which annotators could have drawn a box, but did not
 
@@ -157,7 +157,7 @@ def captions_in(path: Path) -> dict[str, list[str]]:
         rows = [(image, caption) for _, image, caption in read_csv(path, "image", "caption")]
     for image, caption in rows:
         if caption.strip():
-            found[_CAPTION_NUMBER.sub("", image)].append(" ".join(caption.split()))
+            found[CAPTION_NUMBER.sub(r"\1", image)].append(" ".join(caption.split()))
     return found
 
 
@@ -258,7 +258,7 @@ def ratings_in(path: Path) -> dict[tuple[str, str], float]:
         if not 1 <= value <= 4:
             raise ValueError(f"{path}, line {line}: rating {rating!r} is not a number from 1 to 4")
         if text:
-            found[_CAPTION_NUMBER.sub("", image), " ".join(text.split())].append(value)
+            found[CAPTION_NUMBER.sub(r"\1", image), " ".join(text.split())].append(value)
     return {pair: float(np.mean(given)) for pair, given in sorted(found.items())}
 
 
