@@ -3,7 +3,7 @@
     python -m benchmarks.loader_resume WORK [--images 200000] [--captions 5]
 
 Prints, for each position, wall-clock and CPU seconds from opening the corpus to the first batch in a new process (excluding the import of
-libraries, which takes longer).
+libraries, which takes longer; pyarrow imports pandas at its first use, if it is installed).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from benchmarks.training_corpus import Sizes, write_corpus
 
 _PROBE = """
 import json, sys, time
+import pyarrow as pa
 from model.data.loader import Batches, ShardLoader
 from model.data.settings import DataSettings
+pa.array([1]).to_numpy()
 url, share = sys.argv[1], float(sys.argv[2])
 start, worked = time.perf_counter(), time.process_time()
 batches = Batches(DataSettings(corpus=url, mix={"pairs": 1}, batch={"pairs": 64}), seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -160,26 +161,34 @@ class Shards:
         if with_ is not None and not with_:
             return []
         manifest: StageManifest = self._manifest(stage)
-        found: list[F | None] = []
         infos = {file.name: file for file in manifest.files}
         sizes = files.listing(self.corpus.folder(stage))
-        for partition in range(self.corpus.partitions):
+
+        def opened(partition: int) -> F:
             name = self.corpus.file_name(table, partition)
             url = files.join(self.corpus.folder(stage), name)
-            try:
-                if sizes.get(name) != infos[name].bytes:
-                    raise CorpusError(f"{url} has {sizes.get(name, 'no')} bytes, its manifest says {infos[name].bytes}; {_CURE}")
-                if self._verify or table != "regions" and files.is_local(url):
-                    checked.check_any(url, infos[name].sha256)
-                whole = with_ is None or with_[partition] is not None
-                found.append(opener(url) if whole else None)
-            except (CorpusError, SchemaError) as error:
-                if not self._skip:
-                    raise
-                log.warning("skipped %s: %s", name, error)
-                found.append(None)
-            if found[-1] is None:
-                self.skipped[f"{stage}/{name}"] = infos[name].rows
+            if sizes.get(name) != infos[name].bytes:
+                raise CorpusError(f"{url} has {sizes.get(name, 'no')} bytes, its manifest says {infos[name].bytes}; {_CURE}")
+            if self._verify or table != "regions" and files.is_local(url):
+                checked.check_any(url, infos[name].sha256)
+            return opener(url)
+
+        found: list[F | None] = []
+        wanted = [with_ is None or with_[partition] is not None for partition in range(self.corpus.partitions)]
+        with ThreadPoolExecutor() as pool:  # hashing takes most of the time of opening a corpus, and releases the interpreter
+            tasks = [pool.submit(opened, partition) if whole else None for partition, whole in enumerate(wanted)]
+            for partition, task in enumerate(tasks):
+                name = self.corpus.file_name(table, partition)
+                try:
+                    found.append(task.result() if task else None)
+                except (CorpusError, SchemaError) as error:
+                    if not self._skip:
+                        pool.shutdown(cancel_futures=True)
+                        raise
+                    log.warning("skipped %s: %s", name, error)
+                    found.append(None)
+                if found[-1] is None:
+                    self.skipped[f"{stage}/{name}"] = infos[name].rows
         return found
 
 
