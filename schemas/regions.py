@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.corpus import Corpus
+from schemas.errors import SchemaError
 from schemas.store import RowFile
 
 NAMES_KEY, ATTRIBUTES_KEY = b"class_names", b"attribute_names"
@@ -114,13 +115,19 @@ class RegionFile(RowFile):
 
     def __init__(self, url: str, sha256: str | None = None):
         super().__init__(url, "regions", sha256=sha256)
-        self.features: int = self.schema.field("features").type.value_type.list_size
-        self.classes: int = self.schema.field("soft_labels").type.value_type.list_size
-        self.names = class_names(self.schema)
+        try:
+            widths = [self.schema.field(name).type.value_type.list_size for name in ("features", "soft_labels")]
+            self.names = class_names(self.schema)
+        except (KeyError, AttributeError, ValueError) as error:
+            raise SchemaError(f"{url}: its columns are not those of regions: {error}") from None
+        self.features, self.classes = (int(width) for width in widths)
         self._columns = lru_cache(COLUMNS_HELD if self.mapped else 1)(self._columns_of)
 
     def _columns_of(self, index: int) -> _Columns:
-        return _Columns.of(self.batch(index))
+        try:
+            return _Columns.of(self.batch(index))
+        except (KeyError, pa.ArrowException) as error:
+            raise SchemaError(f"{self.url}: its columns are not those of regions: {error}") from None
 
     def __getitem__(self, row: int) -> Regions:
         """The regions in row `row`. Raises IndexError outside [0, len)."""

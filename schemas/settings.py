@@ -10,13 +10,27 @@ from collections.abc import Hashable, Sequence
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from schemas import files
 from schemas.errors import ConfigError
 
 MAX_BYTES, MAX_NODES = 4 << 20, 500_000  # of a settings file; nodes with aliases expanded
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Settings of the trainer: unknown keys, infinite numbers, and true or false for a number are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {int, float} & {wanted, *typing.get_args(wanted)} and bool not in typing.get_args(wanted):
+            raise ValueError(f"must be a number, not {value}")
+        return value
 
 
 class _Loader(yaml.SafeLoader):

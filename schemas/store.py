@@ -20,6 +20,8 @@ from schemas.seals import STRICT
 from schemas.tables import BATCH_ROWS, check_schema, name_of
 
 _MAPPED_BATCHES, _HELD_BATCHES = 4096, 2
+# What pyarrow raises, besides its own, when it reads damaged bytes.
+DAMAGE = (pa.ArrowException, OSError, KeyError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,11 @@ class TableFile:
         try:
             self._source = checked.opened(url, sha256) if sha256 else _source(url)
             self._reader = pa.ipc.open_file(self._source)
+            self.schema = self._reader.schema
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "no such file", url) from None
-        except pa.ArrowInvalid as error:
+        except DAMAGE as error:
             raise CorpusError(f"{url} is not a complete Arrow file: {error}") from error
-        self.schema = self._reader.schema
         check_schema(self.schema, table, url, schema)
         self.num_batches: int = self._reader.num_record_batches
 
@@ -162,7 +164,7 @@ class TableFile:
             table = pa.ipc.open_file(self._source, options=chosen).read_all()
             table.validate(full=True)
             return table.select(columns)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise CorpusError(
                 f"{self.url} is damaged ({error}); `cmcl verify` lists every damaged file, and `cmcl run` rebuilds them"
             ) from error
@@ -197,7 +199,11 @@ class RowFile(TableFile):
 
     def __init__(self, url: str, table: str, schema: pa.Schema | None = None, sha256: str | None = None):
         super().__init__(url, table, schema, sha256)
-        self._checked = lru_cache(_MAPPED_BATCHES if self.mapped else _HELD_BATCHES)(self._check)
+        try:
+            held = _MAPPED_BATCHES if self.mapped else _HELD_BATCHES
+        except DAMAGE as error:
+            raise CorpusError(f"{url} is not a complete Arrow file: {error}") from error
+        self._checked = lru_cache(held)(self._check)
         self.batch_rows = self._checked(0).num_rows if self.num_batches else 0
         last = self.num_batches - 1
         self._length = last * self.batch_rows + self._checked(last).num_rows if self.num_batches else 0
@@ -206,7 +212,7 @@ class RowFile(TableFile):
         try:
             batch = super().batch(index)
             batch.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise CorpusError(
                 f"{self.url}: record batch {index} is damaged ({error}); `cmcl verify` lists every damaged file, and "
                 "`cmcl run` rebuilds them"

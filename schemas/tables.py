@@ -310,7 +310,10 @@ def check_schema(found: pa.Schema, table: str, where: str, expected: pa.Schema |
     is checked.
     """
     expected = expected if expected is not None else SCHEMAS.get(table)
-    name, version = name_of(found), version_of(found)
+    try:
+        name, version = name_of(found), version_of(found)
+    except SchemaError as error:
+        raise SchemaError(f"{where}: {error}") from None
     if name != table:
         raise SchemaError(f"{where} contains the table {name!r}, not {table!r}")
     if expected is None:

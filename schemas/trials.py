@@ -24,6 +24,7 @@ TRIALS = pa.schema(
         pa.field("images", _strings(), nullable=False),  # file names, as in the set
         pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, width, height (px) of the part to show; null: the whole image
         pa.field("captions", _strings(), nullable=False),
+        pa.field("group", pa.string()),  # ARO's relation or pair of attributes, Winoground's tag; else null
     ],
-    metadata={TABLE_KEY: "trials", VERSION_KEY: "1"},
+    metadata={TABLE_KEY: "trials", VERSION_KEY: "2"},
 )

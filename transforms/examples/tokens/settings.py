@@ -39,4 +39,11 @@ class TokenSettings(Params):
         for name in ("merges", "order"):
             if self.kind != "byte_bpe" and getattr(self, name) is not None:
                 raise ValueError(f"{name} applies only to byte_bpe, not to {self.kind}")
+        unused = ["lowercase"] if self.kind != "wordpiece" else []
+        unused += ["size", "coverage", "sample"] if self.kind != "sentencepiece" or self.vocabulary else []
+        for name in unused:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} has no effect on {self.kind} with a vocabulary" if self.vocabulary else f"{name} applies only to wordpiece"
+                )
         return self

@@ -144,3 +144,24 @@ def test_wrong_settings_say_what_is_required(roberta, tmp_path):
     (tmp_path / "twice.txt").write_text("[CLS]\n13\n13\n")
     with pytest.raises(ValueError, match="twice"):
         read_vocabulary(roberta.model_copy(update={"order": str(tmp_path / "twice.txt")}))
+
+
+def test_pieces_may_contain_what_python_takes_for_the_end_of_a_line(tmp_path):
+    words = [*WORDS, "\u2028", "a\u0085b"]
+    (tmp_path / "vocab.txt").write_text("\r\n".join(words) + "\r\n", encoding="utf-8", newline="")
+    held = read_vocabulary(TokenSettings(kind="wordpiece", vocabulary=str(tmp_path / "vocab.txt")))
+    assert Tokenizer(held).size == len(words)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "byte_bpe", "vocabulary": "v", "merges": "m", "size": 500},
+        {"kind": "wordpiece", "vocabulary": "v", "coverage": 0.95},
+        {"kind": "sentencepiece", "vocabulary": "v", "sample": 5},
+        {"kind": "sentencepiece", "lowercase": False},
+    ],
+)
+def test_settings_that_have_no_effect_are_refused(settings):
+    with pytest.raises(ValueError, match="has no effect|applies only"):
+        TokenSettings(**settings)
