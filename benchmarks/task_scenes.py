@@ -5,7 +5,7 @@
 
 RUN: a pretrained run, such as FOLDER/runs/in_batch/seed-0, whose model settings both arms have. Tasks are trained on the scenes of
 FOLDER/train and measured on those of FOLDER/unseen. A second call skips finished runs and resumes the others. Arms share batches and
-seeds. OUT/table.md has each metric, its 95 % interval by a bootstrap over scenes and seeds (over seeds alone for captions, whose metrics
+seeds. OUT/table.md has each metric, its 95 % interval over scenes and seeds (over seeds alone for captions, whose metrics
 are not means over rows; none if there is one), the paired difference, the same with every region masked (their boxes remain), and two
 answers that look at nothing: a random one (chance) and the best constant one.
 """

@@ -7,8 +7,11 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,21 +19,25 @@ import safetensors.numpy
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.config import TrainSettings, wanted
-from model.data.loader import Batches, ShardLoader
-from model.data.shards import contents_of
-from model.downstream import batches_of, measure_task
+from model.batch import DataFacts
+from model.checkpoint import Checkpoint
+from model.config import TrainSettings, objectives_of, wanted
+from model.data.loader import ShardLoader
+from model.data.shards import Shards, contents_of
+from model.downstream import TaskRows, batches_of, measure_task
 from model.evaluate import evaluate
 from model.metrics import CUTS, by_group, interval
-from model.tasks import TASKS
+from model.scoring import check_corpus
+from model.tasks import TASKS, task_of
 from model.tasks.base import Task
 from model.train import train
 from schemas import files
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, CorpusError, SourceError
 from schemas.manifest import fingerprint
 from schemas.settings import validated
 
 _log = logging.getLogger(__name__)
+Run = tuple[str, int, TrainSettings]  # its arm and seed
 _VERSION = 3  # of what is measured and stored; results of another version are measured again
 
 
@@ -64,8 +71,12 @@ class AblationSettings(BaseModel):
             raise ValueError(f"seeds: {list(self.seeds)} contains a duplicate")
         if other := sorted(self.task_folders.keys() - self.tasks.keys()):
             raise ValueError(f"task_folders: {other[0]!r} is not among the tasks")
-        wrong = [name for name in self.arms if not name or "/" in name or name.startswith(".")]
-        if wrong:
+        given = {"train": self.train} | {f"arms.{name}": held for name, held in self.arms.items()}
+        given |= {f"tasks.{name}": held for name, held in self.tasks.items()}
+        for where, held in given.items():
+            for key in sorted({"output", "seed", *(["start"] if where.startswith("tasks.") else [])} & held.keys()):
+                raise ValueError(f"{where}.{key}: is set by the ablation, run by run: leave it out")
+        if wrong := [name for name in self.arms if not name or "/" in name or name.startswith(".")]:
             raise ValueError(f"arms: {wrong[0]!r} is not a valid folder name")
         return self
 
@@ -79,7 +90,7 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def runs_of(settings: AblationSettings) -> list[tuple[str, int, TrainSettings]]:
+def runs_of(settings: AblationSettings) -> list[Run]:
     """Every run, validated. Raises ConfigError, naming the arm and the key."""
     found = []
     for arm, change in settings.arms.items():
@@ -98,11 +109,14 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
     """Trains and evaluates the runs that are missing, and writes `table.csv`, `table.md` and `plot.svg`; returns the table's rows, none if
     it was asked to stop before the end.
 
-    Raises ConfigError before any work when a run's settings are invalid. An error of a training is raised once other running ones have
-    saved and stopped.
+    Raises ConfigError, CorpusError or SourceError before any work when a run's settings are invalid, or do not fit the data. An error of a
+    training is raised once other running ones have saved and stopped.
     """
     runs = runs_of(settings)
     missing = [run for run in runs if _result(settings, run[2]) is None]
+    _check_positions(settings, runs)
+    if missing:
+        check_data(settings, missing)
     _log.info("%d of %d runs are complete", len(runs) - len(missing), len(runs))
     if settings.workers == 1:
         finished = all(run_one(settings, run, bar=bar) for _, _, run in missing)  # stops after a run that was asked to stop
@@ -115,24 +129,90 @@ def ablate(settings: AblationSettings, bar: bool = False) -> list[dict[str, Any]
     return rows
 
 
+def check_data(settings: AblationSettings, missing: Sequence[Run]) -> None:
+    """Opens what the missing runs will read, each thing once. Raises ConfigError, CorpusError or SourceError when it does not fit."""
+    read_truth(settings.truth)
+    shards, facts = Shards(settings.corpus), dict[Any, DataFacts]()
+    columns = shards.pairs.columns
+    for arm, _, run in missing:
+        if not ((columns["regions"] > 0) & (columns["length"] + 2 <= run.model.positions)).any():
+            raise ConfigError(f"corpus: {settings.corpus} has no caption that fits arms.{arm} and whose image has regions")
+        for one in (run, *fine_tunings(settings, run)):
+            where = f"arms.{arm}" if one is run else f"tasks.{one.task}"
+            read = one.task, one.data.model_dump_json(exclude_unset=True), wanted(one)
+            try:
+                if read not in facts:
+                    facts[read] = batches_of(one).facts
+                    if one is not run:
+                        _check_rows(settings, one)
+                objectives_of(one, facts[read])
+                check_corpus(shards, Checkpoint(where, {}, {"facts": asdict(facts[read])}))
+            except (ConfigError, CorpusError, SourceError) as error:
+                raise type(error)(f"{where}: {error}") from None
+
+
+def _check_rows(settings: AblationSettings, run: TrainSettings) -> None:
+    """Reads the files that a fine-tuning will be measured on."""
+    task, data = task_of(run), run.data
+    if folder := settings.task_folders.get(run.task):
+        task = type(task)(task.settings.model_copy(update={"folder": folder}))
+        data = data.model_copy(update={"corpus": settings.corpus})
+    assert isinstance(task, Task)
+    task.prepare()
+    for split in task.splits("evaluate"):
+        TaskRows(task, [split], data, Shards(data.corpus))
+
+
+def _check_positions(settings: AblationSettings, runs: Sequence[Run]) -> None:
+    """Raises ConfigError when the arms' networks do not have room for the same captions and hard negatives, so none could be compared."""
+    arms = {run.model.positions: arm for arm, _, run in runs}
+    if len(arms) == 1:
+        return
+    shards = Shards(settings.corpus)
+    rows = np.flatnonzero(shards.pairs.columns["regions"] > 0)
+    lengths = np.concatenate([shards.pairs.columns["length"][rows], *(pair.negatives.lengths for pair in shards.pairs_at(rows))])
+    few, many = min(arms), max(arms)
+    if lost := int(((lengths + 2 > few) & (lengths + 2 <= many)).sum()):
+        raise ConfigError(
+            f"arms.{arms[few]}: model.positions: {few} is too few for {lost} captions and hard negatives of {settings.corpus}, on which "
+            f"arms.{arms[many]} ({many}) is evaluated: set the same positions"
+        )
+
+
 def _side_by_side(settings: AblationSettings, missing: list[TrainSettings]) -> bool:
-    """Trains runs concurrently, one thread each; returns whether all finished. If interrupted, they save and exit."""
-    with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn")) as pool:
+    """Trains runs concurrently; returns whether all finished. If one stops, no other begins; if interrupted, all save and stop."""
+    left, running, finished = iter(missing), set[Future[bool]](), True
+    # An idle worker ignores SIGTERM, since the pool would end all others if one of them died.
+    idle = signal.signal, (signal.SIGTERM, signal.SIG_IGN)
+    with ProcessPoolExecutor(settings.workers, multiprocessing.get_context("spawn"), *idle) as pool:
         try:
-            return all([done.result() for done in [pool.submit(run_one, settings, run, 1) for run in missing]])
+            while True:
+                if finished:  # submits no more than are trained at once: a pool begins whatever it has taken
+                    running |= {pool.submit(_in_worker, settings, run) for run in islice(left, settings.workers - len(running))}
+                if not running:
+                    return finished
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                finished = all([one.result() for one in done]) and finished
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
 
 
-def run_one(settings: AblationSettings, run: TrainSettings, threads: int | None = None, bar: bool = False) -> bool:
+def _in_worker(settings: AblationSettings, run: TrainSettings) -> bool:
+    """`run_one` with one thread. Ctrl-C, which reaches the workers too, waits: SIGTERM would be a second signal, which stops at once."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    torch.set_num_threads(1)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run_one(settings, run)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_one(settings: AblationSettings, run: TrainSettings, bar: bool = False) -> bool:
     """Trains one run, or resumes it, and evaluates it into `result.json` and `ranks.safetensors`; returns whether it finished."""
-    if threads:
-        torch.set_num_threads(threads)
-    loader = ShardLoader(Batches(run.data, seed=run.seed, masking=run.masking, wanted=wanted(run)))
-    _, progress = train(run, loader, bar)
+    _, progress = train(run, ShardLoader(batches_of(run)), bar)
     if progress.share(run) < 1:
         return False
     report, arrays = evaluate(run.output, settings.corpus, settings.rerank, truth=read_truth(settings.truth), hidden=True)
@@ -170,30 +250,26 @@ def fine_tunings(settings: AblationSettings, run: TrainSettings) -> Iterator[Tra
 
 def scores_of(settings: AblationSettings, tuned: Sequence[TrainSettings]) -> dict[str, float]:
     """The metrics of finished fine-tunings by task and split, and UNITER's Meta-Sum, the sum of them all."""
-    scores = {
-        f"{run.task} {split} {name}": value
-        for run in tuned
-        for split, found in _measured(settings, run).items()
-        for name, value in found["metrics"].items()
-        if name != "majority"
-    }
+    scores: dict[str, float] = {}
+    for run in tuned:
+        folder = settings.task_folders.get(run.task)
+        splits = measure_task(run.output, settings.corpus if folder else run.data.corpus, folder)["splits"]
+        found = {f"{run.task} {split} {name}": value for split, held in splits.items() for name, value in held["metrics"].items()}
+        scores |= {name: value for name, value in found.items() if not name.endswith(" majority")}
     return {**scores, "meta_sum": sum(scores.values())}
 
 
-def _measured(settings: AblationSettings, run: TrainSettings) -> dict[str, Any]:
-    """A fine-tuning's report by split."""
-    folder = settings.task_folders.get(run.task)
-    splits: dict[str, Any] = measure_task(run.output, settings.corpus if folder else run.data.corpus, folder)["splits"]
-    return splits
-
-
 def read_truth(url: str | None) -> dict[str, set[str]] | None:
-    """The content of a truth file; None without one. Raises ConfigError when it is not a JSON mapping of ids to lists of ids."""
+    """The content of a truth file; None without one. Raises ConfigError, naming the pair, unless it maps ids to lists of ids."""
     if url is None:
         return None
     held = files.read_json(url)
-    if not isinstance(held, dict) or not all(isinstance(ids, list) for ids in held.values()):
-        raise ConfigError(f"truth: {url} must be a JSON mapping of pair ids to lists of pair ids")
+    if not isinstance(held, dict):
+        what = "does not exist" if files.size_of(url) is None else "must be a JSON mapping of pair ids to lists of pair ids"
+        raise ConfigError(f"truth: {url} {what}")
+    for pair, ids in held.items():
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise ConfigError(f"truth: {url}: {pair} must have a list of pair ids, not {json.dumps(ids)[:80]}")
     return {pair: set(ids) for pair, ids in held.items()}
 
 
@@ -214,18 +290,24 @@ def _result(settings: AblationSettings, run: TrainSettings) -> dict[str, Any] | 
     return held if isinstance(held, dict) and held.get("identity") == _identity(settings, run) else None
 
 
-def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]) -> list[dict[str, Any]]:
+def table(settings: AblationSettings, runs: list[Run]) -> list[dict[str, Any]]:
     """One row per arm and metric: the mean over seeds, the difference from `against`, and the 95 % interval of each.
 
-    Intervals: bootstrap over images and seeds; over seeds alone for tasks, and none for ceilings and chance.
+    Intervals (`metrics.interval`): over images and seeds; over seeds alone for tasks, ceilings and chance. flops: None where none were
+    counted. Raises ConfigError when two runs did not rank the same captions.
     """
     by_arm: dict[str, list[dict[str, np.ndarray]]] = {}
     results: dict[str, list[dict[str, Any]]] = {}
+    owners: list[np.ndarray] = []
     for arm, _, run in runs:
         result = _result(settings, run)
         assert result is not None
         results.setdefault(arm, []).append(result)
-        by_arm.setdefault(arm, []).append(dict(_values(run.output, result["report"])))
+        held = dict(_values(run.output, result["report"]))
+        owners.append(held.pop("owners"))
+        if not np.array_equal(owners[0], owners[-1]):
+            raise ConfigError(f"arms.{arm}: model: not the same captions were ranked as in arms.{runs[0][0]}: they cannot be compared")
+        by_arm.setdefault(arm, []).append(held)
     rows = []
     for arm, seeds in by_arm.items():
         for metric in seeds[0]:
@@ -238,20 +320,20 @@ def table(settings: AblationSettings, runs: list[tuple[str, int, TrainSettings]]
                 "low": low,
                 "high": high,
                 "seeds": len(seeds),
-                **{key: float(np.mean([one[key] for one in results[arm]])) for key in ("steps", "flops")},
+                "steps": float(np.mean([one["steps"] for one in results[arm]])),
+                "flops": float(np.mean([one["flops"] for one in results[arm]])) or None,
             }
-            compared = arm != settings.against and not metric.startswith(("ceiling", "chance"))
-            if compared and len(others) == len(by_arm[settings.against]):
+            if arm != settings.against and others and not metric.startswith(("ceiling", "chance")):
                 row |= dict(zip(("difference", "difference_low", "difference_high"), interval(values, others), strict=True))
             rows.append(row)
     return rows
 
 
 def _values(folder: str, report: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each metric of a run, and its values: one per image, [I], or one overall for tasks and ceilings, [1]."""
+    """The captions' images as `owners`, [T], and the values of each metric: one per image, [I], or one overall for tasks and ceilings."""
     with files.open_read(files.join(folder, "ranks.safetensors")) as file:
         arrays = safetensors.numpy.load(file.read())
-    owners = arrays.pop("owners")
+    yield "owners", (owners := arrays.pop("owners"))
     for name, ranks in sorted(arrays.items()):  # safetensors files are unordered
         if name.startswith("negatives"):
             yield name, ranks
@@ -276,7 +358,8 @@ def write_table(folder: str, rows: list[dict[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     runs = [
-        f"| {row['arm']} | {row['seeds']} | {row['steps']:.0f} | {row['flops']:.3g} |" for row in {row["arm"]: row for row in rows}.values()
+        f"| {row['arm']} | {row['seeds']} | {row['steps']:.0f} | {'' if row['flops'] is None else format(row['flops'], '.3g')} |"
+        for row in {row["arm"]: row for row in rows}.values()
     ]
     lines = ["| arm | seeds | updates | operations |", "|---|---|---|---|", *runs, ""]
     lines += ["| arm | metric | % | 95 % | difference | 95 % |", "|---|---|---|---|---|---|"]

@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import comb
 
 import numpy as np
+from scipy.special import stdtrit
 
 CUTS = (1, 5, 10)
 
@@ -23,9 +24,12 @@ def ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def reranked(scores: np.ndarray, candidates: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """Scores [Q, C] in which each query's candidates, int64 [Q, K], come first, in the order of their joint scores [Q, K]."""
-    below = scores - scores.max(1, keepdims=True) + joint.min(1, keepdims=True) - 1
-    np.put_along_axis(below, candidates, joint.astype(below.dtype), 1)
+    """Scores, float64 [Q, C], in which each query's candidates, int64 [Q, K], come first, in the order of their joint scores [Q, K].
+
+    In float32, sums would tie candidates whose scores differ.
+    """
+    below = scores - scores.max(1, keepdims=True).astype(np.float64) + joint.min(1, keepdims=True) - 1
+    np.put_along_axis(below, candidates, joint.astype(np.float64), 1)
     return below
 
 
@@ -52,19 +56,22 @@ def ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, float]:
 def interval(
     values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """A mean and its 95 % interval by a bootstrap over seeds and images at once; with `against`, of the paired difference.
+    """A mean and its 95 % interval over seeds and images at once; with `against`, of the paired difference.
 
-    values, against: for each seed, one value per image, [I]. The same images are drawn for both, and the same seeds if their numbers agree.
+    Each of `draws` bootstrap samples of the images gets a deviation of the seeds' mean from Student's t distribution, with S - 1 degrees of
+    freedom for S seeds: resampling a few seeds would give much too narrow intervals. So one number a seed gives the t interval, and one
+    seed an interval over images alone.
+
+    values, against: for each seed, one value per image, [I]; of the same seeds and images. Raises ValueError when their numbers differ.
     """
-    sides = [np.stack(list(side)) for side in ([values] if against is None else [values, against])]
-    images = _resampled(sides[0].shape[1], draws, seed)
-    seeds = [_resampled(len(side), draws, seed + 1 + at) for at, side in enumerate(sides)]
-    if len(sides) == 2 and len(sides[0]) == len(sides[1]):
-        seeds[1] = seeds[0]
-    means = [((images @ side.T) * weights).sum(1) for side, weights in zip(sides, seeds, strict=True)]
-    found = means[0] - (means[1] if len(means) > 1 else 0.0)
-    centre = float(sides[0].mean()) - (float(sides[1].mean()) if len(sides) > 1 else 0.0)
-    low, high = np.quantile(found, [0.025, 0.975])
+    held = np.stack(list(values))
+    if against is not None:
+        held = np.subtract(*np.stack([held, np.stack(list(against))]))
+    (seeds, images), centre = held.shape, float(held.mean())
+    found = centre + _resampled(images, draws, seed) @ (held.mean(0) - centre)
+    if seeds > 1:
+        found += _deviations(seeds - 1, draws, seed + 1) * held.mean(1).std(ddof=1) / np.sqrt(seeds)
+    low, high = np.quantile(found, [0.025, 0.975], method="hazen")
     return centre, float(low), float(high)
 
 
@@ -82,3 +89,10 @@ def by_group(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _resampled(count: int, draws: int, seed: int) -> np.ndarray:
     """The share of each of `count` items in bootstrap samples, float64 [draws, count]."""
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws) / count
+
+
+@lru_cache(32)
+def _deviations(freedom: int, draws: int, seed: int) -> np.ndarray:
+    """Evenly spaced quantiles of Student's t distribution, in random order, float64 [draws]."""
+    found: np.ndarray = np.random.default_rng(seed).permutation(stdtrit(freedom, (np.arange(draws) + 0.5) / draws))
+    return found
