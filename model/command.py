@@ -18,7 +18,7 @@ from model.data.loader import ShardLoader
 from model.downstream import batches_of, measure_task
 from model.evaluate import evaluate
 from model.look import attention_source
-from model.scoring import Scorer, load_network, trained_head
+from model.scoring import joint_head, open_scorer
 from model.tasks import TASKS
 from model.tasks.base import Task
 from model.train import train
@@ -60,17 +60,33 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.folder:
         raise ConfigError(f"--folder: {args.checkpoint} was not fine-tuned on a task's files")
     rerank = None if args.rerank == "all" else int(args.rerank)
-    trials = [read_trials(*_trial(given), split=args.split) for given in args.trials]
-    report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden, not args.no_negatives)
-    if trials:
-        network, held = load_network(args.checkpoint)
-        report["trials"] = measure(
-            Scorer(network, held, args.corpus), pa.concat_tables(trials), args.corpus, args.head or trained_head(held), rerank
-        )
+    if args.trials:
+        report = _trials(args, rerank)
+    else:
+        report, _ = evaluate(args.checkpoint, args.corpus, rerank, args.head, read_truth(args.truth), args.hidden, not args.no_negatives)
     if args.output:
         files.write_json(args.output, report)
     print("\n".join(lines(report)))
     return 0
+
+
+def _trials(args: argparse.Namespace, rerank: int | None) -> dict[str, Any]:
+    """The report on public sets. Raises ConfigError for options that do not apply to them, or two files of one set and kind."""
+    for option in ("truth", "hidden", "no_negatives"):
+        if getattr(args, option):
+            raise ConfigError(f"--{option.replace('_', '-')}: does not apply to --trials, which measures the public sets alone")
+    tables: dict[tuple[str, str], pa.Table] = {}
+    for given in args.trials:
+        name, _, path = given.partition("=")
+        if name not in READERS or not path:
+            raise ConfigError(f"--trials takes NAME=FILE with NAME one of {', '.join(READERS)}, not {given!r}")
+        table = read_trials(name, path, args.split)
+        if tables.setdefault((name, kind := table["kind"][0].as_py()), table) is not table:
+            raise ConfigError(f"--trials: {given}: another file has the set {name} and the kind {kind!r} as well")
+    scorer, held = open_scorer(args.checkpoint, args.corpus)
+    head = joint_head(held, args.head, rerank)
+    report = {"checkpoint": held.url, "step": held.state["step"], "corpus": args.corpus, "head": head}
+    return {**report, "trials": measure(scorer, pa.concat_tables(tables.values()), args.corpus, head, rerank)}
 
 
 def _run_measure_task(args: argparse.Namespace, task: str) -> int:
@@ -106,11 +122,12 @@ def run_ablate(args: argparse.Namespace) -> int:
     for key in ("output", "corpus", "truth"):
         if isinstance(value.get(key), str):
             value[key] = resolved(value[key], base)
+    named = [held for key in ("arms", "tasks") if isinstance(held := value.get(key), dict)]
     if isinstance(value.get("task_folders"), dict):
         value["task_folders"] = {
             task: resolved(held, base) if isinstance(held, str) else held for task, held in value["task_folders"].items()
         }
-    for held in [value.get("train"), *(value.get("arms") or {}).values(), *(value.get("tasks") or {}).values()]:
+    for held in [value.get("train"), *(one for group in named for one in group.values())]:
         if isinstance(held, dict):
             held.update(placed(held, base))
     settings = validated(AblationSettings, value, args.config)
@@ -136,19 +153,12 @@ def placed(value: dict[str, Any], base: str) -> dict[str, Any]:
     return made
 
 
-def _trial(given: str) -> tuple[str, str]:
-    """The name and file in `NAME=FILE`. Raises ConfigError for any other form or an unknown name."""
-    name, _, path = given.partition("=")
-    if name not in READERS or not path:
-        raise ConfigError(f"--trials takes NAME=FILE with NAME one of {', '.join(READERS)}, not {given!r}")
-    return name, path
-
-
 def lines(report: dict[str, Any]) -> list[str]:
     """The lines of a report as text."""
-    made = [
-        f"{report['checkpoint']} (step {report['step']}) on {report['corpus']}: {report['images']} images, {report['captions']} captions"
-    ]
+    made = [f"{report['checkpoint']} (step {report['step']}) on {report['corpus']}"]
+    if "trials" in report:
+        return made + _trial_lines(report["trials"])
+    made[0] += f": {report['images']} images, {report['captions']} captions"
     made += [f"  left out: {count} captions, {reason}" for reason, count in report["skipped"].items() if count]
     for title, part in (
         ("recall", report["recall"]),
@@ -167,8 +177,16 @@ def lines(report: dict[str, Any]) -> list[str]:
                 f"{part.replace('_', ' ')} {kind:14} {found['negatives']:7}"
                 + "".join(f"  {way} {100 * found[way]:5.1f}" for way in ("separate", "joint") if way in found)
             )
-    for name, kinds in report.get("trials", {}).items():
-        for kind, found in kinds.items() if name != "skipped" else ():
-            made += [f"{name} {kind} {how}: {json.dumps(values)} of {found['trials']}" for how, values in found.items() if how != "trials"]
-    made += [f"  left out: {count} trials, {reason}" for reason, count in report.get("trials", {}).get("skipped", {}).items()]
     return made
+
+
+def _trial_lines(report: dict[str, Any]) -> list[str]:
+    """The lines of a report on public sets; groups are listed where the published figure is not a mean over them."""
+    made = []
+    for name, kinds in report.items():
+        for kind, values in kinds.items() if name != "skipped" else ():
+            groups = {} if "macro" in values.get("separate", {}) else values.get("groups", {})
+            for title, found in {kind: values, **{f"{kind} {group}": held for group, held in groups.items()}}.items():
+                ways = {way: json.dumps(held) for way, held in found.items() if way not in ("trials", "groups")} or {"nothing": "left"}
+                made += [f"{name} {title} {way}: {held} of {found['trials']}" for way, held in ways.items()]
+    return made + [f"  left out: {reason}: {count}" for reason, count in report["skipped"].items()]

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from model import metrics
-from model.batch import KINDS
-from model.scoring import Gallery, Head, Scorer, load_network, trained_head, trains_joint
+from model.scoring import Gallery, Head, Scorer, joint_head, open_scorer
 from schemas.errors import ConfigError
 from schemas.regions import Regions
 from schemas.token_rows import PairTokens
-
-_log = logging.getLogger(__name__)
+from schemas.tokens import NEGATIVE_KINDS
 
 
 class CorpusPairs:
     """The pairs of a corpus that can be evaluated: the image has regions, and the caption is not too long for the network.
 
-    rows: int64 [T], of `tokens`, in the corpus's order. skipped: captions left out, by reason. Raises ConfigError when none is left.
+    rows: int64 [T], of `tokens`, in the corpus's order. images: the placement of each image, ascending [I]. skipped: captions left out, by
+    reason. Raises ConfigError when none is left.
     """
 
     def __init__(self, scorer: Scorer):
@@ -33,7 +29,7 @@ class CorpusPairs:
         self.skipped = {"the image has no regions": int((~shown).sum()), "the caption is too long": int((shown & ~short).sum())}
         if not len(self.rows):
             raise ConfigError(f"corpus: {self.shards.corpus.url} has no caption that fits and whose image has regions")
-        _, self._firsts, owners = np.unique(columns["image"][self.rows], return_index=True, return_inverse=True)
+        self.images, self._firsts, owners = np.unique(columns["image"][self.rows], return_index=True, return_inverse=True)
         self.gallery = Gallery(scorer, owners, self._regions, lambda caption: self.pair(caption).caption)
 
     def pair(self, caption: int) -> PairTokens:
@@ -44,37 +40,38 @@ class CorpusPairs:
         return self.shards.regions(self.shards.images_at(self.rows[[self._firsts[image]]], alone=False)[0])
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """Ranks of each caption's image, int64 [T], and of each image's best caption, int64 [I]."""
-
-    text_to_image: np.ndarray
-    image_to_text: np.ndarray
-
-    def recall(self) -> dict[str, dict[str, float]]:
-        """R@1, R@5 and R@10 in both directions."""
-        return {"text_to_image": metrics.recall(self.text_to_image), "image_to_text": metrics.recall(self.image_to_text)}
+Sides = dict[str, tuple[np.ndarray, np.ndarray]]  # by way of scoring, scores by caption, [T, I], and by image, [I, T]
 
 
-def both_ways(gallery: Gallery, scores: np.ndarray, head: Head | None = None, count: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Scores by caption, [T, I], and by image, [I, T], from the latter.
+def both_ways(gallery: Gallery, head: Head | None = None, rerank: int | None = 32) -> Sides:
+    """Scores of `separate` encodings and, with a `head`, `reranked`: its joint scores order each query's first `rerank` candidates (None:
+    all)."""
+    scores = gallery.separate_scores()
+    by_text, by_image, width = scores.T, scores, scores.shape[1]
+    sides: Sides = {"separate": (by_text, by_image)}
+    if head and rerank != 0:
+        images, texts = (metrics.top(side, scores.size if rerank is None else rerank) for side in (by_text, by_image))
+        flat = [images * width + np.arange(width)[:, None], texts + np.arange(len(texts))[:, None] * width]
+        pairs, at = np.unique(np.concatenate([one.ravel() for one in flat]), return_inverse=True)  # once, if chosen in both directions
+        joint = gallery.joint_scores(np.stack(np.divmod(pairs, width), 1), head)[at]
+        sides["reranked"] = (
+            metrics.reranked(by_text, images, joint[: images.size].reshape(images.shape)),
+            metrics.reranked(by_image, texts, joint[images.size :].reshape(texts.shape)),
+        )
+    return sides
 
-    With a `head`, the first `count` candidates of each query are reranked by its joint scores.
-    """
-    sides = []
-    for texts_ask, asked in ((True, scores.T), (False, scores)):
-        if head:
-            first = metrics.top(asked, count)
-            queries = np.repeat(np.arange(len(asked)), first.shape[1])
-            pairs = np.stack([first.ravel(), queries] if texts_ask else [queries, first.ravel()], 1)
-            asked = metrics.reranked(asked, first, gallery.joint_scores(pairs, head).reshape(first.shape))
-        sides.append(asked)
-    return sides[0], sides[1]
+
+def ranks_of(sides: Sides, true: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """By way of scoring, ranks of each caption's image, int64 [T], and of each image's best caption, int64 [I]; true: bool [I, T]."""
+    return {
+        way: {"text_to_image": metrics.ranks(by_text, true.T), "image_to_text": metrics.ranks(by_image, true)}
+        for way, (by_text, by_image) in sides.items()
+    }
 
 
-def retrieve(sides: tuple[np.ndarray, np.ndarray], true: np.ndarray) -> Retrieval:
-    """Ranks by the scores of `both_ways`; true: bool [I, T]."""
-    return Retrieval(metrics.ranks(sides[0], true.T), metrics.ranks(sides[1], true))
+def recall_of(ranks: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, dict[str, float]]]:
+    """R@1, R@5 and R@10 by way of scoring and direction."""
+    return {way: {side: metrics.recall(found) for side, found in both.items()} for way, both in ranks.items()}
 
 
 def negative_accuracy(
@@ -89,7 +86,7 @@ def negative_accuracy(
     """
     scorer, gallery = pairs.gallery.scorer, pairs.gallery
     ways, views = ["separate", "joint"] if head else ["separate"], [False, True] if hidden else [False]
-    counts = np.zeros((len(KINDS), len(gallery)), int)
+    counts = np.zeros((len(NEGATIVE_KINDS), len(gallery)), int)
     right = np.zeros((len(views), len(ways), *counts.shape), int)
     for caption, owner in enumerate(gallery.owners.tolist()):
         pair = pairs.pair(caption)
@@ -109,10 +106,13 @@ def negative_accuracy(
     used, shares = np.flatnonzero(totals).tolist(), {}
     for number, at, kind in np.ndindex(right.shape[:3]):
         if kind in used:
-            shares[parts[number], KINDS[kind], ways[at]] = metrics.by_group(right[number, at, kind], counts[kind])
+            shares[parts[number], NEGATIVE_KINDS[kind], ways[at]] = metrics.by_group(right[number, at, kind], counts[kind])
     report = {
         part: {
-            KINDS[kind]: {"negatives": int(totals[kind]), **{way: float(shares[part, KINDS[kind], way].mean()) for way in ways}}
+            NEGATIVE_KINDS[kind]: {
+                "negatives": int(totals[kind]),
+                **{way: float(shares[part, NEGATIVE_KINDS[kind], way].mean()) for way in ways},
+            }
             for kind in used
         }
         for part in parts
@@ -142,17 +142,13 @@ def evaluate(
 
     Raises CheckpointError or ConfigError, naming the key, when one of the two cannot be read or they do not fit each other.
     """
-    network, held = load_network(checkpoint_url, "cuda" if torch.cuda.is_available() else "cpu")
-    pairs, chosen = CorpusPairs(Scorer(network, held, corpus)), head or trained_head(held)
-    if rerank != 0 and head is None and not trains_joint(held):
-        _log.warning("%s: nothing trained the head on joint sequences, so what is reranked says little: --rerank 0 leaves it out", held.url)
-    gallery = pairs.gallery
-    scores, own = gallery.separate_scores(), gallery.own
-    count = scores.size if rerank is None else rerank
-    sides = {"separate": both_ways(gallery, scores), **({"reranked": both_ways(gallery, scores, chosen, count)} if count else {})}
-    found = {name: retrieve(both, own) for name, both in sides.items()}
-    all_true: dict[str, Retrieval] = {}
-    against, shares = negative_accuracy(pairs, chosen if count else None, hidden) if negatives else ({}, {})
+    scorer, held = open_scorer(checkpoint_url, corpus)
+    pairs, chosen = CorpusPairs(scorer), joint_head(held, head, rerank)
+    gallery, own = pairs.gallery, pairs.gallery.own
+    true = own if truth is None else own | _true_of(pairs, truth)
+    sides = both_ways(gallery, chosen, rerank)
+    ranks = ranks_of(sides, own)
+    against, shares = negative_accuracy(pairs, chosen, hidden) if negatives else ({}, {})
     report: dict[str, Any] = {
         "checkpoint": held.url,
         "step": held.state["step"],
@@ -161,17 +157,16 @@ def evaluate(
         "captions": len(gallery.owners),
         "head": chosen,
         "skipped": pairs.skipped,
-        "recall": {name: one.recall() for name, one in found.items()},
+        "recall": recall_of(ranks),
         "chance": _ceilings(own, np.ones_like(own)),
         **against,
     }
     if truth is not None:
-        true = own | _true_of(pairs, truth)
         report["ceiling"], report["chance_of_all_true"] = _ceilings(own, true), _ceilings(true, np.ones_like(true))
-        all_true = {name: retrieve(both, true) for name, both in sides.items()}
-        report["recall_of_all_true"] = {name: one.recall() for name, one in all_true.items()}
-    named = {**found, **{f"all_true.{name}": one for name, one in all_true.items()}}
-    arrays = {f"{name}.{side}": getattr(one, side) for name, one in named.items() for side in ("text_to_image", "image_to_text")}
+        of_all = ranks_of(sides, true)
+        report["recall_of_all_true"] = recall_of(of_all)
+        ranks |= {f"all_true.{way}": both for way, both in of_all.items()}
+    arrays = {f"{way}.{side}": found for way, both in ranks.items() for side, found in both.items()}
     return report, {**arrays, **shares, "owners": gallery.owners}
 
 
@@ -181,11 +176,16 @@ def _ceilings(own: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def _true_of(pairs: CorpusPairs, truth: dict[str, set[str]]) -> np.ndarray:
-    """Which captions are true of which images according to the truth file, bool [I, T]."""
-    owners = pairs.gallery.owners
-    ids = [pairs.pair(caption).pair_id for caption in range(len(owners))]
-    images = dict(zip(ids, owners.tolist(), strict=True))
-    true = np.zeros((len(pairs.gallery), len(ids)), bool)
-    for caption, name in enumerate(ids):
-        true[[images[other] for other in truth.get(name, ()) if other in images], caption] = True
+    """Which captions are true of which images according to the truth file, bool [I, T]. Raises ConfigError when it is about other pairs."""
+    placed = pairs.shards.pairs.columns["image"]
+    rows = np.flatnonzero(np.isin(placed, pairs.images))  # captions that are left out name images, too
+    ids = {int(row): pairs.shards.pairs_at(np.array([row]))[0].pair_id for row in rows}
+    images = dict(zip(ids.values(), np.searchsorted(pairs.images, placed[rows]).tolist(), strict=True))
+    true, known = np.zeros((len(pairs.gallery), len(pairs.rows)), bool), not truth
+    for caption, row in enumerate(pairs.rows.tolist()):
+        if (others := truth.get(ids[row])) is not None:
+            found = [images[other] for other in others if other in images]
+            true[found, caption], known = True, known or bool(found) or not others
+    if not known:
+        raise ConfigError(f"truth: none of its {len(truth)} pairs, with their images, is in {pairs.shards.corpus.url}")
     return true

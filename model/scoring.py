@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from model.transformer import ModelSettings, Shape
 from schemas.errors import ConfigError
 from schemas.regions import Regions
 
+_log = logging.getLogger(__name__)
 Head = Literal["match", "contrast"]
 _AT_ONCE = 64  # images, texts or joint sequences per forward pass
 
@@ -48,20 +50,38 @@ def task_in(held: Checkpoint, **changes: Any) -> Objective:
     return TASKS[name](TASKS[name].settings_type.model_validate({**held.state["settings"][name], **changes}))
 
 
-def trained_head(held: Checkpoint) -> Head:
-    """The head that scores joint sequences: the one that the run trained, preferably the matching head."""
+def trained_heads(held: Checkpoint) -> list[Head]:
+    """The heads that the run trained on joint sequences, the matching head first."""
     settings = held.state["settings"]
     if settings["task"] == "retrieval":
-        head: Head = settings["retrieval"]["score"]
-        return head
-    return "match" if settings["objectives"]["itm"] is not None else "contrast"
+        return [settings["retrieval"]["score"]]
+    itm, cmcl = (settings["objectives"][name] for name in ("itm", "cmcl"))
+    trained: dict[Head, bool] = {"match": itm is not None, "contrast": bool(cmcl and cmcl["encoding"] == "joint")}
+    return [head for head, done in trained.items() if done]
 
 
-def trains_joint(held: Checkpoint) -> bool:
-    """Whether the run trained any head on joint sequences."""
+def trains_separate(held: Checkpoint) -> bool:
+    """Whether the run trained images and texts that are encoded alone."""
     settings = held.state["settings"]
-    cmcl = settings["objectives"]["cmcl"]
-    return settings["task"] == "retrieval" or settings["objectives"]["itm"] is not None or bool(cmcl and cmcl["encoding"] == "joint")
+    cmcl, data = settings["objectives"]["cmcl"], settings["data"]
+    alone = cmcl and (cmcl["encoding"] == "separate" or data["matched_images"] or data["matched_texts"])
+    return settings["task"] != "retrieval" and bool(alone)
+
+
+def joint_head(held: Checkpoint, head: Head | None, rerank: int | None) -> Head | None:
+    """The head that scores joint sequences, by default the first that was trained; None if `rerank` is 0.
+
+    Warns if the run trained no separate encodings, or not this head.
+    """
+    if not trains_separate(held):
+        _log.warning("%s: nothing trained separate encodings, so their scores, and what they choose to rerank, say little", held.url)
+    if rerank == 0:
+        return None
+    trained = trained_heads(held)
+    chosen = head or (trained or ["contrast"])[0]
+    if chosen not in trained:
+        _log.warning("%s: nothing trained the head %s on joint sequences, so its scores say little: try --rerank 0", held.url, chosen)
+    return chosen
 
 
 def check_corpus(shards: Shards, held: Checkpoint) -> None:
@@ -74,6 +94,12 @@ def check_corpus(shards: Shards, held: Checkpoint) -> None:
         )
     if shards.widths[0] != facts["features"]:
         raise ConfigError(f"corpus: the features of {corpus} are {shards.widths[0]} wide, but {held.url} expects {facts['features']}")
+
+
+def open_scorer(url: str, corpus: str) -> tuple[Scorer, Checkpoint]:
+    """A checkpoint and its scorer for a corpus, on the GPU if there is one. Raises CheckpointError, and what `Scorer` raises."""
+    network, held = load_network(url, "cuda" if torch.cuda.is_available() else "cpu")
+    return Scorer(network, held, corpus), held
 
 
 class Scorer:
@@ -132,12 +158,9 @@ class Scorer:
     ) -> np.ndarray:
         """Scores of joint sequences, float32 [n]; pairs: int64 [n, 2], (image, text)."""
         batch = self.batch(regions, tokens, hidden)
-        rows, body, contrast = torch.from_numpy(pairs).to(self.device), self.network.body, self.network.contrast
+        rows, body = torch.from_numpy(pairs).to(self.device), self.network.body
         states = body.encode(body.embed(batch, hidden), rows[:, 0], rows[:, 1])
-        assert states.img is not None and states.cls is not None
-        if head == "match":
-            return self.network.match(states.cls).float().cpu().numpy()
-        return contrast.pairs(contrast.of_images(states.img), contrast.of_texts(states.cls)).float().cpu().numpy()
+        return self.network.score(states, head).float().cpu().numpy()
 
     def separate(self, images: Tensor, texts: Tensor) -> np.ndarray:
         """Scores of all projected images with all projected texts, float32 [n, m]."""

@@ -188,7 +188,7 @@ def _add_training(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="also evaluate on a public set (sugarcrepe, aro, winoground, karpathy), with the corpus's images; may be repeated",
+        help="measure a public set (sugarcrepe, aro, winoground, karpathy) alone, with the corpus's images; may be repeated",
     )
     evaluate.add_argument("--folder", metavar="DIR", help="of a downstream task's files (default: where they were in training)")
     evaluate.add_argument("--split", default="test", help="split of Karpathy's set (default test)")

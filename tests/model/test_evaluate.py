@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import pytest
 
 from benchmarks.training_corpus import Sizes, write_corpus
 from model import checkpoint
-from model.evaluate import CorpusPairs, both_ways, evaluate, negative_accuracy, retrieve
+from model.evaluate import CorpusPairs, _true_of, both_ways, evaluate, negative_accuracy, ranks_of, recall_of
 from model.metrics import ranks
-from model.scoring import Scorer, load_network, trained_head
-from model.trials import CorpusImages, cropped, measure, read_trials, right, stem
-from schemas.errors import ConfigError, SourceError
+from model.scoring import Gallery, Scorer, joint_head, load_network, trained_heads, trains_separate
+from schemas.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +45,35 @@ def test_reranking_everything_is_the_order_of_joint_scores(run: str, few: str) -
     gallery = CorpusPairs(Scorer(*load_network(run), few)).gallery
     every = np.array([(image, text) for image in range(len(gallery)) for text in range(len(gallery.owners))])
     joint = gallery.joint_scores(every, "contrast").reshape(len(gallery), -1)
-    found = retrieve(both_ways(gallery, gallery.separate_scores(), "contrast", joint.size), gallery.own)
-    assert np.array_equal(found.image_to_text, ranks(joint, gallery.own)) and np.array_equal(
-        found.text_to_image, ranks(joint.T, gallery.own.T)
-    )
+    found = ranks_of(both_ways(gallery, "contrast", None), gallery.own)["reranked"]
+    assert np.array_equal(found["image_to_text"], ranks(joint, gallery.own))
+    assert np.array_equal(found["text_to_image"], ranks(joint.T, gallery.own.T))
+
+
+@pytest.mark.parametrize("count", [1, 2, None])
+def test_only_the_candidates_are_scored_jointly_each_once_and_reranked(scorer: Scorer, count: int | None) -> None:
+    rng, asked = np.random.default_rng(0), []
+    apart, joint = rng.random((3, 5)).astype(np.float32), rng.random((3, 5)).astype(np.float32)
+
+    class Known(Gallery):
+        def separate_scores(self) -> np.ndarray:
+            return apart
+
+        def joint_scores(self, pairs: np.ndarray, head: str) -> np.ndarray:
+            asked.extend(map(tuple, pairs.tolist()))
+            return joint[pairs[:, 0], pairs[:, 1]]
+
+    gallery = Known(scorer, np.array([0, 0, 1, 1, 2]), lambda _: pytest.fail("read"), lambda _: pytest.fail("read"))
+    sides = both_ways(gallery, "match", count)
+    assert np.array_equal(sides["separate"][0], apart.T) and np.array_equal(sides["separate"][1], apart)
+    needed = set()
+    for side, by_joint, way in ((sides["reranked"][0], joint.T, apart.T), (sides["reranked"][1], joint, apart)):
+        for query, scores in enumerate(side):
+            first = np.argsort(-way[query])[:count]
+            needed |= {(int(one), query) if way is not apart else (query, int(one)) for one in first}
+            order = [*first[np.argsort(-by_joint[query, first])], *np.argsort(-way[query])[len(first) :]]
+            assert np.argsort(-scores).tolist() == order
+    assert len(asked) == len(set(asked)) and set(asked) == needed and (count or len(asked) == 15)
 
 
 def test_scores_do_not_hang_on_what_is_scored_together(scorer: Scorer) -> None:
@@ -74,6 +97,29 @@ def test_truth_makes_more_captions_right(run: str, few: str) -> None:
     assert report["chance_of_all_true"]["text_to_image"]["R@1"] == 1.0
 
 
+def test_true_images_are_named_by_any_of_their_pairs(run: str, corpus: str) -> None:
+    pairs = CorpusPairs(Scorer(*load_network(run), corpus))
+    columns, shards = pairs.shards.pairs.columns, pairs.shards
+    whole = [shards.pairs_at(np.array([row]))[0].pair_id for row in range(shards.pairs.rows)]
+    first = pairs.rows[np.flatnonzero(np.bincount(pairs.gallery.owners)[pairs.gallery.owners] == 3)[0]]
+    other = next(row for row in pairs.rows if columns["image"][row] != columns["image"][first])
+    columns["length"] = columns["length"].copy()
+    columns["length"][first] = 1000  # left out, but its image has other captions
+    few = CorpusPairs(pairs.gallery.scorer)
+    true = _true_of(few, {whole[other]: {whole[first], "elsewhere"}, "foreign": {whole[first]}})
+    image = np.flatnonzero(few.images == columns["image"][first])[0]
+    assert first not in few.rows and np.argwhere(true).tolist() == [[image, np.flatnonzero(few.rows == other)[0]]]
+
+
+def test_a_truth_file_about_other_pairs_is_refused(run: str, few: str) -> None:
+    own = CorpusPairs(Scorer(*load_network(run), few)).pair(0).pair_id
+    for truth in ({"nonsense": {"other"}}, {own: {"other"}}, {"nonsense": {own}}):
+        with pytest.raises(ConfigError, match="truth: none of its 1 pairs, with their images, is in"):
+            evaluate(run, few, rerank=0, truth=truth, negatives=False)
+    report, _ = evaluate(run, few, rerank=0, truth={own: set()}, negatives=False)
+    assert report["recall"] == report["recall_of_all_true"] and report["head"] is None
+
+
 def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
     import torch
 
@@ -87,7 +133,7 @@ def test_constant_scores_tell_nothing_from_anything(run: str, few: str) -> None:
     found, _ = negative_accuracy(pairs, "match")
     assert list(found) == ["negatives"] and all(kind["separate"] == kind["joint"] == 0 for kind in found["negatives"].values())
     assert all("joint" not in kind for kind in negative_accuracy(pairs, None)[0]["negatives"].values())
-    assert retrieve(both_ways(pairs.gallery, pairs.gallery.separate_scores()), pairs.gallery.own).recall()["text_to_image"]["R@5"] == 0
+    assert recall_of(ranks_of(both_ways(pairs.gallery), pairs.gallery.own))["separate"]["text_to_image"]["R@5"] == 0
 
 
 def test_another_tokenizer_or_width_is_refused(run: str, corpus: str, tmp_path: Path) -> None:
@@ -102,91 +148,26 @@ def test_another_tokenizer_or_width_is_refused(run: str, corpus: str, tmp_path: 
         evaluate(str(tmp_path), corpus)
 
 
-def test_the_head_is_the_one_that_was_trained(run: str) -> None:
-    _, held = load_network(run)
+def test_what_nothing_trained_is_warned_of(run: str, caplog: pytest.LogCaptureFixture) -> None:
+    held = load_network(run)[1]
+    joint, separate = {"encoding": "joint"}, {"encoding": "separate"}
 
-    def head(**settings: Any) -> str:
-        return trained_head(dataclasses.replace(held, state={"settings": {**held.state["settings"], **settings}}))
+    def given(task: str = "pretrain", itm: Any = None, cmcl: Any = None, score: str = "match", **data: int) -> checkpoint.Checkpoint:
+        data = {"matched_images": 0, "matched_texts": 0, **data}
+        settings = {"task": task, "objectives": {"itm": itm, "cmcl": cmcl}, "retrieval": {"score": score}, "data": data}
+        return dataclasses.replace(held, state={"settings": settings})
 
-    assert head() == "match" and head(objectives={"itm": None}) == "contrast"
-    assert head(task="retrieval", retrieval={"score": "contrast"}) == "contrast"
-
-
-FILES = {
-    "sugarcrepe": {"0": {"filename": "0000007.jpg", "caption": "w1 w2", "negative_caption": "w2 w1"},
-                   "1": {"filename": "absent.jpg", "caption": "w1", "negative_caption": "w2"},
-                   "2": {"filename": "3.jpg", "caption": "w1", "negative_caption": "w2"}},
-    "aro": [{"image_path": "8.jpg", "bbox_x": 0, "bbox_y": 0, "bbox_w": 100, "bbox_h": 100, "true_caption": "w1 w5", "false_caption": "w5 w1"},
-            {"image_path": "8.jpg", "bbox_x": 9000, "bbox_y": 0, "bbox_w": 10, "bbox_h": 10, "true_caption": "w1", "false_caption": "w5"}],
-    "winoground": [{"id": 7, "image_0": "9.png", "image_1": "10.png", "caption_0": "w3 w4", "caption_1": "w4 w3", "collapsed_tag": "Object"}],
-    "karpathy": {"images": [{"filename": f"00000{number}.jpg", "split": "test" if number < 18 else "train",
-                             "sentences": [{"raw": f"w{number} w9"}, {"raw": f" w{number} w8 "}]} for number in range(6, 22)]},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_public_sets_become_trials_and_are_measured(name: str, scorer: Scorer, corpus: str, tmp_path: Path) -> None:
-    path = tmp_path / "replace_att.json"
-    path.write_text(json.dumps(FILES[name]))
-    trials = read_trials(name, str(path))
-    report = measure(scorer, trials, corpus, "match", rerank=3)
-    if name == "sugarcrepe":
-        assert trials["captions"].to_pylist()[0] == ["w1 w2", "w2 w1"] and trials["kind"].to_pylist() == ["replace_att"] * 3
-        assert report["skipped"] == {"the corpus has several images of that name": 1, "the corpus has no such image": 1}
-        assert report["sugarcrepe"]["replace_att"]["trials"] == 1 and report["sugarcrepe"]["replace_att"]["joint"]["accuracy"] in (0, 1)
-    elif name == "aro":
-        assert trials["box"].to_pylist()[0] == [0, 0, 100, 100] and report["skipped"] == {"the image has no regions": 1}
-        assert report["aro"]["replace_att"]["trials"] == 1 and report["aro"]["replace_att"]["joint"]["accuracy"] in (0, 1)
-    elif name == "winoground":
-        assert set(report["winoground"]["Object"]["joint"]) == {"text", "image", "group"}
-    else:
-        assert trials.num_rows == 12 and trials["captions"].to_pylist()[0] == ["w6 w9", "w6 w8"]
-        assert set(report["karpathy"]["test"]) == {"trials", "separate", "reranked"} and not report["skipped"]
-
-
-def test_winoground_is_read_from_lines_too(tmp_path: Path) -> None:
-    path = tmp_path / "examples.jsonl"
-    path.write_text("\n".join(json.dumps({**FILES["winoground"][0], "id": number}) for number in range(3)))  # type: ignore[index]
-    assert read_trials("winoground", str(path))["trial_id"].to_pylist() == [f"winoground/Object/{number}" for number in range(3)]
-
-
-def test_scores_answer_a_trial_as_winoground_says() -> None:
-    assert right(np.array([[2, 1], [1, 2]]), "group") == {"text": True, "image": True, "group": True}
-    assert right(np.array([[2, 1], [4, 5]]), "group") == {"text": True, "image": False, "group": False}
-    assert right(np.array([[2, 4], [1, 5]]), "group") == {"text": False, "image": True, "group": False}
-    assert right(np.array([[1, 1], [1, 1]]), "group") == {"text": False, "image": False, "group": False}
-    assert right(np.array([[1, 1]]), "choice") == {"accuracy": False} and right(np.array([[1, 0, 0.5]]), "choice") == {"accuracy": True}
-
-
-@pytest.mark.parametrize(
-    "name, content, words",
-    [
-        ("sugarcrepe", '{"0": {"filename": "x"}}', "entry 0 has no key 'caption'"),
-        ("aro", '{"a": 1}', "entry 0 has another format"),
-        ("winoground", "[", "is not JSON"),
-        ("karpathy", '{"images": []}', "has no entries of the split 'test'"),
-    ],
-)
-def test_files_of_another_form_are_named(name: str, content: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text(content)
-    with pytest.raises(SourceError, match=words):
-        read_trials(name, str(tmp_path / "x.json"))
-
-
-def test_images_are_found_by_what_is_left_of_their_names(corpus: str) -> None:
-    assert stem("COCO/000000000139.jpg") == stem("coco/139") == stem("COCO_val2014_000000000139.jpg") == "139" and stem("0.jpg") == "0"
-    images = CorpusImages(corpus)
-    found = images.find("00007.jpg", None)
-    assert not isinstance(found, str) and found.image_id == "pair/7"
-    assert images.find("3.jpg", None) == "the corpus has several images of that name"  # pair/3 and alone/3
-
-
-def test_a_crop_keeps_what_is_centred_in_it(corpus: str) -> None:
-    images = CorpusImages(corpus)
-    regions = next(one for name in range(6, 24) if not isinstance(one := images.find(str(name), None), str))
-    box = [10.0, 20.0, 50.0, 40.0]
-    part = cropped(regions, box)
-    centres = (regions.boxes[:, :2] + regions.boxes[:, 2:]) / 2
-    inside = (centres[:, 0] >= 10) & (centres[:, 0] < 60) & (centres[:, 1] >= 20) & (centres[:, 1] < 60)
-    assert len(part.boxes) == inside.sum() and np.array_equal(part.features, regions.features[inside])
-    assert (part.boxes >= 0).all() and (part.boxes <= [50, 40, 50, 40]).all() and (part.width, part.height) == (50, 40)
+    for one, heads, alone in (
+        (given(itm={}), ["match"], False),
+        (given(cmcl=joint), ["contrast"], False),
+        (given(itm={}, cmcl=joint, matched_texts=1), ["match", "contrast"], True),
+        (given(cmcl=separate), [], True),
+        (given(task="retrieval", score="contrast"), ["contrast"], False),
+        (given(task="retrieval", cmcl=separate), ["match"], False),
+    ):
+        assert trained_heads(one) == heads and trains_separate(one) is alone
+        for given_head, rerank, chosen in ((None, 0, None), (None, None, (heads or ["contrast"])[0]), ("match", 32, "match")):
+            caplog.clear()
+            assert joint_head(one, given_head, rerank) == chosen
+            said = [record.message.partition(": nothing trained ")[2][:8] for record in caplog.records]
+            assert said == ([] if alone else ["separate"]) + (["the head"] if chosen and chosen not in heads else [])
