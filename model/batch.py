@@ -21,8 +21,6 @@ from torch import Tensor
 
 Stream = Literal["pairs", "images", "texts"]
 STREAMS: tuple[Stream, ...] = ("pairs", "images", "texts")
-# Kinds of hard negatives; `Group.kinds` holds positions in this list.
-KINDS = ("tfidf", "object", "attribute", "relation", "count", "order", "negation")
 IGNORED = -100  # label of a token that is not predicted
 
 T = TypeVar("T")
@@ -33,7 +31,7 @@ class Images:
     """I images of up to R regions, padded with zeros.
 
     features: float16 or float32 [I, R, D]. boxes: float32 [I, R, G], UNIMO's 5 numbers or UNITER's 7 (`schemas/regions.py`).
-    confidence: float32 [I, R]. counts: int64 [I], regions of each, at least 1.
+    counts: int64 [I], regions of each, at least 1.
     keys: int64 [I], hash of the content: equal for two copies of an image, whatever their ids.
     hidden: bool [I, R], the regions that masking hides (all of them are to be predicted), or None. Never True on padding.
     soft_labels: float16 or float32 [M, C], of the M hidden regions of the first P images in the order of `hidden[:P].nonzero()` (P: the
@@ -43,7 +41,6 @@ class Images:
 
     features: Tensor
     boxes: Tensor
-    confidence: Tensor
     counts: Tensor
     keys: Tensor
     full: bool
@@ -56,7 +53,7 @@ class Images:
     def take(self, rows: Tensor) -> Images:
         """Some of the images, without soft labels; rows: int64 [n]."""
         hidden = None if self.hidden is None else self.hidden[rows]
-        return Images(self.features[rows], self.boxes[rows], self.confidence[rows], self.counts[rows], self.keys[rows], self.full, hidden)
+        return Images(self.features[rows], self.boxes[rows], self.counts[rows], self.keys[rows], self.full, hidden)
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ class Group:
     """The pairs' companions (positives, negatives or matches), n in all; each pair may have any number.
 
     rows: int64 [n], of `Batch.texts`, or for matched images of `Batch.images`. owners: int64 [n], the pair of each, ascending.
-    weights: float32 [n] in (0, 1]; less than 1 for scores close to a guard's limit. kinds: int64 [n], positions in `KINDS`, for
-    negatives; -1 elsewhere.
+    weights: float32 [n] in (0, 1]; less than 1 for scores close to a guard's limit. kinds: int64 [n], positions in `NEGATIVE_KINDS`
+    (`schemas/tokens.py`), for negatives; -1 elsewhere.
     """
 
     rows: Tensor
@@ -142,7 +139,8 @@ class Fragments:
 class Batch:
     """One batch of one stream. names: pair, image or text ids of its P rows, for messages.
 
-    Of a downstream task: targets, [P, ...]; marks, int64 [P, L, m], what it says of the texts' tokens.
+    Of a downstream task: targets, [P, ...]; marks, int64 [P, L, m], what it says of the texts' tokens. seed: of what an objective draws
+    from the batch, another at every step and rank.
     """
 
     stream: Stream
@@ -159,6 +157,14 @@ class Batch:
     fragments: Fragments | None = None
     targets: Tensor | None = None
     marks: Tensor | None = None
+    seed: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        table = self.texts or self.images
+        assert table is not None
+        return table.keys.device
 
     def __len__(self) -> int:
         """P: the number of the stream's own pairs, images or texts."""
@@ -202,7 +208,8 @@ class DataFacts:
     corpus: the corpus hash. rows: by stream, how many rows it has. features, geometry, classes: widths D, G, C (classes 0: no soft
     labels). max_regions, max_tokens: of the longest image, without `[IMG]`, and the longest text, with `[CLS]` and `[SEP]`. drawn: maximum
     number of positives, negatives, matched_images and matched_texts per pair; 0 where the corpus has none or the settings ask for none.
-    lacking: kinds of negatives that the settings ask for and the corpus has none of. labels: the classes of a downstream task.
+    lacking: kinds of negatives that the settings ask for and the corpus has none of. labels: the classes of a downstream task. batch: pairs
+    per batch and process.
     """
 
     corpus: str
@@ -216,6 +223,7 @@ class DataFacts:
     drawn: dict[str, int]
     lacking: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    batch: int = 0
 
 
 class Loader(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,7 @@ def save(folder: str, step: int, tensors: dict[str, dict[str, Tensor]], state: d
         stale = files.join(folder, old)
         # The state first: what a kill leaves of the folder then does not count as a checkpoint.
         files.remove(stale, sorted(files.listing(stale), key=lambda name: name != STATE))
-        fs, path = files.filesystem(stale)
-        fs.rmdir(path)
+        files.remove_empty(stale)
     return url
 
 
@@ -111,18 +111,20 @@ def is_checkpoint(url: str) -> bool:
     return files.read_json(files.join(url, STATE)) is not None or bool(_steps(url))
 
 
-def fill(network: nn.Module, held: Checkpoint, apart: str | None = None) -> None:
-    """Loads a checkpoint's weights; the network keeps its own module `apart`, whatever the checkpoint has there.
+def fill(network: nn.Module, held: Checkpoint, apart: Sequence[str] = ()) -> None:
+    """Loads a checkpoint's weights; the network keeps its own modules `apart`, whatever the checkpoint has there.
 
     Raises CheckpointError, naming the first tensor that differs, when they do not fit.
     """
     theirs, ours = held.tensors["model"], network.state_dict()
-    if apart:
-        own = {name: tensor for name, tensor in ours.items() if name.startswith(f"{apart}.")}
-        theirs = {name: tensor for name, tensor in theirs.items() if not name.startswith(f"{apart}.")} | own
+    own = {name: tensor for name, tensor in ours.items() if name.split(".")[0] in apart}
+    theirs = {name: tensor for name, tensor in theirs.items() if name.split(".")[0] not in apart} | own
     for name in sorted(theirs.keys() | ours.keys()):
         shapes = [list(side[name].shape) if name in side else None for side in (theirs, ours)]
         if shapes[0] != shapes[1]:
             there, here = ("absent" if shape is None else shape for shape in shapes)
-            raise CheckpointError(f"{held.url} does not fit: {name} is {there} in it and {here} in this network")
+            raise CheckpointError(
+                f"{held.url} does not fit: {name} is {there} in it and {here} in this network; `model` and the widths of the corpus's "
+                "regions must be those that it was trained with"
+            )
     network.load_state_dict(theirs)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from model.batch import STREAMS, DataFacts
+from model.batch import DataFacts
 from model.data.collate import Wanted
-from model.data.settings import DataSettings
+from model.data.settings import NOT_ORDER, DataSettings
 from model.masking import Masking
 from model.objectives import OBJECTIVES, Objective
 from model.objectives.base import ObjectiveSettings
@@ -20,12 +20,11 @@ from model.optimizer import OptimizerSettings
 from model.tasks import TASKS, SettingsOfTasks, task_of
 from model.transformer import ModelSettings
 from schemas.errors import ConfigError
+from schemas.settings import Settings
 
 
-class ObjectiveChoice(BaseModel):
+class ObjectiveChoice(Settings):
     """The objectives of pretraining; null disables one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cmcl: CmclSettings | None = Field(None, description="cross-modal contrastive learning")
     mlm: MlmSettings | None = Field(None, description="masked language modelling")
@@ -92,8 +91,9 @@ class TrainSettings(SettingsOfTasks):
         return self
 
 
-# Settings that may change on resuming; `data` is checked by the loader's state.
-NOT_RESUMED = frozenset({"data", "output", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})
+# Settings that may change on resuming: those of `start` and of a task's folder have been read, and rows are checked by the loader's state.
+NOT_RESUMED = frozenset({"output", "start", "checkpoint_every", "keep", "log_every", "tensorboard", "device"})
+NOT_RESUMED |= {f"data.{key}" for key in NOT_ORDER} | {f"{task}.folder" for task in TASKS}
 
 
 def objectives_of(settings: TrainSettings, facts: DataFacts) -> list[Objective]:
@@ -114,7 +114,10 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
             f"model.max_regions: {settings.model.max_regions} is too few: an image of the corpus has {facts.max_regions} regions"
         )
     if facts.max_tokens > settings.model.positions:
-        raise ConfigError(f"model.positions: {settings.model.positions} is too few: a text of the corpus has {facts.max_tokens} tokens")
+        raise ConfigError(
+            f"model.positions: {settings.model.positions} is too few: texts have up to {facts.max_tokens} tokens "
+            f"(data.max_tokens: {settings.data.max_tokens})"
+        )
     if not facts.features:
         raise ConfigError("corpus: has no regions, from which the width of the network's image features is taken")
     if not any(facts.rows.values()):
@@ -128,7 +131,7 @@ def _check_data(settings: TrainSettings, facts: DataFacts) -> None:
         raise ConfigError(f"data.negatives: the corpus has none of the kind {facts.lacking[0]}: set it to 0, or add them to the corpus")
     needed = wanted(settings)
     if idle := sorted(set(settings.data.mix or ()) - needed.streams):
-        raise ConfigError(f"data.mix: no objective uses {idle[0]}: leave it out, or add an objective that does")
+        raise ConfigError(f"data.mix: nothing that is trained uses {idle[0]}: leave it out, or add an objective that does")
     for key, name in (("tokens", needed.tokens), ("regions", needed.regions)):
         if name and not getattr(settings.masking, key):
             raise ConfigError(f"masking.{key}: 0 hides nothing, which an objective is to predict: raise it, or leave that objective out")
@@ -140,12 +143,15 @@ def wanted(settings: TrainSettings) -> Wanted:
     masked = bool(chosen.cmcl and chosen.cmcl.masked)
     regions = [one for one in (chosen.mrfr, chosen.mrc, chosen.mrc_kl) if one]
     used = {stream for name, kind in OBJECTIVES.items() if getattr(chosen, name) is not None for stream in kind.streams}
+    if settings.task in TASKS:
+        used = set(TASKS[settings.task].streams)
     return Wanted(
-        streams=frozenset(used or STREAMS),
+        streams=frozenset(used),
         tokens=masked or bool(chosen.mlm) or any(one.joint for one in regions),
         regions=masked or bool(regions) or bool(chosen.mlm and chosen.mlm.joint),
         soft_labels=bool(chosen.mrc or chosen.mrc_kl),
         mismatch=bool(chosen.itm),
         fragments=bool(chosen.seq2seq),
-        companions=masked,
+        companions=bool(chosen.cmcl or chosen.itm and settings.masking.hard),
+        masked_companions=masked,
     )

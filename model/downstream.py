@@ -161,7 +161,8 @@ class TaskBatches(Steps):
     """
 
     def __init__(self, task: Task, settings: DataSettings, *, seed: int, rank: int = 0, world: int = 1):
-        shards, self.settings, self._task = Shards(settings.corpus), settings, task
+        shards = Shards(settings.corpus, settings.damaged == "skip", settings.verify)
+        self.settings, self._task = settings, task
         self.held = held = TaskRows(task, task.splits("train"), settings, shards, training=True)
         self._seed, self._rank, self._world, self._size = seed, rank, world, settings.rows(task.stream)
         if self._size % world:

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.transformer import ModelSettings, Shape, Transformer
+from model.transformer import ModelSettings, Shape, States, Transformer
 
 TEMPERATURE = (0.001, 0.5)  # range of a learned temperature (UNIMO-2)
 
 
-class TokenHead(nn.Module):
-    """Scores over the vocabulary, with the word embeddings as output weights."""
+class TiedHead(nn.Module):
+    """What a state says, with embeddings as output weights: scores over the vocabulary, or the feature of a hidden region (UNITER)."""
 
-    def __init__(self, width: int, vocabulary: int, epsilon: float):
+    def __init__(self, width: int, size: int, epsilon: float):
         super().__init__()
-        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(vocabulary))
-
-    def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """Maps [n, H] to [n, V]; words: word embeddings [V, H]."""
-        return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
-
-
-class FeatureHead(nn.Module):
-    """The feature of a hidden region, with the transposed feature embedding as output weights (UNITER)."""
-
-    def __init__(self, width: int, features: int, epsilon: float):
-        super().__init__()
-        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(features))
+        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width, epsilon), nn.Parameter(torch.zeros(size))
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
-        """Maps [n, H] to [n, D]; embedding: weight of the feature embedding, [H, D]."""
-        return F.linear(self.norm(F.gelu(self.dense(states))), embedding.T, self.bias)
+        """Maps [n, H] to [n, V]; embedding: [V, H]."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), embedding, self.bias)
 
 
 class ClassHead(nn.Module):
@@ -106,8 +96,8 @@ class Network(nn.Module):
         self.settings, self.shape = settings, shape
         self.body = Transformer(settings, shape)
         width, epsilon = self.body.width, settings.epsilon
-        self.tokens, self.match = TokenHead(width, shape.vocabulary, epsilon), MatchHead(width)
-        self.features = FeatureHead(width, shape.features, epsilon)
+        self.tokens, self.match = TiedHead(width, shape.vocabulary, epsilon), MatchHead(width)
+        self.features = TiedHead(width, shape.features, epsilon)
         self.classes = ClassHead(width, shape.classes, epsilon) if shape.classes else None
         self.contrast = ContrastHead(width, settings.contrast, settings.dropout)
         self.task: nn.Module | None = None
@@ -121,9 +111,16 @@ class Network(nn.Module):
         """Maps [n, H] to scores over the vocabulary, at least float32 [n, V]."""
         return wide(self.tokens(states, self.body.text.word.weight))
 
+    def score(self, states: States, head: Literal["match", "contrast"]) -> Tensor:
+        """Scores of joint sequences by one of two heads, [S]."""
+        assert states.img is not None and states.cls is not None
+        if head == "match":
+            return self.match(states.cls)
+        return self.contrast.pairs(self.contrast.of_images(states.img), self.contrast.of_texts(states.cls))
+
     def region_features(self, states: Tensor) -> Tensor:
         """Maps [n, H] to features, [n, D]."""
-        return self.features(states, self.body.image.feature.weight)
+        return self.features(states, self.body.image.feature.weight.T)
 
 
 def wide(values: Tensor) -> Tensor:

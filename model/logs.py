@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import math
 import os
 import time
@@ -15,6 +16,7 @@ import torch
 from model import parallel
 from model.batch import Batch
 from model.config import TrainSettings
+from schemas import files
 from schemas.errors import ConfigError
 
 # Peak dense operations per second in bfloat16, as stated by the manufacturers (H100 and H200: SXM).
@@ -25,17 +27,28 @@ PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "
 class Log:
     """Writes rows to `log.csv` in a local folder, and to TensorBoard if requested; first removes rows after the step `resumed`.
 
-    Raises ConfigError when TensorBoard is requested but not installed.
+    Raises ConfigError when TensorBoard is requested but not installed, the folder is not local, or another run is writing to it.
     """
 
     def __init__(self, folder: str, columns: Sequence[str], resumed: int, tensorboard: bool):
+        if not files.is_local(folder):
+            raise ConfigError(f"output: {folder} is not a local folder")
+        folder = files.local_path(folder)
         os.makedirs(folder, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ConfigError(f"output: another run is writing to {folder}: wait for it, or choose another folder") from None
         path = os.path.join(folder, "log.csv")
         kept = _rows(path, resumed)
-        self._file = open(path, "w", newline="", encoding="utf-8")
+        self._file = open(f"{path}.tmp", "w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns, restval="", extrasaction="raise")
         self._writer.writeheader()
         self._writer.writerows({key: row.get(key, "") for key in columns} for row in kept)
+        self._file.flush()
+        os.replace(f"{path}.tmp", path)
         self._board: Any = None
         if tensorboard:
             try:
@@ -57,6 +70,7 @@ class Log:
     def close(self) -> None:
         """Closes the files."""
         self._file.close()
+        os.close(self._lock)
         if self._board:
             self._board.close()
 
@@ -100,7 +114,7 @@ class Window:
         self._packed = settings.model.attention != "dense"  # no operations go into padding: in bfloat16, auto packs too
         self._start = time.perf_counter()
         self._wait = self._last = 0.0
-        self._samples = self._steps = 0
+        self._samples = 0
         self._real: list[float] = []
 
     @contextmanager

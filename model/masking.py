@@ -6,15 +6,14 @@ Pure functions of arrays and a NumPy generator, called by the collator, so a bat
 from __future__ import annotations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from model.batch import IGNORED, Vocabulary
+from schemas.settings import Settings
 
 
-class Masking(BaseModel):
+class Masking(Settings):
     """How much is masked, and in which form."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tokens: float = Field(0.15, ge=0, le=1, description="share of a text's tokens that are predicted")
     spans: bool = Field(False, description="mask spans of geometric length (UNIMO) instead of single tokens (UNITER)")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from model.heads import TEMPERATURE, Network
+from schemas.settings import Settings
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class OptimizerSettings(BaseModel):
+class OptimizerSettings(Settings):
     """AdamW; UNITER's settings are the defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
     head: float = Field(1.0, gt=0, description="what the learning rate of a downstream task's head is multiplied by; UNITER's VQA has 10")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="decay rates of AdamW's two moments")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="decay rates of AdamW's two moments")
     epsilon: float = Field(1e-6, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of matrices; biases, normalisation and the temperature have none")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the training during which the learning rate rises from 0")

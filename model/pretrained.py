@@ -7,6 +7,9 @@ UNITER's image row into the bias of the locations' normalisation. Heads that the
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
@@ -34,18 +37,25 @@ _BIASES = {"tokens.bias": ("cls.predictions.bias", "lm_head.bias"), "features.bi
 
 
 _CONVERTED = "body.text.word.weight"
+_log = logging.getLogger(__name__)
 
 
 def start_from(network: Network, url: str) -> list[str]:
     """Loads published weights into a network; returns the names of the file's tensors that were not used.
 
+    url: the file, or a folder with `model.safetensors`, as `transformers` writes it.
+
     Raises CheckpointError when the file is not such a checkpoint, or its widths, layers, vocabulary or positions are not the network's.
     """
-    held = {_modern(name): tensor for name, tensor in _read(url).items()}
+    path = files.local_path(url)
+    if os.path.isdir(path):
+        path = url = os.path.join(path, "model.safetensors")
+    held = {_modern(name): tensor for name, tensor in _read(path).items()}
     own = network.state_dict()
     if _CONVERTED in held:
+        _check_layers(network, held, url, r"body\.layers\.(\d+)\.")
         new = _converted(network, own, held, url)
-        _take_over(network, own, new, url, r"body\.layers\.(\d+)\.", held)
+        _take_over(network, own, new, url)
         return sorted(held.keys() - new.keys())
     prefix = next((prefix for prefix in ("uniter.", "roberta.", "bert.", "") if f"{prefix}embeddings.word_embeddings.weight" in held), None)
     if prefix is None:
@@ -54,21 +64,49 @@ def start_from(network: Network, url: str) -> list[str]:
         )
     if prefix == "uniter." and network.settings.embedding != "uniter":
         raise CheckpointError(f"{url} is a UNITER checkpoint: it requires model.embedding: uniter, not {network.settings.embedding}")
+    _check_layers(network, held, url, rf"{prefix}encoder\.layer\.(\d+)\.")
+    # Without a prefix, RoBERTa is known by its single kind of segment.
+    roberta = prefix == "roberta." or not prefix and len(held.get("embeddings.token_type_embeddings.weight", ())) == 1
+    _compare_epsilon(network, 1e-5 if roberta else 1e-12, path)
+    if prefix == "uniter." and network.body.image.mask is None:
+        _log.warning("%s: its embedding of hidden regions is not used; model.region_mask: learned uses it", url)
     used: set[str] = set()
 
     def take(name: str) -> Tensor:
         if name not in held:
             raise CheckpointError(f"{url} has no tensor {name}")
         used.add(name)
-        return held[name]
+        return held[name].float()
 
-    new = {**_body(network, prefix, take), **(_images(own, held, take) if prefix == "uniter." else {}), **_heads(own, held, prefix, take)}
-    _take_over(network, own, new, url, rf"{prefix}encoder\.layer\.(\d+)\.", held)
+    new = {
+        **_body(network, prefix, 2 if roberta else 0, take),
+        **(_images(own, held, take) if prefix == "uniter." else {}),
+        **_heads(own, held, prefix, take),
+    }
+    _take_over(network, own, new, url)
     return sorted(held.keys() - used)
 
 
-def _take_over(network: Network, own: dict[str, Tensor], new: dict[str, Tensor], url: str, layer: str, held: dict[str, Tensor]) -> None:
-    """Loads tensors into a network. Raises CheckpointError when one has another shape, or the file another number of layers (`layer`)."""
+def _check_layers(network: Network, held: dict[str, Tensor], url: str, pattern: str) -> None:
+    """Raises CheckpointError when a file has another number of layers; pattern: of their tensors' names."""
+    layers = len({match[1] for name in held if (match := re.match(pattern, name))})
+    if layers != len(network.body.layers):
+        raise CheckpointError(f"{url} has {layers} layers, but model.size: {network.settings.size} has {len(network.body.layers)}")
+
+
+def _compare_epsilon(network: Network, theirs: float, path: str) -> None:
+    """Warns when the file's normalisations add another epsilon: that of `config.json` beside it, else `theirs`."""
+    try:
+        with open(os.path.join(os.path.dirname(path), "config.json"), encoding="utf-8") as file:
+            theirs = float(json.load(file)["layer_norm_eps"])
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    if theirs != network.settings.epsilon:
+        _log.warning("%s: was trained with model.epsilon: %g, not %g, so states differ slightly", path, theirs, network.settings.epsilon)
+
+
+def _take_over(network: Network, own: dict[str, Tensor], new: dict[str, Tensor], url: str) -> None:
+    """Loads tensors into a network. Raises CheckpointError when one has another shape."""
     for name, tensor in new.items():
         if tensor.shape != own[name].shape:
             raise CheckpointError(
@@ -76,18 +114,13 @@ def _take_over(network: Network, own: dict[str, Tensor], new: dict[str, Tensor],
                 f"(model.size: {network.settings.size}, vocabulary {network.shape.vocabulary}, "
                 f"features {network.shape.features}, geometry {network.shape.geometry}, classes {network.shape.classes})"
             )
-    layers = len({match[1] for name in held if (match := re.match(layer, name))})
-    if layers != len(network.body.layers):
-        raise CheckpointError(f"{url} has {layers} layers, but model.size: {network.settings.size} has {len(network.body.layers)}")
     network.load_state_dict({**own, **new})
 
 
 def _converted(network: Network, own: dict[str, Tensor], held: dict[str, Tensor], url: str) -> dict[str, Tensor]:
     """What a converted file has of a network. Raises CheckpointError when a part of the Transformer is missing."""
-    layers = {name.split(".")[2] for name in held if name.startswith("body.layers.")}
     for name in own:
-        absent = name.startswith("body.layers.") and name.split(".")[2] not in layers  # another number of layers has its own message
-        if name.startswith("body.") and name != "body.image.mask" and name not in held and not absent:
+        if name.startswith("body.") and name != "body.image.mask" and name not in held:
             raise CheckpointError(f"{url} has no tensor {name}; as converted from UNIMO, it requires model.embedding: unimo")
     new = {name: tensor for name, tensor in held.items() if name in own}
     new["body.text.position.weight"] = _positions(held["body.text.position.weight"], network)
@@ -101,11 +134,10 @@ def _positions(table: Tensor, network: Network) -> Tensor:
     return table[:wanted]
 
 
-def _body(network: Network, prefix: str, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
-    """Text embeddings and layers."""
-    first = 2 if prefix == "roberta." else 0  # RoBERTa counts positions from its padding id + 1
-    positions = _positions(take(f"{prefix}embeddings.position_embeddings.weight")[first:], network)
+def _body(network: Network, prefix: str, first: int, take: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Text embeddings and layers; first: of the positions used, which RoBERTa counts from its padding id + 1."""
     segment = take(f"{prefix}embeddings.token_type_embeddings.weight")[0]
+    positions = _positions(take(f"{prefix}embeddings.position_embeddings.weight")[first:], network)
     new = {
         "body.text.word.weight": take(f"{prefix}embeddings.word_embeddings.weight"),
         "body.text.position.weight": positions + segment,
@@ -156,19 +188,18 @@ def _modern(name: str) -> str:
     return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
 
 
-def _read(url: str) -> dict[str, Tensor]:
+def _read(path: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file or a torch archive."""
-    path = files.local_path(url)
     try:
         if path.endswith(".safetensors"):
             return safetensors.torch.load_file(path)
         if why := why_oversized(path):
-            raise CheckpointError(f"{url} {why}")
+            raise CheckpointError(f"{path} {why}")
         held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{url} does not exist") from None
+        raise CheckpointError(f"start: {path} does not exist") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{url} is not a complete checkpoint of tensors only: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path} is not a complete checkpoint of tensors only: {str(error).splitlines()[0]}") from None
     if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
-        raise CheckpointError(f"{url} must hold a mapping of names to tensors")
+        raise CheckpointError(f"{path} must hold a mapping of names to tensors")
     return held

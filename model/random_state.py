@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -19,13 +16,3 @@ def restore(state: list[Tensor], device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if len(state) > 1:
         torch.cuda.set_rng_state(state[1], device)
-
-
-@contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Restores the generators' state after the block."""
-    state = random_state(device)
-    try:
-        yield
-    finally:
-        restore(state, device)

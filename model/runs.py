@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -20,6 +22,7 @@ from model.tasks import TASKS, task_of
 from model.tasks.base import Task
 from model.transformer import Shape
 from schemas.errors import ConfigError
+from schemas.ids import counter_rng
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +55,9 @@ def restored(
         network.add_task(task.head(network, facts.labels))
     if held is None and settings.start:
         if checkpoint.is_checkpoint(settings.start):
-            _load_weights(network, checkpoint.load(settings.start, only="model"), facts, apart="task")
+            start = checkpoint.load(settings.start, only="model")
+            new = ["task"] if facts.classes == start.state["facts"]["classes"] else ["task", "classes"]
+            _load_weights(network, start, facts, apart=new)
         else:
             unused = start_from(network, settings.start)
             _log.info("%s: %d tensors were not used: %s", settings.start, len(unused), ", ".join(unused[:5]))
@@ -65,12 +70,17 @@ def restored(
         _check_resumable(settings, facts, held)
         _load_weights(network, held, facts)
         load_state_tensors(network, optimizer, held.tensors["optimizer"])
-        restore([held.tensors["random"][f"{parallel.rank()}.{number}"] for number in range(len(random_state(device)))], device)
+        names = [f"{parallel.rank()}.{number}" for number in range(len(random_state(device)))]
+        if held.state["world"] == parallel.world():
+            restore([held.tensors["random"][name] for name in names if name in held.tensors["random"]], device)
+        else:
+            _log.warning("%s was written by %d processes: dropout and mismatches are drawn anew", held.url, held.state["world"])
+            torch.manual_seed(int(counter_rng(settings.seed, "dropout", f"{held.state['step']} {parallel.rank()}").integers(1 << 63)))
         progress = Progress(**held.state["progress"])
     return network, optimizer, progress
 
 
-def _load_weights(network: Network, held: Checkpoint, facts: DataFacts, apart: str | None = None) -> None:
+def _load_weights(network: Network, held: Checkpoint, facts: DataFacts, apart: Sequence[str] = ()) -> None:
     theirs, ours = held.state["facts"]["vocabulary"], dataclasses.asdict(facts.vocabulary)
     if theirs["sha256"] != ours["sha256"]:
         names = [f"{side['size']} tokens, {side['sha256'][:12]}" for side in (ours, theirs)]
@@ -80,20 +90,25 @@ def _load_weights(network: Network, held: Checkpoint, facts: DataFacts, apart: s
 
 def _check_resumable(settings: TrainSettings, facts: DataFacts, held: Checkpoint) -> None:
     """Raises ConfigError when a run would continue with other data, or with changed settings that affect the result."""
-    before, now = held.state["settings"], settings.model_dump(mode="json")
-    for key in now.keys() - NOT_RESUMED:
-        if before.get(key) != now[key]:
+    for key, before, now in _changes(held.state["settings"], settings.model_dump(mode="json")):
+        if key not in NOT_RESUMED:
             raise ConfigError(
-                f"{key}: {now[key]!r} differs from {before.get(key)!r}, which {held.url} was trained with: restore it, "
-                "or choose another output"
+                f"{key}: {now!r} differs from {before!r}, which {held.url} was trained with: restore it, or choose another output"
             )
     if held.state["facts"]["corpus"] != facts.corpus:
         raise ConfigError(
             f"corpus: this one ({facts.corpus[:12]}) is not the one that {held.url} was trained on "
             f"({held.state['facts']['corpus'][:12]}): choose another output"
         )
-    if held.state["world"] != parallel.world():
-        raise ConfigError(f"torchrun: {parallel.world()} processes, but {held.url} was written by {held.state['world']}: use as many")
+
+
+def _changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The settings that differ: their keys, and both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _changes(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
 
 
 def save(

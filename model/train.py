@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
     batches = iter(loader)
     window = Window(settings, device)
     with (
+        closing(log) if log else nullcontext(),
         _signals() as stopped,
         tqdm(
             total=1.0,
@@ -95,10 +96,8 @@ def train(settings: TrainSettings, loader: Loader, bar: bool = False) -> tuple[N
                 saved = save(settings, facts, network, optimizer, loader, progress)
             if update.stop:
                 break
-    if saved != progress.step:
-        save(settings, facts, network, optimizer, loader, progress)
-    if log:
-        log.close()
+        if saved != progress.step:
+            save(settings, facts, network, optimizer, loader, progress)
     return network, progress
 
 

@@ -10,20 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.attention import HALF, Layout, attend, dense_layout, packed_layout, prefix_layout
 from model.batch import Batch, Fragments, Images
+from schemas.settings import Settings
 
 SIZES = {"tiny": (4, 192, 3), "small": (6, 384, 6), "base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Settings):
     """Settings of the network; widths that depend on the data are in `Shape`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: Literal["tiny", "small", "base", "large"] = Field("base", description="layers x width: 4 x 192, 6 x 384, 12 x 768, 24 x 1024")
     embedding: Literal["unimo", "uniter"] = Field(
@@ -42,10 +41,8 @@ class ModelSettings(BaseModel):
     )
 
 
-class Shape(BaseModel):
+class Shape(Settings):
     """Widths that come from the data: vocabulary, region features, box geometry (5 or 7 numbers), soft-label classes (0: none)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     vocabulary: int = Field(ge=1)
     features: int = Field(ge=1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from model.batch import IGNORED, STREAMS, Batch, Fragments, Group, Images, Known, Mismatch, Stream, Texts, Vocabulary
-from model.data.draw import draw, draw_by_kind
+from model.data.draw import draw, draw_by_kind, split
 from model.data.permutation import key_of
 from model.data.settings import DataSettings
 from model.data.shards import ImageAt, Shards
@@ -42,7 +42,8 @@ class Wanted:
     soft_labels: bool = False  # of the hidden regions
     mismatch: bool = False  # decisions of image-text matching
     fragments: bool = False  # sequence to sequence, in the text stream
-    companions: bool = False  # mask the pairs' companions as well, or masks would give them away
+    companions: bool = True  # of the pairs: positives, negatives and matches
+    masked_companions: bool = False  # mask them as well, or masks would give them away
 
 
 class _TextRows:
@@ -104,6 +105,8 @@ class Collator:
     """
 
     def __init__(self, shards: Shards, settings: DataSettings, vocabulary: Vocabulary, seed: int, masking: Masking, wanted: Wanted):
+        if not wanted.companions:
+            settings = settings.model_copy(update={"positives": 0, "negatives": {}, "matched_images": 0, "matched_texts": 0})
         self._shards, self._settings, self._vocabulary, self._seed = shards, settings, vocabulary, seed
         self._masking, self._wanted, self._buffers = masking, wanted, Buffers()
         # Kinds of companions that the corpus lacks are not looked for in every row.
@@ -126,7 +129,11 @@ class Collator:
         positive_keys = [] if "positives" in self._none else [pair.positive_keys for pair in pairs]
         known_texts = _known(self._own_keys(rows), positive_keys, true_texts)
         known_images = _known(true_images)
-        batch = Batch("pairs", names, shown, written, positives, negatives, matched_images, matched_texts, known_texts, known_images)
+        groups, seed = (
+            (positives, negatives, matched_images, matched_texts),
+            int(counter_rng(self._seed, "batch", position).integers(1 << 63)),
+        )
+        batch = Batch("pairs", names, shown, written, *groups, known_texts, known_images, seed=seed)
         return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", position))
 
     def images(self, rows: np.ndarray, epoch: int) -> Batch:
@@ -199,18 +206,12 @@ class Collator:
         lists = [] if "matched_texts" in self._none else [pair.matched_texts for pair in pairs]
         if not any(map(len, lists)):
             return _group(texts, []), []
-        counts = _counts(lists)
-        ends = np.cumsum(counts)
         at, keys = self._shards.find_texts(np.concatenate(lists))
-        if not self._shards.texts.rows:  # all of them damaged, and skipped
-            return _group(texts, []), []
-        lengths = np.where(at >= 0, self._shards.texts.columns["length"][at], self._settings.max_tokens)
-        short, key = lengths + 2 <= self._settings.max_tokens, key_of(self._seed, epoch, "matched texts")
-        owners, indices = draw(rows, counts, self._settings.matched_texts, key, short)
-        chosen = (ends - counts)[owners] + indices
+        lengths = self._shards.texts.at("length", at)
+        owners, chosen = self._drawn("matched_texts", rows, lists, epoch, (at >= 0) & (lengths + 2 <= self._settings.max_tokens))
         tokens = [tokens for _, tokens in self._shards.texts_at(at[chosen])]
         group = _group(texts, list(map(_Companion, owners.tolist(), tokens, keys[chosen].tolist())))
-        return group, [own[here >= 0] for own, here in zip(np.split(keys, ends[:-1]), np.split(at, ends[:-1]), strict=True)]
+        return group, split(keys, at >= 0, lists)
 
     def _matched_images(
         self, rows: np.ndarray, pairs: Sequence[PairTokens], epoch: int
@@ -218,21 +219,21 @@ class Collator:
         """The drawn images, the keys of all matched images, and the locations and keys of the drawn ones."""
         lists = [] if "matched_images" in self._none else [pair.matched_images for pair in pairs]
         if not any(map(len, lists)):
-            return _group(_TextRows(), []), [], [], []
-        counts = _counts(lists)
-        ends = np.cumsum(counts)
-        images = self._shards.find_images(np.concatenate(lists))
-        shown, key = np.array([image is not None for image in images]), key_of(self._seed, epoch, "matched images")
-        owners, indices = draw(rows, counts, self._settings.matched_images, key, shown)
-        more = [image for at in ((ends - counts)[owners] + indices).tolist() if (image := images[at]) is not None]
-        group = Group(
-            torch.arange(len(pairs), len(pairs) + len(more)), _ints(owners.tolist()), torch.ones(len(more)), torch.full((len(more),), -1)
-        )
-        keys = [
-            np.array([image[1] for image in images[end - count : end] if image is not None], np.int64)
-            for end, count in zip(ends.tolist(), counts.tolist(), strict=True)
-        ]
-        return group, keys, [at for at, _ in more], [image_key for _, image_key in more]
+            return _NOBODY, [], [], []
+        alone, at, keys, shown = self._shards.find_images(np.concatenate(lists))
+        owners, chosen = self._drawn("matched_images", rows, lists, epoch, shown)
+        more = [self._shards.images_at(at[[one]], bool(alone[one]))[0] for one in chosen]
+        drawn = torch.arange(len(pairs), len(pairs) + len(more))
+        group = Group(drawn, torch.from_numpy(owners), torch.ones(len(more)), torch.full_like(drawn, -1))
+        return group, split(keys, shown, lists), more, keys[chosen].tolist()
+
+    def _drawn(
+        self, name: str, rows: np.ndarray, lists: Sequence[np.ndarray], epoch: int, allowed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws matches: owners ascending, and positions in the concatenated lists."""
+        counts, key = _counts(lists), key_of(self._seed, epoch, name.replace("_", " "))
+        owners, indices = draw(rows, counts, getattr(self._settings, name), key, allowed)
+        return owners, (np.cumsum(counts) - counts)[owners] + indices
 
     def _short(self, lengths: Sequence[np.ndarray]) -> np.ndarray:
         """Which candidates of the pairs are within max_tokens, bool over all of them."""
@@ -246,7 +247,7 @@ class Collator:
         return [columns["key"][begin:end] for begin, end in zip(begins, ends, strict=True)]
 
     def _images(self, at: Sequence[ImageAt], keys: Sequence[int], stream: str, draws: Sequence[tuple[int, int]]) -> Images:
-        """All images of a batch; those of the stream are masked, companions only with `Wanted.companions`."""
+        """All images of a batch; those of the stream are masked, companions only with `Wanted.masked_companions`."""
         made = image_table([self._shards.shown(one) for one in at], keys, self._settings, self._buffers)
         if not self._wanted.regions:
             return made
@@ -261,7 +262,7 @@ class Collator:
         return replace(made, hidden=torch.from_numpy(hidden), soft_labels=read_soft_labels(wanted, hidden))
 
     def _texts(self, texts: _TextRows, stream: str, draws: Sequence[tuple[int, int]]) -> Texts:
-        """All texts of a batch; those of the stream are masked, companions only with `Wanted.companions`."""
+        """All texts of a batch; those of the stream are masked, companions only with `Wanted.masked_companions`."""
         made = text_table(texts.tokens, texts.keys, self._settings, self._vocabulary)
         if not self._wanted.tokens:
             return made
@@ -285,7 +286,7 @@ class Collator:
     def _generators(self, what: str, stream: str, draws: Sequence[tuple[int, int]], keys: Sequence[int] = ()) -> list[np.random.Generator]:
         """A generator for each row of the stream and, if companions are masked too, for each of the other keys."""
         own = [counter_rng(self._seed, what, f"{stream} {epoch} {row}") for epoch, row in draws]
-        others = keys[len(draws) :] if self._wanted.companions else ()
+        others = keys[len(draws) :] if self._wanted.masked_companions else ()
         return own + [counter_rng(self._seed, what, f"companion {draws[0][0]} {key}") for key in others]
 
 
@@ -294,17 +295,14 @@ def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], setting
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
     width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
     features = (buffers or Buffers()).array((len(regions), width, regions[0].features.shape[1]))
-    boxes, confidence = np.zeros((len(regions), width, 4), np.float32), np.zeros((len(regions), width), np.float32)
+    boxes = np.zeros((len(regions), width, 4), np.float32)
     for row, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
         features[row, :count], features[row, count:], boxes[row, :count] = one.features[:count], 0, one.boxes[:count]
-        if one.confidence is not None:
-            confidence[row, :count] = one.confidence[:count]
     sizes = np.array([(one.width, one.height) for one in regions])
     located = geometry(boxes, sizes[:, :1], sizes[:, 1:], settings.geometry)
     return Images(
         torch.from_numpy(features),
         torch.from_numpy(located),
-        torch.from_numpy(confidence),
         torch.from_numpy(counts),
         _ints(keys),
         bool((counts == width).all()),

@@ -60,3 +60,9 @@ def draw_by_kind(
     more = rest[first_of(owners[rest], order[rest], missing)]
     both = np.sort(np.concatenate([chosen, more]))
     return owners[both], indices[both]
+
+
+def split(values: np.ndarray, kept: np.ndarray, lists: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The kept ones of values that belong to concatenated lists, for each list."""
+    ends = np.cumsum([len(own) for own in lists])[:-1]
+    return [own[here] for own, here in zip(np.split(values, ends), np.split(kept, ends), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -14,15 +15,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from model.batch import STREAMS, Batch, DataFacts, Stream, Vocabulary
 from model.data.collate import Collator, Wanted
 from model.data.order import Mix, Order, share_of
-from model.data.settings import UNIMO_MIX, DataSettings
+from model.data.settings import NOT_ORDER, UNIMO_MIX, DataSettings
 from model.data.shards import Shards
 from model.masking import Masking
-from schemas.errors import ConfigError
+from schemas.errors import CmclError, ConfigError
 from schemas.manifest import fingerprint
 
 log = logging.getLogger(__name__)
 _BUCKETS_APART = 1 << 16  # longer than any text, so rows are sorted by regions first, then by tokens
-_NOT_ORDER = frozenset({"corpus", "workers", "pin_memory", "verify", "token_buckets"})  # may differ on resuming
 
 
 class Steps(Dataset):
@@ -63,18 +63,24 @@ class Batches(Steps):
     ):
         self.settings, self._rank, self._world = settings, rank, world
         self._shards = shards = Shards(settings.corpus, settings.damaged == "skip", settings.verify)
-        self.left_out: dict[str, int] = {f"{name}: damaged": rows for name, rows in shards.skipped.items()}
+        self.left_out: dict[str, int] = {f"{stream} in damaged files": rows for stream, rows in shards.skipped.items()}
         self._rows: dict[Stream, np.ndarray] = {"pairs": self._fit_pairs(), "images": self._fit_images(), "texts": self._fit_texts()}
         self._orders = {stream: self._order(stream, seed) for stream in STREAMS if len(self._rows[stream])}
         self.mix = Mix(self._weights(wanted or Wanted()))
         self.dropped = {stream: order.dropped for stream, order in self._orders.items()}
         self.facts = self._facts(wanted or Wanted())
-        self._collator = Collator(shards, settings, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
-        own = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _NOT_ORDER}
+        padded = settings.model_copy(update={"max_tokens": self.facts.max_tokens})  # texts are padded to the longest at most
+        self._collator = Collator(shards, padded, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
+        own = {key: value for key, value in settings.model_dump(mode="json").items() if key not in NOT_ORDER}
         batches = {stream: self._orders[stream].batches for stream in self.mix.pattern}
         self.fingerprint = fingerprint([self.facts.corpus, seed, self.facts.rows, own, self.mix.pattern, batches])
         for reason, rows in self.left_out.items():
             log.warning("%s: %d rows are left out", reason, rows)
+        for stream in {one: None for one in self.mix.pattern if self.dropped[one]}:
+            log.warning(
+                "%s: %d of %d rows are in no batch of an epoch, others in the next: reduce batch.%s, or set keep_last: true",
+                *(stream, self.dropped[stream], self.facts.rows[stream], stream),
+            )
 
     def __len__(self) -> int:
         """Number of steps in one epoch of the first stream of the mix: pairs, else images, else texts."""
@@ -159,7 +165,8 @@ class Batches(Steps):
                 raise ConfigError(f"batch.{stream}: {batch} rows cannot be divided evenly among {self._world} processes")
             if not rows or not self._orders[stream].batches:
                 widest = f"{rows} rows" if stream != "pairs" else f"{len(self._begins) - 1} images"
-                cure = f"leave {stream} out of mix" if not rows else f"reduce batch.{stream}, or set keep_last: true"
+                why = f" (left out: {self.left_out})" if self.left_out else ""
+                cure = f"leave {stream} out of mix{why}" if not rows else f"reduce batch.{stream}, or set keep_last: true"
                 raise ConfigError(f"mix.{stream}: the corpus has {widest} of them, and a batch takes {batch}; {cure}")
         return mix
 
@@ -188,6 +195,7 @@ class Batches(Steps):
             max_tokens=settings.max_tokens if packed else int(lengths.max()) + 2,
             drawn=drawn,
             lacking=tuple(kind for kind, number in settings.negatives.items() if asks and number and not shards.has_negatives(kind)),
+            batch=settings.rows("pairs") // self._world,
             vocabulary=Vocabulary(tokenizer.size, tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.sha256),
         )
 
@@ -213,6 +221,19 @@ class BatchStream(IterableDataset):
             yield self._batches[step]
 
 
+class _Told(Dataset):
+    """Steps whose errors are returned: raised in a worker process, they would come back with its traceback as their text."""
+
+    def __init__(self, steps: Steps):
+        self._steps = steps
+
+    def __getitem__(self, step: int) -> Batch | CmclError:
+        try:
+            return self._steps[step]
+        except CmclError as error:
+            return error
+
+
 class _Steps:
     """A sampler: the steps from the loader's position."""
 
@@ -221,6 +242,11 @@ class _Steps:
 
     def __iter__(self) -> Iterator[int]:
         return count(self._loader.step)
+
+
+def _apart(_: int) -> None:
+    """Puts a worker in a session of its own: a signal to the training's group would end it before the training has saved."""
+    os.setsid()
 
 
 class ShardLoader:
@@ -232,13 +258,16 @@ class ShardLoader:
     def __init__(self, batches: Steps):
         self.batches, self.step, self._turn = batches, 0, 0
         settings = batches.settings
-        self._loader: DataLoader[Batch] = DataLoader(
-            batches,
+        self._loader: DataLoader[Batch | CmclError] = DataLoader(
+            _Told(batches),
             batch_size=None,
             sampler=_Steps(self),
             num_workers=settings.workers,
             persistent_workers=settings.workers > 0,
             pin_memory=settings.pin_memory,
+            multiprocessing_context="fork" if settings.workers else None,  # memory maps cannot be sent to new processes
+            worker_init_fn=_apart if settings.workers else None,
+            generator=torch.Generator(),  # else every iterator would advance the one that dropout draws from
         )
 
     @property
@@ -254,6 +283,8 @@ class ShardLoader:
                 self._turn = turn = self._turn + 1
                 source = iter(self._loader)
             batch = next(source)
+            if isinstance(batch, CmclError):
+                raise batch
             self.step += 1
             yield batch
 
@@ -267,6 +298,7 @@ class ShardLoader:
             raise ConfigError(f"not a loader state: {state!r}")
         if state["order"] != self.batches.fingerprint:
             raise ConfigError(
-                "corpus: the checkpoint was made with another corpus, seed or data settings; restore them, or choose another output"
+                "corpus: the checkpoint was made with another corpus, seed or data settings, or with keep_last and another number of "
+                "processes; restore them, or choose another output"
             )
         self.step, self._turn = state["step"], self._turn + 1

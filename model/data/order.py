@@ -25,7 +25,8 @@ class Order:
     Args:
         starts, counts: int64 [groups], the first row of each group and its number of rows, at least 1; a group's rows are consecutive.
         sizes: [rows], by which rows are sorted. name: of the stream, part of the key of all random choices.
-        batch: rows per global batch. window: number of batches that are sorted together.
+        batch: rows per global batch. window: number of batches that are sorted together, at most an eighth of a round, or the
+            same rows would meet in every epoch.
         least: the remainder of a round becomes a smaller batch if it has at least this many rows; otherwise it is dropped for the epoch
             (the dropped rows differ from epoch to epoch). None: always dropped, so all batches have the same size.
 
@@ -50,13 +51,14 @@ class Order:
             raise ValueError("batch, window and counts must be positive")
         by_count = np.argsort(-counts, kind="stable")  # the groups of round r are then the first `self._groups[r]`
         self._starts, self._counts, self._sizes = starts[by_count], counts[by_count], sizes
-        self._key, self._batch, self._window = (seed, name), batch, window
+        self._key, self._batch = (seed, name), batch
         deepest = int(counts.max()) if len(counts) else 0
         self._groups = len(counts) - np.cumsum(np.bincount(counts, minlength=deepest + 1))[:deepest]
         rest = self._groups % batch
         kept = rest >= (batch if least is None else max(1, least))
         self._used = np.where(kept, self._groups, self._groups - rest)
         self._batches = -(-self._used // batch)
+        self._windows = np.clip(self._batches // 8, 1, window)
         self.rows = int(counts.sum())
         self.batches = int(self._batches.sum())
         self.dropped = self.rows - int(self._used.sum())
@@ -71,7 +73,7 @@ class Order:
         rounds, ends = self._epoch(epoch)
         turn = int(np.searchsorted(ends, here, side="right"))
         within = here - int(ends[turn - 1]) if turn else here
-        window, at = divmod(within, self._window)
+        window, at = divmod(within, int(self._windows[rounds[turn]]))
         return self._sorted(epoch, int(rounds[turn]), window)[at], epoch
 
     def _rounds(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +84,7 @@ class Order:
 
     def _window_of(self, epoch: int, number: int, window: int) -> list[np.ndarray]:
         """The batches of a round's window: rows sorted by size, batches shuffled."""
-        width = self._window * self._batch
+        width = int(self._windows[number]) * self._batch
         indices = np.arange(window * width, min((window + 1) * width, int(self._used[number])))
         group = permuted(indices, int(self._groups[number]), key_of(*self._key, epoch, number))
         turn = scrambled(self._starts[group], key_of(*self._key, epoch, "turn")) % self._counts[group].astype(np.uint64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -45,7 +46,7 @@ def contents_of(url: str) -> str:
 class Shards:
     """A corpus opened for training. At first, only lengths, counts and keys are read; rows are read when accessed.
 
-    skipped: by file name, number of rows that `damaged: skip` left out. contents: a hash over the files that are read.
+    skipped: by stream, number of rows that `damaged: skip` left out. contents: a hash over the files that are read.
 
     Raises CorpusError when there is no corpus, it has no tokens, or, unless `skip`, a file (named) is missing or damaged.
     """
@@ -54,7 +55,7 @@ class Shards:
         self.corpus, index = open_corpus(url)
         made = {entry.stage for entry in index.stages}
         self._skip, self._verify = skip, verify
-        self.skipped: dict[str, int] = {}
+        self.skipped = Counter[str]()
         self.manifest = self._manifest("tokens")
         tables = {file.table for file in self.manifest.files}
         self._regions: list[RegionFile | None] = self._open("regions", "regions", RegionFile) if "regions" in made else []
@@ -128,21 +129,19 @@ class Shards:
     def _file(self, at: ImageAt) -> RegionFile:
         return _held((self._image_regions if at.alone else self._regions)[at.partition])
 
-    def find_images(self, placements: np.ndarray) -> list[tuple[ImageAt, int] | None]:
-        """The locations and keys of the images with these placements; None for those without regions."""
+    def find_images(self, placements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The images with these placements, all [n]: alone, bool; row in `images` or `pairs`, and key, int64; with regions, bool."""
         alone, paired = self.images.find("image", placements), self.pairs.find("image", placements)
-        found: list[tuple[ImageAt, int] | None] = []
-        for first, second in zip(alone.tolist(), paired.tolist(), strict=True):
-            index, row = (self.images, first) if first >= 0 else (self.pairs, second)
-            shown = row >= 0 and index.columns["regions"][row] > 0
-            at = self.images_at(np.array([row]), first >= 0)[0]
-            found.append((at, int(index.columns["image_key"][row])) if shown else None)
-        return found
+        first = alone >= 0
+        keys, regions = (
+            np.where(first, self.images.at(column, alone), self.pairs.at(column, paired)) for column in ("image_key", "regions")
+        )
+        return first, np.where(first, alone, paired), keys, regions > 0
 
     def find_texts(self, placements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows and keys, int64 [n], of the sentences with these placements; row -1 for those that the corpus lacks."""
         rows = self.texts.find("placement", placements)
-        return rows, np.where(rows >= 0, self.texts.columns["key"][rows] if self.texts.rows else 0, 0)
+        return rows, self.texts.at("key", rows)
 
     def _manifest(self, stage: str) -> StageManifest:
         manifest = self.corpus.manifest(stage)
@@ -169,7 +168,7 @@ class Shards:
             url = files.join(self.corpus.folder(stage), name)
             if sizes.get(name) != infos[name].bytes:
                 raise CorpusError(f"{url} has {sizes.get(name, 'no')} bytes, its manifest says {infos[name].bytes}; {_CURE}")
-            if self._verify or table != "regions" and files.is_local(url):
+            if self._verify or self._skip or table != "regions" and files.is_local(url):
                 checked.check_any(url, infos[name].sha256)
             return opener(url)
 
@@ -187,8 +186,8 @@ class Shards:
                         raise
                     log.warning("skipped %s: %s", name, error)
                     found.append(None)
-                if found[-1] is None:
-                    self.skipped[f"{stage}/{name}"] = infos[name].rows
+                if found[-1] is None and table.endswith("_index"):
+                    self.skipped[table.replace("_index", "s")] += infos[name].rows
         return found
 
 
@@ -230,6 +229,10 @@ class Index:
             return np.full(len(values), -1)
         rows = np.minimum(np.searchsorted(held, values), len(held) - 1)
         return np.where(held[rows] == values, rows, -1)
+
+    def at(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """The values of a column in these rows, 0 where the row is -1."""
+        return np.where(rows >= 0, self.columns[column][rows] if self.rows else 0, 0)
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from model.batch import Batch, DataFacts, Stream
 from model.heads import Network
 from model.transformer import Embedded, States
 from schemas.errors import ConfigError
+from schemas.settings import Settings
 
 
-class ObjectiveSettings(BaseModel):
+class ObjectiveSettings(Settings):
     """Settings common to all objectives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(1.0, gt=0, description="weight of the loss in the sum; with `mixing: one`, its weight in the draw")
 

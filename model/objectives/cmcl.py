@@ -11,6 +11,7 @@ loss with respect to the encodings, encode again with the same random state, and
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -22,8 +23,8 @@ from model.batch import Batch, DataFacts, Group, Known, Stream
 from model.heads import ContrastHead, Network
 from model.objectives.base import Objective, ObjectiveSettings, Views
 from model.objectives.contrast import Scores, contrastive_loss, false_negatives, holds
-from model.parallel import gather, world
-from model.random_state import random_state, random_state_kept, restore
+from model.parallel import gather
+from model.random_state import random_state, restore
 from schemas.errors import ConfigError
 
 
@@ -50,8 +51,10 @@ class CmclSettings(ObjectiveSettings):
         if self.in_batch and self.encoding == "joint":
             own = "true" if self.in_batch is True else self.in_batch
             raise ValueError(f"in_batch: {own} requires encoding: separate; joint encoding would pair every image with every text")
-        if self.temperature != "learned" and not self.temperature > 0:
+        if self.temperature != "learned" and not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be positive or 'learned', not {self.temperature}")
+        if self.loss == "sigmoid" and "positives" in self.model_fields_set:
+            raise ValueError(f"positives: {self.positives} applies only to loss: softmax")
         return self
 
 
@@ -69,11 +72,12 @@ class Cmcl(Objective):
             raise ConfigError("objectives.cmcl: requires hard negatives, of which none are drawn, or in_batch: true")
 
     def count(self, batch: Batch) -> Tensor:
-        """Pairs with a negative; with `in_batch`, all pairs, unless the batch consists of a single one."""
-        assert batch.texts is not None
+        """Pairs with a negative, their own or, with `in_batch`, another pair."""
         owners = _groups(batch)[1].owners
-        alone = len(owners.unique()) if not self.settings.in_batch or len(batch) * world() == 1 else len(batch)
-        return torch.tensor(alone, device=owners.device)
+        contrasted = torch.zeros(len(batch), dtype=torch.bool, device=owners.device).index_fill(0, owners, True)
+        if self.settings.in_batch:
+            contrasted |= (~false_negatives(batch)).any(2).any(0)
+        return contrasted.sum()
 
     def loss(self, views: Views) -> Tensor:
         """The sum over the pairs."""
@@ -121,7 +125,7 @@ class Cmcl(Objective):
         )
         loss = self._separate_total(network, batch, images, texts)
         (loss * scale).backward()
-        with random_state_kept(device):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             for (kind, rows), state, leaf in zip(pieces, states, leaves, strict=True):
                 restore(state, device)
                 if leaf.grad is not None:
@@ -195,11 +199,12 @@ def in_batch_scores(head: ContrastHead, batch: Batch, images: Tensor, texts: Ten
         ):
             rows[side] = torch.cat([pairs, *(group.rows for group in groups)])
             owners = gather(torch.cat([pairs, *(group.owners for group in groups)]) + start)[0]
+            every, (true, other) = gather(keys[rows[side]])[0], (~apart[side]).nonzero().unbind(1)
+            copies = Known(gather(keys[: len(batch)])[0][other], true)  # of what may be true of a pair, its own image or caption included
             apart[side] = apart[side][:, owners]
-            every = gather(keys[rows[side]])[0]
-            apart[side] = apart[side] & (every != keys[: len(batch), None])  # a copy of the own image or caption
-            if known is not None:
-                apart[side] = apart[side] & ~holds(known, every, len(batch))
+            for held in (copies, known):
+                if held is not None:
+                    apart[side] = apart[side] & ~holds(held, every, len(batch))
     values = [
         head.matrix(images[: len(batch)], gather(texts[rows[0]])[0]),
         head.matrix(gather(images[rows[1]])[0], texts[: len(batch)]).T,
@@ -236,6 +241,7 @@ def pairs_of(batch: Batch, start: int, end: int) -> Batch:
         matched_texts,
         _known_within(batch.known_texts, start, end),
         _known_within(batch.known_images, start, end),
+        seed=batch.seed,
     )
 
 

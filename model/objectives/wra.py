@@ -21,7 +21,9 @@ class WraSettings(ObjectiveSettings):
     """Word-region alignment, on the sequences of image-text matching."""
 
     weight: float = Field(0.1, gt=0, description="weight of the loss; UNITER's is 0.1")
-    beta: float = Field(0.5, gt=0, description="step of IPOT: smaller is closer to the exact plan in fewer iterations, but less stable")
+    beta: float = Field(
+        0.5, ge=0.05, description="step of IPOT: smaller is closer to the exact plan in fewer iterations; lower, it underflows"
+    )
     iterations: int = Field(50, ge=1, description="iterations of IPOT")
 
 
@@ -58,7 +60,8 @@ def transport_cost(
     cost = 1 - F.normalize(wide(words), dim=-1) @ F.normalize(wide(regions), dim=-1).transpose(1, 2)
     rows = cost.new_ones(cost.shape[:2]) if words_valid is None else words_valid.to(cost.dtype)
     columns = cost.new_ones(cost.shape[0], cost.shape[2]) if regions_valid is None else regions_valid.to(cost.dtype)
-    plan = ipot(cost.detach(), rows, columns, beta, iterations)
+    # As in UNITER's code, regions are the rows, so the words' sums are exact after any number of iterations.
+    plan = ipot(cost.detach().transpose(1, 2), columns, rows, beta, iterations).transpose(1, 2)
     return (cost * plan).sum((1, 2))
 
 

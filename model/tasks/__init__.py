@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_serializer
+from pydantic import Field, create_model, model_serializer
 
 from model.objectives.base import Objective
 from model.tasks.base import Task
@@ -24,6 +24,7 @@ from model.tasks.sst2 import Sst2
 from model.tasks.stsb import Stsb
 from model.tasks.vcr import Vcr
 from model.tasks.vqa import Vqa
+from schemas.settings import Settings
 
 TASKS: dict[str, type[Objective]] = {
     kind.name: kind
@@ -31,9 +32,7 @@ TASKS: dict[str, type[Objective]] = {
 }
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Settings(Settings):
     @model_serializer(mode="wrap")
     def _without_others(self, handler: Any) -> dict[str, Any]:
         """Leaves out tasks that are not set, so that a new one does not change what identifies a run."""

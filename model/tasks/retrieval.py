@@ -1,9 +1,9 @@
 """Fine-tuning for image-text retrieval, on batches of pairs: UNITER's triplet loss on the hardest negatives, or UNIMO's circle loss.
 
-Every score is that of a joint sequence. Triplet: for an image among all other captions of the batch, for a caption among all other images,
-the hardest are found without gradient; the loss is max(0, margin + s_neg - s_pos) with margin 0.2; UNITER takes 31 of 399. Circle (Sun et
-al., arXiv 2002.10857, with s_pos = sigma(s), as in UNIMO): log(1 + sum exp(g a_n (s_n - m)) sum exp(-g a_p (s_p - 1 + m))) over a pair's
-own score and those of random other images and captions, 10 each.
+Each anchor is used twice, as an image among captions and as a caption among images; both losses are means over the two (UNITER's code adds
+them up). Scores s in [0, 1] are those of joint sequences: sigma of the head's logit, or the cosine if `model.contrast` is dot. Triplet: the
+hardest of the other pairs of the batch, found without gradient; max(0, m + s_n - s_p) with m 0.2; UNITER takes 31 of 399. Circle (Sun et
+al., arXiv 2002.10857): log(1 + sum exp(g a_n (s_n - m)) exp(-g a_p (s_p - 1 + m))) over the own score and those of 10 random others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from model.batch import Batch, DataFacts, Stream
@@ -21,6 +21,7 @@ from model.objectives.base import Objective, ObjectiveSettings, Views
 from model.objectives.contrast import false_negatives
 from schemas.errors import ConfigError
 
+_ONLY = {"triplet": ("pool", "hardest", "anchors"), "circle": ("random", "scale")}  # settings of one loss
 _AT_ONCE = 128  # sequences scored at a time without gradient
 
 
@@ -31,40 +32,55 @@ class RetrievalSettings(ObjectiveSettings):
     score: Literal["match", "contrast"] = Field("match", description="the head: UNITER's on [CLS], or UNIMO's on [CLS] and [IMG]")
     margin: float = Field(0.2, gt=0, description="margin of either loss")
     scale: float = Field(1.0, gt=0, description="circle: the factor g")
-    pool: int = Field(399, ge=1, description="triplet: maximum number of other images or captions among which the hardest are chosen")
+    pool: int = Field(399, ge=1, description="triplet: number of other pairs among which the hardest are chosen; at most all of the batch")
     hardest: int = Field(31, ge=1, description="triplet: number of hardest ones in the loss")
     anchors: int = Field(1, ge=1, description="triplet: number of pairs per batch that are anchors, as an image and as a caption")
-    random: int = Field(10, ge=1, description="circle: maximum number of other images, and of other captions, per pair")
+    random: int = Field(10, ge=1, description="circle: number of other images, and of other captions, per pair; at most all of the batch")
+
+    @model_validator(mode="after")
+    def _fits(self) -> RetrievalSettings:
+        for key in _ONLY["circle" if self.loss == "triplet" else "triplet"]:
+            if key in self.model_fields_set:
+                raise ValueError(f"{key}: does not apply to loss: {self.loss}")
+        if self.hardest > self.pool:
+            raise ValueError(f"hardest: {self.hardest} cannot be chosen from pool: {self.pool}")
+        return self
 
 
 class Retrieval(Objective):
-    """The loss, averaged over the anchors (triplet) or pairs (circle) of the batch."""
+    """The loss, averaged over the anchors of the batch (circle: all pairs), as images and as captions."""
 
     name: ClassVar[str] = "retrieval"
     streams: ClassVar[tuple[Stream, ...]] = ("pairs",)
     settings_type: ClassVar[type[ObjectiveSettings]] = RetrievalSettings
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError when the corpus has fewer than two pairs."""
+        """Raises ConfigError when there are fewer than two pairs, or fewer others in a batch than `pool` or `random`, if set."""
         super().check(facts)
         if facts.rows.get("pairs", 0) < 2:
             raise ConfigError("task: retrieval requires at least 2 pairs")
+        others = facts.batch - 1
+        for key in ("pool", "random"):
+            if key in self.settings.model_fields_set and (asked := getattr(self.settings, key)) > others:
+                raise ConfigError(
+                    f"retrieval.{key}: {asked}, but a batch has {others} other pairs per process: raise data.batch.pairs, or lower {key}"
+                )
 
     def count(self, batch: Batch) -> Tensor:
-        """The number of anchors (as images and as captions) or pairs that have negatives."""
+        """The number of anchors, as images and as captions, that have negatives."""
         return self._others(batch)[2].any(1).sum()
 
     def loss(self, views: Views) -> Tensor:
         """The sum over the items that `count` counts."""
         network, batch = views.network, views.batch
         images, texts, wrong = self._others(batch)
-        own = shuffled(batch)[: self._anchors(batch)].repeat(len(images) // self._anchors(batch))
-        if self.settings.loss == "triplet":
+        own, triplet = self._order(batch)[: self._anchors(batch)].repeat(2), self.settings.loss == "triplet"
+        if triplet:
             images, texts, wrong = self._hardest(network, batch, images, texts, wrong)
         rows = [torch.cat([own[:, None], part], 1).flatten() for part in (images, texts)]
-        scores = torch.sigmoid(self._scores(network, batch, *rows)).view(len(own), -1)
+        scores = self._scores(network, batch, *rows).view(len(own), -1)
         right, others, contrasted = scores[:, :1], scores[:, 1:], wrong.any(1)
-        if self.settings.loss == "triplet":
+        if triplet:
             terms = torch.relu(self.settings.margin + others - right) * wrong
             return (terms.sum(1) / wrong.sum(1).clamp(min=1))[contrasted].sum()
         return circle_loss(right[contrasted, 0], others[contrasted], wrong[contrasted], self.settings.margin, self.settings.scale).sum()
@@ -72,21 +88,22 @@ class Retrieval(Objective):
     def _anchors(self, batch: Batch) -> int:
         return min(self.settings.anchors, len(batch)) if self.settings.loss == "triplet" else len(batch)
 
-    def _others(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The candidates of each anchor, images and texts, int64 [A, K], and which of them are certain negatives, bool [A, K].
+    def _order(self, batch: Batch) -> Tensor:
+        """The batch's pairs, which are sorted by length, in a random order, int64 [P]."""
+        return torch.from_numpy(np.random.default_rng(batch.seed).permutation(len(batch))).to(batch.device)
 
-        Triplet: A = 2 anchors, first as images with other captions, then as captions with other images. Circle: A = P, K is both.
+    def _others(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The candidates of each of A anchors, first as images, then as captions: images and texts, int64 [2 A, K], and which of them are
+        certain negatives, bool [2 A, K].
         """
-        assert batch.texts is not None
-        circle, count, anchors = self.settings.loss == "circle", len(batch), self._anchors(batch)
-        rows = shuffled(batch)
-        step = torch.arange(1, min(count, (self.settings.random if circle else self.settings.pool) + 1), device=rows.device)
-        own, others = rows[:anchors, None], rows[(torch.arange(anchors, device=rows.device)[:, None] + step) % count]
+        rows, anchors = self._order(batch), self._anchors(batch)
+        most = self.settings.pool if self.settings.loss == "triplet" else self.settings.random
+        step = torch.arange(1, min(len(batch), most + 1), device=rows.device)
+        own, others = rows[:anchors, None], rows[(torch.arange(anchors, device=rows.device)[:, None] + step) % len(batch)]
         true = false_negatives(batch, everywhere=False)
         wrong = [~true[side][own, others] for side in (0, 1)]
         own = own.expand_as(others)
-        axis = 1 if circle else 0
-        return torch.cat([own, others], axis), torch.cat([others, own], axis), torch.cat(wrong, axis)
+        return torch.cat([own, others]), torch.cat([others, own]), torch.cat(wrong)
 
     @torch.no_grad()
     def _hardest(self, network: Network, batch: Batch, images: Tensor, texts: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,23 +117,13 @@ class Retrieval(Objective):
         return images.gather(1, best), texts.gather(1, best), wrong.gather(1, best)
 
     def _scores(self, network: Network, batch: Batch, images: Tensor, texts: Tensor) -> Tensor:
-        """Scores of joint sequences, [n]; only their images and texts are embedded."""
+        """Scores of joint sequences, [n] in [0, 1]; only their images and texts are embedded."""
         assert batch.images is not None and batch.texts is not None
         (image_rows, image_at), (text_rows, text_at) = (rows.unique(return_inverse=True) for rows in (images, texts))
         part = Batch("pairs", (), batch.images.take(image_rows), batch.texts.take(text_rows))
         states = network.body.encode(network.body.embed(part), image_at, text_at)
-        assert states.img is not None and states.cls is not None
-        if self.settings.score == "match":
-            return network.match(states.cls)
-        return network.contrast.pairs(network.contrast.of_images(states.img), network.contrast.of_texts(states.cls))
-
-
-def shuffled(batch: Batch) -> Tensor:
-    """The batch's pairs, which are sorted by length, in a random order that depends on nothing but which they are, int64 [P]."""
-    assert batch.texts is not None
-    keys = batch.texts.keys[: len(batch)].cpu().numpy()
-    drawn = np.random.default_rng(np.sort(keys).view(np.uint64).tolist()).permutation(len(keys))
-    return torch.from_numpy(np.argsort(keys, kind="stable")[drawn]).to(batch.texts.ids.device)
+        scores = network.score(states, self.settings.score)
+        return scores if self.settings.score == "contrast" and network.settings.contrast == "dot" else torch.sigmoid(scores)
 
 
 def circle_loss(right: Tensor, others: Tensor, wrong: Tensor, margin: float, scale: float) -> Tensor:

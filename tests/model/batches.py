@@ -49,7 +49,6 @@ def images(rng: np.random.Generator, count: int, full: bool = False, geometry: i
     return Images(
         torch.tensor(rng.normal(size=(count, 5, FEATURES)) * real[..., None], dtype=torch.float32),
         torch.tensor(boxes, dtype=torch.float32),
-        torch.tensor(rng.random((count, 5)) * real, dtype=torch.float32),
         torch.tensor(counts),
         torch.tensor(rng.integers(1 << 60, size=count)),
         full,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.train import train
-from tests.model.batches import MemoryLoader
+from tests.model.batches import MemoryLoader, facts
 from tests.model.test_train import settings
 
 
@@ -60,3 +61,15 @@ def test_an_unwritten_checkpoint_is_none(tmp_path: Path, monkeypatch: pytest.Mon
         train(longer, MemoryLoader())
     assert checkpoint.latest(str(tmp_path / "other")) is None and checkpoint.latest(str(tmp_path)).state["step"] == 2  # type: ignore[union-attr]
     assert not list((tmp_path / "other").rglob(".tmp-*"))
+
+
+def test_a_run_with_soft_labels_starts_one_without(tmp_path: Path) -> None:
+    """The head of the classes, which nothing needs then, is left out, and made anew for other classes."""
+    train(settings(tmp_path / "first", steps=1), MemoryLoader())
+    first = checkpoint.load(str(tmp_path / "first")).tensors["model"]
+    for classes in (0, 3):
+        network, _ = train(
+            settings(tmp_path / str(classes), start=str(tmp_path / "first"), steps=1, optimizer={"lr": 1e-30}),
+            MemoryLoader(data_facts=facts(classes=classes)),
+        )
+        assert torch.equal(network.body.text.word.weight, first["body.text.word.weight"])

@@ -234,6 +234,28 @@ def test_a_retrieved_copy_of_the_own_image_is_no_negative() -> None:
     assert lengths[1] == lengths[0] - 1
 
 
+def test_a_retrieved_copy_of_an_image_that_a_caption_fits_is_no_negative_of_it() -> None:
+    """Caption 0 is known of image 1, of which pair 2 retrieved a copy."""
+    batch = in_double(_unweighted(pairs(count=3, positives=0, matches=1, negatives=0)))
+    known = Known(torch.cat([batch.known_texts.keys, batch.texts.keys[:1]]), torch.cat([batch.known_texts.owners, torch.tensor([1])]))
+    batch = dataclasses.replace(batch, known_texts=known)
+    copied = batch.matched_images.rows[2]
+    copy = dataclasses.replace(batch.images, keys=batch.images.keys.clone().index_fill_(0, copied, int(batch.images.keys[1])))
+    model, lengths = network(dtype=torch.float64), []
+    for one in (batch, dataclasses.replace(batch, images=copy)):
+        images, texts = torch.randn(len(one.images), 8).double(), torch.randn(len(one.texts), 8).double()
+        lengths.append(len(in_batch_scores(model.contrast, one, images, texts, companions=True).owners))
+    assert lengths[1] == lengths[0] - 2  # of caption 0, and of caption 1, whose own image it is
+
+
+def test_pairs_whose_others_may_all_be_true_are_not_counted() -> None:
+    batch = in_double(pairs(count=3, positives=0, matches=0, negatives=0))
+    everything = Known(batch.texts.keys.repeat(3), torch.arange(3).repeat_interleave(3))
+    objective = Cmcl(CmclSettings(encoding="separate", in_batch=True))
+    assert int(objective.count(batch)) == 3
+    assert int(objective.count(dataclasses.replace(batch, known_texts=everything))) == 0
+
+
 def test_scores_of_a_batch_are_as_exact_as_those_of_pairs_under_autocast() -> None:
     head = network().contrast
     torch.manual_seed(0)

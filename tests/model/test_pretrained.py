@@ -27,8 +27,8 @@ def _network(positions: int = 16, **changes: Any) -> Network:
     ).eval()
 
 
-def _published(kind: str, folder: Path) -> Any:
-    """A model of `transformers` with random weights, as it saves itself."""
+def _published(kind: str, folder: Path, bare: bool = False) -> Any:
+    """A model of `transformers` with random weights, as it saves itself; bare: without heads, so that names have no prefix."""
     torch.manual_seed(0)
     shape = dict(
         vocab_size=VOCABULARY,
@@ -40,9 +40,11 @@ def _published(kind: str, folder: Path) -> Any:
         layer_norm_eps=1e-5,
     )
     if kind == "roberta":
-        made: Any = transformers.RobertaForMaskedLM(transformers.RobertaConfig(max_position_embeddings=18, type_vocab_size=1, **shape))
+        roberta: Any = transformers.RobertaModel if bare else transformers.RobertaForMaskedLM
+        made = roberta(transformers.RobertaConfig(max_position_embeddings=18, type_vocab_size=1, **shape))
     else:
-        made = transformers.BertForMaskedLM(transformers.BertConfig(max_position_embeddings=16, type_vocab_size=2, **shape))
+        bert: Any = transformers.BertModel if bare else transformers.BertForMaskedLM
+        made = bert(transformers.BertConfig(max_position_embeddings=16, type_vocab_size=2, **shape))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -65,6 +67,41 @@ def test_text_has_the_states_and_scores_of_transformers(tmp_path: Path, kind: st
         scores = network.token_scores(states)  # type: ignore[arg-type]
     assert float((states - expected.hidden_states[-1])[valid].abs().max()) < 1e-5  # type: ignore[operator]
     assert float((scores - expected.logits)[valid].abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert"])
+def test_a_model_without_heads_and_its_folder_are_read_too(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    import numpy as np
+
+    published, network = _published(kind, tmp_path, bare=True), _network()
+    start_from(network, str(tmp_path))
+    said: Texts = texts(np.random.default_rng(0), 4)
+    valid = torch.arange(9) < said.lengths[:, None]
+    with torch.no_grad():
+        expected = published(input_ids=said.ids, attention_mask=valid.long()).last_hidden_state
+        states = network.body.encode(network.body.embed(Batch("texts", tuple("abcd"), texts=said)), None, torch.arange(4)).tokens
+    assert float((states - expected)[valid].abs().max()) < 1e-5  # type: ignore[operator]
+    assert not caplog.records
+    start_from(_network(epsilon=1e-12), str(tmp_path))
+    assert "was trained with model.epsilon: 1e-05, not 1e-12" in caplog.text
+
+
+def test_half_precision_is_widened_before_anything_is_added(tmp_path: Path) -> None:
+    held = _uniter()
+    half = {name: tensor.half() for name, tensor in held.items()}
+    networks = []
+    for number, tensors in enumerate((half, {name: tensor.float() for name, tensor in half.items()})):
+        torch.save(tensors, tmp_path / f"{number}.pt")
+        networks.append(_network(embedding="uniter", epsilon=1e-12))
+        start_from(networks[-1], str(tmp_path / f"{number}.pt"))
+    names = [name for name in networks[0].state_dict() if name.startswith(("body.", "match."))]
+    assert all(torch.equal(networks[0].state_dict()[name], networks[1].state_dict()[name]) for name in names)
+
+
+def test_what_a_start_changes_or_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(_uniter(), tmp_path / "uniter.pt")
+    start_from(_network(embedding="uniter"), str(tmp_path / "uniter.pt"))
+    assert "model.region_mask: learned uses it" in caplog.text and "model.epsilon: 1e-12, not 1e-05" in caplog.text
 
 
 def _uniter() -> dict[str, torch.Tensor]:
@@ -154,7 +191,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has 512 positions, fewer than model.positions: 600"):
         start_from(_network(positions=600, embedding="uniter"), path)
     torch.save({name: tensor for name, tensor in held.items() if ".layer.3." not in name}, path)
-    with pytest.raises(CheckpointError, match="has no tensor uniter.encoder.layer.3"):
+    with pytest.raises(CheckpointError, match="has 3 layers, but model.size: tiny has 4"):
         start_from(_network(embedding="uniter"), path)
     torch.save({**held, "uniter.encoder.layer.4.output.dense.bias": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="has 5 layers, but model.size: tiny has 4"):
