@@ -8,6 +8,7 @@ into batches, and the batches are shuffled. Everything is computed by index, so 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -98,7 +99,8 @@ class Mix(Generic[Name]):
     """Assigns steps to streams in proportion to whole-number weights, evenly interleaved (1:1:5 is one cycle of seven steps)."""
 
     def __init__(self, weights: Mapping[Name, int]):
-        self._weights = dict(weights)
+        shared = math.gcd(*weights.values())
+        self._weights = weights = {name: weight // shared for name, weight in weights.items()}
         steps = sum(weights.values())
         due = sorted(((2 * turn + 1) * steps / (2 * weight), name) for name, weight in weights.items() for turn in range(weight))
         self.pattern = tuple(name for _, name in due)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from model import checkpoint
 from model.config import TrainSettings, wanted
@@ -106,3 +111,19 @@ def test_numbers_that_are_none_are_refused(corpus: str, tmp_path: Path, key: str
     held[last] = value
     with pytest.raises(ValueError, match=rf"{last}(.|\n)*(must be a number|finite number)"):
         TrainSettings.model_validate(given)
+
+
+def test_a_signal_to_the_whole_group_still_saves(corpus: str, tmp_path: Path) -> None:
+    """Loader processes have sessions of their own; a batch system's SIGTERM would end them, and the training with them."""
+    given = {**training(corpus, tmp_path / "run"), "steps": 100_000, "log_every": 1, "output": str(tmp_path / "run")}
+    given["data"] = {**given["data"], "workers": 1}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(given))
+    command = [sys.executable, "-m", "pipelines.cli", "train", str(tmp_path / "train.yaml"), "--quiet"]
+    running = subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parents[2])
+    path = tmp_path / "run" / "log.csv"
+    while running.poll() is None and (not path.exists() or path.read_text().count("\n") < 4):
+        time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGTERM)
+    assert running.wait(120) == 143
+    held = checkpoint.latest(str(tmp_path / "run"))
+    assert held is not None and held.state["step"] >= 3

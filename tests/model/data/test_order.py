@@ -140,7 +140,7 @@ def test_streams_come_in_their_proportions_and_batch_by_batch(weights, batches):
     for name, weight in weights.items():
         assert [number for stream, number in steps if stream == name] == list(range(3 * weight))
         turns = [turn for turn, stream in enumerate(mix.pattern) if stream == name]
-        assert max(np.diff([*turns, turns[0] + len(mix.pattern)])) <= -(-len(mix.pattern) // weight) + 1
+        assert max(np.diff([*turns, turns[0] + len(mix.pattern)])) <= -(-len(mix.pattern) // len(turns)) + 1
         assert mix.at(mix.steps(name, batches) - 1) == (name, batches - 1)
 
 
