@@ -75,10 +75,11 @@ class Texts:
     def __len__(self) -> int:
         return self.ids.shape[0]
 
-    def take(self, rows: Tensor) -> Texts:
-        """Some of the texts; rows: int64 [n]."""
-        masked, labels = (None if cells is None else cells[rows] for cells in (self.masked, self.labels))
-        return Texts(self.ids[rows], self.lengths[rows], self.keys[rows], self.full, masked, labels)
+    def take(self, rows: Tensor, width: int | None = None, full: bool = False) -> Texts:
+        """Some of the texts; rows: int64 [n]. width, full: of these alone, if known."""
+        ids, masked, labels = (None if cells is None else cells[rows, :width] for cells in (self.ids, self.masked, self.labels))
+        assert ids is not None
+        return Texts(ids, self.lengths[rows], self.keys[rows], full if width else self.full, masked, labels)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Batch:
     """One batch of one stream. names: pair, image or text ids of its P rows, for messages.
 
     Of a downstream task: targets, [P, ...]; marks, int64 [P, L, m], what it says of the texts' tokens. seed: of what an objective draws
-    from the batch, another at every step and rank.
+    from the batch, another at every step and rank. own: of the P texts among all, if known: to which length they are padded, and whether
+    none is.
     """
 
     stream: Stream
@@ -158,6 +160,7 @@ class Batch:
     targets: Tensor | None = None
     marks: Tensor | None = None
     seed: int = 0
+    own: tuple[int | None, bool] = (None, False)
 
     @property
     def device(self) -> torch.device:

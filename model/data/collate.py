@@ -134,6 +134,9 @@ class Collator:
             int(counter_rng(self._seed, "batch", position).integers(1 << 63)),
         )
         batch = Batch("pairs", names, shown, written, *groups, known_texts, known_images, seed=seed)
+        lengths = written.lengths[: len(pairs)].numpy()
+        width = self._settings.padded_tokens(int(lengths.max()))
+        batch = replace(batch, own=(width, bool((lengths == width).all())))
         return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", position))
 
     def images(self, rows: np.ndarray, epoch: int) -> Batch:
@@ -293,7 +296,7 @@ class Collator:
 def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], settings: DataSettings, buffers: Buffers | None = None) -> Images:
     """Images padded to one of a few numbers of regions, without masks. buffers: memory for the features."""
     counts = np.array([min(len(one.boxes), settings.max_regions) for one in regions])
-    width = _bucket(int(counts.max()), settings.region_buckets, settings.max_regions)
+    width = settings.padded_regions(int(counts.max()))
     features = (buffers or Buffers()).array((len(regions), width, regions[0].features.shape[1]))
     boxes = np.zeros((len(regions), width, 4), np.float32)
     for row, (one, count) in enumerate(zip(regions, counts.tolist(), strict=True)):
@@ -312,7 +315,7 @@ def image_table(regions: Sequence[Shown | Regions], keys: Sequence[int], setting
 def text_table(tokens: Sequence[np.ndarray], keys: Sequence[int], settings: DataSettings, vocabulary: Vocabulary) -> Texts:
     """Texts between `[CLS]` and `[SEP]`, padded to one of a few lengths, without masks."""
     lengths = np.array([len(row) + 2 for row in tokens])
-    width = _bucket(int(lengths.max()), settings.token_buckets, settings.max_tokens)
+    width = settings.padded_tokens(int(lengths.max()))
     column = np.arange(width)
     ids = np.full((len(lengths), width), vocabulary.pad, np.int64)
     ids[(column > 0) & (column < lengths[:, None] - 1)] = np.concatenate(tokens)
@@ -380,10 +383,6 @@ def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
             bins[fit].append(at)
             left[fit] -= lengths[at]
     return bins
-
-
-def _bucket(longest: int, buckets: Sequence[int], most: int) -> int:
-    return next((width for width in sorted(buckets) if longest <= width <= most), most)
 
 
 def _counts(lists: Sequence[np.ndarray]) -> np.ndarray:

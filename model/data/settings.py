@@ -78,6 +78,18 @@ class DataSettings(Settings):
             raise ValueError("mix: at least one of pairs, images, texts is required")
         return self
 
+    def padded_tokens(self, longest: int) -> int:
+        """The length that texts of up to `longest` tokens are padded to."""
+        return _bucket(longest, self.token_buckets, self.max_tokens)
+
+    def padded_regions(self, most: int) -> int:
+        """The number of regions that images with at most this many are padded to."""
+        return _bucket(most, self.region_buckets, self.max_regions)
+
     def rows(self, stream: Stream) -> int:
         """Rows per global batch of a stream."""
         return self.batch.get(stream, 64)
+
+
+def _bucket(longest: int, buckets: tuple[int, ...], most: int) -> int:
+    return next((width for width in sorted(buckets) if longest <= width <= most), most)

@@ -34,7 +34,7 @@ class Views:
         if key not in self._made:
             batch, rows = self.batch, torch.arange(len(self.batch), device=self.network.contrast.bias.device)
             body, images, texts = self.network.body, batch.images, batch.texts
-            own = Batch(batch.stream, batch.names, images and images.take(rows), texts and texts.take(rows))
+            own = Batch(batch.stream, batch.names, images and images.take(rows), texts and texts.take(rows, *batch.own))
             self._made[key] = body.encode(body.embed(own, *key), rows if images else None, rows if texts else None)
         return self._made[key]
 

@@ -33,6 +33,7 @@ class Mlm(Objective):
         """The sum over the chosen tokens."""
         labels, states = _labels(views.batch), views.own(mask_images=self.settings.joint, mask_texts=True).tokens
         assert states is not None
+        labels = labels[:, : states.shape[1]]  # companions may be longer
         chosen = labels != IGNORED
         return F.cross_entropy(views.network.token_scores(states[chosen]), labels[chosen], reduction="sum")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,24 @@ def test_wra_is_matched_minus_mismatched_cost() -> None:
     states, truth = views.mismatched(), batch.mismatch.labels.numpy()  # type: ignore[union-attr]
     costs = transport_cost(states.tokens, states.regions, states.tokens_valid, states.regions_valid).detach().numpy()  # type: ignore[arg-type]
     assert float(Wra(WraSettings()).loss(views)) == pytest.approx(costs[truth == 1].sum() - costs[truth == 0].sum())
+
+
+def test_captions_are_encoded_at_their_own_length_although_companions_are_longer() -> None:
+    """In float64: the same loss with and without the companions' padding."""
+    batch = in_double(pairs(positives=1, negatives=2))
+    assert batch.texts is not None
+    longest = int(batch.texts.lengths[: len(batch)].max())
+    model, losses = network(dtype=torch.float64), []
+    ids, masked, labels = (
+        torch.nn.functional.pad(cells, (0, 6), value=value)  # type: ignore[arg-type]
+        for cells, value in ((batch.texts.ids, 1), (batch.texts.masked, 1), (batch.texts.labels, IGNORED))
+    )
+    texts = dataclasses.replace(batch.texts, ids=ids, masked=masked, labels=labels, full=False)
+    for one in (batch, dataclasses.replace(batch, texts=texts), dataclasses.replace(batch, texts=texts, own=(longest, False))):
+        views = Views(model, one)
+        losses.append(float(Mlm(MlmSettings()).loss(views)))
+        assert one.own[0] is None or views.own(mask_texts=True).tokens.shape[1] == longest  # type: ignore[union-attr]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-12)
 
 
 def test_ipot_is_the_recurrence_of_the_paper() -> None:
