@@ -35,11 +35,11 @@ class Log:
             raise ConfigError(f"output: {folder} is not a local folder")
         folder = files.local_path(folder)
         os.makedirs(folder, exist_ok=True)
-        self._lock = os.open(folder, os.O_RDONLY)
+        self._lock = open(os.path.join(folder, ".lock"), "w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not held by loader processes that outlive a kill
+        except (BlockingIOError, PermissionError):
+            self._lock.close()
             raise ConfigError(f"output: another run is writing to {folder}: wait for it, or choose another folder") from None
         path = os.path.join(folder, "log.csv")
         kept = _rows(path, resumed)
@@ -70,7 +70,7 @@ class Log:
     def close(self) -> None:
         """Closes the files."""
         self._file.close()
-        os.close(self._lock)
+        self._lock.close()
         if self._board:
             self._board.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -92,11 +91,13 @@ def test_a_changed_setting_is_named_with_both_values_and_what_has_been_read_may_
 
 
 def test_two_runs_cannot_write_to_one_folder(corpus: str, tmp_path: Path) -> None:
-    other = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(ConfigError, match="output: another run is writing to"):
-        trained(corpus, tmp_path, 2)
-    os.close(other)
+    code = "import fcntl, sys; held = open(sys.argv[1], 'w'); fcntl.lockf(held, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()
+        with pytest.raises(ConfigError, match="output: another run is writing to"):
+            trained(corpus, tmp_path, 2)
+        other.communicate()
     assert trained(corpus, tmp_path, 2)["step"] == 2
 
 
