@@ -141,7 +141,7 @@ def test_states_and_matching_score_are_those_of_a_numpy_forward_pass(
         return torch.tensor(values[None], dtype=torch.float64)
 
     one = torch.tensor([0])
-    images = Images(tensor(features), tensor(boxes), tensor(np.ones(3)), torch.tensor([3]), one, True)
+    images = Images(tensor(features), tensor(boxes), torch.tensor([3]), one, True)
     batch = Batch("pairs", ("a",), images, Texts(torch.tensor(ids)[None], torch.tensor([5]), one, True))
     with torch.no_grad():
         states = model.double().body.encode(model.body.embed(batch), one, one)
