@@ -210,8 +210,10 @@ def test_concurrent_runs_that_stop_begin_no_others(
     else:
         if "b" in runs:
             threading.Thread(target=interrupt).start()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist's workers ignore it
         with pytest.raises(KeyboardInterrupt if "b" in runs else ConfigError):
             _side_by_side(settings, given)
+        signal.signal(signal.SIGINT, before)
     assert names("begun") == begun and names("saved") == saved
 
 
