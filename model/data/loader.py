@@ -69,7 +69,8 @@ class Batches(Steps):
         self.mix = Mix(self._weights(wanted or Wanted()))
         self.dropped = {stream: order.dropped for stream, order in self._orders.items()}
         self.facts = self._facts(wanted or Wanted())
-        padded = settings.model_copy(update={"max_tokens": self.facts.max_tokens})  # texts are padded to the longest at most
+        most = {"max_tokens": self.facts.max_tokens, "max_regions": max(1, self.facts.max_regions)}
+        padded = settings.model_copy(update=most)  # texts and images are padded to the longest at most
         self._collator = Collator(shards, padded, self.facts.vocabulary, seed, masking or Masking(), wanted or Wanted())
         own = {key: value for key, value in settings.model_dump(mode="json").items() if key not in NOT_ORDER}
         batches = {stream: self._orders[stream].batches for stream in self.mix.pattern}
