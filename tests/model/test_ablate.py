@@ -170,7 +170,7 @@ def _fake_run(settings: Any, run: Path) -> bool:
             raise ConfigError("it failed")
         if run.name == "stops":
             return False
-        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C reaches the workers too
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C reaches the workers too
         _until(lambda: bool(asked) or (run.parent / "stops.begun").exists())
         time.sleep(1)
         run.with_suffix(".saved").touch()
@@ -178,8 +178,7 @@ def _fake_run(settings: Any, run: Path) -> bool:
 
 
 def _fake_worker(settings: Any, run: Path) -> bool:
-    """In a process of its own, where nothing is patched."""
-    model.ablate.run_one = _fake_run  # type: ignore[assignment]
+    model.ablate.run_one = _fake_run  # type: ignore[assignment]  # in a process of its own, where nothing is patched
     return model.ablate._in_worker(settings, run)  # type: ignore[arg-type]
 
 
@@ -210,11 +209,11 @@ def test_concurrent_runs_that_stop_begin_no_others(
     else:
         if "b" in runs:
             threading.Thread(target=interrupt).start()
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist's workers ignore it
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it
         with pytest.raises(KeyboardInterrupt if "b" in runs else ConfigError):
             _side_by_side(settings, given)
         signal.signal(signal.SIGINT, before)
-    assert names("begun") == begun and names("saved") == saved
+    assert (names("begun"), names("saved")) == (begun, saved)
 
 
 def _written(settings: AblationSettings, *, owners: tuple[int, ...] = (0, 0, 1, 1), flops: float = 0.0) -> None:
