@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from model.batch import DataFacts
 from model.checkpoint import Checkpoint
@@ -34,17 +34,15 @@ from model.train import train
 from schemas import files
 from schemas.errors import ConfigError, CorpusError, SourceError
 from schemas.manifest import fingerprint
-from schemas.settings import validated
+from schemas.settings import Settings, validated
 
 _log = logging.getLogger(__name__)
 Run = tuple[str, int, TrainSettings]  # its arm and seed
 _VERSION = 3  # of what is measured and stored; results of another version are measured again
 
 
-class AblationSettings(BaseModel):
+class AblationSettings(Settings):
     """The training runs to compare, and how to evaluate them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     output: str = Field(min_length=1, description="folder of the runs (one subfolder each), the table and the plot")
     train: dict[str, Any] = Field(description="settings common to all arms, as in `cmcl train`, without output and seed")

@@ -126,17 +126,18 @@ def _update(
     lr = rate(settings.optimizer, progress.share(settings))
     network.train()
     optimizer.zero_grad(set_to_none=True)
-    work = [(batch, _drawn(objectives, batch, settings, f"{progress.step}-{number}")) for number, batch in enumerate(batches)]
+    drawn = [_drawn(objectives, batch, settings, f"{progress.step}-{number}") for number, batch in enumerate(batches)]
+    work = [(batch, [(objectives.index(one), one, one.count(batch)) for one in own]) for batch, own in zip(batches, drawn, strict=True)]
     device = network.contrast.bias.device
     counts = torch.zeros(len(objectives), dtype=torch.float64, device=device)
-    for batch, chosen in work:
-        for objective in chosen:
-            counts[objectives.index(objective)] += objective.count(batch)
+    for _, chosen in work:
+        for number, _, count in chosen:
+            counts[number] += count
     counts = parallel.summed(counts)
     losses: list[tuple[Batch, int, Tensor]] = []
     with _counting(counted) as flops, torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         for batch, chosen in work:
-            losses += _backward(network, batch, [(objectives.index(one), one) for one in chosen], counts, settings)
+            losses += _backward(network, batch, chosen, counts, settings)
     parallel.sum_gradients(network.parameters())
     facts = torch.zeros(len(objectives) + 3, dtype=torch.float64, device=device)
     for _, number, loss in losses:
@@ -187,12 +188,14 @@ def _weight(objective: Objective, settings: TrainSettings) -> float:
 
 
 def _backward(
-    network: Network, batch: Batch, chosen: list[tuple[int, Objective]], counts: Tensor, settings: TrainSettings
+    network: Network, batch: Batch, chosen: list[tuple[int, Objective, Tensor]], counts: Tensor, settings: TrainSettings
 ) -> list[tuple[Batch, int, Tensor]]:
-    """Computes the gradient of a batch's weighted losses, each divided by its count over all batches; returns the sums."""
+    """Computes the gradient of a batch's weighted losses, each divided by its count over all batches; returns the sums. chosen: numbers of
+    objectives, and their own counts.
+    """
     views, direct, losses = Views(network, batch), [], []
-    for number, objective in chosen:
-        if counts[number] == 0 or objective.count(batch) == 0 and parallel.world() == 1:
+    for number, objective, own in chosen:
+        if counts[number] == 0 or own == 0 and parallel.world() == 1:
             continue
         scale = (_weight(objective, settings) / counts[number]).to(network.contrast.bias.dtype)
         loss = objective.backward(views, scale)

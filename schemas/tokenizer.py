@@ -109,7 +109,7 @@ def _sentencepiece(held: Mapping[str, bytes]) -> Any:
     return sentencepiece.SentencePieceProcessor(model_proto=held["sentencepiece.model"])
 
 
-def lines_of(content: bytes) -> list[str]:
+def _lines(content: bytes) -> list[str]:
     """The lines of a vocabulary file; U+2028, U+0085 and the like are pieces, not ends of lines. Raises UnicodeDecodeError."""
     return [line.removesuffix("\r") for line in content.decode().removesuffix("\n").split("\n")]
 
@@ -118,7 +118,7 @@ def _byte_bpe(held: Mapping[str, bytes]) -> Any:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    lines = [line.split() for line in lines_of(held["merges.txt"]) if line and not line.startswith("#version")]
+    lines = [line.split() for line in _lines(held["merges.txt"]) if line and not line.startswith("#version")]
     if any(len(line) != 2 for line in lines):
         raise ValueError("merges.txt must have two pieces per line")
     vocabulary = json.loads(held["vocab.json"])
@@ -131,7 +131,7 @@ def _wordpiece(held: Mapping[str, bytes]) -> Any:
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-    vocabulary = {piece: number for number, piece in enumerate(lines_of(held["vocab.txt"]))}
+    vocabulary = {piece: number for number, piece in enumerate(_lines(held["vocab.txt"]))}
     found = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     found.normalizer = normalizers.BertNormalizer(lowercase=json.loads(held["tokenizer.json"])["lowercase"])
     found.pre_tokenizer, found.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()

@@ -129,14 +129,10 @@ class Collator:
         positive_keys = [] if "positives" in self._none else [pair.positive_keys for pair in pairs]
         known_texts = _known(self._own_keys(rows), positive_keys, true_texts)
         known_images = _known(true_images)
-        groups, seed = (
-            (positives, negatives, matched_images, matched_texts),
-            int(counter_rng(self._seed, "batch", position).integers(1 << 63)),
-        )
-        batch = Batch("pairs", names, shown, written, *groups, known_texts, known_images, seed=seed)
-        lengths = written.lengths[: len(pairs)].numpy()
-        width = self._settings.padded_tokens(int(lengths.max()))
-        batch = replace(batch, own=(width, bool((lengths == width).all())))
+        groups, lengths = (positives, negatives, matched_images, matched_texts), written.lengths[: len(pairs)]
+        width, rng = self._settings.padded_tokens(int(lengths.max())), counter_rng(self._seed, "batch", position)
+        seed, own = int(rng.integers(1 << 63)), (width, bool((lengths == width).all()))
+        batch = Batch("pairs", names, shown, written, *groups, known_texts, known_images, seed=seed, own=own)
         return batch if not self._wanted.mismatch else _with_mismatch(batch, self._masking, counter_rng(self._seed, "mismatch", position))
 
     def images(self, rows: np.ndarray, epoch: int) -> Batch:
